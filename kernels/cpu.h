@@ -1,0 +1,108 @@
+// The CPU backend's C interface: what the array functions call through ctypes and the DALI
+// operators link.  Arguments are checked by the callers (dali_msda/ops.py, dali_msda/native/);
+// the functions here trust them, never allocate per batch and never throw.
+#pragma once
+#include "msda/plan.h"
+
+extern "C" {
+
+// One leaf of a policy: a method and its settings.  dali_msda/policy.py holds the same record.
+struct MsdaLeaf {
+  int32_t method;   // msda::Method
+  int32_t scope;    // MsdaScope: who shares a draw
+  int32_t partner;  // MsdaPartner
+  int32_t box;      // MsdaBox
+  int32_t sources;  // samples mixed into one output, 2 to 4
+  int32_t stage;    // which stage of an alternation the leaf belongs to, from 0
+  int32_t count;    // batches in a row that its stage serves, at least 1
+  int32_t choice;   // MsdaScope: who shares the choice among the leaves of a stage
+  double share;     // probability of the leaf within its stage; a stage's shares sum to 1
+  double alpha;     // Beta(alpha, alpha), or Dirichlet(alpha, ...) for 3 and 4 sources
+  double prob;      // probability that the leaf mixes at all
+  double min_side, max_side;  // kBoxMinMax: sides of the box as shares of the image's
+};
+
+enum MsdaScope : int32_t { kScopeSample = 0, kScopePair = 1, kScopeBatch = 2 };
+enum MsdaPartner : int32_t {
+  kPartnerPermutation = 0,
+  kPartnerDerangement = 1,
+  kPartnerFlip = 2,
+  kPartnerRoll = 3
+};
+enum MsdaBox : int32_t { kBoxClip = 0, kBoxInside = 1, kBoxWrap = 2, kBoxMinMax = 3 };
+
+struct MsdaDraw {
+  uint64_t seed;
+  uint32_t step, rank;
+  int32_t batch, depth, height, width;
+  int32_t distinct;     // only the first `distinct` samples are mixed; the rest are padding
+  int32_t leaves;       // number of leaves
+  const uint64_t* ids;  // dataset index of each sample, or null: (rank, slot) then
+  const double* lam;    // nominal lambda of each sample; NaN, or a null pointer, means: draw it
+};
+
+enum MsdaDtype : int32_t {
+  kUint8 = 0,
+  kFloat32 = 1,
+  kFloat16 = 2,
+  kBfloat16 = 3
+};
+enum MsdaLayout : int32_t { kHwc = 0, kChw = 1 };
+
+struct MsdaBlend {
+  void* const* outs;              // `batch` outputs
+  const void* const* ins;         // `samples` inputs, HWC, each contiguous
+  const msda::Plan* plans;        // `batch` records; their sources are below `samples`
+  const uint8_t* mirror;          // one flag per INPUT sample, or null
+  const float *scale, *shift;     // per channel: out = mixed * scale + shift; null for none
+  int32_t batch, samples;
+  int32_t height, width, channels;
+  int32_t in_dtype, out_dtype;    // MsdaDtype: uint8 or float32 in, any out
+  int32_t out_layout;             // MsdaLayout
+  int32_t in_place;               // 1: outs are ins, and the sources form pairs (a mixed with b,
+                                  // b with a) or fixed points
+  int32_t threads;                // 0: one per core
+  int32_t isa;                    // -1: the best this machine has; else see msda_isa_name
+};
+
+struct MsdaTargets {
+  const msda::Plan* plans;
+  const int64_t* labels;       // (samples,) class indices, or null
+  const float* rows;           // (samples, classes) soft labels, or null
+  int32_t batch, classes;
+  float smoothing;             // share of the mass spread evenly over all classes
+};
+
+// Fills draw->batch records.
+void msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw);
+
+// Uniforms in (0, 1) as the plan draws them: out[i] is number i of the stream (tests, examples).
+void msda_uniforms(double* out, int32_t n, uint64_t seed, uint64_t identity, uint32_t step,
+                   uint32_t purpose);
+
+// Four Philox words (tests).
+void msda_philox(uint32_t* words, const uint32_t* counter, const uint32_t* key);
+
+// (batch, height, width) own weights of every pixel.
+void msda_mask(float* weights, const msda::Plan* plans, int32_t batch, int32_t height,
+               int32_t width, int32_t threads);
+
+// The mixed batch.  msda_blend uses a pool of threads of its own; msda_blend_range does the rows
+// [begin, end) of the batch's `batch * height` rows on the calling thread (DALI brings threads).
+// In place, a range must hold whole pairs: use msda_blend.
+void msda_blend(const MsdaBlend* blend);
+void msda_blend_range(const MsdaBlend* blend, int64_t begin, int64_t end);
+// The same arithmetic pixel by pixel, as the GPU walks it (tests).
+void msda_blend_plain(const MsdaBlend* blend);
+
+// (batch, classes) rows, or (batch, 4) class indices and weights; unused sources are (0, 0.0).
+void msda_targets_dense(float* rows, const MsdaTargets* targets);
+void msda_targets_compact(int64_t* labels, float* weights, const MsdaTargets* targets);
+
+// msda/maths.h, element by element (tests): 0 exp, 1 log, 2 sin, 3 cos.
+void msda_maths(float* out, const float* in, int64_t n, int32_t function);
+
+int32_t msda_plan_version(void);
+// "x86-64", "x86-64-v3", "x86-64-v4" for 0, 1, 2; null past the last this machine can run.
+const char* msda_isa_name(int32_t isa);
+}  // extern "C"

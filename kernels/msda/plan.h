@@ -1,0 +1,55 @@
+// The plan: one fixed-size record per OUTPUT sample that says who is mixed with whom, how much and
+// where.  Pixels and labels are both functions of it.  The same 160 bytes are a NumPy record
+// (dali_msda/plan.py), a DALI uint8[160] sample and this struct.
+//
+// `own` is the sample whose slot the output takes; every weight and every mask weighs the OWN
+// sample unless its name says otherwise.  Boxes are half-open, in pixels.
+#pragma once
+#include "msda/portable.h"
+
+namespace msda {
+
+constexpr int32_t kPlanVersion = 1;
+constexpr int32_t kMaxSources = 4;
+
+// How the own weight of a pixel is found; the numbers are part of the record's format.
+enum Method : uint8_t {
+  kNone = 0,         // own weight 1 everywhere
+  kMixup = 1,        // `outside` everywhere; with 3 or 4 sources, `weight` everywhere
+  kCutMix = 2,       // `inside` in the box, `outside` around it
+  kFMix = 3,         // bits of a thresholded Fourier field, `count` of them set
+  kHMix = 4,         // as kCutMix, with 0 < outside < 1
+  kGMix = 5,         // 1 - exp(-falloff . d^2) around the point, or its complement
+  kResizeMix = 6,    // the whole partner, shrunk into the box
+  kSaliencyMix = 7,  // as kCutMix
+  kCutout = 8,       // the box is filled, the label kept
+  kMethods = 9,
+};
+
+struct Plan {
+  uint16_t version;  // kPlanVersion
+  uint8_t method;    // a Method
+  uint8_t sources;   // samples that take part: 1 (own only) to kMaxSources
+  uint32_t flags;    // reserved for the later methods, 0
+
+  int32_t source[kMaxSources];  // indices into the batch: own, partner, third, fourth
+  float weight[kMaxSources];    // label weights of the sources; they sum to 1
+  float lam;                    // nominal lambda, before a box is clipped or a count rounded
+  float inside, outside;        // own weight in the box and around it
+
+  int32_t z0, y0, x0, z1, y1, x1;  // the box; y1 > height (x1 > width) wraps round the border
+  int32_t point[3];                // centre z, y, x
+  float falloff[3];                // Gaussian coefficients per squared pixel along z, y, x
+  int32_t count;                   // pixels of a field mask that stay own
+  int32_t soft;                    // pixels on either side of the threshold that are ramped
+  uint32_t field_seed[2];          // key of the field's own random numbers
+  float decay;                     // power of the field's spectrum
+  int32_t modes;                   // frequencies kept per axis, 0 for all
+  int32_t layer;                   // layer to mix at (Manifold Mixup), 0 for the input
+  int32_t leaf;                    // which leaf of the policy was drawn
+  int32_t depth, height, width;    // size the plan was drawn for; depth 1 for images
+  int32_t reserved[4];             // 0
+};
+static_assert(sizeof(Plan) == 160, "the record's size is part of its format");
+
+}  // namespace msda

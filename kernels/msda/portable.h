@@ -1,0 +1,73 @@
+// The one file that knows which compiler is reading it: a host C++ compiler, nvcc or NVRTC.
+// Everything else under msda/ is plain C++17 over the names defined here.
+//
+// Build with contraction off (-ffp-contract=off, -fmad=false) and without fast-math: every rounding
+// that happens is then written down in the source, and CPU and GPU return the same bits.
+#pragma once
+
+// Host functions are `static`: the CPU backend compiles the same headers once per instruction set,
+// and the linker must never replace one build's function by another's.
+#if defined(__CUDACC__)
+#define MSDA_FN static __host__ __device__ __forceinline__
+#else
+#define MSDA_FN [[maybe_unused]] static inline
+#endif
+
+#if defined(__CUDACC_RTC__)  // NVRTC comes without a C++ standard library
+using int8_t = signed char;
+using uint8_t = unsigned char;
+using int16_t = short;
+using uint16_t = unsigned short;
+using int32_t = int;
+using uint32_t = unsigned int;
+using int64_t = long long;
+using uint64_t = unsigned long long;
+#else
+#include <cmath>
+#include <cstdint>
+#endif
+
+namespace msda {
+
+// The same 32 bits, read as the other type.
+MSDA_FN uint32_t bits_of(float value) {
+#if defined(__CUDA_ARCH__)
+  return __float_as_uint(value);
+#else
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return bits;
+#endif
+}
+
+MSDA_FN float float_of(uint32_t bits) {
+#if defined(__CUDA_ARCH__)
+  return __uint_as_float(bits);
+#else
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+#endif
+}
+
+MSDA_FN double double_of(uint64_t bits) {
+#if defined(__CUDA_ARCH__)
+  return __longlong_as_double(static_cast<long long>(bits));
+#else
+  double value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+#endif
+}
+
+MSDA_FN uint64_t bits_of(double value) {
+#if defined(__CUDA_ARCH__)
+  return static_cast<uint64_t>(__double_as_longlong(value));
+#else
+  uint64_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return bits;
+#endif
+}
+
+}  // namespace msda
