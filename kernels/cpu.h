@@ -59,8 +59,8 @@ struct MsdaBlend {
   int32_t height, width, channels;
   int32_t in_dtype, out_dtype;    // MsdaDtype: uint8 or float32 in, any out
   int32_t out_layout;             // MsdaLayout
-  int32_t in_place;               // 1: outs are ins, and the sources form pairs (a mixed with b,
-                                  // b with a) or fixed points
+  const int32_t* pairs;           // in place (outs are ins): the one other sample that output i
+                                  // reads and whose output reads i, or i itself; else null
   int32_t threads;                // 0: one per core
   int32_t isa;                    // -1: the best this machine has; else see msda_isa_name
 };
@@ -89,7 +89,7 @@ void msda_mask(float* weights, const msda::Plan* plans, int32_t batch, int32_t h
 
 // The mixed batch.  msda_blend uses a pool of threads of its own; msda_blend_range does the rows
 // [begin, end) of the batch's `batch * height` rows on the calling thread (DALI brings threads).
-// In place, a range must hold whole pairs: use msda_blend.
+// In place (`pairs` given) only msda_blend will do.
 void msda_blend(const MsdaBlend* blend);
 void msda_blend_range(const MsdaBlend* blend, int64_t begin, int64_t end);
 // The same arithmetic pixel by pixel, as the GPU walks it (tests).

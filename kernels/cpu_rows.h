@@ -1,0 +1,37 @@
+// The row walk of the blend, compiled once per instruction set (cpu_rows.cpp).
+#pragma once
+#include "cpu.h"
+
+namespace msda {
+
+// Pixels that are mixed at a time: their floats stay in the first-level cache.
+constexpr int32_t kBlockPixels = 512;
+
+inline int32_t rows_per_block(const MsdaBlend& b) {
+  return b.width >= kBlockPixels ? 1 : kBlockPixels / (b.width > 0 ? b.width : 1);
+}
+
+// Bytes of scratch that one thread needs: the mixed block, its planes, and a mirrored block of each
+// source.  (A block is converted once its sources are read: it takes the first one's room.)
+inline int64_t scratch_bytes(const MsdaBlend& b) {
+  const int64_t values = static_cast<int64_t>(rows_per_block(b)) * b.width * b.channels;
+  return (values * sizeof(float) + 64) * (2 + kMaxSources);
+}
+
+// Rows [begin, end) of the batch's batch * height rows; `scratch` is aligned to 64 bytes.
+using BlendRows = void (*)(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
+void blend_rows_x86_64(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
+void blend_rows_v3(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
+void blend_rows_v4(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
+
+// Both samples of each pair in place, for the outputs [begin, end) that are the first of theirs.
+// The scratch is larger by two blocks, held back until both are mixed.
+inline int64_t pair_scratch_bytes(const MsdaBlend& b) {
+  return scratch_bytes(b) / (2 + kMaxSources) * (4 + kMaxSources);
+}
+using BlendPairs = void (*)(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
+void blend_pairs_x86_64(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
+void blend_pairs_v3(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
+void blend_pairs_v4(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
+
+}  // namespace msda

@@ -1,0 +1,14 @@
+// A pool of threads for the CPU backend.  Which thread does which part never changes a result.
+#pragma once
+#include <cstdint>
+
+namespace msda {
+
+// Work on units [begin, end) of a job.
+using Task = void (*)(const void* job, int64_t begin, int64_t end);
+
+// Runs `task` over [0, units) in parts of `grain` on up to `threads` threads, the caller among
+// them (0: as many as this process may use), and returns when all is done.
+void parallel_for(int64_t units, int64_t grain, int32_t threads, Task task, const void* job);
+
+}  // namespace msda

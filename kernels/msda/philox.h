@@ -1,0 +1,59 @@
+// Philox4x32-10: a pure function from (counter, key) to four random words, so that no state is
+// kept, saved or shared.  Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+//
+// How the project counts: key = seed; counter = (identity low, identity high, step,
+// purpose << 24 | number).  The identity is (rank << 32 | slot), or the dataset index of a sample.
+#pragma once
+#include "msda/portable.h"
+
+namespace msda {
+
+struct Words4 {
+  uint32_t v[4];
+};
+
+MSDA_FN Words4 philox4x32(Words4 c, uint32_t k0, uint32_t k1) {
+  for (int32_t round = 0; round < 10; ++round) {
+    const uint64_t a = uint64_t{0xD2511F53u} * c.v[0];
+    const uint64_t b = uint64_t{0xCD9E8D57u} * c.v[2];
+    c = {{static_cast<uint32_t>(b >> 32) ^ c.v[1] ^ k0, static_cast<uint32_t>(b),
+          static_cast<uint32_t>(a >> 32) ^ c.v[3] ^ k1, static_cast<uint32_t>(a)}};
+    k0 += 0x9E3779B9u;  // golden ratio
+    k1 += 0xBB67AE85u;  // sqrt(3) - 1
+  }
+  return c;
+}
+
+// What a draw is for: draws of different purposes never share a counter.
+enum Purpose : uint32_t {
+  kDrawLam = 1,
+  kDrawPosition = 2,
+  kDrawPartner = 3,
+  kDrawProb = 4,
+  kDrawChoice = 5,
+  kDrawField = 6,
+  kDrawSide = 7,
+};
+
+// Number `index` of the 64-bit words of one (seed, identity, step, purpose): two to a block.
+MSDA_FN uint64_t word64(uint64_t seed, uint64_t identity, uint32_t step, uint32_t purpose,
+                        uint32_t index) {
+  const Words4 counter = {{static_cast<uint32_t>(identity), static_cast<uint32_t>(identity >> 32),
+                           step, (purpose << 24) | (index >> 1)}};
+  const Words4 w =
+      philox4x32(counter, static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+  const uint32_t half = (index & 1u) * 2;
+  return (uint64_t{w.v[half]} << 32) | w.v[half + 1];
+}
+
+// Uniform in the open interval (0, 1): 52 bits, centred in their cell.  (53 would round up to 1.)
+MSDA_FN double uniform(uint64_t word) {
+  return (static_cast<double>(word >> 12) + 0.5) * 0x1p-52;
+}
+
+// The same in float: 23 bits.  (24 would round up to 1.)
+MSDA_FN float uniform_float(uint32_t word) {
+  return (static_cast<float>(word >> 9) + 0.5f) * 0x1p-23f;
+}
+
+}  // namespace msda
