@@ -1,0 +1,57 @@
+# `make` alone lists the targets. VENV: where to install; PYTHON: which Python makes it.
+VENV ?= .venv
+PYTHON ?= python3
+
+RUN := $(VENV)/bin/python -m
+INSTALLED := $(VENV)/.dali_msda
+CXX_FILES = $(shell find kernels dali_msda/native -name '*.h' -o -name '*.c[cpu]*')
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench wheel clean
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+install: $(INSTALLED)  ## make the virtual environment and install everything into it
+
+demo: $(INSTALLED)  ## make a small data set, train on it with mixing, show the results
+	$(RUN) dali_msda.pipelines.demo
+
+test: $(INSTALLED)  ## run the tests
+	$(RUN) pytest
+
+check: $(INSTALLED)  ## check style and format
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(VENV)/bin/clang-format --dry-run -Werror $(CXX_FILES)
+
+format: $(INSTALLED)  ## format Python and C++
+	$(RUN) ruff check --select I --fix .
+	$(RUN) ruff format .
+	$(VENV)/bin/clang-format -i $(CXX_FILES)
+
+bench: $(INSTALLED)  ## measure the blend against a plain copy
+	$(RUN) bench.blend
+
+wheel: $(INSTALLED)  ## build the wheel into dist/
+	$(RUN) pip wheel . --no-deps --no-build-isolation --wheel-dir dist
+
+clean:  ## remove what was built here (not the virtual environment)
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find bench dali_msda kernels pipelines tests -name __pycache__ -exec rm -rf {} +
+
+# The stamp names the checkout that was installed: a VENV may have served another one before.
+ifneq ($(shell cat '$(INSTALLED)' 2>/dev/null),$(CURDIR))
+.PHONY: $(INSTALLED)
+endif
+
+$(INSTALLED): pyproject.toml constraints.txt setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo 'Python 3.10 or newer is needed; name one with: make PYTHON=python3.12'; exit 1; } >&2
+	@command -v "$${CXX:-g++}" >/dev/null || { \
+	  echo 'g++: not found; it is the only system package needed:' \
+	    'apt-get install g++ (Debian, Ubuntu) / dnf install gcc-c++ (Fedora, RHEL)'; exit 1; } >&2
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) pip install 'setuptools>=77'
+	$(RUN) pip install -c constraints.txt --no-build-isolation -e '.[headers,train,demo,test,dev]'
+	@echo '$(CURDIR)' >$@

@@ -1,0 +1,8 @@
+"""``python -m dali_msda``."""
+
+import sys
+
+from dali_msda.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

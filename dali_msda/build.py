@@ -1,0 +1,325 @@
+"""Finds the C++ sources and compiles them: the only caller of compilers in the project.
+
+There are two shared libraries: ``cpu`` holds the CPU backend, ``dali`` the DALI operators with the
+same kernels linked in. A library's file name carries a key over all that goes into it: sources,
+flags and, since DALI versions its symbols, the exact version of DALI. So a file of the right name
+is the right file. A wheel brings both; a checkout compiles them when they are first used.
+
+This module imports only the standard library and nothing of the package, since ``setup.py`` loads
+it before the package is installed.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+LIBRARIES = ("cpu", "dali")
+
+PACKAGE = Path(__file__).resolve().parent
+PREBUILT = PACKAGE / "_lib"  # what a wheel brings
+NATIVE = PACKAGE / "native"
+# The kernels lie inside an installed package, and beside the package in a checkout.
+IN_CHECKOUT = not (PACKAGE / "kernels").is_dir()
+KERNELS = (PACKAGE.parent if IN_CHECKOUT else PACKAGE) / "kernels"
+
+# No contraction and no fast-math: every rounding stands in the source. -fno-math-errno and
+# -fno-trapping-math change no result; they let rintf and its like become single instructions.
+FLAGS = (
+    "-O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -fPIC -pthread "
+    "-Wall -Wextra -Werror=return-type"
+)
+KERNEL = f"-std=c++17 {FLAGS}"
+# DALI is built with the C++11 ABI. GCC 12 misjudges the small vectors in its headers.
+PLUGIN = (
+    f"-std=c++20 {FLAGS} -fvisibility=hidden -D_GLIBCXX_USE_CXX11_ABI=1 -Wno-free-nonheap-object"
+)
+BASELINE = "-march=x86-64"  # any 64-bit PC; nothing may depend on the machine that compiles
+ROWS = (  # cpu_rows.cpp is compiled once for each of these; the CPU backend chooses at run time
+    f"{BASELINE} -DMSDA_ISA=x86_64",
+    "-march=x86-64-v3 -DMSDA_ISA=v3",
+    "-march=x86-64-v4 -mprefer-vector-width=512 -DMSDA_ISA=v4",
+)
+LINK = "-shared -pthread -Wl,--no-undefined"
+
+DALI = ("nvidia-dali-cuda130", "nvidia-dali-cuda120")
+CUDA_HEADERS = {  # what DALI's headers include, by the package that holds it; one CUDA version
+    "cuda_runtime_api.h": "nvidia-cuda-runtime==13.0.96",
+    "crt/host_config.h": "nvidia-cuda-crt==13.0.88",
+    "nv/target": "nvidia-cuda-cccl==13.0.85",
+}
+
+
+class Unit(NamedTuple):
+    """One translation unit: a source file and the flags that its result depends on."""
+
+    source: Path
+    flags: str
+
+
+def library(name: str) -> Path:
+    """Returns the path of a shared library; in a checkout, compiles it if need be.
+
+    Args:
+        name: ``"cpu"`` or ``"dali"``.
+
+    Returns:
+        A library in the user's cache (``$XDG_CACHE_HOME/dali_msda`` or ``~/.cache/dali_msda``), or
+        else in the package, or else compiled into that cache now, with a line on stderr.
+
+    Raises:
+        RuntimeError: If DALI is missing, if the package's plugin was made for another DALI, or if
+            the compiler is missing or fails.
+    """
+    file = file_name(name)
+    found = _find(file)
+    if found is None and name == "dali" and not IN_CHECKOUT:
+        raise RuntimeError(_no_plugin(dali_version()))
+    return found or build(name)
+
+
+def build(name: str, *, force: bool = False) -> Path:
+    """As :func:`library`, but compiles into the user's cache whatever is not found.
+
+    With ``force``, compiles in any case. A library in the cache is preferred to the package's own.
+    """
+    file = file_name(name)
+    with _writable_cache(file) as folder:
+        found = None if force else _find(file)  # another process may just have made it
+        if found is None:
+            print(f"dali_msda: compiling {folder / file}", file=sys.stderr, flush=True)
+            found = compile_into(folder, name)
+            line = f"{hashlib.sha256(found.read_bytes()).hexdigest()}  {file}\n"
+            scratch = folder / f".{file}.sha256"
+            scratch.write_text(line)
+            scratch.replace(_digest_file(found))
+    return found
+
+
+def compile_into(folder: Path, name: str) -> Path:
+    """Compiles a library into a folder, where it appears whole or not at all."""
+    compiler, file, includes, dali = _compiler(), file_name(name), include_flags(name), []
+    if name == "dali":
+        home = _dali_folder()
+        dali = [f"-L{home}", f"-Wl,-rpath-link,{home}", "-ldali", "-ldali_core"]
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as scratch:
+
+        def compile_unit(unit: Unit) -> str:
+            target = tempfile.mkdtemp(dir=scratch) + f"/{unit.source.stem}.o"
+            where = ["-c", str(unit.source), "-o", target]
+            _run([*compiler, *unit.flags.split(), *includes, *where])
+            return target
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(compile_unit, units(name)))
+        linked = Path(scratch, file)
+        _run([*compiler, *LINK.split(), *objects, *dali, "-o", str(linked)])
+        return linked.replace(folder / file)
+
+
+def units(name: str) -> list[Unit]:
+    """Returns a library's translation units in link order.
+
+    Of an inline function that several objects hold, the linker keeps the first copy. So units come
+    in the order of their instruction sets: no function then asks for more than its callers do.
+    """
+    if name not in LIBRARIES:
+        raise ValueError(f"name: expected one of {', '.join(LIBRARIES)}, got {name!r}")
+    rows = KERNELS / "cpu_rows.cpp"
+    kernels = [path for path in sorted(KERNELS.glob("cpu*.cpp")) if path != rows]
+    plugin = sorted(NATIVE.glob("*.cc")) if name == "dali" else []
+    if not kernels or (name == "dali" and not plugin):
+        raise RuntimeError(f"{NATIVE if kernels else KERNELS}: no C++ sources; reinstall dali_msda")
+    return [
+        *(Unit(path, f"{KERNEL} {BASELINE}") for path in kernels),
+        *(Unit(path, f"{PLUGIN} {BASELINE}") for path in plugin),
+        *(Unit(rows, f"{KERNEL} {isa}") for isa in ROWS if rows.is_file()),
+    ]
+
+
+def include_flags(name: str) -> list[str]:
+    """Returns the flags that say where things lie on this machine; no result depends on them."""
+    # __FILE__, which DALI quotes in its error messages, then starts at the project's root.
+    flags = [f"-I{KERNELS}", f"-ffile-prefix-map={PACKAGE.parent}/="]
+    if name == "dali":
+        flags += [f"-isystem{path}" for path in (_dali_folder() / "include", *_cuda_folders())]
+    return flags
+
+
+def file_name(name: str) -> str:
+    """Returns the file name of a library: its key and, for the plugin, DALI's version.
+
+    The compiler's version is left out of the key, since a wheel is used where it was not compiled.
+    """
+    digest = hashlib.sha256(LINK.encode())
+    parts: list[tuple[Path, str]] = list(units(name))
+    parts += [(path, "") for path in sorted(KERNELS.rglob("*.h"))]
+    if name == "dali":
+        parts += [(path, "") for path in sorted(NATIVE.rglob("*.h"))]
+    for path, flags in parts:
+        content = path.read_bytes()
+        digest.update(f"{path.name} {flags} {len(content)}\n".encode() + content)
+    version = f"-{dali_version()}" if name == "dali" else ""
+    return f"libmsda_{name}{version}-{digest.hexdigest()[:16]}.so"
+
+
+def dali_version() -> str:
+    """Returns the version of the installed DALI, without importing it."""
+    return _dali().version
+
+
+def _dali() -> importlib.metadata.Distribution:
+    for package in DALI:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.distribution(package)
+    for found in importlib.metadata.distributions():  # nightly builds, other CUDA versions
+        name = (found.metadata["Name"] or "").lower()
+        if name.startswith("nvidia-dali-") and "plugin" not in name:
+            return found
+    raise RuntimeError(f"nvidia.dali: not installed; run `pip install {DALI[0]}==2.4.0`")
+
+
+def _dali_folder() -> Path:
+    folder = Path(str(_dali().locate_file("nvidia/dali")))
+    if not (folder / "include").is_dir():
+        wanted = f"{_dali().metadata['Name']}=={dali_version()}"
+        raise RuntimeError(
+            f"{folder}/include: DALI's headers are missing; "
+            f"run `pip install --force-reinstall --no-deps {wanted}`"
+        )
+    return folder
+
+
+def _cuda_folders() -> list[Path]:
+    """Folders with the CUDA headers: the wheels' or, failing these, a CUDA toolkit's."""
+    wheels = [Path(entry, "nvidia") for entry in sys.path]
+    roots = [root for wheel in wheels for root in sorted(wheel.glob("cu[0-9]*/include"))[::-1]]
+    roots += [root for wheel in wheels for root in wheel.glob("cuda_*/include")]
+    roots += [Path(os.environ.get("CUDA_HOME") or "/usr/local/cuda", "include")]
+    roots += [root / "cccl" for root in roots]
+    folders = []
+    for header in CUDA_HEADERS:
+        folder = next((root for root in roots if (root / header).is_file()), None)
+        if folder is None:
+            wanted = " ".join(CUDA_HEADERS.values())
+            raise RuntimeError(f"{header}: CUDA header not found; run `pip install {wanted}`")
+        folders.append(folder)
+    return list(dict.fromkeys(folders))
+
+
+def _no_plugin(installed: str) -> str:
+    """What to tell a user whose package holds no plugin that fits."""
+    made_for = sorted({path.name.split("-")[1] for path in PREBUILT.glob("libmsda_dali-*.so")})
+    if installed in made_for:
+        reason = f"the DALI plugin in {PREBUILT} is not made from this package's sources"
+    elif made_for:
+        versions = ", ".join(made_for)
+        reason = f"the plugin was built for DALI {versions}, but DALI {installed} is installed"
+    else:
+        reason = f"this package came without a plugin for DALI {installed}"
+    return f"{reason}; run `python -m dali_msda build` to build it for DALI {installed}"
+
+
+def _compiler() -> list[str]:
+    if platform.machine() != "x86_64":
+        raise RuntimeError(f"machine: expected x86_64, got {platform.machine()}")
+    compiler = shlex.split(os.environ.get("CXX", "")) or ["g++"]
+    if shutil.which(compiler[0]) is None:
+        raise RuntimeError(
+            f"{compiler[0]}: not found; it is the only system package needed: "
+            "apt-get install g++ (Debian, Ubuntu) / dnf install gcc-c++ (Fedora, RHEL)"
+        )
+    return compiler
+
+
+def _run(command: list[str]) -> None:
+    english = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=english)
+    if done.returncode:
+        tail = "\n".join(done.stderr.strip().splitlines()[-30:])
+        raise RuntimeError(f"the compiler failed:\n{tail}\nIt was run as: {shlex.join(command)}")
+    sys.stderr.write(done.stderr)  # warnings
+
+
+def _find(file: str) -> Path | None:
+    """An intact library of this name, if there is one."""
+    for path in (_user_cache() / file, _substitute_cache() / file):
+        with contextlib.suppress(OSError):
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            if _digest_file(path).read_text().split()[:1] == [digest] and _is_ours(path.parent):
+                return path
+    prebuilt = PREBUILT / file
+    return prebuilt if prebuilt.is_file() else None
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _user_cache() -> Path:
+    """The user's cache, one folder per C library: machines may share a home and differ in it."""
+    for base in (os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache")):
+        if os.path.isabs(base):
+            return Path(base, "dali_msda", os.confstr("CS_GNU_LIBC_VERSION").replace(" ", "-"))
+    return _substitute_cache()  # a user without a home
+
+
+def _substitute_cache() -> Path:
+    """Where libraries go if the user's cache cannot be written."""
+    return Path(tempfile.gettempdir(), f"dali_msda-{os.getuid()}")
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether nobody else can have put code into this folder: anybody may make folders in /tmp."""
+    about = folder.lstat()
+    return folder != _substitute_cache() or (
+        stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o077
+    )
+
+
+@contextlib.contextmanager
+def _writable_cache(file: str) -> Iterator[Path]:
+    """A folder for this file, locked against other processes that would make the same file."""
+    folder, lock = _user_cache(), f"{file}.lock"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / lock).touch()
+    except OSError as error:
+        unwritable, folder = folder, _substitute_cache()
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if not _is_ours(folder):
+            raise RuntimeError(
+                f"{unwritable} cannot be written and {folder} is not private; "
+                "set XDG_CACHE_HOME to a folder of yours"
+            ) from error
+        print(f"dali_msda: cannot write to the cache ({error}), using {folder}", file=sys.stderr)
+    with open(folder / lock, "w") as held:
+        with contextlib.suppress(OSError):  # some network file systems; the file is whole anyway
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield folder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of ``python -m dali_msda build``."""
+    parser.add_argument("--force", action="store_true", help="compile even what is there already")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Builds both libraries and prints where they are."""
+    for name in LIBRARIES:
+        print(build(name, force=args.force))

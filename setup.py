@@ -1,0 +1,37 @@
+"""Puts the two compiled libraries into the wheel; all else about the package: pyproject.toml."""
+
+import runpy
+import shutil
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_py import build_py
+
+
+class BuildPy(build_py):
+    """Copies the package and compiles its libraries beside it."""
+
+    def run(self):
+        if self.editable_mode:  # a checkout compiles them at first use
+            return super().run()
+        package = Path(self.build_lib, "dali_msda")
+        shutil.rmtree(package, ignore_errors=True)  # files of an older build would be shipped too
+        super().run()
+        build = runpy.run_path("dali_msda/build.py")
+        for name in build["LIBRARIES"]:
+            build["compile_into"](package / "_lib", name)
+
+
+class BdistWheel(bdist_wheel):
+    """One wheel for every Python: the libraries know nothing of it."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.root_is_pure = False
+
+    def get_tag(self):
+        return "py3", "none", "linux_x86_64"
+
+
+setup(cmdclass={"build_py": BuildPy, "bdist_wheel": BdistWheel})
