@@ -1,0 +1,284 @@
+"""The definitions of this package once more: NumPy, plain loops, float64, written from the papers.
+
+Nothing here is shared with the kernels, so that an error in either shows as a difference. Only
+tests and benchmarks import this module.
+
+Two things are taken from the record instead of being drawn again: the nominal lambda (and the
+Dirichlet weights of three and more sources), whose gamma variables come from a rejection method,
+and which is tested by its distribution. Everything else is a function of the policy, the seed,
+the step and that lambda.
+
+Sources: Salmon et al., SC 2011 (Philox); Zhang et al., arXiv:1710.09412 (Mixup); Yun et al.,
+arXiv:1905.04899 (CutMix; ``clip`` is the box of the authors' code); Park et al., arXiv:2208.09913
+(coverage of the boxes).
+"""
+
+import math
+
+import numpy as np
+
+from dali_msda.plan import PLAN_DTYPE
+
+NONE, MIXUP, CUTMIX = 0, 1, 2
+POSITION, PERMUTATION, MIX, LEAF, SIDES = 2, 3, 4, 5, 7  # purposes; 1 is lambda, 6 a field
+
+
+def philox(counter, key):
+    """Four words of Philox4x32-10 for a counter of four words and a key of two."""
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(b >> 32) ^ c[1] ^ k[0], b % 2**32, (a >> 32) ^ c[3] ^ k[1], a % 2**32]
+        k = [(k[0] + 0x9E3779B9) % 2**32, (k[1] + 0xBB67AE85) % 2**32]
+    return c
+
+
+class Stream:
+    """The random numbers of one seed and step, by identity, purpose and number."""
+
+    def __init__(self, seed, step):
+        self.key, self.step = (seed % 2**32, seed >> 32), step
+
+    def word(self, identity, purpose, number):
+        """64 random bits. A block of four words serves two numbers."""
+        counter = (identity % 2**32, identity >> 32, self.step, purpose << 24 | number // 2)
+        high, low = np.split(np.array(philox(counter, self.key), object), 2)[number % 2]
+        return high << 32 | low
+
+    def uniform(self, identity, purpose, number=0):
+        """A number in the open interval (0, 1): 52 bits, centred in their cell."""
+        return ((self.word(identity, purpose, number) >> 12) + 0.5) * 2.0**-52
+
+    def below(self, n, identity, purpose, number):
+        """An integer in [0, n)."""
+        return self.word(identity, purpose, number) * n >> 64
+
+
+def partners(rule, stream, identities, source=1, pairs=False):
+    """Partner of every slot under ``rule``; ``source`` 2 and 3 give the third and fourth sample."""
+    slots = range(n := len(identities))
+    if rule == "flip":
+        return [n - 1 - i for i in slots]
+    if rule == "roll":
+        return [(i - source) % n for i in slots]
+    for attempt in range(4096):
+        number = attempt + (source - 1) * 4096
+        keys = [stream.word(identities[i], PERMUTATION, number) for i in slots]
+        order = sorted(slots, key=lambda i: keys[i])  # stable, as argsort
+        if rule == "permutation" and not pairs or n == 1:
+            return order
+        if pairs:  # the shuffled slots are taken two by two; an odd last one stays alone
+            partner = dict(zip(order, order, strict=True))
+            for i, j in zip(order[::2], order[1::2], strict=False):
+                partner[i], partner[j] = j, i
+            return [partner[i] for i in slots]
+        if all(i != j for i, j in enumerate(order)):
+            return order
+    raise AssertionError("no derangement in 4096 attempts: the chance of that is 1e-816")
+
+
+def stages(policy):
+    """A policy as a list of (count of batches, scope of the choice, [(leaf, share), ...])."""
+    if hasattr(policy, "counts"):
+        counts = policy.counts or [1] * len(policy.policies)
+        return [(n, *stages(p)[0][1:]) for n, p in zip(counts, policy.policies, strict=True)]
+    if hasattr(policy, "weights"):
+        weights = policy.weights or [1.0] * len(policy.policies)
+        shares = [w / math.fsum(weights) for w in weights]
+        return [(1, policy.scope, list(zip(policy.policies, shares, strict=True)))]
+    return [(1, "batch", [(policy, 1.0)])]
+
+
+def active_stage(policy, step):
+    """The stage that serves batch ``step``, and the number of leaves before it."""
+    every = stages(policy)
+    position, first = step % sum(count for count, *_ in every), 0
+    for count, scope, leaves in every:
+        if position < count:
+            return scope, leaves, first
+        position, first = position - count, first + len(leaves)
+    raise AssertionError("unreachable")
+
+
+def box_interval(n, lam, kind, start, side=None):
+    """One axis of a CutMix box, half-open. ``start(m)`` draws an integer in [0, m)."""
+    ratio = math.sqrt(1.0 - float(lam))
+    if kind == "clip":
+        half, centre = math.floor(n * ratio) // 2, start(n)
+        return max(centre - half, 0), min(centre + half, n)
+    side = round(n * ratio) if side is None else side  # Python's round is half to even
+    first = start(n if kind == "wrap" else n - side + 1)
+    return first, first + side
+
+
+def draw(policy, batch, height, width, *, seed, step, drawn, rank=0, ids=None, distinct=None):
+    """The plan of one batch, given the nominal ``lam`` and weights of the records ``drawn``."""
+    stream, mixed = Stream(seed, step), batch if distinct is None else distinct
+    identities = [rank << 32 | i for i in range(batch)] if ids is None else [int(i) for i in ids]
+    choice_scope, leaves, first_leaf = active_stage(policy, step)
+    plan = np.zeros(batch, PLAN_DTYPE)
+    plan["version"], plan["sources"], plan["own"] = 1, 1, np.arange(batch)
+    plan["partner"], plan["extra"] = np.arange(batch), np.arange(batch)[:, None]
+    for name in ("weight", "lam", "inside", "outside"):
+        plan[name] = 1
+    plan["depth"], plan["height"], plan["width"] = 1, height, width
+
+    def partner_lists(leaf):
+        pairs = leaf.scope == "pair" and leaf.partner == "permutation"
+        count = getattr(leaf, "n", 2)
+        return [partners(leaf.partner, stream, identities[:mixed], s, pairs)
+                for s in range(1, count)]  # fmt: skip
+
+    def unit(scope, i, partner):
+        return identities[{"sample": i, "pair": min(i, partner[i]), "batch": 0}[scope]]
+
+    others = [partner_lists(leaf) for leaf, _ in leaves]
+    for i, p in enumerate(plan[:mixed]):
+        u = stream.uniform(unit(choice_scope, i, others[0][0]), LEAF)
+        cumulative = np.cumsum([share for _, share in leaves])
+        index = min(int(np.sum(u >= cumulative)), len(leaves) - 1)
+        leaf, partner = leaves[index][0], others[index]
+        p["leaf"] = first_leaf + index
+        identity = unit(leaf.scope, i, partner[0])
+        if stream.uniform(identity, MIX) < leaf.prob:
+            p["sources"] = 1 + len(partner)
+            p["partner"] = partner[0][i]
+            p["extra"][: len(partner) - 1] = [j[i] for j in partner[1:]]
+            fill(p, leaf, drawn[i], stream, identity)
+    return plan
+
+
+def fill(p, leaf, drawn, stream, identity):
+    """Method, weights and box of one record; ``drawn`` holds its nominal lambda."""
+    p["lam"] = lam = drawn["lam"]
+    if not hasattr(leaf, "box"):
+        p["method"], p["weight"], p["inside"], p["outside"] = MIXUP, lam, lam, lam
+        p["partner_weight"], p["extra_weight"] = drawn["partner_weight"], drawn["extra_weight"]
+        if p["sources"] == 2:
+            p["partner_weight"] = np.float32(1) - lam
+        return
+    height, width, area = int(p["height"]), int(p["width"]), 1
+    for number, (axis, n) in enumerate((("y", height), ("x", width))):
+        kind, side = leaf.box, None
+        if leaf.minmax is not None:
+            least, most = (math.floor(n * share) for share in leaf.minmax)
+            kind, side = "minmax", least + stream.below(most - least + 1, identity, SIDES, number)
+
+        def start(m, number=number):
+            return stream.below(m, identity, POSITION, number)
+
+        low, high = box_interval(n, lam, kind, start, side)
+        p[axis + "0"], p[axis + "1"] = low, high
+        area *= high - low
+    p["method"], p["inside"], p["outside"] = CUTMIX, 0, 1
+    p["weight"] = 1.0 - area / (height * width)
+    p["partner_weight"] = np.float32(1) - p["weight"]
+    if leaf.minmax is not None:
+        p["lam"] = p["weight"]
+
+
+def in_box(p, height, width):
+    """Which pixels lie in the record's box; past the border it goes on at the other side."""
+    y, x = np.arange(height)[:, None], np.arange(width)
+    rows = (y - p["y0"]) % height < p["y1"] - p["y0"]
+    return rows & ((x - p["x0"]) % width < p["x1"] - p["x0"])
+
+
+def own_weight(plan, height, width):
+    """Own weight of every pixel, ``(B, H, W)`` float32."""
+    weight = np.ones((len(plan), height, width), np.float32)
+    for w, p in zip(weight, plan, strict=True):
+        if p["method"] == MIXUP:
+            w[:] = p["outside"] if p["sources"] == 2 else p["weight"]
+        elif p["method"] != NONE:
+            w[:] = np.where(in_box(p, height, width), p["inside"], p["outside"])
+    return weight
+
+
+def fma(a, b, c):
+    """``a * b + c`` of float32 values, rounded once."""
+    a, b, c = (np.asarray(v, np.float32).astype(np.float64) for v in (a, b, c))
+    product = a * b  # exact: 48 bits
+    total = product + c
+    back = total - product
+    error = (product - (total - back)) + (c - back)  # exact (Knuth's two-sum)
+    even = (total.view(np.int64) & 1) == 0
+    inexact = np.isfinite(total) & (error != 0)
+    # Rounding to odd keeps what a second rounding needs to know (Boldo & Melquiond 2008).
+    odd = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))
+    return np.where(inexact & even, odd, total).astype(np.float32)
+
+
+def two_sources(w, a, b):
+    """``w * a + (1 - w) * b``, as documented for each dtype of the pixels."""
+    if a.dtype == np.uint8:
+        a, b = a.astype(np.float32), b.astype(np.float32)
+        return fma(w, a - b, b)
+    near_a = fma(np.float32(1) - w, b - a, a)
+    near_b = fma(w, a - b, b)
+    mixed = np.where(w >= 0.5, near_a, near_b)
+    return np.where(w == 1, a, np.where(w == 0, b, mixed))
+
+
+def many_sources(p, images):
+    """Three or four sources: differences from the first that takes part, added up one by one."""
+    sources = [p["own"], p["partner"], *p["extra"]][: p["sources"]]
+    weights = [p["weight"], p["partner_weight"], *p["extra_weight"]]
+    values = [images[s].astype(np.float32) for s, w in zip(sources, weights, strict=False) if w]
+    mixed = values[0]
+    for w, value in zip([w for w in weights if w][1:], values[1:], strict=True):
+        mixed = fma(w, value - values[0], mixed)
+    return mixed
+
+
+def to_bfloat16(value):
+    """Bits of the nearest bfloat16 numbers, halves to even, as uint16."""
+    bits = np.asarray(value, np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    return np.where(np.isnan(value), bits >> 16 | 0x40, rounded).astype(np.uint16)
+
+
+def blend(images, plan, *, mean=None, std=None, mirror=None, dtype=None, layout="HWC"):
+    """The mixed batch; bfloat16 outputs are given as their bits."""
+    images = np.asarray(images)
+    if mirror is not None:
+        flags = np.asarray(mirror, bool)
+        images = np.where(flags[:, None, None, None], images[:, :, ::-1], images)
+    weight = own_weight(plan, *images.shape[1:3])[..., None]
+    with np.errstate(invalid="ignore", over="ignore"):
+        mixed = two_sources(weight, images[plan["own"]], images[plan["partner"]])
+        for i in np.flatnonzero(plan["sources"] > 2):
+            mixed[i] = many_sources(plan[i], images)
+        if mean is not None or std is not None:
+            mean = np.zeros(images.shape[3]) if mean is None else np.asarray(mean, np.float64)
+            std = np.ones(images.shape[3]) if std is None else np.asarray(std, np.float64)
+            mixed = fma(mixed, (1 / std).astype(np.float32), (-mean / std).astype(np.float32))
+        dtype = dtype or str(images.dtype)
+        if dtype == "uint8":
+            mixed = np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
+        elif dtype == "bfloat16":
+            mixed = to_bfloat16(mixed)
+        else:
+            mixed = mixed.astype(dtype)
+    return mixed if layout == "HWC" else np.ascontiguousarray(mixed.transpose(0, 3, 1, 2))
+
+
+def targets(labels, plan, *, num_classes=None, smoothing=0.0):
+    """``(B, C)`` float32 rows: smoothed sums of the sources' label weights."""
+    labels = np.asarray(labels)
+    if labels.ndim == 1:
+        labels = np.eye(num_classes, dtype=np.float32)[labels]
+    sources = np.column_stack([plan["own"], plan["partner"], plan["extra"]])
+    weights = np.column_stack([plan["weight"], plan["partner_weight"], plan["extra_weight"]])
+    rows = np.einsum("bk,bkc->bc", weights.astype(np.float64), labels[sources].astype(np.float64))
+    return ((1 - np.float64(smoothing)) * rows + smoothing / labels.shape[1]).astype(np.float32)
+
+
+def coverage(n, lam, kind):
+    """P(pixels j and k of an axis of ``n`` are both in the box), ``(n, n)``, by enumeration."""
+    starts = {"clip": n, "wrap": n, "inside": n - round(n * math.sqrt(1 - lam)) + 1}[kind]
+    covered = np.zeros((starts, n))
+    for start, row in enumerate(covered):
+        low, high = box_interval(n, lam, kind, lambda m, start=start: start)
+        row[np.arange(low, high) % n] = 1
+    return covered.T @ covered / starts
