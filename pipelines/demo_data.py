@@ -112,6 +112,9 @@ def _sources(per_class: int, seed: int) -> str:
 
 def _is_made(folder: Path, sources: str) -> bool:
     """Whether the folder holds this very data. Raises if it holds anything else."""
+    parent = folder.parent
+    if os.path.lexists(parent) and not parent.is_dir():
+        raise FileExistsError(f"{parent}: expected a folder, got a file. Name another place.")
     if not folder.is_dir():
         if os.path.lexists(folder):
             raise FileExistsError(f"{folder}: expected a folder or nothing, got a file")
@@ -133,27 +136,34 @@ def _is_made(folder: Path, sources: str) -> bool:
     return False
 
 
-def _region(name: str, split: str) -> Image.Image:
-    """The side of a photograph from which the crops of a split are cut."""
+def _open(name: str) -> Image.Image:
+    """The photograph of a class."""
     photograph = PHOTOGRAPHS[name]
-    spec = importlib.util.find_spec(photograph.package)
     project = PROJECTS[photograph.package]
-    if spec is None:
-        raise FileNotFoundError(f"{project}: not installed. Run: pip install {project}")
-    path = Path(spec.origin).parent / photograph.file
+    found = importlib.util.find_spec(photograph.package)  # finds, does not import
+    if found is None:
+        raise FileNotFoundError(
+            f"{project}: expected it to be installed. Run: pip install {project}"
+        )
+    path = Path(found.origin).parent / photograph.file
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: expected the photograph of class {name!r} inside {project}, got no file. "
             f"Run: pip install --force-reinstall {project}"
         )
-    image = Image.open(path)
+    return Image.open(path)
+
+
+def _region(name: str, split: str) -> Image.Image:
+    """The side of a photograph from which the crops of a split are cut."""
+    image = _open(name)
     width, height = image.size
     x, y = round(width * VALIDATION_SHARE), round(height * VALIDATION_SHARE)
     validation, training = {
         "left": ((0, 0, x, height), (x, 0, width, height)),
         "right": ((width - x, 0, width, height), (0, 0, width - x, height)),
         "bottom": ((0, height - y, width, height), (0, 0, width, height - y)),
-    }[photograph.validation]
+    }[PHOTOGRAPHS[name].validation]
     return image.crop(training if split == "train" else validation)
 
 
@@ -175,8 +185,8 @@ def _write_class(folder: Path, region: Image.Image, count: int, rng: np.random.G
 def _crop(region: Image.Image, rng: np.random.Generator) -> Image.Image:
     """A random rectangle of a region, enlarged or reduced at random.
 
-    Its size is 0.45 to 1 of the region's short side, its aspect 3/4 to 4/3; the JPEG's short side is
-    one of ``SHORT_SIDE``, but a crop is never enlarged more than 1.6 times.
+    Its size is 0.45 to 1 of the region's short side, its aspect 3/4 to 4/3. Then its short side
+    becomes one of ``SHORT_SIDE``, but is enlarged 1.6 times at the most.
     """
     side = min(region.size) * rng.uniform(0.45, 1.0)
     aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))

@@ -1,0 +1,172 @@
+"""Which files DALI's image decoder takes, asked of the decoder itself, in processes of their own.
+
+A file that does not decode makes a pipeline unusable, and DALI says little about why. Here every
+worker decodes one file at a time (as fast as whole batches, and it needs the memory of one image),
+makes a new pipeline after a failure, and collects what the libraries below DALI write to stderr. A
+file that crashes the decoder ends its worker only.
+"""
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import re
+import signal
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+CHUNK = 32  # files on their way to a worker: enough to hide the round trip
+READY = ""  # stands for a file in the first answer of a worker
+
+
+def try_all(root: Path, names: Sequence[str], *, workers: int) -> Iterator[tuple[str, str | None]]:
+    """Try to decode files, in parallel.
+
+    Args:
+        root: Folder that the names start from.
+        names: Files, relative to the root.
+        workers: Processes that decode, at least 1.
+
+    Yields:
+        Each name and why it does not decode, or None if it does, in the order of completion.
+
+    Raises:
+        RuntimeError: If a worker cannot start.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    chunks = iter([names[start : start + CHUNK] for start in range(0, len(names), CHUNK)])
+    pool: dict[Connection, tuple[BaseProcess, deque[str]]] = {}
+
+    def launch(chunk: Sequence[str]) -> None:
+        ours, theirs = spawn.Pipe()
+        process = spawn.Process(target=_serve, args=(theirs, root), daemon=True)
+        # Ctrl-C is for this process, which then ends the workers; they inherit the mask.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()  # so that the end of the process is the end of the stream
+        pool[ours] = process, deque([READY, *chunk])
+        ours.send(list(chunk))
+
+    try:
+        for chunk in itertools.islice(chunks, workers):
+            launch(chunk)
+        while pool:
+            for connection in wait(list(pool)):
+                process, pending = pool[connection]
+                name = pending.popleft()
+                try:
+                    reason = connection.recv()
+                except (EOFError, OSError):
+                    reason = _death(process, name)
+                    del pool[connection]
+                    if rest := pending or next(chunks, None):
+                        launch(rest)
+                else:
+                    if not pending and (chunk := next(chunks, None)):
+                        pending.extend(chunk)
+                        connection.send(chunk)
+                    elif not pending:
+                        del pool[connection]
+                        connection.close()  # the process ends
+                if name is not READY:
+                    yield name, reason
+    finally:
+        for process, _ in pool.values():
+            process.kill()
+
+
+def _death(process: BaseProcess, name: str) -> str:
+    """Text for a file at which its worker died."""
+    process.join()
+    code = process.exitcode
+    end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    if name is READY:
+        raise RuntimeError(
+            f"a decoding process ended at its start ({end}); its own message stands above. "
+            'A script that calls this needs `if __name__ == "__main__":` around the call.'
+        )
+    return f"crashes the decoder ({end})"
+
+
+def _serve(connection: Connection, root: Path) -> None:
+    """Body of a worker: for each name that comes in, sends back a reason or None."""
+    decoder = _Decoder()
+    connection.send(None)
+    with contextlib.suppress(EOFError), tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        while True:
+            for name in connection.recv():
+                connection.send(decoder.try_file(root / name, log))
+
+
+class _Decoder:
+    """The decoder of the loaders, for one file at a time."""
+
+    def __init__(self):
+        from nvidia.dali import fn, pipeline_def, types
+
+        @pipeline_def(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1)
+        def decode():
+            encoded = fn.external_source(name="encoded", dtype=types.UINT8, ndim=1)
+            return fn.decoders.image(encoded, device="cpu", output_type=types.RGB)
+
+        self._make = decode
+        self._pipeline = decode()
+
+    def try_file(self, path: Path, log: BinaryIO) -> str | None:
+        """Why a file does not decode, or None. ``log`` is where stderr goes."""
+        try:
+            data = np.fromfile(path, np.uint8)
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        if not data.size:
+            return "empty file"
+        os.ftruncate(log.fileno(), 0)
+        os.lseek(log.fileno(), 0, os.SEEK_SET)
+        try:
+            self._pipeline.feed_input("encoded", [data])
+            self._pipeline.run()
+        except RuntimeError:
+            self._pipeline = self._make()
+            return _describe(data.tobytes()) + _last_error(log)
+        return None
+
+
+# Kind -> first bytes, and whether the data reaches its own end.
+KINDS = {
+    "JPEG": (b"\xff\xd8\xff", lambda data: data.endswith(b"\xff\xd9")),
+    "PNG": (b"\x89PNG\r\n\x1a\n", lambda data: b"IEND" in data[-16:]),
+    "WebP": (b"RIFF", lambda data: len(data) >= int.from_bytes(data[4:8], "little")),
+    "BMP": (b"BM", lambda data: len(data) >= int.from_bytes(data[2:6], "little")),
+    "JPEG 2000": (b"\0\0\0\x0cjP  ", lambda data: data.endswith(b"\xff\xd9")),
+    "TIFF": (b"II*\0", lambda data: True),
+    "TIFF (big-endian)": (b"MM\0*", lambda data: True),
+}
+
+
+def _describe(data: bytes) -> str:
+    """What is wrong with bytes that do not decode, as far as they tell."""
+    if data.startswith(b"GIF8"):
+        return "GIF: the decoder does not take this format"
+    for kind, (start, is_whole) in KINDS.items():
+        if data.startswith(start):
+            return f"damaged {kind}" if is_whole(data) else f"truncated {kind}"
+    return f"not an image: it starts with {data[:8]!r}"
+
+
+def _last_error(log: BinaryIO) -> str:
+    """The last error that a decoder wrote, in brackets; nothing if there is none."""
+    text = os.pread(log.fileno(), 65536, 0).decode("utf-8", "replace")
+    errors = re.findall(r"\[(?:\w+_)?(?:decoder|parser)\] (.+)", text)
+    return f" ({errors[-1].strip()})" if errors else ""
