@@ -1,0 +1,203 @@
+"""Plans equal the definitions field by field, and depend on nothing but what they should."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import dali_msda as msda
+from dali_msda import reference
+
+SCOPES = ("sample", "pair", "batch")
+RULES = ("permutation", "derangement", "flip", "roll")
+SHARED_BY = [*itertools.product(("sample", "batch"), RULES), ("pair", "permutation"), ("pair", "flip")]
+SIZES = [(1, 1), (1, 9), (7, 5), (13, 17), (32, 32), (31, 224)]
+BATCHES = (1, 2, 3, 17)
+SHAPES = list(zip(SIZES, itertools.cycle(BATCHES))) + [((6, 8), batch) for batch in BATCHES]
+BOXES = [
+    {"box": "clip"},
+    {"box": "inside"},
+    {"box": "wrap"},
+    {"minmax": (0.2, 0.8)},
+    {"minmax": (1e-9, 1.0)},
+]
+
+
+def assert_follows_the_definitions(policy, batch, height, width, *, lam=None, **key):
+    """Compares every field of a drawn plan with the oracle's; returns the plan."""
+    plan = msda.draw(policy, batch, height, width, lam=lam, **key)
+    want = reference.draw(policy, batch, height, width, drawn=plan, **key)
+    for field in plan.dtype.names:
+        np.testing.assert_array_equal(plan[field], want[field], err_msg=f"{field}, {policy}")
+    if lam is not None:
+        mixed = plan["sources"] > 1
+        given = np.broadcast_to(np.float32(lam), batch)
+        np.testing.assert_array_equal(plan["lam"][mixed], given[mixed])
+    return plan
+
+
+@pytest.fixture(params=SHAPES, ids=str)
+def shape(request):
+    (height, width), batch = request.param
+    return batch, height, width
+
+
+@pytest.mark.parametrize("scope, partner", SHARED_BY)
+def test_every_scope_and_partner(shape, scope, partner):
+    for step, prob in enumerate((0.0, 0.5, 1.0)):
+        common = {"scope": scope, "partner": partner, "prob": prob}
+        assert_follows_the_definitions(msda.Mixup(**common), *shape, seed=3, step=step)
+        for box in BOXES:
+            assert_follows_the_definitions(msda.CutMix(**box, **common), *shape, seed=4, step=step)
+
+
+@pytest.mark.parametrize("box", BOXES[:3], ids=lambda box: box["box"])
+@pytest.mark.parametrize("lam", [0.0, 1e-3, 0.25, 0.5, 0.75, 1 - 2**-24, 1.0])
+def test_given_lambda(shape, box, lam):
+    assert_follows_the_definitions(msda.CutMix(**box), *shape, lam=lam, seed=5, step=0)
+    assert_follows_the_definitions(msda.Mixup(), *shape, lam=lam, seed=5, step=0)
+
+
+def test_lambda_given_by_sample():
+    lam = np.linspace(0, 1, 17)
+    assert_follows_the_definitions(msda.CutMix(), 17, 20, 30, lam=lam, seed=6, step=0)
+    assert_follows_the_definitions(msda.Mixup(), 17, 20, 30, lam=lam, seed=6, step=0)
+
+
+def test_box_sides_at_the_rounding_trap():
+    """``1 - (k / n)^2`` in floating point is where a recomputed side would be off by one."""
+    for n in (32, 64, 224):
+        lam = 1 - (np.arange(n + 1) / n) ** 2
+        for box in BOXES[:3]:
+            policy = msda.CutMix(**box)
+            assert_follows_the_definitions(policy, n + 1, n, n, lam=lam, seed=7, step=0)
+
+
+@pytest.mark.parametrize("n", [3, 4])
+@pytest.mark.parametrize("partner", ["permutation", "derangement", "roll"])
+@pytest.mark.parametrize("scope", ["sample", "batch"])
+def test_more_sources(n, partner, scope):
+    policy = msda.Mixup(n=n, partner=partner, scope=scope, alpha=0.7, prob=0.8)
+    for batch, step in itertools.product(BATCHES, range(3)):
+        plan = assert_follows_the_definitions(policy, batch, 6, 8, seed=8, step=step)
+        weights = label_weights(plan)
+        np.testing.assert_allclose(weights.sum(1), 1, atol=3e-7)
+        assert (weights >= 0).all() and (weights[:, n:] == 0).all()
+
+
+def label_weights(plan):
+    return np.column_stack([plan["weight"], plan["partner_weight"], plan["extra_weight"]])
+
+
+@pytest.mark.parametrize("n", [3, 4])
+@pytest.mark.parametrize("alpha", [0.01, 1.0])
+@pytest.mark.parametrize("lam", [0.0, 0.25, 1.0])
+def test_more_sources_with_a_given_lambda(n, alpha, lam):
+    plan = msda.draw(msda.Mixup(n=n, alpha=alpha), 3000, 4, 4, seed=9, step=0, lam=lam)
+    assert (plan["weight"] == np.float32(lam)).all() and (plan["lam"] == np.float32(lam)).all()
+    np.testing.assert_allclose(label_weights(plan).sum(1), 1, atol=3e-7)
+
+
+@pytest.mark.parametrize("policy", [msda.Mixup(n=3), msda.CutMix(), msda.CutMix(scope="pair")])
+@pytest.mark.parametrize("distinct", [1, 2, 4, 5])
+def test_padding_is_not_mixed(policy, distinct):
+    plan = assert_follows_the_definitions(policy, 5, 9, 9, seed=10, step=2, distinct=distinct)
+    assert (plan["sources"][distinct:] == 1).all()
+    assert (plan["partner"][:distinct] < distinct).all()
+
+
+@pytest.mark.parametrize("choice, scope, partner", [
+    *((choice, *shared) for choice in ("sample", "batch") for shared in SHARED_BY),
+    ("pair", "pair", "permutation"),
+    ("pair", "pair", "flip"),
+])  # fmt: skip
+def test_choice(shape, choice, scope, partner):
+    common = {"scope": scope, "partner": partner}
+    policies = [msda.CutMix(**common), msda.Mixup(prob=0.5, **common)]
+    last = common if choice == "pair" else {}
+    policies.append(msda.CutMix(box="wrap", alpha=0.3, **last))
+    policy = msda.Choice(policies, weights=[0.5, 0.3, 0.2], scope=choice)
+    for step in range(3):
+        assert_follows_the_definitions(policy, *shape, seed=11, step=step)
+
+
+def test_alternate_serves_whole_batches_in_turn():
+    pair = msda.Choice([msda.CutMix(), msda.CutMix(box="inside")])
+    policy = msda.Alternate([msda.Mixup(), pair, msda.Mixup(alpha=8.0)], counts=[2, 1, 3])
+    leaves = [
+        set(assert_follows_the_definitions(policy, 40, 8, 8, seed=12, step=step)["leaf"].tolist())
+        for step in range(12)
+    ]
+    assert leaves == [{0}, {0}, {1, 2}, {3}, {3}, {3}] * 2
+    every_other = msda.Alternate([msda.Mixup(), msda.CutMix()])
+    for step in (0, 1, 2**32 - 1):
+        plan = assert_follows_the_definitions(every_other, 3, 8, 8, seed=12, step=step)
+        assert (plan["leaf"] == step % 2).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32, 2**64 - 1])
+@pytest.mark.parametrize("rank", [0, 7, 2**32 - 1])
+@pytest.mark.parametrize("step", [0, 2**32 - 1])
+def test_extreme_keys(seed, rank, step):
+    key = {"seed": seed, "step": step, "rank": rank}
+    assert_follows_the_definitions(msda.CutMix(partner="derangement"), 6, 11, 13, **key)
+
+
+def test_ids_replace_slots():
+    ids = np.array([2**64 - 1, 0, 123456789012345, 7, 2**32], np.uint64)
+    for policy in (msda.CutMix(), msda.Mixup(partner="derangement"), msda.CutMix(scope="batch")):
+        assert_follows_the_definitions(policy, 5, 11, 13, seed=1, step=9, ids=ids)
+
+
+def test_draws_follow_the_identity_and_nothing_else():
+    """The same sample gets the same lambda and box wherever in whatever batch it stands."""
+    fields = ["lam", "weight", "y0", "x0", "y1", "x1", "leaf", "method"]
+    policy = msda.Choice([msda.CutMix(alpha=0.2), msda.Mixup(prob=0.7), msda.CutMix(prob=0.5)])
+    ids = np.random.default_rng(0).permutation(1000)[:64]
+    whole = msda.draw(policy, 64, 30, 40, seed=1, step=2, ids=ids)
+    for chosen in (np.arange(64)[::-1], np.arange(1, 64, 3), np.array([5])):
+        part = msda.draw(policy, len(chosen), 30, 40, seed=1, step=2, ids=ids[chosen])
+        for field in fields:
+            np.testing.assert_array_equal(part[field], whole[field][chosen], err_msg=field)
+    slots = msda.draw(policy, 64, 30, 40, seed=1, step=2, rank=3)
+    named = msda.draw(policy, 64, 30, 40, seed=1, step=2, ids=(3 << 32) + np.arange(64))
+    np.testing.assert_array_equal(slots, named)
+
+
+@pytest.mark.parametrize("make", [msda.Mixup, msda.CutMix])
+@pytest.mark.parametrize("partner", ["permutation", "flip"])
+def test_scopes_share_lambda(make, partner):
+    key = {"seed": 2, "step": 5}
+    sample = msda.draw(make(partner=partner), 9, 16, 16, **key)
+    batch = msda.draw(make(partner=partner, scope="batch"), 9, 16, 16, **key)
+    pair = msda.draw(make(partner=partner, scope="pair"), 9, 16, 16, **key)
+    assert len(set(sample["lam"])) == 9
+    assert (batch["lam"] == sample["lam"][0]).all()
+    np.testing.assert_array_equal(pair["partner"][pair["partner"]], np.arange(9))
+    lower = np.minimum(np.arange(9), pair["partner"])
+    np.testing.assert_array_equal(pair["lam"], sample["lam"][lower])
+    np.testing.assert_array_equal(pair[["y0", "x0", "y1", "x1"]], pair[["y0", "x0", "y1", "x1"]][lower])
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"step": 1}, {"rank": 1}, {"seed": 2**32}])
+def test_every_part_of_the_key_matters(change):
+    key = {"seed": 0, "step": 0, "rank": 0}
+    for policy in (msda.Mixup(), msda.CutMix()):
+        a = msda.draw(policy, 64, 64, 64, **key)
+        b = msda.draw(policy, 64, 64, 64, **{**key, **change})
+        assert not np.isin(a["lam"], b["lam"]).any()
+        assert (a["partner"] != b["partner"]).any()
+
+
+def test_a_plan_is_repeatable_and_can_be_saved(tmp_path):
+    policy = msda.Choice([msda.Mixup(n=4), msda.CutMix()])
+    plan = msda.draw(policy, 33, 50, 60, seed=5, step=6)
+    np.testing.assert_array_equal(plan, msda.draw(policy, 33, 50, 60, seed=5, step=6))
+    msda.save(tmp_path / "plan", plan)
+    np.testing.assert_array_equal(msda.load(tmp_path / "plan"), plan)
+
+
+def test_the_record_is_160_bytes_and_versioned():
+    assert msda.PLAN_DTYPE.itemsize == 160
+    plan = msda.draw(msda.Mixup(), 2, 3, 4, seed=0, step=0)
+    assert (plan["version"] == 1).all() and (plan["reserved"] == 0).all()
