@@ -129,6 +129,8 @@ def compile_into(folder: Path, name: str) -> Path:
             objects = list(pool.map(compile_unit, units(name)))
         linked = Path(scratch, file)
         _run([*compiler, *LINK.split(), *objects, *dali, "-o", str(linked)])
+        if file_name(name) != file:
+            raise RuntimeError("the sources changed while they were compiled; try again")
         return linked.replace(folder / file)
 
 
