@@ -161,7 +161,7 @@ void msda_targets_compact(int64_t* labels, float* weights, const MsdaTargets* t)
   for (int32_t i = 0; i < t->batch; ++i)
     for (int32_t k = 0; k < kMaxSources; ++k) {
       const Plan& p = t->plans[i];
-      labels[i * kMaxSources + k] = k < p.sources ? t->labels[p.source[k]] : 0;
+      labels[i * kMaxSources + k] = t->labels[p.source[k < p.sources ? k : 0]];
       weights[i * kMaxSources + k] = k < p.sources ? p.weight[k] : 0.0f;
     }
 }

@@ -95,7 +95,8 @@ void msda_blend_range(const MsdaBlend* blend, int64_t begin, int64_t end);
 // The same arithmetic pixel by pixel, as the GPU walks it (tests).
 void msda_blend_plain(const MsdaBlend* blend);
 
-// (batch, classes) rows, or (batch, 4) class indices and weights; unused sources are (0, 0.0).
+// (batch, classes) rows, or (batch, 4) class indices and weights; a source that takes no part
+// repeats the own label with weight 0.
 void msda_targets_dense(float* rows, const MsdaTargets* targets);
 void msda_targets_compact(int64_t* labels, float* weights, const MsdaTargets* targets);
 

@@ -1,18 +1,17 @@
 // The row walk of the blend for one instruction set, MSDA_ISA: built three times with different
-// -march flags and chosen at run time.  Every value is computed by the expressions of msda/blend.h,
-// so the bits do not depend on the build; the loops only give the compiler straight lines to
-// vectorise.  No C++ library code may be called here: the linker would be free to take another
-// build's copy of an inline function.
+// -march flags and chosen at run time.  Every value is computed by the expressions of msda/blend.h
+// or by their vector twins, so the bits do not depend on the build.  No C++ library code may be
+// called here: the linker would be free to take another build's copy of an inline function.
 //
-// A block of whole rows is mixed into floats in the first-level cache (HWC order, as it comes),
-// then normalised, rearranged, converted and stored past the caches where the batch is larger
-// than they are: each source byte is read once and each output byte written once.
+// Blocks of whole rows are mixed, normalised, rearranged, converted and stored.  Each source byte
+// is read once and each output byte written once, past the caches where the batch is larger than
+// they are.  RGB bytes whose weight is one number stay in registers all the way; anything else is
+// mixed into floats in the first-level cache first.
 #include "cpu_rows.h"
 
-#include <immintrin.h>
 #include <string.h>
 
-#include "msda/blend.h"
+#include "cpu_vector.h"
 
 // MSDA_JOIN(blend_rows, MSDA_ISA) is blend_rows_v3 in the build for v3.
 #define MSDA_JOIN_(name, isa) name##_##isa
@@ -20,16 +19,6 @@
 
 namespace msda {
 namespace {
-
-#if defined(__AVX512F__)
-constexpr int32_t kLanes = 16;
-#elif defined(__AVX__)
-constexpr int32_t kLanes = 8;
-#else
-constexpr int32_t kLanes = 4;
-#endif
-typedef float Floats __attribute__((vector_size(kLanes * 4)));
-typedef float UnalignedFloats __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 
 // Outputs larger than this are written past the caches: a batch that nobody reads again soon would
 // only push out what somebody does.
@@ -48,6 +37,15 @@ void mix_values(float* __restrict mixed, const In* own, const In* partner, float
   if (w == 0.0f) return copy_values(mixed, partner, n);
   for (int32_t i = 0; i < n; ++i)
     mixed[i] = mix_two(static_cast<float>(own[i]), static_cast<float>(partner[i]), w, In{});
+}
+
+template <typename In>
+void mix_many_values(float* __restrict mixed, const In* const* sources, const Plan& p, int32_t n) {
+  for (int32_t i = 0; i < n; ++i) {
+    float values[kMaxSources];
+    for (int32_t k = 0; k < p.sources; ++k) values[k] = static_cast<float>(sources[k][i]);
+    mixed[i] = mix_many(values, p.weight, p.sources);
+  }
 }
 
 // A share of a row on which the own weight is one number.
@@ -71,206 +69,260 @@ int32_t runs_of_row(Run* runs, const Plan& p, int32_t y) {
   return 3;
 }
 
-// Reverses the pixels of a row.
+// Reverses the pixels of a row, those from `done` on.  It is read forwards: a row that is read
+// backwards defeats the prefetcher and costs three times as much.
 template <typename In>
-void mirror_row(In* __restrict out, const In* __restrict row, int32_t width, int32_t channels) {
-  if (channels == 3) {
-    for (int32_t x = 0; x < width; ++x)
-      for (int32_t c = 0; c < 3; ++c) out[x * 3 + c] = row[(width - 1 - x) * 3 + c];
-    return;
-  }
-  for (int32_t x = 0; x < width; ++x)
+void mirror_rest(In* __restrict out, const In* __restrict row, int32_t width, int32_t channels,
+                 int32_t done) {
+  for (int32_t x = done; x < width; ++x)
     for (int32_t c = 0; c < channels; ++c)
-      out[x * channels + c] = row[(width - 1 - x) * channels + c];
+      out[(width - 1 - x) * channels + c] = row[x * channels + c];
 }
 
-// One sample's view of the batch.
+void mirror_row(float* out, const float* row, int32_t width, int32_t channels) {
+  mirror_rest(out, row, width, channels, 0);
+}
+
+void mirror_row(uint8_t* out, const uint8_t* row, int32_t width, int32_t channels) {
+  int32_t done = 0;
+  if (channels == 3)
+    for (; done + 16 <= width; done += 16)
+      reverse_rgb(out + (width - done - 16) * 3, row + done * 3);
+  mirror_rest(out, row, width, channels, done);
+}
+
+// A block of rows of one output, and its sources in the order in which the output wants them.
 template <typename In>
-struct Sample {
-  const MsdaBlend& b;
+struct Block {
   const Plan& p;
-  In* mirrored[kMaxSources];  // room for a block of each source
+  int32_t y, rows, channels;
+  const In* sources[kMaxSources];
 
-  bool flagged(int32_t k) const { return b.mirror && b.mirror[p.source[k]]; }
+  int32_t values() const { return rows * p.width * channels; }
 
-  // `rows` rows of source k from row y on, in the order in which the output wants them.
-  const In* rows_of(int32_t k, int32_t y, int32_t rows) const {
-    const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
-    const In* from = static_cast<const In*>(b.ins[p.source[k]]) + y * pitch;
-    if (!flagged(k)) return from;
+  // Whether one own weight holds for the whole block; if so, which.
+  bool uniform(float* weight) const {
+    if (p.sources > 2) return false;
+    *weight = p.sources == 1 || p.method == kNone ? 1.0f : p.outside;
+    if (p.sources == 1 || p.method != kCutMix) return true;
     for (int32_t r = 0; r < rows; ++r)
-      mirror_row(mirrored[k] + r * pitch, from + r * pitch, b.width, b.channels);
-    return mirrored[k];
+      if (in_interval(y + r, p.y0, p.y1, p.height)) return p.x0 == p.x1;
+    return true;
+  }
+
+  void mix(float* mixed) const {
+    if (p.sources == 1) return copy_values(mixed, sources[0], values());
+    if (p.sources > 2) return mix_many_values(mixed, sources, p, values());
+    for (int32_t r = 0; r < rows; ++r) {
+      Run runs[3];
+      const int32_t count = runs_of_row(runs, p, y + r);
+      for (int32_t k = 0; k < count; ++k) {
+        const int32_t at = (r * p.width + runs[k].begin) * channels;
+        mix_values(mixed + at, sources[0] + at, sources[1] + at, runs[k].weight,
+                   (runs[k].end - runs[k].begin) * channels);
+      }
+    }
   }
 };
 
-template <typename In>
-void mix_many_values(float* __restrict mixed, const In* const* sources, const Plan& p, int32_t n) {
-  for (int32_t i = 0; i < n; ++i) {
-    float values[kMaxSources];
-    for (int32_t k = 0; k < p.sources; ++k) values[k] = static_cast<float>(sources[k][i]);
-    mixed[i] = mix_many(values, p.weight, p.sources);
-  }
-}
-
-// Mixes rows [y, y + rows) into floats, HWC.
-template <typename In>
-void mix_block(float* mixed, const Sample<In>& sample, int32_t y, int32_t rows) {
-  const Plan& p = sample.p;
-  const int32_t channels = sample.b.channels, pitch = sample.b.width * channels;
-  const In* sources[kMaxSources] = {};
-  for (int32_t k = 0; k < p.sources; ++k) sources[k] = sample.rows_of(k, y, rows);
-  if (p.sources == 1) return copy_values(mixed, sources[0], rows * pitch);
-  if (p.sources > 2) return mix_many_values(mixed, sources, p, rows * pitch);
-  if (p.method == kMixup) return mix_values(mixed, sources[0], sources[1], p.outside, rows * pitch);
-  for (int32_t r = 0; r < rows; ++r) {
-    Run runs[3];
-    const int32_t count = runs_of_row(runs, p, y + r);
-    for (int32_t k = 0; k < count; ++k) {
-      const int32_t at = r * pitch + runs[k].begin * channels;
-      mix_values(mixed + at, sources[0] + at, sources[1] + at, runs[k].weight,
-                 (runs[k].end - runs[k].begin) * channels);
-    }
-  }
-}
-
 // --------------------------------------------------------------------------------------- storing
-
-#if defined(__AVX512F__)
-void stream(float* to, Floats v) { _mm512_stream_ps(to, (__m512)v); }
-#elif defined(__AVX__)
-void stream(float* to, Floats v) { _mm256_stream_ps(to, (__m256)v); }
-#else
-void stream(float* to, Floats v) { _mm_stream_ps(to, (__m128)v); }
-#endif
 
 // Copies bytes past the caches.
 void stream_bytes(void* to, const void* from, int64_t bytes) {
   char* out = static_cast<char*>(to);
   const char* in = static_cast<const char*>(from);
-  const int64_t lead = -reinterpret_cast<intptr_t>(out) & (kLanes * 4 - 1);
-  if (bytes < lead + kLanes * 4) {
+  const int64_t lead = -reinterpret_cast<intptr_t>(out) & (kVectorBytes - 1);
+  if (bytes < lead + kVectorBytes) {
     memcpy(out, in, bytes);
     return;
   }
   memcpy(out, in, lead);
   int64_t at = lead;
-  for (; at + kLanes * 4 <= bytes; at += kLanes * 4)
-    stream(reinterpret_cast<float*>(out + at),
-           *reinterpret_cast<const UnalignedFloats*>(in + at));
+  for (; at + kVectorBytes <= bytes; at += kVectorBytes)
+    put(reinterpret_cast<float*>(out + at), load(reinterpret_cast<const float*>(in + at)), true);
   memcpy(out + at, in + at, bytes - at);
 }
 
-// ------------------------------------------------------------------------- normalise and convert
-
-// Normalises one channel of interleaved values, or all of them where channels == step == 1.
-template <int32_t kStep>
-void normalise_every(float* __restrict out, const float* __restrict mixed, int32_t n, int32_t step,
-                     float scale, float shift) {
-  const int32_t stride = kStep ? kStep : step;
-  for (int32_t i = 0; i < n; ++i) out[i] = normalise(mixed[i * stride], scale, shift);
+void copy_out(void* to, const void* from, int64_t bytes, bool past) {
+  if (past) return stream_bytes(to, from, bytes);
+  memcpy(to, from, bytes);
 }
 
-void normalise_plane(float* out, const float* mixed, int32_t pixels, int32_t c,
-                     const MsdaBlend& b) {
-  const float scale = b.scale ? b.scale[c] : 1.0f, shift = b.shift ? b.shift[c] : 0.0f;
-  switch (b.channels) {
-    case 1:
-      return normalise_every<1>(out, mixed, pixels, 1, scale, shift);
-    case 3:
-      return normalise_every<3>(out, mixed + c, pixels, 3, scale, shift);
-    case 4:
-      return normalise_every<4>(out, mixed + c, pixels, 4, scale, shift);
-    default:
-      return normalise_every<0>(out, mixed + c, pixels, b.channels, scale, shift);
+// --------------------------------------------------------------------------------- RGB, vectorised
+
+// Where an RGB block comes from, kLanes values at a time and value by value.
+struct FromFloats {
+  const float* mixed;
+  Floats vector(int32_t i) const { return load(mixed + i); }
+  float value(int32_t i) const { return mixed[i]; }
+};
+struct FromOne {
+  const uint8_t* source;
+  Floats vector(int32_t i) const { return load(source + i); }
+  float value(int32_t i) const { return source[i]; }
+};
+struct FromTwo {
+  const uint8_t *own, *partner;
+  float weight;
+  Floats vector(int32_t i) const {
+    const Floats b = load(partner + i);
+    return fused(splat(weight), load(own + i) - b, b);
+  }
+  float value(int32_t i) const { return mix_integers(own[i], partner[i], weight); }
+};
+
+// Pixels [0, n) into three planes.
+template <typename Out, typename From>
+void rgb_to_planes(Out* const* planes, From from, int32_t n, const float* scale, const float* shift,
+                   bool past) {
+  // Locals: the stores could otherwise change them.
+  Out *red = planes[0], *green = planes[1], *blue = planes[2];
+  const Floats scales[3] = {splat(scale[0]), splat(scale[1]), splat(scale[2])};
+  const Floats shifts[3] = {splat(shift[0]), splat(shift[1]), splat(shift[2])};
+  int32_t x = 0;
+  for (; x + kLanes <= n; x += kLanes) {
+    const Floats a = from.vector(3 * x), b = from.vector(3 * x + kLanes),
+                 c = from.vector(3 * x + 2 * kLanes);
+    put(red + x, fused(colour<0>(a, b, c), scales[0], shifts[0]), past);
+    put(green + x, fused(colour<1>(a, b, c), scales[1], shifts[1]), past);
+    put(blue + x, fused(colour<2>(a, b, c), scales[2], shifts[2]), past);
+  }
+  for (; x < n; ++x) {
+    store(red + x, normalise(from.value(3 * x), scale[0], shift[0]));
+    store(green + x, normalise(from.value(3 * x + 1), scale[1], shift[1]));
+    store(blue + x, normalise(from.value(3 * x + 2), scale[2], shift[2]));
   }
 }
 
-template <int32_t kChannels>
-void normalise_pixels(float* mixed, int32_t pixels, int32_t channels, const float* scale,
-                      const float* shift) {
-  const int32_t count = kChannels ? kChannels : channels;
-  for (int32_t x = 0; x < pixels; ++x)
-    for (int32_t c = 0; c < count; ++c)
-      mixed[x * count + c] = normalise(mixed[x * count + c], scale[c], shift[c]);
-}
-
-void convert(uint8_t* __restrict out, const float* __restrict values, int32_t n) {
-  for (int32_t i = 0; i < n; ++i) out[i] = to_uint8(values[i]);
-}
-
-void convert(Bfloat16* __restrict out, const float* __restrict values, int32_t n) {
-  for (int32_t i = 0; i < n; ++i) out[i].bits = to_bfloat16(values[i]);
-}
-
-void convert(Float16* __restrict out, const float* __restrict values, int32_t n) {
-  int32_t i = 0;
-#if defined(__F16C__)  // the instruction and to_float16 give the same bits
-  for (; i + 8 <= n; i += 8)
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i),
-                     _mm256_cvtps_ph(_mm256_loadu_ps(values + i), _MM_FROUND_TO_NEAREST_INT));
-#endif
-  for (; i < n; ++i) out[i].bits = to_float16(values[i]);
+// Pixels [0, n), interleaved as they come.
+template <typename Out, typename From>
+void rgb_to_pixels(Out* out, From from, int32_t n, const float* scale, const float* shift,
+                   bool past) {
+  Floats scales[3], shifts[3];
+  for (int32_t k = 0; k < 3; ++k)
+    for (int32_t i = 0; i < kLanes; ++i) {
+      scales[k][i] = scale[(k * kLanes + i) % 3];
+      shifts[k][i] = shift[(k * kLanes + i) % 3];
+    }
+  int32_t x = 0;
+  for (; x + kLanes <= n; x += kLanes)
+    for (int32_t k = 0; k < 3; ++k) {
+      const int32_t at = 3 * x + k * kLanes;
+      put(out + at, fused(from.vector(at), scales[k], shifts[k]), past);
+    }
+  for (int32_t i = 3 * x; i < 3 * n; ++i)
+    store(out + i, normalise(from.value(i), scale[i % 3], shift[i % 3]));
 }
 
 // ------------------------------------------------------------------------------------- the blocks
 
-struct Scratch {
-  float *mixed, *planar;
-  char *converted, *mirrored[kMaxSources];
+// The batch, the calling thread's memory, and what is the same for every block.
+struct Walk {
+  const MsdaBlend& b;
+  float* mixed;
+  char *staged, *mirrored[kMaxSources];
+  float scale[3], shift[3];  // of RGB; 1 and 0 where nothing is normalised
+  bool past;                 // store past the caches
+
+  Walk(const MsdaBlend& blend, char* memory, int64_t value_bytes)
+      : b(blend), mixed(reinterpret_cast<float*>(memory)) {
+    const int64_t part = scratch_bytes(b) / (2 + kMaxSources);
+    staged = memory + part;
+    for (int32_t k = 0; k < kMaxSources; ++k) mirrored[k] = memory + (2 + k) * part;
+    for (int32_t c = 0; c < 3; ++c) {
+      scale[c] = b.scale && c < b.channels ? b.scale[c] : 1.0f;
+      shift[c] = b.shift && c < b.channels ? b.shift[c] : 0.0f;
+    }
+    const int64_t sample = static_cast<int64_t>(b.height) * b.width * b.channels;
+    past = sample * b.batch * value_bytes >= kStreamBytes;
+  }
+
+  template <typename In>
+  Block<In> block(int32_t index, int32_t y, int32_t rows) const {
+    const Plan& p = b.plans[index];
+    Block<In> block = {p, y, rows, b.channels, {}};
+    const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
+    for (int32_t k = 0; k < p.sources; ++k) {
+      const In* from = static_cast<const In*>(b.ins[p.source[k]]) + y * pitch;
+      block.sources[k] = from;
+      if (!b.mirror || !b.mirror[p.source[k]]) continue;
+      In* turned = reinterpret_cast<In*>(mirrored[k]);
+      for (int32_t r = 0; r < rows; ++r)
+        mirror_row(turned + r * pitch, from + r * pitch, b.width, b.channels);
+      block.sources[k] = turned;
+    }
+    return block;
+  }
 };
 
-Scratch lay_out(const MsdaBlend& b, char* memory) {
-  const int64_t part = scratch_bytes(b) / (2 + kMaxSources);
-  const auto at = [&](int32_t k) { return memory + k * part; };
-  return {reinterpret_cast<float*>(at(0)), reinterpret_cast<float*>(at(1)), at(2),
-          {at(2), at(3), at(4), at(5)}};
+template <typename Out, typename From>
+void finish_rgb(const Walk& walk, Out* out, From from, int64_t first, int32_t pixels) {
+  const MsdaBlend& b = walk.b;
+  const int64_t plane = static_cast<int64_t>(b.height) * b.width;
+  const bool chw = b.out_layout == kChw;
+  Out* direct[3] = {out + first, out + first + plane, out + first + 2 * plane};
+  const int32_t vector = kLanes * sizeof(Out);
+  const bool fits = chw ? aligned(direct[0], vector) && plane % kLanes == 0
+                        : aligned(out + first * 3, vector);
+  // Straight to the output, unless vectors past the caches would have to be misaligned.
+  if (!walk.past || (fits && sizeof(Out) > 1 && kLanes > 4)) {
+    if (chw) return rgb_to_planes(direct, from, pixels, walk.scale, walk.shift, walk.past);
+    return rgb_to_pixels(out + first * 3, from, pixels, walk.scale, walk.shift, walk.past);
+  }
+  Out* staged = reinterpret_cast<Out*>(walk.staged);
+  if (!chw) {
+    rgb_to_pixels(staged, from, pixels, walk.scale, walk.shift, false);
+    return stream_bytes(out + first * 3, staged, 3 * pixels * sizeof(Out));
+  }
+  Out* planes[3] = {staged, staged + pixels, staged + 2 * pixels};
+  rgb_to_planes(planes, from, pixels, walk.scale, walk.shift, false);
+  for (int32_t c = 0; c < 3; ++c) stream_bytes(direct[c], planes[c], pixels * sizeof(Out));
 }
 
 template <typename Out>
-void write(Out* out, const float* values, int32_t n, char* converted, bool past_caches) {
-  const void* from = values;
-  if constexpr (sizeof(Out) != sizeof(float)) {
-    convert(reinterpret_cast<Out*>(converted), values, n);
-    from = converted;
+void finish_any(const Walk& walk, Out* out, const float* mixed, int64_t first, int32_t pixels) {
+  const MsdaBlend& b = walk.b;
+  Out* staged = reinterpret_cast<Out*>(walk.staged);
+  const int64_t plane = static_cast<int64_t>(b.height) * b.width;
+  const bool chw = b.out_layout == kChw;
+  for (int32_t c = 0; c < b.channels; ++c) {
+    const float scale = b.scale ? b.scale[c] : 1.0f, shift = b.shift ? b.shift[c] : 0.0f;
+    Out* to = chw ? staged : staged + c;
+    const int32_t step = chw ? 1 : b.channels;
+    for (int32_t x = 0; x < pixels; ++x)
+      store(to + x * step, normalise(mixed[x * b.channels + c], scale, shift));
+    if (chw) copy_out(out + c * plane + first, staged, pixels * sizeof(Out), walk.past);
   }
-  const int64_t bytes = static_cast<int64_t>(n) * sizeof(Out);
-  if (past_caches)
-    stream_bytes(out, from, bytes);
-  else
-    memcpy(out, from, bytes);
+  if (!chw)
+    copy_out(out + first * b.channels, staged, pixels * b.channels * sizeof(Out), walk.past);
 }
 
-// Mixes rows [y, y + rows) of one output into `out`, which is the address of the output's first
-// value, or of the block's own first value if `lone` (HWC only).
-template <typename In, typename Out>
-void blend_block(const MsdaBlend& b, int32_t index, int32_t y, int32_t rows, Out* out,
-                 const Scratch& s, bool past_caches, bool lone) {
-  Sample<In> sample = {b, b.plans[index], {}};
-  for (int32_t k = 0; k < kMaxSources; ++k)
-    sample.mirrored[k] = reinterpret_cast<In*>(s.mirrored[k]);
-  mix_block(s.mixed, sample, y, rows);
-  const int32_t pixels = rows * b.width;
-  const int64_t first = lone ? 0 : static_cast<int64_t>(y) * b.width;
-  if (b.out_layout == kHwc) {
-    if (b.scale && b.channels == 3)
-      normalise_pixels<3>(s.mixed, pixels, 3, b.scale, b.shift);
-    else if (b.scale)
-      normalise_pixels<0>(s.mixed, pixels, b.channels, b.scale, b.shift);
-    return write(out + first * b.channels, s.mixed, pixels * b.channels, s.converted, past_caches);
+template <typename Out>
+void finish(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t first) {
+  const int32_t pixels = block.rows * block.p.width;
+  float weight;
+  if (walk.b.channels == 3 && block.uniform(&weight)) {
+    if (weight == 1.0f || weight == 0.0f)
+      return finish_rgb(walk, out, FromOne{block.sources[weight == 0.0f]}, first, pixels);
+    return finish_rgb(walk, out, FromTwo{block.sources[0], block.sources[1], weight}, first,
+                      pixels);
   }
-  const int64_t plane = static_cast<int64_t>(b.height) * b.width;
-  for (int32_t c = 0; c < b.channels; ++c) {
-    normalise_plane(s.planar, s.mixed, pixels, c, b);
-    write(out + c * plane + first, s.planar, pixels, s.converted, past_caches);
-  }
+  block.mix(walk.mixed);
+  if (walk.b.channels == 3) return finish_rgb(walk, out, FromFloats{walk.mixed}, first, pixels);
+  finish_any(walk, out, walk.mixed, first, pixels);
+}
+
+template <typename Out>
+void finish(const Walk& walk, Out* out, const Block<float>& block, int64_t first) {
+  const int32_t pixels = block.rows * block.p.width;
+  block.mix(walk.mixed);
+  if (walk.b.channels == 3) return finish_rgb(walk, out, FromFloats{walk.mixed}, first, pixels);
+  finish_any(walk, out, walk.mixed, first, pixels);
 }
 
 template <typename In, typename Out>
 void rows_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
-  const Scratch s = lay_out(b, memory);
-  const int64_t values = static_cast<int64_t>(b.height) * b.width * b.channels * b.batch;
-  const bool past_caches = values * static_cast<int64_t>(sizeof(Out)) >= kStreamBytes;
+  const Walk walk(b, memory, sizeof(Out));
   const int32_t step = rows_per_block(b);
   for (int64_t row = begin; row < end;) {
     const int32_t index = static_cast<int32_t>(row / b.height);
@@ -278,21 +330,24 @@ void rows_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
     int64_t rows = b.height - y;
     if (rows > end - row) rows = end - row;
     if (rows > step) rows = step;
-    blend_block<In>(b, index, y, static_cast<int32_t>(rows), static_cast<Out*>(b.outs[index]), s,
-                    past_caches, false);
+    finish(walk, static_cast<Out*>(b.outs[index]),
+           walk.block<In>(index, y, static_cast<int32_t>(rows)),
+           static_cast<int64_t>(y) * b.width);
     row += rows;
   }
-  if (past_caches) _mm_sfence();
+  if (walk.past) _mm_sfence();
 }
 
 // In place: both samples of a pair are mixed, block by block, before either is written.
 template <typename Value>
 void pairs_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
-  const Scratch s = lay_out(b, memory);
+  Walk walk(b, memory, sizeof(Value));
+  walk.past = false;
   const int32_t step = rows_per_block(b);
   const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
-  Value* held[2] = {reinterpret_cast<Value*>(memory + scratch_bytes(b)),
-                    reinterpret_cast<Value*>(memory + scratch_bytes(b) + step * pitch * 4 + 64)};
+  const int64_t part = scratch_bytes(b) / (2 + kMaxSources);
+  Value* held[2] = {reinterpret_cast<Value*>(memory + (2 + kMaxSources) * part),
+                    reinterpret_cast<Value*>(memory + (3 + kMaxSources) * part)};
   for (int64_t index = begin; index < end; ++index) {
     const int32_t pair[2] = {static_cast<int32_t>(index), b.pairs[index]};
     if (pair[1] < pair[0]) continue;  // its partner did both
@@ -300,7 +355,7 @@ void pairs_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
     for (int32_t y = 0; y < b.height; y += step) {
       const int32_t rows = b.height - y < step ? b.height - y : step;
       for (int32_t k = 0; k < count; ++k)
-        blend_block<Value>(b, pair[k], y, rows, held[k], s, false, true);
+        finish(walk, held[k], walk.block<Value>(pair[k], y, rows), 0);
       for (int32_t k = 0; k < count; ++k)
         memcpy(static_cast<Value*>(b.outs[pair[k]]) + y * pitch, held[k],
                rows * pitch * sizeof(Value));

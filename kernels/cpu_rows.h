@@ -11,11 +11,11 @@ inline int32_t rows_per_block(const MsdaBlend& b) {
   return b.width >= kBlockPixels ? 1 : kBlockPixels / (b.width > 0 ? b.width : 1);
 }
 
-// Bytes of scratch that one thread needs: the mixed block, its planes, and a mirrored block of each
-// source.  (A block is converted once its sources are read: it takes the first one's room.)
+// Bytes of scratch that one thread needs: the mixed block, a block on its way out, and a mirrored
+// block of each source; every part a multiple of 64.
 inline int64_t scratch_bytes(const MsdaBlend& b) {
   const int64_t values = static_cast<int64_t>(rows_per_block(b)) * b.width * b.channels;
-  return (values * sizeof(float) + 64) * (2 + kMaxSources);
+  return (values * 4 + 63) / 64 * 64 * (2 + kMaxSources);
 }
 
 // Rows [begin, end) of the batch's batch * height rows; `scratch` is aligned to 64 bytes.

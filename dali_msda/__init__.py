@@ -1,0 +1,30 @@
+"""Mixed-sample data augmentation inside the data loader.
+
+A plan is drawn once per batch; pixels and labels are both functions of the plan::
+
+    plan = draw(CutMix(alpha=1.0), batch=256, height=224, width=224, seed=0, step=17)
+    images = blend(images, plan, mean=MEAN, std=STD, layout="CHW")
+    targets_ = targets(labels, plan, num_classes=1000)
+"""
+
+from dali_msda.ops import blend, mask, mix, targets
+from dali_msda.plan import PLAN_DTYPE, draw, load, save
+from dali_msda.policy import Alternate, Choice, CutMix, Mixup, Policy
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PLAN_DTYPE",
+    "Alternate",
+    "Choice",
+    "CutMix",
+    "Mixup",
+    "Policy",
+    "blend",
+    "draw",
+    "load",
+    "mask",
+    "mix",
+    "save",
+    "targets",
+]

@@ -1,0 +1,163 @@
+"""The CPU backend: kernels/cpu.h through ctypes. Arguments are checked by the callers."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from ctypes import POINTER, c_double, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
+
+import numpy as np
+
+from dali_msda import build
+
+DTYPES = {"uint8": 0, "float32": 1, "float16": 2, "bfloat16": 3}
+LAYOUTS = {"HWC": 0, "CHW": 1}
+
+
+def _structure(name: str, members: dict[str, type]) -> type[ctypes.Structure]:
+    return type(name, (ctypes.Structure,), {"_fields_": list(members.items())})
+
+
+Draw = _structure(
+    "MsdaDraw",
+    {"seed": c_uint64, "step": c_uint32, "rank": c_uint32}
+    | dict.fromkeys("batch depth height width distinct leaves".split(), c_int32)
+    | {"ids": c_void_p, "lam": c_void_p},
+)
+Blend = _structure(
+    "MsdaBlend",
+    dict.fromkeys("outs ins plans mirror scale shift".split(), c_void_p)
+    | dict.fromkeys("batch samples height width channels".split(), c_int32)
+    | dict.fromkeys("in_dtype out_dtype out_layout".split(), c_int32)
+    | {"pairs": c_void_p, "threads": c_int32, "isa": c_int32},
+)
+Targets = _structure(
+    "MsdaTargets",
+    {"plans": c_void_p, "labels": c_void_p, "rows": c_void_p}
+    | {"batch": c_int32, "classes": c_int32, "smoothing": c_float},
+)
+
+_SIGNATURES = {
+    "msda_draw": [c_void_p, c_void_p, POINTER(Draw)],
+    "msda_uniforms": [c_void_p, c_int32, c_uint64, c_uint64, c_uint32, c_uint32],
+    "msda_philox": [c_void_p, c_void_p, c_void_p],
+    "msda_mask": [c_void_p, c_void_p, c_int32, c_int32, c_int32, c_int32],
+    "msda_blend": [POINTER(Blend)],
+    "msda_blend_range": [POINTER(Blend), c_int64, c_int64],
+    "msda_blend_plain": [POINTER(Blend)],
+    "msda_targets_dense": [c_void_p, POINTER(Targets)],
+    "msda_targets_compact": [c_void_p, c_void_p, POINTER(Targets)],
+    "msda_maths": [c_void_p, c_void_p, c_int64, c_int32],
+}
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The compiled kernels, loaded once."""
+    lib = ctypes.CDLL(str(build.library("cpu")))
+    for name, arguments in _SIGNATURES.items():
+        getattr(lib, name).argtypes, getattr(lib, name).restype = arguments, None
+    lib.msda_isa_name.argtypes, lib.msda_isa_name.restype = [c_int32], ctypes.c_char_p
+    return lib
+
+
+def isas() -> list[str]:
+    """Instruction sets that this machine can run, the plainest first."""
+    names = (library().msda_isa_name(k) for k in range(3))
+    return [name.decode() for name in names if name]
+
+
+def _address(array: np.ndarray | None) -> int | None:
+    return None if array is None else array.ctypes.data
+
+
+def draw(
+    plans: np.ndarray,
+    leaves: np.ndarray,
+    *,
+    shape: tuple[int, int, int],
+    seed: int,
+    step: int,
+    rank: int,
+    distinct: int,
+    ids: np.ndarray | None,
+    lam: np.ndarray | None,
+) -> None:
+    """Fills ``plans``; ``shape`` is (depth, height, width)."""
+    arguments = Draw(
+        seed, step, rank, len(plans), *shape, distinct, len(leaves), _address(ids), _address(lam)
+    )
+    library().msda_draw(_address(plans), _address(leaves), ctypes.byref(arguments))
+
+
+def mask(weights: np.ndarray, plans: np.ndarray, threads: int = 0) -> None:
+    """Fills ``weights``, float32 ``(B, H, W)``."""
+    library().msda_mask(_address(weights), _address(plans), *weights.shape, threads)
+
+
+def _pointers(batch: np.ndarray) -> np.ndarray:
+    """Address of each sample of a batch."""
+    return batch.ctypes.data + np.arange(len(batch), dtype=np.int64) * batch.strides[0]
+
+
+def blend(
+    outs: np.ndarray,
+    images: np.ndarray,
+    plans: np.ndarray,
+    *,
+    out_dtype: str,
+    layout: str,
+    scale: np.ndarray | None = None,
+    shift: np.ndarray | None = None,
+    mirror: np.ndarray | None = None,
+    pairs: np.ndarray | None = None,
+    threads: int = 0,
+    isa: int = -1,
+    plain: bool = False,
+) -> None:
+    """Fills ``outs`` from ``images``, ``(B, H, W, C)``, each image contiguous.
+
+    ``isa`` picks an instruction set of :func:`isas`; ``plain`` walks pixel by pixel instead. Both
+    serve tests and benchmarks: the bits are the same.
+    """
+    in_addresses, out_addresses = _pointers(images), _pointers(outs)
+    arguments = Blend(
+        _address(out_addresses),
+        _address(in_addresses),
+        _address(plans),
+        _address(mirror),
+        _address(scale),
+        _address(shift),
+        len(plans),
+        *images.shape,
+        DTYPES[images.dtype.name],
+        DTYPES[out_dtype],
+        LAYOUTS[layout],
+        _address(pairs),
+        threads,
+        isa,
+    )
+    run = library().msda_blend_plain if plain else library().msda_blend
+    run(ctypes.byref(arguments))
+
+
+def targets_dense(
+    out: np.ndarray, plans: np.ndarray, labels: np.ndarray, smoothing: float
+) -> None:
+    """Fills ``out``, float32 ``(B, C)``, from int64 ``(N,)`` or float32 ``(N, C)`` labels."""
+    rows = labels if labels.ndim == 2 else None
+    indices = labels if labels.ndim == 1 else None
+    arguments = Targets(
+        _address(plans), _address(indices), _address(rows), *out.shape, float(smoothing)
+    )
+    library().msda_targets_dense(_address(out), ctypes.byref(arguments))
+
+
+def targets_compact(
+    out_labels: np.ndarray, out_weights: np.ndarray, plans: np.ndarray, labels: np.ndarray
+) -> None:
+    """Fills ``(B, 4)`` int64 class indices and ``(B, 4)`` float32 weights."""
+    arguments = Targets(_address(plans), _address(labels), None, len(plans), 0, 0.0)
+    library().msda_targets_compact(
+        _address(out_labels), _address(out_weights), ctypes.byref(arguments)
+    )

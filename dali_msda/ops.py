@@ -1,0 +1,402 @@
+"""The array functions: a plan applied to pixels and to labels, for NumPy arrays and torch tensors.
+
+They take arrays where they are and return the same kind, without a copy: a torch tensor in CPU
+memory comes back as a torch tensor. Everything is checked here, once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from dali_msda import cpu
+from dali_msda.plan import check, draw
+from dali_msda.policy import Policy
+
+
+def _is_torch(array: object) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)
+
+
+def _to_numpy(name: str, array: object) -> np.ndarray:
+    """The same memory as a NumPy array; bfloat16 tensors as their bits in uint16."""
+    if isinstance(array, np.ndarray):
+        return array
+    if _is_torch(array):
+        if array.device.type != "cpu":
+            raise ValueError(
+                f"{name}: expected an array in CPU memory, got one on {array.device}; "
+                "copy it with .cpu()"
+            )
+        torch = sys.modules["torch"]
+        array = array.detach()
+        return (array.view(torch.uint16) if array.dtype == torch.bfloat16 else array).numpy()
+    if hasattr(array, "__dlpack__") or hasattr(array, "__array__"):
+        return np.from_dlpack(array) if hasattr(array, "__dlpack__") else np.asarray(array)
+    raise TypeError(f"{name}: expected a NumPy array or a torch tensor, got {type(array).__name__}")
+
+
+def _like(result: np.ndarray, model: object, dtype: str | None = None) -> object:
+    """The result as the kind of array that came in."""
+    if not _is_torch(model):
+        return result
+    torch = sys.modules["torch"]
+    tensor = torch.from_numpy(result)
+    return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
+
+
+def mask(plan: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Own weight of every pixel, as :func:`blend` applies it.
+
+    Args:
+        plan: Records from :func:`draw`, ``(B,)``.
+        height: Height the plan was drawn for, in pixels.
+        width: Width the plan was drawn for, in pixels.
+
+    Returns:
+        float32 ``(B, H, W)`` in [0, 1].
+
+    Raises:
+        ValueError: If the plan was drawn for another size.
+    """
+    plan = check(plan, 2**31, (height, width))
+    weights = np.empty((len(plan), height, width), np.float32)
+    cpu.mask(weights, plan)
+    return weights
+
+
+def _images(images: object) -> np.ndarray:
+    array = _to_numpy("images", images)
+    if array.ndim != 4:
+        raise ValueError(f"images: expected shape (B, H, W, C), got {array.shape}")
+    if array.dtype not in (np.uint8, np.float32):
+        raise TypeError(f"images: expected uint8 or float32, got {array.dtype}")
+    if 0 in array.shape[1:]:
+        raise ValueError(f"images: expected at least one pixel and channel, got {array.shape}")
+    _contiguous("images", array)
+    return array
+
+
+def _contiguous(name: str, batch: np.ndarray) -> None:
+    if len(batch) and not batch[0].flags.c_contiguous:
+        raise ValueError(
+            f"{name}: expected each sample to be contiguous, got strides {batch.strides} for "
+            f"shape {batch.shape}; copy it with numpy.ascontiguousarray() or .contiguous()"
+        )
+
+
+def _scale_and_shift(
+    mean: object, std: object, channels: int
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """``1 / std`` and ``-mean / std`` of each channel, rounded once."""
+    if mean is None and std is None:
+        return None, None
+    values = []
+    for name, value, default in (("mean", mean, 0.0), ("std", std, 1.0)):
+        array = np.asarray(default if value is None else value, np.float64)
+        if array.shape not in ((), (1,), (channels,)):
+            raise ValueError(
+                f"{name}: expected a number or shape ({channels},), one per channel, got shape "
+                f"{array.shape}"
+            )
+        if not np.isfinite(array).all() or (name == "std" and not (array > 0).all()):
+            what = "finite numbers > 0" if name == "std" else "finite numbers"
+            raise ValueError(f"{name}: expected {what}, got {array.tolist()}")
+        values.append(np.broadcast_to(array, (channels,)))
+    center, spread = values
+    return (1 / spread).astype(np.float32), (-center / spread).astype(np.float32)
+
+
+def _out_dtype(dtype: object, images: np.ndarray, normalises: bool) -> str:
+    if dtype is None:
+        return "float32" if normalises else images.dtype.name
+    name = str(dtype).removeprefix("torch.") if not isinstance(dtype, type) else dtype.__name__
+    if name not in cpu.DTYPES:
+        raise ValueError(f"dtype: expected one of {', '.join(cpu.DTYPES)}, got {dtype!r}")
+    if name == "uint8" and (normalises or images.dtype != np.uint8):
+        raise ValueError(
+            "dtype: expected a float type for normalised or float images, got 'uint8'; leave out "
+            "mean and std, or ask for float32"
+        )
+    return name
+
+
+def _out(out: object, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    stored = "uint16" if dtype == "bfloat16" else dtype  # NumPy has no bfloat16: its bits
+    if out is None:
+        return np.empty(shape, stored)
+    array = _to_numpy("out", out)
+    if array.shape != shape or array.dtype.name != stored:
+        raise ValueError(f"out: expected {dtype} {shape}, got {array.dtype} {array.shape}")
+    if not array.flags.writeable:
+        raise ValueError("out: expected a writeable array, got a read-only one")
+    _contiguous("out", array)
+    return array
+
+
+def _pairs(plan: np.ndarray, images: np.ndarray, out: np.ndarray) -> np.ndarray | None:
+    """For a blend in place, the other sample of each output; None where nothing overlaps."""
+    if not np.shares_memory(out, images):
+        return None
+    same = (
+        out.ctypes.data == images.ctypes.data
+        and out.shape == images.shape
+        and out.strides == images.strides
+        and out.dtype == images.dtype
+    )
+    if not same:
+        raise ValueError(
+            "out: expected the images themselves or memory apart from them, got memory that "
+            "overlaps them; give another array"
+        )
+    slots = np.arange(len(images), dtype=np.int32)
+    partner = np.where(plan["sources"] > 1, plan["partner"], plan["own"]).astype(np.int32)
+    if len(plan) == len(images) and (plan["own"] == slots).all() and (plan["sources"] <= 2).all():
+        pairs = partner.copy()
+        alone = partner == slots
+        named = np.flatnonzero(~alone)
+        # An unmixed sample whose partner still reads it belongs to that pair.
+        free = named[alone[partner[named]]]
+        pairs[partner[free]] = free
+        if (pairs[pairs] == slots).all():
+            return pairs
+    raise ValueError(
+        "out: expected memory apart from the images, because a partner would be overwritten before "
+        "it is read; give another array, or a plan of pairs (scope='pair', or partner='flip')"
+    )
+
+
+def _mirror(mirror: object, samples: int) -> np.ndarray | None:
+    if mirror is None:
+        return None
+    flags = _to_numpy("mirror", mirror) if not isinstance(mirror, list) else np.asarray(mirror)
+    if flags.shape != (samples,) or flags.dtype.kind not in "biu":
+        raise ValueError(
+            f"mirror: expected {samples} flags, one per sample, got {flags.dtype} {flags.shape}"
+        )
+    return np.ascontiguousarray(flags != 0).view(np.uint8)
+
+
+def blend(
+    images: object,
+    plan: np.ndarray,
+    *,
+    mean: object = None,
+    std: object = None,
+    mirror: object = None,
+    dtype: object = None,
+    layout: str = "HWC",
+    out: object = None,
+    threads: int = 0,
+) -> object:
+    """Mix a batch as its plan says, and normalise, mirror, convert and rearrange it on the way.
+
+    With ``w`` the own weight of a pixel::
+
+        mixed = w * own + (1 - w) * partner                  rounded once, to float32
+        out   = mixed * (1 / std) + (-mean / std)            one fused multiply-add
+        uint8 output: round half to even of mixed, in [0, 255]
+
+    The bits do not depend on the number of threads or on the instruction set. Where the weight is
+    exactly 0 or 1, the other source is not read.
+
+    Args:
+        images: uint8 or float32 ``(B, H, W, C)``; each image contiguous, the batch need not be.
+        plan: Records from :func:`draw`, one per output.
+        mean: Subtracted, a number or ``(C,)``, in units of the input's pixels (0 to 255 for uint8).
+        std: Divided by, likewise.
+        mirror: One flag per input sample, ``(B,)``: each is flipped left to right before it is
+            mixed, as own and as partner.
+        dtype: ``"uint8"``, ``"float32"``, ``"float16"`` or ``"bfloat16"``. By default the input's,
+            or float32 when ``mean`` or ``std`` is given. NumPy has no bfloat16: its arrays hold the
+            bits in uint16.
+        layout: ``"HWC"`` or ``"CHW"`` of the output.
+        out: Memory to write to, of the output's shape and type. The images themselves will do where
+            their type and layout fit and the plan is one of pairs.
+        threads: Threads to use, 0 for one per core.
+
+    Returns:
+        ``(B, H, W, C)`` or ``(B, C, H, W)``, of the kind that came in (NumPy or torch): ``out`` where
+        it was given.
+
+    Raises:
+        TypeError, ValueError: If shapes, types or plan do not fit, or ``out`` overlaps the images
+            in a way that would spoil them.
+    """
+    source = _images(images)
+    plan = check(plan, len(source), source.shape[1:3])
+    if layout not in cpu.LAYOUTS:
+        raise ValueError(f"layout: expected 'HWC' or 'CHW', got {layout!r}")
+    scale, shift = _scale_and_shift(mean, std, source.shape[3])
+    name = _out_dtype(dtype, source, scale is not None)
+    _, height, width, channels = source.shape
+    size = (height, width, channels) if layout == "HWC" else (channels, height, width)
+    result = _out(out, (len(plan), *size), name)
+    pairs = _pairs(plan, source, result)
+    if pairs is not None and (layout == "CHW" and channels > 1 and height * width > 1):
+        raise ValueError("layout: expected 'HWC' in place, got 'CHW'; give another out=")
+    flags = _mirror(mirror, len(source))
+    cpu.blend(
+        result,
+        source,
+        plan,
+        out_dtype=name,
+        layout="HWC" if pairs is not None else layout,
+        scale=scale,
+        shift=shift,
+        mirror=flags,
+        pairs=pairs,
+        threads=_threads(threads),
+    )
+    return out if out is not None else _like(result, images, name)
+
+
+def _threads(threads: int) -> int:
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer):
+        raise TypeError(f"threads: expected a whole number, got {threads!r}")
+    if not 0 <= threads <= 1024:
+        raise ValueError(f"threads: expected 0 (one per core) to 1024, got {threads}")
+    return int(threads)
+
+
+def _labels(labels: object, num_classes: int | None) -> tuple[np.ndarray, int]:
+    """Labels as int64 ``(N,)`` or float32 ``(N, C)``, and the number of classes."""
+    array = np.asarray(labels) if isinstance(labels, list) else _to_numpy("labels", labels)
+    if array.ndim == 2 and array.dtype.kind == "f":
+        classes = array.shape[1]
+        if num_classes is not None and num_classes != classes:
+            raise ValueError(f"num_classes: expected {classes}, as the labels have, got {num_classes}")
+        if not np.isfinite(array).all():
+            raise ValueError("labels: expected finite soft labels, got NaN or inf")
+        return np.ascontiguousarray(array, np.float32), classes
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise TypeError(
+            "labels: expected class indices (B,) of an integer type or soft labels (B, classes) "
+            f"of a float type, got {array.dtype} {array.shape}"
+        )
+    if num_classes is None:
+        return np.ascontiguousarray(array, np.int64), 0
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer):
+        raise TypeError(f"num_classes: expected a whole number, got {num_classes!r}")
+    if num_classes < 1:
+        raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+    wrong = np.flatnonzero((array < 0) | (array >= num_classes))
+    if len(wrong):
+        raise ValueError(
+            f"labels[{wrong[0]}]: expected 0 <= label < {num_classes}, got {array[wrong[0]]}; "
+            "num_classes must cover every label"
+        )
+    return np.ascontiguousarray(array, np.int64), int(num_classes)
+
+
+def targets(
+    labels: object,
+    plan: np.ndarray,
+    *,
+    num_classes: int | None = None,
+    smoothing: float = 0.0,
+    compact: bool = False,
+    out: object = None,
+) -> object:
+    """Soft labels of a mixed batch: ``sum of weight * label``, smoothed.
+
+    With smoothing ``s`` and C classes a row is ``(1 - s) * mixed + s / C``. Equal labels are added
+    up, so that every row sums to 1.
+
+    Args:
+        labels: Class indices ``(N,)`` of any integer type, or soft labels ``(N, C)``.
+        plan: Records from :func:`draw`, the ones the images were mixed with.
+        num_classes: Number of classes, C; needed for dense rows of class indices.
+        smoothing: Share of the mass that is spread over all classes, in [0, 1].
+        compact: Return the sources' labels and weights instead of dense rows: lossless, and 24
+            bytes instead of 4 C. Smoothing is then up to the loss.
+        out: Memory for the dense rows, float32 ``(B, C)``.
+
+    Returns:
+        float32 ``(B, C)``; or, if ``compact``, int64 ``(B, n)`` class indices and float32 ``(B, n)``
+        weights, with n = 2 or the greatest number of sources in the plan. A source that takes no
+        part repeats the own label with weight 0.
+
+    Raises:
+        TypeError, ValueError: If shapes or types do not fit, or a label is out of range.
+    """
+    array, classes = _labels(labels, num_classes)
+    plan = check(plan, len(array))
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"smoothing: expected a share in [0, 1], got {smoothing!r}")
+    if compact:
+        if array.ndim == 2:
+            raise ValueError("compact: expected False with soft labels, got True")
+        if smoothing or out is not None:
+            raise ValueError(
+                "compact: expected no smoothing and no out; smooth in the loss, where it is free"
+            )
+        indices, weights = np.empty((len(plan), 4), np.int64), np.empty((len(plan), 4), np.float32)
+        cpu.targets_compact(indices, weights, plan, array)
+        used = max(2, int(plan["sources"].max(initial=2)))
+        return _like(indices[:, :used], labels), _like(weights[:, :used], labels)
+    if not classes:
+        raise ValueError("num_classes: expected a number of classes for dense rows, got None")
+    result = _out(out, (len(plan), classes), "float32")
+    if not result.flags.c_contiguous:
+        raise ValueError(f"out: expected a contiguous array, got strides {result.strides}")
+    cpu.targets_dense(result, plan, array, smoothing)
+    return out if out is not None else _like(result, labels)
+
+
+def mix(
+    images: object,
+    labels: object,
+    policy: Policy,
+    *,
+    seed: int,
+    step: int,
+    rank: int = 0,
+    ids: object = None,
+    lam: object = None,
+    distinct: int | None = None,
+    num_classes: int | None = None,
+    smoothing: float = 0.0,
+    compact: bool = False,
+    **blending: object,
+) -> tuple[object, object]:
+    """Draw a plan and apply it to images and labels: :func:`draw`, :func:`blend`, :func:`targets`.
+
+    Args:
+        images: uint8 or float32 ``(B, H, W, C)``.
+        labels: Class indices ``(B,)`` or soft labels ``(B, C)``.
+        policy: What to draw.
+        seed, step, rank, ids, lam, distinct: As :func:`draw` takes them.
+        num_classes, smoothing, compact: As :func:`targets` takes them.
+        blending: Keyword arguments of :func:`blend`.
+
+    Returns:
+        The mixed images and their targets.
+
+    Raises:
+        TypeError, ValueError: As the three functions do.
+    """
+    shape = getattr(images, "shape", ())
+    if len(shape) != 4:
+        raise ValueError(f"images: expected shape (B, H, W, C), got {tuple(shape)}")
+    batch, height, width, _ = shape
+    if len(labels) != batch:
+        raise ValueError(f"labels: expected {batch}, one per image, got {len(labels)}")
+    plan = draw(
+        policy,
+        batch,
+        height,
+        width,
+        seed=seed,
+        step=step,
+        rank=rank,
+        ids=ids,
+        lam=lam,
+        distinct=distinct,
+    )
+    mixed = blend(images, plan, **blending)
+    return mixed, targets(
+        labels, plan, num_classes=num_classes, smoothing=smoothing, compact=compact
+    )

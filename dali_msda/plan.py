@@ -1,0 +1,243 @@
+"""The plan: one record per output sample, drawn once per batch; pixels and labels follow from it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from dali_msda import cpu
+from dali_msda.methods import METHODS
+from dali_msda.policy import BOXES, Policy
+
+PLAN_VERSION = 1
+
+PLAN_DTYPE = np.dtype(
+    [
+        ("version", "<u2"),
+        ("method", "u1"),
+        ("sources", "u1"),
+        ("flags", "<u4"),
+        ("own", "<i4"),
+        ("partner", "<i4"),
+        ("extra", "<i4", (2,)),
+        ("weight", "<f4"),
+        ("partner_weight", "<f4"),
+        ("extra_weight", "<f4", (2,)),
+        ("lam", "<f4"),
+        ("inside", "<f4"),
+        ("outside", "<f4"),
+        *((name, "<i4") for name in ("z0", "y0", "x0", "z1", "y1", "x1")),
+        ("point", "<i4", (3,)),
+        ("falloff", "<f4", (3,)),
+        ("count", "<i4"),
+        ("soft", "<i4"),
+        ("field_seed", "<u4", (2,)),
+        ("decay", "<f4"),
+        *((name, "<i4") for name in ("modes", "layer", "leaf", "depth", "height", "width")),
+        ("reserved", "<i4", (4,)),
+    ]
+)
+"""A plan record, 160 bytes; kernels/msda/plan.h says what each field means.
+
+``own``, ``partner`` and ``extra`` are indices into the batch, ``weight``, ``partner_weight`` and
+``extra_weight`` their label weights; the first ``sources`` of them take part. ``lam`` is the nominal
+lambda, before a box is clipped or a count rounded. Boxes are half-open, in pixels; ``y1 > height``
+wraps round the border. ``leaf`` is the number of the policy's method that was drawn.
+"""
+
+NONE = 0
+METHOD_NAMES = {NONE: "none"} | {method.code: name for name, method in METHODS.items()}
+"""Name of a record's ``method``."""
+
+
+def _whole(name: str, value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}: expected a whole number, got {value!r}")
+    if not low <= value < high:
+        raise ValueError(f"{name}: expected {low} <= {name} < {high}, got {value}")
+    return int(value)
+
+
+def _lam(lam: object, batch: int, leaves: np.ndarray) -> np.ndarray | None:
+    if lam is None:
+        return None
+    values = np.asarray(lam, np.float64)
+    if values.shape not in ((), (batch,)):
+        raise ValueError(f"lam: expected a number or shape ({batch},), got shape {values.shape}")
+    if not ((values >= 0) & (values <= 1)).all():
+        wrong = values[~((values >= 0) & (values <= 1))].flat[0]
+        raise ValueError(f"lam: expected values in [0, 1], got {wrong}")
+    if (leaves["box"] == BOXES["minmax"]).any():
+        raise ValueError(
+            "lam: expected None with minmax, which draws the sides of the box themselves; "
+            "leave out lam, or minmax"
+        )
+    return np.ascontiguousarray(np.broadcast_to(values, (batch,)))
+
+
+def _ids(ids: object, batch: int) -> np.ndarray | None:
+    if ids is None:
+        return None
+    values = np.asarray(ids)
+    if values.shape != (batch,) or values.dtype.kind not in "iu":
+        raise ValueError(
+            f"ids: expected {batch} whole numbers, one per sample, got "
+            f"{values.dtype} of shape {values.shape}"
+        )
+    if values.dtype.kind == "i" and (values < 0).any():
+        raise ValueError(f"ids: expected indices >= 0, got {values.min()}")
+    return np.ascontiguousarray(values, np.uint64)
+
+
+def draw(
+    policy: Policy,
+    batch: int,
+    height: int,
+    width: int,
+    *,
+    seed: int,
+    step: int,
+    rank: int = 0,
+    ids: object = None,
+    lam: object = None,
+    distinct: int | None = None,
+) -> np.ndarray:
+    """Draw the plan of one batch: a pure function of its arguments, the same on every machine.
+
+    Args:
+        policy: What to draw.
+        batch: Number of samples, B; 0 gives an empty plan.
+        height: Height of the images, in pixels.
+        width: Width of the images, in pixels.
+        seed: Key of all random numbers, below 2**64.
+        step: Number of the batch, below 2**32. Two steps never share a random number.
+        rank: Number of the process in distributed training, below 2**32. Ranks that share a seed
+            then differ.
+        ids: Dataset index of each sample, ``(B,)``. Draws are then tied to the samples instead of
+            to (rank, slot); give the epoch as ``step``.
+        lam: Nominal lambda in [0, 1] to use instead of a drawn one, a number or ``(B,)``.
+        distinct: Only the first ``distinct`` samples are mixed, among themselves; the rest are
+            padding and stay as they are. All by default.
+
+    Returns:
+        Records of shape ``(B,)`` and dtype :data:`PLAN_DTYPE`.
+
+    Raises:
+        TypeError, ValueError: If an argument is of the wrong kind or out of range.
+    """
+    if not isinstance(policy, Policy):
+        raise TypeError(f"policy: expected a policy such as CutMix(alpha=1.0), got {policy!r}")
+    batch = _whole("batch", batch, 0, 2**31)
+    if distinct is None:
+        distinct = batch
+    leaves = policy.leaves()
+    plans = np.zeros(batch, PLAN_DTYPE)
+    cpu.draw(
+        plans,
+        leaves,
+        shape=(1, _whole("height", height, 1, 2**31), _whole("width", width, 1, 2**31)),
+        seed=_whole("seed", seed, 0, 2**64),
+        step=_whole("step", step, 0, 2**32),
+        rank=_whole("rank", rank, 0, 2**32),
+        distinct=_whole("distinct", distinct, 0, batch + 1),
+        ids=_ids(ids, batch),
+        lam=_lam(lam, batch, leaves),
+    )
+    return plans
+
+
+def check(plan: np.ndarray, samples: int, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Check a plan at the door, so that the kernels may trust it.
+
+    Args:
+        plan: Records of :data:`PLAN_DTYPE`, drawn, loaded or made by hand.
+        samples: Number of samples that it may name.
+        size: Height and width of the images, where there are any.
+
+    Returns:
+        The plan, contiguous.
+
+    Raises:
+        TypeError, ValueError: If it does not fit.
+    """
+    if not isinstance(plan, np.ndarray) or plan.dtype != PLAN_DTYPE or plan.ndim != 1:
+        got = f"{plan.dtype} {plan.shape}" if isinstance(plan, np.ndarray) else type(plan).__name__
+        raise TypeError(f"plan: expected records of PLAN_DTYPE, shape (B,), from draw(), got {got}")
+    plan = np.ascontiguousarray(plan)
+    if not len(plan):
+        return plan
+    _each(plan["version"] == PLAN_VERSION, plan["version"], f"version: expected {PLAN_VERSION}")
+    known = np.isin(plan["method"], list(METHOD_NAMES))
+    _each(known, plan["method"], f"method: expected one of {list(METHOD_NAMES)}")
+    in_range = (plan["sources"] >= 1) & (plan["sources"] <= 4)
+    _each(in_range, plan["sources"], "sources: expected 1 to 4")
+    used = np.arange(4) < plan["sources"][:, None]
+    sources = np.column_stack([plan["own"], plan["partner"], plan["extra"]])
+    inside = (sources >= 0) & (sources < samples) | ~used
+    _each(inside.all(1), sources, f"sources: expected indices in [0, {samples})")
+    weights = np.column_stack([plan["weight"], plan["partner_weight"], plan["extra_weight"]])
+    sensible = (weights >= 0) & (weights <= 1) | ~used
+    _each(sensible.all(1), weights, "weights: expected values in [0, 1]")
+    masks = np.column_stack([plan["inside"], plan["outside"]])
+    _each(((masks >= 0) & (masks <= 1)).all(1), masks, "inside, outside: expected values in [0, 1]")
+    if size is not None:
+        _each(
+            (plan["height"] == size[0]) & (plan["width"] == size[1]),
+            np.column_stack([plan["height"], plan["width"]]),
+            f"height, width: expected the images' {size[0]} x {size[1]}",
+            "; draw the plan for the size of the images",
+        )
+        _check_boxes(plan)
+    return plan
+
+
+def _check_boxes(plan: np.ndarray) -> None:
+    for axis, size in (("y", plan["height"]), ("x", plan["width"])):
+        low, high = plan[axis + "0"], plan[axis + "1"]
+        fits = (low >= 0) & (low <= size) & (high >= low) & (high - low <= size)
+        _each(fits, np.column_stack([low, high]), f"{axis}0, {axis}1: expected a box in the image")
+
+
+def _each(good: np.ndarray, values: np.ndarray, expected: str, remedy: str = "") -> None:
+    if not good.all():
+        index = int(np.flatnonzero(~good)[0])
+        raise ValueError(f"plan[{index}]: {expected}, got {values[index]}{remedy}")
+
+
+def save(path: str | os.PathLike, plan: np.ndarray) -> None:
+    """Save a plan as a ``.npy`` file, for :func:`load`: the whole file or none.
+
+    Args:
+        path: File to write; an existing one is replaced.
+        plan: Records of :data:`PLAN_DTYPE`.
+    """
+    plan = check(plan, 2**31)
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, plan, allow_pickle=False)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def load(path: str | os.PathLike) -> np.ndarray:
+    """Load a plan that :func:`save` wrote.
+
+    Raises:
+        ValueError: If the file holds something else, or another version of the record.
+    """
+    try:
+        plan = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: expected a plan written by save(): {error}") from error
+    if not isinstance(plan, np.ndarray) or plan.dtype != PLAN_DTYPE:
+        raise ValueError(
+            f"{path}: expected records of version {PLAN_VERSION}, got {getattr(plan, 'dtype', plan)}"
+        )
+    return check(plan, 2**31)

@@ -1,0 +1,152 @@
+// A vector of floats in whichever width this build of cpu_rows.cpp has, and the few things that
+// the compiler does not find by itself.  Each has the bits of its scalar twin in msda/blend.h.
+#pragma once
+#include <immintrin.h>
+
+#include "msda/blend.h"
+
+namespace msda {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int32_t kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int32_t kLanes = 8;
+#else
+constexpr int32_t kLanes = 4;
+#endif
+constexpr int32_t kVectorBytes = kLanes * 4;
+
+typedef float Floats __attribute__((vector_size(kVectorBytes)));
+typedef float LooseFloats __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+typedef int32_t Ints __attribute__((vector_size(kVectorBytes)));
+typedef uint8_t Bytes __attribute__((vector_size(16)));
+typedef uint8_t LooseBytes __attribute__((vector_size(16), aligned(1), may_alias));
+
+inline bool aligned(const void* at, int32_t bytes) {
+  return (reinterpret_cast<uintptr_t>(at) & (bytes - 1)) == 0;
+}
+
+inline Floats splat(float v) { return Floats{} + v; }
+
+inline Floats load(const float* from) { return *reinterpret_cast<const LooseFloats*>(from); }
+
+// As fmaf, lane by lane.
+inline Floats fused(Floats a, Floats b, Floats c) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+  return (Floats)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  for (int32_t i = 0; i < kLanes; ++i) a[i] = fmaf(a[i], b[i], c[i]);
+  return a;
+#endif
+}
+
+// kLanes bytes as floats.
+inline Floats load(const uint8_t* from) {
+#if defined(__AVX512F__)
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+#elif defined(__AVX2__)
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+  return (Floats)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+#else
+  return Floats{static_cast<float>(from[0]), static_cast<float>(from[1]),
+                static_cast<float>(from[2]), static_cast<float>(from[3])};
+#endif
+}
+
+// Stores kLanes values, past the caches if `past`: `to` is then aligned to the bytes written.
+inline void put(float* to, Floats v, bool past) {
+  if (!past) {
+    *reinterpret_cast<LooseFloats*>(to) = (LooseFloats)v;
+    return;
+  }
+#if defined(__AVX512F__)
+  _mm512_stream_ps(to, (__m512)v);
+#elif defined(__AVX2__)
+  _mm256_stream_ps(to, (__m256)v);
+#else
+  _mm_stream_ps(to, (__m128)v);
+#endif
+}
+
+inline void put(Float16* to, Floats v, bool past) {
+#if defined(__AVX512F__)
+  const __m256i halves = _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT);
+  if (past)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to), halves);
+  else
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), halves);
+#elif defined(__F16C__)
+  const __m128i halves = _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT);
+  if (past)
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to), halves);
+  else
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), halves);
+#else
+  (void)past;
+  for (int32_t i = 0; i < kLanes; ++i) to[i].bits = to_float16(v[i]);
+#endif
+}
+
+inline void put(Bfloat16* to, Floats v, bool past) {
+  typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
+  typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
+  const Words bits = (Words)v;
+  const Words rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
+  const Words quiet = (bits >> 16) | 0x40u;
+  const Halves halves = __builtin_convertvector(v == v ? rounded : quiet, Halves);
+#if defined(__AVX512F__)
+  if (past) return _mm256_stream_si256(reinterpret_cast<__m256i*>(to), (__m256i)halves);
+#elif defined(__AVX2__)
+  if (past) return _mm_stream_si128(reinterpret_cast<__m128i*>(to), (__m128i)halves);
+#else
+  (void)past;
+#endif
+  __builtin_memcpy(to, &halves, sizeof halves);
+}
+
+inline void put(uint8_t* to, Floats v, bool past) {
+  (void)past;  // a caller streams whole blocks of bytes
+#if defined(__AVX512F__)
+  const __m512 low = _mm512_max_ps((__m512)v, _mm512_setzero_ps());  // 0 where v is NaN
+  const __m512i whole = _mm512_cvtps_epi32(_mm512_min_ps(low, _mm512_set1_ps(255.0f)));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(whole));
+#else
+  for (int32_t i = 0; i < kLanes; ++i) to[i] = to_uint8(v[i]);
+#endif
+}
+
+// Colour kColour of kLanes interleaved RGB pixels: `first` picks what lies in their first two
+// vectors, `second` adds what lies in the third.
+template <int32_t kColour>
+inline Floats colour(Floats a, Floats b, Floats c) {
+  Ints first = {}, second = {};
+#pragma GCC unroll 16
+  for (int32_t i = 0; i < kLanes; ++i) {
+    const int32_t at = 3 * i + kColour;
+    first[i] = at < 2 * kLanes ? at : 0;
+    second[i] = at < 2 * kLanes ? i : at - kLanes;
+  }
+  return __builtin_shuffle(__builtin_shuffle(a, b, first), c, second);
+}
+
+// Reverses 16 RGB pixels of bytes.
+inline void reverse_rgb(uint8_t* out, const uint8_t* in) {
+  const Bytes low = {29, 30, 31, 26, 27, 28, 23, 24, 25, 20, 21, 22, 17, 18, 19, 14};
+  const Bytes middle = {31, 0, 27, 28, 29, 24, 25, 26, 21, 22, 23, 18, 19, 20, 15, 16};
+  const Bytes high = {17, 12, 13, 14, 9, 10, 11, 6, 7, 8, 3, 4, 5, 0, 1, 2};
+  const LooseBytes* from = reinterpret_cast<const LooseBytes*>(in);
+  const Bytes a = from[0], b = from[1], c = from[2];
+  Bytes between = __builtin_shuffle(a, b, middle);
+  between[1] = c[0];
+  LooseBytes* to = reinterpret_cast<LooseBytes*>(out);
+  to[0] = (LooseBytes)__builtin_shuffle(b, c, low);
+  to[1] = (LooseBytes)between;
+  to[2] = (LooseBytes)__builtin_shuffle(a, b, high);
+}
+
+}  // namespace
+}  // namespace msda
