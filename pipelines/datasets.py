@@ -1,0 +1,177 @@
+"""What lies on the disk: a folder of class folders with images, or WebDataset shards.
+
+Everything that can be wrong with a path is found here, before a pipeline is built, because a reader
+that meets an empty folder or a stray class says little about it.
+"""
+
+import glob
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# What `fn.readers.file` takes for an image; everything else in a class folder is passed over.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pnm", ".ppm", ".pgm", ".pbm"),
+    *(".jp2", ".webp"),
+)
+SHOWN = 5  # names in an error message
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Image files and their labels.
+
+    Attributes:
+        root: The folder, with one folder per class.
+        classes: Names of the class folders, sorted by their bytes; a label is an index into them.
+        files: Paths of the images.
+        labels: One label per file.
+    """
+
+    root: str
+    classes: tuple[str, ...]
+    files: tuple[str, ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Shards:
+    """WebDataset archives: ``NAME.jpg`` and ``NAME.cls`` for each sample, the label in digits.
+
+    Attributes:
+        paths: The ``.tar`` files, sorted.
+        indexes: One index file (DALI's ``wds2idx.py``) per archive, or nothing: DALI then reads
+            the archives once before the first batch to find the samples.
+    """
+
+    paths: tuple[str, ...]
+    indexes: tuple[str, ...] = ()
+
+
+def find(path: str, *, name: str = "path", file_list: str | None = None) -> ImageFolder | Shards:
+    """Find the images that a loader shall read, and check all that can be checked by name.
+
+    Args:
+        path: A folder with one folder of images per class, a folder of ``.tar`` files, one
+            ``.tar`` file, or a glob pattern of them. An archive's index, if it has one, is the
+            file of the same name that ends in ``.idx``.
+        name: What messages call the path: "train", "val".
+        file_list: Text file of lines "path label", the path relative to ``path``, as
+            ``python -m dali_msda.pipelines.check`` writes it; only these files are read. The
+            classes are still the folders in ``path``.
+
+    Raises:
+        FileNotFoundError: If nothing is there.
+        ValueError: If it holds no images, or a class has none, or the list is malformed.
+    """
+    if not os.path.isdir(path):
+        archives = _archives(path)
+        if not archives:
+            raise FileNotFoundError(
+                f"{name}: expected a folder or .tar shards, got {path!r}, where there is nothing. "
+                "Give another --data, --train or --val."
+            )
+    else:
+        archives = _archives(os.path.join(glob.escape(path), "*.tar"))
+    if archives:
+        if file_list is not None:
+            raise ValueError(
+                f"{name}_list: expected none with .tar shards, got {file_list!r}. A file list "
+                "names files in a folder of class folders."
+            )
+        return _shards(archives, name)
+    return _folder(path, name, file_list)
+
+
+def check_same_classes(train: ImageFolder, val: ImageFolder) -> None:
+    """Raise ``ValueError`` unless both have the same classes, so that a label means one class."""
+    if train.classes == val.classes:
+        return
+    missing = sorted(set(train.classes) - set(val.classes))
+    extra = sorted(set(val.classes) - set(train.classes))
+    parts = [f"{_some(missing)} only in {train.root}"] * bool(missing)
+    parts += [f"{_some(extra)} only in {val.root}"] * bool(extra)
+    raise ValueError(
+        f"val: expected the class folders of train, got {'; '.join(parts)}. Labels are the indices "
+        "of the sorted folder names, so the two would not agree."
+    )
+
+
+def _archives(pattern: str) -> list[str]:
+    found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern)
+    return sorted(path for path in found if path.endswith(".tar"))
+
+
+def _shards(archives: Sequence[str], name: str) -> Shards:
+    indexes = [os.path.splitext(path)[0] + ".idx" for path in archives]
+    missing = [path for path in indexes if not os.path.isfile(path)]
+    if not missing:
+        return Shards(tuple(archives), tuple(indexes))
+    if len(missing) < len(archives):
+        raise ValueError(
+            f"{name}: expected an index for each of the {len(archives)} shards or for none, got "
+            f"none for {_some(missing)}. Make them with DALI's wds2idx, or remove the others."
+        )
+    return Shards(tuple(archives))
+
+
+def _folder(root: str, name: str, file_list: str | None) -> ImageFolder:
+    entries = sorted(os.scandir(root), key=lambda entry: os.fsencode(entry.name))
+    classes = tuple(entry.name for entry in entries if entry.is_dir())
+    if not classes:
+        got = "images without class folders" if any(map(_is_image, entries)) else "an empty folder"
+        raise ValueError(
+            f"{name}: expected one folder of images per class in {root!r}, got "
+            f"{got if not entries or any(map(_is_image, entries)) else 'other files'}. "
+            "Give the folder above the class folders."
+        )
+    if file_list is None:
+        files, labels = _listed_folders(root, classes)
+    else:
+        files, labels = _listed_file(file_list, root, len(classes), name)
+    filled = set(labels)
+    empty = [folder for label, folder in enumerate(classes) if label not in filled]
+    if empty:
+        raise ValueError(
+            f"{name}: expected images in each of the {len(classes)} class folders of {root!r}, got "
+            f"none in {_some(empty)}. Remove the folder or fill it; images end in "
+            f"{', '.join(SUFFIXES[:3])}, ..."
+        )
+    return ImageFolder(root, classes, tuple(files), tuple(labels))
+
+
+def _is_image(entry: os.DirEntry) -> bool:
+    return entry.name.lower().endswith(SUFFIXES) and entry.is_file()
+
+
+def _listed_folders(root: str, classes: Sequence[str]) -> tuple[list[str], list[int]]:
+    files, labels = [], []
+    for label, folder in enumerate(classes):
+        found = [entry.path for entry in os.scandir(os.path.join(root, folder)) if _is_image(entry)]
+        files += sorted(found, key=os.fsencode)  # the order of a directory differs by machine
+        labels += [label] * len(found)
+    return files, labels
+
+
+def _listed_file(path: str, root: str, classes: int, name: str) -> tuple[list[str], list[int]]:
+    files, labels = [], []
+    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+        for number, line in enumerate(lines, 1):
+            file, _, label = line.rstrip("\r\n").rpartition(" ")
+            if not line.strip():
+                continue
+            if not (file and label.isdecimal() and int(label) < classes):
+                raise ValueError(
+                    f"{name}_list: expected 'path label' with a label in [0, {classes}) in line "
+                    f"{number} of {path!r}, got {line.strip()!r}"
+                )
+            files.append(os.path.join(root, file))
+            labels.append(int(label))
+    if not files:
+        raise ValueError(f"{name}_list: expected lines 'path label', got an empty file {path!r}")
+    return files, labels
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more

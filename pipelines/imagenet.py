@@ -1,0 +1,356 @@
+"""The ImageNet loaders: DALI decodes, crops, mixes and normalises; PyTorch gets the batches.
+
+    source = datasets.find("imagenet/train")
+    with TrainingLoader(source, batch_size=256, num_classes=1000, policy=policy) as loader:
+        for epoch in range(90):
+            for images, labels, weights in loader:  # (B, 3, 224, 224), (B, n), (B, n)
+                ...
+
+The graph is one for the CPU (``device_id=None``) and for a GPU, where JPEGs are decoded by its
+hardware and all later steps run on it. Tensors are DALI's own memory, handed over without a copy.
+
+Every rank is given the same dataset and seed and its own ``shard_id``. The order of the samples is
+drawn anew in each epoch, the same on all ranks, which then take disjoint parts of it.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import nvidia.dali.backend
+import torch
+from nvidia.dali import Pipeline, fn, types
+
+from dali_msda.pipelines import failures, readers
+from dali_msda.pipelines.datasets import ImageFolder, Shards
+
+IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)  # of RGB, in units of a uint8 pixel
+IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+DTYPES = {"float32": types.FLOAT, "float16": types.FLOAT16}
+
+
+class Loader:
+    """Iterates over one epoch per ``for`` loop; the base of the two loaders below.
+
+    A loop that is left early is continued by the next one, as a restored loader continues its
+    epoch. Each kind of loader has its own graph and its own rule for the last batch.
+
+    Attributes:
+        epoch: Number of the current epoch, from 0.
+        position: Batches of it that have been handed out.
+        samples: Images of the whole dataset, over all shards.
+
+    Args:
+        source: What :func:`datasets.find` found.
+        batch_size: Images per batch of this rank.
+        num_classes: Number of classes; for a folder, that of its class folders by default.
+        size: Height and width of the output, in pixels.
+        dtype: "float32" or "float16".
+        channels_last: Memory order of the images; their shape is ``(B, 3, size, size)`` either way.
+        mean, std: Per channel, in the units of the uint8 pixels (0 to 255).
+        seed: Of order, crops and mixing, in [0, 2^31). The same on all ranks.
+        shard_id, num_shards: Which part of the dataset this rank reads.
+        threads: CPU threads that decode and mix, at least 1.
+        device_id: Index of a GPU, or None to do everything on the CPU.
+        prefetch: Batches that are prepared ahead, at least 1.
+
+    Raises:
+        ValueError: If an argument is out of range or the dataset is too small for it.
+        RuntimeError: If DALI cannot build the pipeline, as for a GPU without a driver.
+    """
+
+    training = False
+
+    def __init__(
+        self,
+        source: ImageFolder | Shards,
+        *,
+        batch_size: int,
+        num_classes: int | None = None,
+        size: int = 224,
+        dtype: str = "float32",
+        channels_last: bool = False,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        seed: int = 0,
+        shard_id: int = 0,
+        num_shards: int = 1,
+        threads: int = 2,
+        device_id: int | None = None,
+        prefetch: int = 2,
+    ):
+        at_least = dict(batch_size=1, size=1, seed=0, num_shards=1, threads=1, prefetch=1)
+        for name, low in at_least.items():
+            if locals()[name] < low:
+                raise ValueError(f"{name}: expected at least {low}, got {locals()[name]}")
+        if not 0 <= shard_id < num_shards:
+            raise ValueError(f"shard_id: expected a number in [0, {num_shards}), got {shard_id}")
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+        self.source, self.batch_size, self.size = source, batch_size, size
+        self.num_classes = _classes(source, num_classes)
+        self.seed, self.shard_id, self.num_shards = seed, shard_id, num_shards
+        self.threads, self.device_id, self.prefetch = threads, device_id, prefetch
+        self.normalise = dict(mean=list(mean), std=list(std))
+        self.dtype, self.channels_last = dtype, channels_last
+        self.epoch = self.position = 0
+        self._pipeline = self._built()
+        self.samples = self._pipeline.reader_meta(readers.NAME)["epoch_size"]
+        if not len(self):
+            self.close()
+            raise ValueError(
+                f"batch_size: expected at most {self.samples // num_shards} for {self.samples} "
+                f"images on {num_shards} ranks, got {batch_size}: an incomplete batch is dropped"
+            )
+
+    def __len__(self) -> int:
+        """Batches per epoch that this rank hands out."""
+        raise NotImplementedError
+
+    def _graph(self) -> tuple:
+        """Define the pipeline; return the nodes of the images and of what goes with them."""
+        raise NotImplementedError
+
+    def _own(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Cut a batch to the samples that count."""
+        return tensors
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        while self.position < len(self):
+            images, *others = self._own(self._run())
+            self.position += 1
+            yield images.permute(0, 3, 1, 2) if self.channels_last else images, *others
+        for _ in range(self._runs_per_epoch() - len(self)):
+            self._run()
+        self.epoch, self.position = self.epoch + 1, 0
+
+    def close(self) -> None:
+        """Stop the threads and free the memory. Tensors that were handed out stay valid."""
+        self._pipeline = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _runs_per_epoch(self) -> int:
+        """Batches until the reader has turned over: as many on all ranks, the last ones padded."""
+        return _ceil_div(_ceil_div(self.samples, self.num_shards), self.batch_size)
+
+    def _run(self) -> list[torch.Tensor]:
+        if self._pipeline is None:
+            raise RuntimeError("loader: expected an open one, got one after close(). Make another.")
+        try:
+            outputs = self._pipeline.run()
+        except RuntimeError as error:
+            failures.explain(error, self._pipeline, self._read, self._way_out())
+            raise
+        return [torch.from_dlpack(output.as_tensor()) for output in outputs]
+
+    def _built(self, checkpoint: bytes | None = None) -> Pipeline:
+        # Ranks share the seed of the order and of the mixing, which takes the shard into account
+        # by itself. Crops come from the pipeline's seed, which therefore differs by rank.
+        own_seed = np.random.SeedSequence([self.seed, self.shard_id]).generate_state(1)[0]
+        pipeline = Pipeline(
+            batch_size=self.batch_size,
+            num_threads=self.threads,
+            device_id=self.device_id,
+            seed=int(own_seed) & 0x7FFFFFFF,
+            prefetch_queue_depth=self.prefetch,
+            exec_dynamic=True,  # with it, a tensor stays as it is after the next batch
+            enable_checkpointing=True,
+            checkpoint=checkpoint,
+        )
+        with pipeline:
+            pipeline.set_outputs(*self._graph())
+        pipeline.build()
+        return pipeline
+
+    def _way_out(self) -> str:
+        if isinstance(self.source, Shards):
+            return "Remove it from its archive."
+        name = "train" if self.training else "val"
+        return (
+            f"`python -m dali_msda.pipelines.check {self.source.root} --output good.txt` finds all "
+            f"such files and lists the others; --{name}-list good.txt then reads only those."
+        )
+
+    def _read(self) -> tuple:
+        return readers.read(
+            self.source,
+            training=self.training,
+            seed=self.seed,
+            shard_id=self.shard_id,
+            num_shards=self.num_shards,
+        )
+
+    def _normalised(self, images, **options):
+        layout = "HWC" if self.channels_last else "CHW"
+        return fn.crop_mirror_normalize(
+            images, dtype=DTYPES[self.dtype], output_layout=layout, **self.normalise, **options
+        )
+
+    @property
+    def _decoder(self) -> str:
+        return "cpu" if self.device_id is None else "mixed"
+
+
+class TrainingLoader(Loader):
+    """Random crops, mirrored and mixed, in a new order each epoch.
+
+    The last incomplete batch is dropped: DALI would fill it up with copies of one image, which
+    would then be mixed with each other and trained on. What is dropped differs by epoch.
+
+    Args:
+        policy: What to mix, or None for none.
+        compact: Yield labels and weights ``(B, n)``, ``n`` sources, instead of rows ``(B, C)``.
+        min_area: Smallest area of a crop, as a share of the image, in (0, 1].
+        **options: As for :class:`Loader`.
+
+    Yields:
+        ``images, labels, weights`` (int64 and float32) or ``images, targets`` (float32); without
+        a policy ``images, labels``, the labels int64 ``(B,)``.
+    """
+
+    training = True
+
+    def __init__(self, source, *, policy=None, compact=True, min_area=0.08, **options):
+        if not 0 < min_area <= 1:
+            raise ValueError(f"min_area: expected a share in (0, 1], got {min_area}")
+        if policy is not None and options.get("device_id") is not None:
+            _check_gpu_operators()
+        self.policy, self.compact, self.min_area = policy, compact, min_area
+        super().__init__(source, **options)
+
+    def __len__(self) -> int:
+        return self.samples // self.num_shards // self.batch_size
+
+    def _graph(self) -> tuple:
+        encoded, labels = self._read()
+        images = fn.decoders.image_random_crop(
+            encoded,
+            device=self._decoder,
+            random_area=[self.min_area, 1.0],
+            random_aspect_ratio=[3 / 4, 4 / 3],
+            num_attempts=100,
+        )
+        images = fn.resize(images, size=[self.size, self.size], antialias=True)
+        mirror = fn.random.coin_flip()
+        if self.policy is None:
+            return self._normalised(images, mirror=mirror), _flat(labels)
+        from dali_msda.dali import mix  # loads the operators
+
+        return mix(
+            images,
+            labels,
+            self.policy,
+            num_classes=self.num_classes,
+            mirror=mirror,
+            dtype=self.dtype,
+            layout="HWC" if self.channels_last else "CHW",
+            compact=self.compact,
+            seed=self.seed,
+            shard_id=self.shard_id,
+            padding="ignore",  # a padded batch is dropped
+            **self.normalise,
+        )
+
+    def state_dict(self) -> dict:
+        """Return what a new loader of the same arguments needs to go on from this very batch.
+
+        Batches that DALI has prepared ahead do not count: they are prepared again.
+        """
+        return {**self._identity(), **self._progress(), "pipeline": self._pipeline.checkpoint()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on where the loader stood whose :meth:`state_dict` this is.
+
+        Raises:
+            ValueError: If that loader had other arguments that change the batches.
+        """
+        for name, value in self._identity().items():
+            if state.get(name) != value:
+                raise ValueError(
+                    f"loader state: expected {name} {value}, as in this run, got {state.get(name)}"
+                )
+        self._pipeline = None  # two pipelines at once would need twice the memory
+        self._pipeline = self._built(state["pipeline"])
+        self.epoch, self.position = state["epoch"], state["position"]
+
+    def _identity(self) -> dict:
+        names = ("samples", "batch_size", "size", "seed", "shard_id", "num_shards", "dtype")
+        return {name: getattr(self, name) for name in names} | {"policy": repr(self.policy)}
+
+    def _progress(self) -> dict:
+        return {"epoch": self.epoch, "position": self.position}
+
+
+class EvaluationLoader(Loader):
+    """The central crop of each image, each exactly once over all ranks.
+
+    Shards differ by one image where the division leaves a rest, and the last batch of a rank is
+    short, so the number of batches may differ by rank: do not communicate once per batch.
+
+    Args:
+        resize: Length of the shorter side before the crop, in pixels, at least ``size``.
+        **options: As for :class:`Loader`.
+
+    Yields:
+        ``images, labels``, the labels int64 ``(B,)``.
+    """
+
+    def __init__(self, source, *, resize: int = 256, **options):
+        if resize < options.get("size", 224):
+            raise ValueError(f"resize: expected at least size, {options['size']}, got {resize}")
+        self.resize = resize
+        super().__init__(source, **options)
+
+    def __len__(self) -> int:
+        return _ceil_div(self._shard_samples(), self.batch_size)
+
+    def _shard_samples(self) -> int:
+        start, end = (
+            self.samples * i // self.num_shards for i in (self.shard_id, self.shard_id + 1)
+        )
+        return end - start
+
+    def _own(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        left = self._shard_samples() - self.position * self.batch_size
+        return [tensor[:left] for tensor in tensors]
+
+    def _graph(self) -> tuple:
+        encoded, labels = self._read()
+        images = fn.decoders.image(encoded, device=self._decoder)
+        images = fn.resize(images, resize_shorter=self.resize, antialias=True)
+        return self._normalised(images, crop=[self.size, self.size]), _flat(labels)
+
+
+def _classes(source: ImageFolder | Shards, num_classes: int | None) -> int:
+    if isinstance(source, Shards):
+        if num_classes is None:
+            raise ValueError("num_classes: expected a number with .tar shards, got none")
+        return num_classes
+    if num_classes not in (None, len(source.classes)):
+        raise ValueError(
+            f"num_classes: expected {len(source.classes)}, the class folders of {source.root!r}, "
+            f"got {num_classes}"
+        )
+    return len(source.classes)
+
+
+def _check_gpu_operators() -> None:
+    from dali_msda import dali  # noqa: F401  loads the operators
+
+    if "msda__Blend" not in nvidia.dali.backend.RegisteredGPUOps():
+        raise ValueError(
+            "policy: expected none on a GPU, because the mixing operators run on the CPU only so "
+            "far. Give device_id=None (--loader cpu): the batches are then copied to the GPU."
+        )
+
+
+def _flat(labels):
+    return fn.cast(fn.squeeze(labels, axes=[0]), dtype=types.INT64)
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)

@@ -1,0 +1,332 @@
+"""Trains an image classifier on mixed samples, on one device or on several.
+
+    python -m dali_msda.pipelines.train resnet101_cutmix_mixup --data imagenet --out runs/a
+    torchrun --nproc-per-node 8 -m dali_msda.pipelines.train resnet101_cutmix_mixup --data imagenet
+
+A run that was stopped, or killed, goes on with --resume auto from its last checkpoint, in mid-epoch
+and as if nothing had happened: on a CPU with one thread to the same final weights, bit by bit.
+"""
+
+import contextlib
+import dataclasses
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from dali_msda.pipelines import datasets
+from dali_msda.pipelines.config import Config, parse, policy_from_dict
+from dali_msda.pipelines.failures import UnreadableImage
+from dali_msda.pipelines.imagenet import EvaluationLoader, Loader, TrainingLoader
+from dali_msda.pipelines.metrics import CleanMetrics
+from dali_msda.pipelines.models import make_model
+from dali_msda.pipelines.processes import (
+    Process,
+    Stopped,
+    Stopping,
+    joined_processes,
+    stopping_between_steps,
+)
+from dali_msda.pipelines.run_folder import RunFolder, load_checkpoint
+from dali_msda.torch import soft_target_cross_entropy
+
+PROG = "python -m dali_msda.pipelines.train"
+GLANCE = 50  # steps between looks at the loss, each of which waits for the GPU
+# Settings that a run need not share with the checkpoint it goes on from: they say where things are
+# and how they are watched, not what is computed.
+FREE = ("data", "train", "val", "train_list", "val_list", "val_resize", "threads", "prefetch")
+FREE += ("out", "resume", "checkpoint_every", "log", "device")
+
+
+def train(config: Config) -> dict[str, float]:
+    """Train, validate after each epoch, and return the last row of the log."""
+    with joined_processes(config.device) as process, contextlib.ExitStack() as stack:
+        folder = RunFolder(config.out, config.log) if process.rank == 0 else None
+        checkpoint = find_checkpoint(config)
+        loaders = make_loaders(config, process, stack)
+        run = Run(config, process, folder, *loaders)
+        if checkpoint is not None:
+            run.restore(load_checkpoint(checkpoint))
+        if folder is not None:
+            folder.start_logs(run.step)
+            stack.callback(folder.close)
+        row = {}
+        with stopping_between_steps() as stopping:
+            while run.loader.epoch < config.epochs:
+                row = run.train_epoch(stopping)
+                row |= run.validate(stopping)
+                run.report(row)
+        return row
+
+
+class Run:
+    """What changes in the course of training: weights, optimiser, place in the data.
+
+    Args:
+        config: All settings.
+        process: This process.
+        folder: Where to write; the first process only.
+        loader: Training batches.
+        val_loader: Validation batches, or None.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        process: Process,
+        folder: RunFolder | None,
+        loader: TrainingLoader,
+        val_loader: EvaluationLoader | None,
+    ):
+        self.config, self.process, self.folder = config, process, folder
+        self.loader, self.val_loader = loader, val_loader
+        torch.manual_seed(config.seed)
+        model = make_model(config.model, loader.num_classes)
+        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.model = model.to(process.device, memory_format=layout)
+        self.parallel = DistributedDataParallel(self.model) if process.size > 1 else self.model
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(),
+            lr=config.lr,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            weight_decay=config.weight_decay,
+        )
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=process.device)  # of the epoch
+        torch.manual_seed(config.seed + process.rank)  # dropout differs by rank, weights do not
+
+    @property
+    def step(self) -> int:
+        """Steps made since the start of the run."""
+        return self.loader.epoch * len(self.loader) + self.loader.position
+
+    def train_epoch(self, stopping: Stopping) -> dict[str, float]:
+        """Make the steps that are left of an epoch. A checkpoint stands at its end."""
+        config, device, loader = self.config, self.process.device, self.loader
+        epoch, first, start = loader.epoch, loader.position, time.perf_counter()
+        self.parallel.train()
+        with self._bar(f"epoch {epoch + 1}/{config.epochs}", loader) as bar:
+            for images, *targets in loader:
+                for group in self.optimizer.param_groups:
+                    group["lr"] = learning_rate(config, self.step - 1, len(loader))
+                images = images.to(device, non_blocking=True)
+                targets = [target.to(device, non_blocking=True) for target in targets]
+                with torch.autocast(device.type, torch.bfloat16, enabled=config.amp):
+                    logits = self.parallel(images)
+                loss = soft_target_cross_entropy(logits, *targets, smoothing=config.smoothing)
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                self.optimizer.step()
+                loss = loss.detach()
+                self.loss_sum += loss
+                bar.update(len(images))
+
+                every = config.checkpoint_every
+                saves = loader.position == len(loader) or (every and self.step % every == 0)
+                stops = stopping.signum
+                if saves or stops or self.step % GLANCE == 0:
+                    self._glance(float(loss), bar)
+                if saves or (stops and self.process.size == 1):
+                    self.save()
+                if stops:
+                    raise Stopped(self._where_it_stopped(), stops)
+        steps, seconds = len(loader) - first, time.perf_counter() - start
+        loss = float(self.loss_sum) / len(loader)
+        self.loss_sum.zero_()
+        rate = round(steps * config.batch_size / seconds, 1)
+        return {"epoch": epoch + 1, "loss": loss, "img_s": rate}
+
+    @torch.inference_mode()
+    def validate(self, stopping: Stopping) -> dict[str, float]:
+        """Measure the model on the clean validation images, each counted once."""
+        if self.val_loader is None:
+            return {}
+        config, device, several = self.config, self.process.device, self.process.size > 1
+        metrics = CleanMetrics(device)
+        if several:  # batch statistics differ by process until the next forward pass
+            for buffer in self.model.buffers():
+                dist.broadcast(buffer, 0)
+        self.model.eval()
+        with self._bar("validation", self.val_loader) as bar:
+            for images, labels in self.val_loader:
+                with torch.autocast(device.type, torch.bfloat16, enabled=config.amp):
+                    logits = self.model(images.to(device, non_blocking=True))
+                metrics.add(logits, labels.to(device, non_blocking=True))
+                bar.update(len(images))
+                if stopping.signum:
+                    raise Stopped(self._where_it_stopped(), stopping.signum)
+        if several:
+            dist.all_reduce(metrics.sums)
+        return metrics.result()
+
+    def report(self, row: dict[str, float]) -> None:
+        """Log an epoch and print it."""
+        if self.folder is None:
+            return
+        self.folder.log(self.step, row)
+        parts = [f"epoch {row['epoch']}/{self.config.epochs}", f"loss {row['loss']:.4f}"]
+        if "top1" in row:
+            parts += [f"val loss {row['val_loss']:.4f}", f"top-1 {row['top1']:.2f} %"]
+            parts += [f"top-5 {row['top5']:.2f} %", f"ECE {row['ece']:.2f} %"]
+        print("  ".join([*parts, f"{row['img_s']:.0f} img/s"]), flush=True)
+
+    def save(self) -> None:
+        """Write all that the next step depends on; every process takes part."""
+        on_gpu = self.process.device.type == "cuda"
+        mine = {"loader": self.loader.state_dict(), "random": torch.get_rng_state()}
+        if on_gpu:
+            mine["random_gpu"] = torch.cuda.get_rng_state(self.process.device)
+        ranks = [mine]
+        if self.process.size > 1:
+            ranks = [None] * self.process.size if self.folder else None
+            dist.gather_object(mine, ranks)
+        if self.folder is not None:
+            config = {**dataclasses.asdict(self.config), "world_size": self.process.size}
+            state = {"config": config, "step": self.step, "loss_sum": self.loss_sum}
+            state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+            self.folder.save({**state, "ranks": ranks})
+
+    def restore(self, state: dict) -> None:
+        """Go on from a checkpoint of a run with the same settings."""
+        mine = {**dataclasses.asdict(self.config), "world_size": self.process.size}
+        for name, value in mine.items():
+            if name not in FREE and state["config"].get(name) != value:
+                raise ValueError(
+                    f"{name}: expected {state['config'].get(name)!r}, as in the checkpoint, got "
+                    f"{value!r}. Give the same settings, or another --out to start anew."
+                )
+        own = state["ranks"][self.process.rank]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.loader.load_state_dict(own["loader"])
+        self.loss_sum.copy_(state["loss_sum"])
+        torch.set_rng_state(own["random"])
+        if "random_gpu" in own and self.process.device.type == "cuda":
+            torch.cuda.set_rng_state(own["random_gpu"], self.process.device)
+        if self.folder is not None:
+            epoch = min(self.loader.epoch + 1, self.config.epochs)
+            print(f"resumed at step {self.step}, in epoch {epoch}", flush=True)
+
+    def _glance(self, loss: float, bar: tqdm) -> None:
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"loss: expected a finite number, got {loss} at step {self.step}. Give a smaller "
+                "--lr or a longer --warmup-epochs. The checkpoint is the one before."
+            )
+        bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        if self.folder is not None:
+            lr = self.optimizer.param_groups[0]["lr"]
+            self.folder.plot(self.step, {"step_loss": loss, "lr": lr})
+
+    def _bar(self, text: str, loader: Loader) -> tqdm:
+        """A bar that counts the images of this process: its rate is img/s."""
+        size = loader.batch_size
+        done, hidden = loader.position * size, True if self.folder is None else None  # None: no tty
+        total = len(loader) * size
+        return tqdm(desc=text, total=total, initial=done, unit="img", disable=hidden, leave=False)
+
+    def _where_it_stopped(self) -> str:
+        if self.folder is None or not self.folder.checkpoint.exists():
+            return f"stopped at step {self.step}; nothing was written"
+        return f"stopped at step {self.step}; --resume auto goes on from {self.folder.checkpoint}"
+
+
+def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
+    """Learning rate of a step, counted from 0: a linear warm-up, then steps or half a cosine."""
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    if step < warmup:
+        return config.warmup_lr + (config.lr - config.warmup_lr) * step / warmup
+    if config.schedule == "step":
+        decays = sum(step >= round(epoch * steps_per_epoch) for epoch in config.milestones)
+        return config.lr * config.gamma**decays
+    done = (step - warmup) / (config.epochs * steps_per_epoch - warmup)
+    return config.final_lr + (config.lr - config.final_lr) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def make_loaders(
+    config: Config, process: Process, stack: contextlib.ExitStack
+) -> tuple[TrainingLoader, EvaluationLoader | None]:
+    """Find the data and open the loaders; the stack closes them."""
+    if config.batch_size % process.size:
+        raise ValueError(
+            f"batch_size: expected a multiple of the {process.size} processes, got "
+            f"{config.batch_size}"
+        )
+    path = config.train or os.path.join(config.data, "train")
+    source = datasets.find(path, name="train", file_list=config.train_list or None)
+    path = config.val or os.path.join(config.data, "val")
+    val = None
+    if path != "none":
+        val = datasets.find(path, name="val", file_list=config.val_list or None)
+        datasets.check_same_classes(source, val)
+    on_gpu = config.loader == "gpu" or (config.loader == "auto" and process.device.type == "cuda")
+    options = dict(
+        batch_size=config.batch_size // process.size,
+        size=config.size,
+        dtype=config.dtype,
+        channels_last=config.channels_last,
+        seed=config.seed,
+        shard_id=process.rank,
+        num_shards=process.size,
+        threads=config.threads or max(1, len(os.sched_getaffinity(0)) // process.local_size),
+        device_id=process.local_rank if on_gpu else None,
+        prefetch=config.prefetch,
+    )
+    loader = TrainingLoader(
+        source,
+        num_classes=config.classes or None,
+        policy=policy_from_dict(config.policy),
+        compact=config.loss == "compact",
+        min_area=config.min_area,
+        **options,
+    )
+    stack.enter_context(loader)
+    if val is None:
+        return loader, None
+    val_loader = EvaluationLoader(
+        val, num_classes=loader.num_classes, resize=config.val_resize, **options
+    )
+    return loader, stack.enter_context(val_loader)
+
+
+def find_checkpoint(config: Config) -> str | None:
+    """The checkpoint to go on from, if there is one. A run never overwrites another's."""
+    own = os.path.join(config.out, RunFolder.CHECKPOINT)
+    if config.resume not in ("never", "auto"):
+        return config.resume
+    if not os.path.exists(own):
+        return None
+    if config.resume == "never":
+        raise ValueError(
+            f"out: expected a folder without a checkpoint, got {config.out!r}. Give --resume auto "
+            "to go on from it, or another --out."
+        )
+    return own
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    config = parse(arguments, prog=PROG, description=__doc__)
+    try:
+        train(config)
+    except Stopped as stopped:
+        code, text = 128 + stopped.signum, stopped
+    except KeyboardInterrupt:
+        code, text = 130, "stopped at once; the checkpoint, if there was one, is as it was"
+    except (OSError, ValueError, FloatingPointError, UnreadableImage) as error:
+        code, text = 1, f"error: {error}"
+    else:
+        return 0
+    if os.environ.get("RANK", "0") == "0" or code == 1:
+        print(text, file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
