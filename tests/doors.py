@@ -1,0 +1,96 @@
+"""Every way into the blend behind one signature, so that one test serves them all.
+
+A door is ``blend(images, plan, *, mean, std, mirror, dtype, layout)`` over NumPy arrays. bfloat16
+results come back as float32. Outputs are poisoned before they are filled.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+import dali_msda as msda
+from dali_msda import cpu, reference
+
+POISON = 0xCD
+STORED = {"uint8": "u1", "float32": "f4", "float16": "f2", "bfloat16": "u2"}
+
+
+def poisoned(shape, dtype):
+    """Memory in which whatever is not written shows."""
+    out = np.empty(shape, STORED[dtype])
+    out.view(np.uint8)[...] = POISON
+    return out
+
+
+def widened(array, dtype):
+    """bfloat16 bits as float32, other arrays as they are."""
+    if dtype != "bfloat16":
+        return array
+    return (array.astype(np.uint32) << 16).view(np.float32)
+
+
+def output_shape(images, layout):
+    b, h, w, c = images.shape
+    return (b, c, h, w) if layout == "CHW" else images.shape
+
+
+def by_reference(images, plan, *, dtype=None, **options):
+    dtype = dtype or images.dtype.name
+    return widened(reference.blend(images, plan, dtype=dtype, **options), dtype)
+
+
+def native(**walk):
+    """The C functions themselves, for one instruction set, number of threads or way to walk."""
+
+    def blend(images, plan, *, mean=None, std=None, mirror=None, dtype=None, layout="HWC"):
+        dtype = dtype or images.dtype.name
+        out = poisoned(output_shape(images, layout), dtype)
+        scale = shift = None
+        if mean is not None:
+            scale = np.float32(1 / np.float64(std))
+            shift = np.float32(-np.float64(mean) / np.float64(std))
+        flags = None if mirror is None else np.ascontiguousarray(mirror, np.uint8)
+        cpu.blend(out, np.ascontiguousarray(images), plan, out_dtype=dtype, layout=layout,
+                  scale=scale, shift=shift, mirror=flags, **walk)  # fmt: skip
+        return widened(out, dtype)
+
+    return blend
+
+
+def by_numpy(images, plan, *, dtype=None, layout="HWC", **options):
+    dtype = dtype or images.dtype.name
+    out = poisoned(output_shape(images, layout), dtype)
+    assert msda.blend(images, plan, dtype=dtype, layout=layout, out=out, **options) is out
+    return widened(out, dtype)
+
+
+def by_torch(images, plan, *, dtype=None, mirror=None, **options):
+    dtype = dtype or images.dtype.name
+    mirror = None if mirror is None else torch.from_numpy(np.asarray(mirror, bool))
+    mixed = msda.blend(torch.from_numpy(images), plan, dtype=dtype, mirror=mirror, **options)
+    assert isinstance(mixed, torch.Tensor) and str(mixed.dtype) == f"torch.{dtype}"
+    return (mixed.float() if dtype == "bfloat16" else mixed).numpy()
+
+
+DOORS = {
+    "reference": by_reference,
+    "plain": native(plain=True),
+    **{name: native(isa=k, threads=2) for k, name in enumerate(cpu.isas())},
+    "numpy": by_numpy,
+    "torch": by_torch,
+}
+
+
+@pytest.fixture(params=DOORS)
+def blend(request):
+    """Each way into the blend in turn."""
+    return DOORS[request.param]
+
+
+def assert_same(got, want):
+    """Equal to the bit, but for what a NaN carries."""
+    assert got.dtype == want.dtype and got.shape == want.shape
+    np.testing.assert_array_equal(got, want)
+    if got.dtype.kind == "f":
+        number = ~np.isnan(want)
+        np.testing.assert_array_equal(np.signbit(got[number]), np.signbit(want[number]))

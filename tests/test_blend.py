@@ -1,0 +1,247 @@
+"""Pixels: every way into the blend equals the definition, to the bit."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+from doors import DOORS, assert_same, native, poisoned, widened
+from doors import blend as blend  # a fixture
+
+import dali_msda as msda
+from dali_msda import cpu, reference
+
+# Odd, prime and tiny; rows of a block and one more; more rows than a block holds.
+SHAPES = [
+    (1, 1, 1, 1),
+    (2, 7, 5, 3),
+    (3, 1, 513, 2),
+    (5, 131, 17, 4),
+    (2, 9, 511, 1),
+    (2, 3, 1030, 3),
+    (4, 16, 33, 5),
+    (3, 40, 31, 3),
+    (3, 300, 2, 6),
+    (2, 600, 1, 3),
+]
+OUTPUTS = [
+    ("uint8", "uint8", False),
+    *(("uint8", name, norm) for name in ("float32", "float16", "bfloat16") for norm in (0, 1)),
+    *(("float32", name, norm) for name in ("float32", "float16", "bfloat16") for norm in (0, 1)),
+]
+SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-40, 3.4e38, -3.4e38, 65520.0, 6e-8]
+
+
+def random_images(shape, dtype, seed=0):
+    """Bytes of any value; floats of any size, some of them as special as floats can be."""
+    rng = np.random.default_rng(seed)
+    if dtype == "uint8":
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+    images = (rng.standard_normal(shape) * 10.0 ** rng.integers(-3, 6, shape)).astype(np.float32)
+    images[rng.random(shape) < 0.02] = np.nan
+    images.flat[: len(SPECIAL)] = SPECIAL[: images.size]
+    return images
+
+
+def every_kind_of_record(batch, height, width, seed=0):
+    """A plan with all methods, boxes and numbers of sources, and weights that are neither 0 nor 1."""
+    policies = [
+        *(msda.CutMix(box=box) for box in ("clip", "inside", "wrap")),
+        *(msda.Mixup(n=n) for n in (2, 3, 4)),
+        msda.CutMix(minmax=(0.2, 1.0), prob=0.5),
+    ]
+    plan = msda.draw(msda.Choice(policies), batch, height, width, seed=seed, step=0)
+    rng = np.random.default_rng(seed)
+    boxes = np.flatnonzero((plan["method"] == 2) & (rng.random(batch) < 0.5))
+    plan["inside"][boxes] = rng.random(len(boxes))
+    plan["outside"][boxes] = rng.random(len(boxes))
+    return plan
+
+
+def normalisation(channels, wanted):
+    if not wanted:
+        return {}
+    mean, std = np.linspace(100, 140, channels), np.linspace(50, 70, channels)
+    return {"mean": mean, "std": std}
+
+
+@functools.cache
+def cases(source, dtype, norm, layout):
+    """Arguments of the blend and what the definition makes of them."""
+    made = []
+    for seed, shape in enumerate(SHAPES * 2):
+        images = random_images(shape, source, seed)
+        plan = every_kind_of_record(*shape[:3], seed=seed)
+        mirror = np.random.default_rng(seed).random(len(images)) < 0.5 if seed % 2 else None
+        options = {"mirror": mirror, "dtype": dtype, "layout": layout}
+        options |= normalisation(shape[3], norm)
+        made.append((images, plan, options, DOORS["reference"](images, plan, **options)))
+    return made
+
+
+@pytest.mark.parametrize("layout", ["HWC", "CHW"])
+@pytest.mark.parametrize("source, dtype, norm", OUTPUTS)
+def test_every_door_returns_the_defined_bits(blend, source, dtype, norm, layout):
+    for images, plan, options, want in cases(source, dtype, norm, layout):
+        assert_same(blend(images, plan, **options), want)
+
+
+@pytest.mark.parametrize(
+    "w, own, partner, expected",
+    [
+        (0.5, 0, 1, 0),  # a half rounds to even ...
+        (0.5, 1, 2, 2),  # ... whichever way that is
+        (0.5, 254, 255, 254),
+        (0.5, 255, 0, 128),
+        (1.0, 255, 0, 255),
+        (0.0, 255, 0, 0),
+        (0.25, 2, 0, 0),
+        (0.75, 2, 0, 2),
+        (float.fromhex("0x1.555554p-2"), 3, 0, 1),  # nearly a third of 3
+        (float.fromhex("0x1.fffffep-2"), 1, 0, 0),
+        (float.fromhex("0x1.000002p-1"), 1, 0, 1),  # just above a half: 0.50000006
+    ],
+)
+def test_rounding_is_pinned(blend, w, own, partner, expected):
+    images = np.array([own, partner], np.uint8).reshape(2, 1, 1, 1)
+    plan = msda.draw(msda.Mixup(partner="flip"), 2, 1, 1, seed=0, step=0, lam=[w, 1 - w])
+    assert blend(images, plan)[0] == expected
+
+
+def test_every_pair_of_bytes_is_rounded_right(blend):
+    """All 65536 pairs at some weights, against whole-number arithmetic."""
+    own, partner = np.divmod(np.arange(65536, dtype=np.int64), 256)
+    images = np.stack([own, partner]).astype(np.uint8).reshape(2, 256, 256, 1)
+    for lam in (0.5, 0.25, 0.3, 1 / 3, 0.999, 2**-20, 1 - 2**-24):
+        plan = msda.draw(msda.Mixup(partner="flip"), 2, 256, 256, seed=0, step=0, lam=lam)
+        w = int(np.float64(np.float32(lam)) * 2**44)
+        exact = w * own + (2**44 - w) * partner  # in units of 2^-44
+        whole, rest = np.divmod(exact, 2**44)
+        # float32 keeps 24 bits: what is within half a unit of a half may be rounded to that half.
+        near = np.abs(rest - 2**43) <= 2**44 // 2**17
+        want = whole + (rest > 2**43)
+        got = blend(images, plan)[0].ravel()
+        np.testing.assert_array_equal(got[~near], want[~near])
+        assert (np.abs(got[near].astype(int) - exact[near] / 2**44) <= 0.5 + 2**-16).all()
+
+
+@pytest.mark.parametrize("source", ["uint8", "float32"])
+def test_a_source_of_no_weight_never_enters(blend, source):
+    """NaN and inf of the partner stay on their side of the box's edge."""
+    if source == "uint8":
+        images = np.stack([np.full((20, 30, 3), 7), np.full((20, 30, 3), 250)]).astype(source)
+    else:
+        images = np.stack([np.full((20, 30, 3), 7.0), np.full((20, 30, 3), np.nan)]).astype(source)
+        images[1, ::2] = np.inf
+    for box, lam in itertools.product(("clip", "inside", "wrap"), (0.0, 0.3, 1.0)):
+        plan = msda.draw(msda.CutMix(box=box, partner="flip"), 2, 20, 30, seed=1, step=0, lam=lam)
+        own = msda.mask(plan, 20, 30).astype(bool)
+        mixed = blend(images, plan)
+        np.testing.assert_array_equal(mixed[0], np.where(own[0, ..., None], images[0], images[1]))
+        np.testing.assert_array_equal(mixed[1], np.where(own[1, ..., None], images[1], images[0]))
+
+
+def test_more_sources_skip_those_of_no_weight(blend):
+    images = np.array([1.0, np.nan, 5.0, np.inf], np.float32).reshape(4, 1, 1, 1)
+    plan = msda.draw(msda.Mixup(n=4, partner="roll"), 4, 1, 1, seed=0, step=0)
+    plan["weight"], plan["partner_weight"], plan["extra_weight"] = 0.5, 0, [0.5, 0]
+    assert plan["extra"][0, 0] == 2 and plan["partner"][0] == 3
+    assert blend(images, plan)[[0, 2], 0, 0, 0].tolist() == [3.0, 3.0]
+    plan["weight"], plan["partner_weight"], plan["extra_weight"] = 0, 0, [1.0, 0]
+    assert blend(images, plan)[[0, 2], 0, 0, 0].tolist() == [5.0, 1.0]
+
+
+@pytest.mark.parametrize("n", [3, 4])
+def test_more_sources_are_a_weighted_mean(blend, n):
+    images = random_images((9, 8, 7, 3), "uint8")
+    plan = msda.draw(msda.Mixup(n=n), 9, 8, 7, seed=2, step=0)
+    sources = np.column_stack([plan["own"], plan["partner"], plan["extra"]])[:, :n]
+    weights = np.column_stack([plan["weight"], plan["partner_weight"], plan["extra_weight"]])[:, :n]
+    exact = np.einsum("bk,bkyxc->byxc", weights.astype(np.float64), images[sources].astype(float))
+    np.testing.assert_allclose(blend(images, plan, dtype="float32"), exact, atol=1e-4)
+
+
+def test_mirror_flips_each_source_by_its_own_flag(blend):
+    """The box stays where it is: the mask belongs to the output."""
+    images = np.arange(2 * 1 * 4, dtype=np.uint8).reshape(2, 1, 4, 1)
+    plan = msda.draw(msda.CutMix(partner="flip"), 2, 1, 4, seed=0, step=0, lam=0.5)
+    plan["y0"], plan["y1"], plan["x0"], plan["x1"] = 0, 1, 0, 1
+    cases = {
+        (0, 0): [[4, 1, 2, 3], [0, 5, 6, 7]],
+        (1, 0): [[4, 2, 1, 0], [3, 5, 6, 7]],
+        (0, 1): [[7, 1, 2, 3], [0, 6, 5, 4]],
+        (1, 1): [[7, 2, 1, 0], [3, 6, 5, 4]],
+    }
+    for mirror, want in cases.items():
+        assert blend(images, plan, mirror=list(mirror))[:, 0, :, 0].tolist() == want
+
+
+def assert_walks_agree(images, threads, **options):
+    plan = every_kind_of_record(*images.shape[:3])
+    options["mirror"] = [i % 2 for i in range(len(images))]
+    want = native(plain=True)(images, plan, **options)
+    for isa, count in itertools.product(range(len(cpu.isas())), threads):
+        assert_same(native(isa=isa, threads=count)(images, plan, **options), want)
+
+
+@pytest.mark.parametrize("layout", ["HWC", "CHW"])
+@pytest.mark.parametrize("source, dtype, norm", OUTPUTS)
+def test_threads_and_instruction_sets_do_not_show(source, dtype, norm, layout):
+    images = random_images((7, 131, 163, 3), source)
+    options = {"dtype": dtype, "layout": layout, **normalisation(3, norm)}
+    assert_walks_agree(images, (1, 2, 3, 7), **options)
+
+
+@pytest.mark.parametrize(
+    "source, dtype, layout, width",
+    [
+        ("uint8", "uint8", "HWC", 2333),
+        ("uint8", "float32", "CHW", 587),
+        ("uint8", "float16", "CHW", 1171),
+        ("uint8", "bfloat16", "HWC", 1171),
+        ("float32", "float32", "CHW", 587),
+        ("float32", "float32", "HWC", 587),
+    ],
+)
+def test_nor_do_they_in_outputs_that_are_written_past_the_caches(source, dtype, layout, width):
+    """From 16 MiB on."""
+    images = random_images((3, 803, width, 3), "uint8").astype(source)
+    norm = normalisation(3, dtype != source)
+    assert_walks_agree(images, (1, 3), dtype=dtype, layout=layout, **norm)
+
+
+@pytest.mark.parametrize("layout, offset", [("HWC", 1), ("CHW", 0), ("CHW", 3)])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "bfloat16"])
+def test_nothing_outside_the_output_is_written(dtype, layout, offset):
+    """Small and large outputs, at addresses that suit no vector."""
+    for shape in ((3, 5, 7, 3), (1, 2371, 2399, 3) if dtype == "uint8" else (1, 1187, 1999, 3)):
+        size = int(np.prod(shape))
+        memory = poisoned((size + 64,), dtype)
+        out_shape = shape if layout == "HWC" else (shape[0], 3, *shape[1:3])
+        out = memory[32 + offset : 32 + offset + size].reshape(out_shape)
+        images = random_images(shape, "uint8")
+        plan = every_kind_of_record(*shape[:3])
+        msda.blend(images, plan, dtype=dtype, layout=layout, out=out)
+        want = native(plain=True)(images, plan, dtype=dtype, layout=layout)
+        assert_same(widened(out, dtype), want)
+        margins = np.concatenate([memory[: 32 + offset], memory[32 + offset + size :]])
+        assert (margins.view(np.uint8) == 0xCD).all()
+
+
+def test_mask_is_the_weight_that_the_blend_applies():
+    plan = every_kind_of_record(300, 13, 9)
+    plan = plan[plan["sources"] <= 2]
+    weights = msda.mask(plan, 13, 9)
+    np.testing.assert_array_equal(weights, reference.own_weight(plan, 13, 9))
+    images = np.zeros((len(plan) * 2, 13, 9, 1), np.float32)
+    images[: len(plan)] = 1
+    plan["own"], plan["partner"] = np.arange(len(plan)), np.arange(len(plan)) + len(plan)
+    np.testing.assert_array_equal(msda.blend(images, plan)[..., 0], weights)
+
+
+def test_pixel_share_equals_label_weight():
+    """Mixing white into black, the mean of an image is the weight of its label."""
+    for box, shape in itertools.product(("clip", "inside", "wrap"), ((40, 24), (7, 13), (1, 1))):
+        plan = msda.draw(msda.CutMix(box=box), 200, *shape, seed=2, step=0)
+        share = msda.mask(plan, *shape).mean((1, 2), dtype=np.float64)
+        np.testing.assert_array_equal(plan["weight"], share.astype(np.float32))
