@@ -1,0 +1,298 @@
+"""DALI: the verbs :func:`plan`, :func:`blend` and :func:`mix`, over the operators ``fn.msda.*``.
+
+Importing this module loads the operators' plugin into DALI, in a checkout after compiling it. They
+then stand in ``nvidia.dali.fn.msda`` and in dynamic mode's ``msda``, whichever is imported first.
+
+Mixing in a pipeline::
+
+    from dali_msda.dali import mix
+
+    @pipeline_def(batch_size=256, num_threads=8, device_id=None, seed=0)
+    def train():
+        jpegs, labels = fn.readers.file(file_root=root, random_shuffle=True, name="reader")
+        images = fn.decoders.image_random_crop(jpegs)
+        images = fn.resize(images, size=(224, 224))
+        return mix(images, labels, CutMix(), num_classes=1000, mean=MEAN, std=STD,
+                   mirror=fn.random.coin_flip(), shard_id=rank)
+
+One plan may serve several blends, for example of images and their segmentation maps::
+
+    plans = plan(images, CutMix())
+    images = blend(images, plans, mean=MEAN, std=STD)
+    maps = blend(maps, plans, dtype="uint8", layout="HWC")
+    targets = fn.msda.targets(labels, plans, num_classes=1000)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from nvidia.dali import backend, fn, plugin_manager, types
+from nvidia.dali.data_node import DataNode
+
+from dali_msda import build
+from dali_msda.methods import METHODS
+from dali_msda.ops import _scale_and_shift
+from dali_msda.policy import BOXES, PARTNERS, SCOPES, Policy
+
+OPERATORS = ("msda__Plan", "msda__Blend", "msda__Targets")
+DYNAMIC = "nvidia.dali.experimental.dynamic"
+DTYPES = {"uint8": types.UINT8, "float32": types.FLOAT, "float16": types.FLOAT16}
+
+
+def load() -> None:
+    """Loads the operators into DALI, once per process; importing this module does it.
+
+    Raises:
+        RuntimeError: If there is no plugin for the installed DALI. It says how to build it.
+    """
+    # DALI ends the process when a library defines an operator that is defined already.
+    if OPERATORS[0] not in backend.RegisteredCPUOps():
+        plugin_manager.load_library(str(build.library("dali")))
+    _add_to_dynamic_mode()
+
+
+def _add_to_dynamic_mode() -> None:
+    """Adds the operators to dynamic mode if that was imported already.
+
+    It makes its functions when it is imported and, unlike ``fn``, never again.
+    """
+    dynamic = sys.modules.get(DYNAMIC)
+    if dynamic is None or hasattr(dynamic, "msda"):
+        return
+    from nvidia.dali.experimental.dynamic import _op_builder
+
+    for name in OPERATORS:
+        schema = backend.GetSchema(name)
+        _op_builder.build_fn_wrapper(_op_builder.build_operator_class(schema))
+
+
+def plan(
+    images: Any,
+    policy: Policy,
+    *,
+    shard_id: int = 0,
+    seed: int = -1,
+    rng: Any = None,
+    lam: Any = None,
+    padding: str = "detect",
+) -> Any:
+    """Draws one plan per sample: ``fn.msda.plan`` with a policy.
+
+    Args:
+        images: Samples ``(H, W, C)``, ``(C, H, W)`` or ``(H, W)``, all of one shape; a ``DataNode``
+            in a pipeline, a ``Batch`` in dynamic mode. Only size and source info are read.
+        policy: What to draw, for example ``CutMix()``.
+        shard_id: Rank of the process. It enters every draw, so that ranks with one seed never
+            repeat each other's decisions.
+        seed: Seed of the draws in a pipeline; -1 derives one from the pipeline's seed. Two calls
+            with one seed draw alike.
+        rng: Dynamic mode only: ``ndd.random.RNG``, in place of a seed; the default is DALI's.
+            Nothing counts batches there, so an ``Alternate`` draws its turn for each batch.
+        lam: Nominal own weight in [0, 1] instead of the drawn one: a number, or a batch of them.
+        padding: ``"detect"`` leaves the copies unmixed that ``pad_last_batch`` puts at the end of
+            a batch, and says so once; ``"ignore"`` mixes them like any other sample.
+
+    Returns:
+        uint8 ``(160,)`` per sample. ``np.asarray(...).view(PLAN_DTYPE)`` reads the records.
+
+    Raises:
+        TypeError: If ``images`` is no DALI batch, or ``rng`` or ``seed`` does not fit the mode.
+    """
+    arguments = {
+        **_leaf_arguments(policy),
+        "shard_id": shard_id,
+        "lam": lam,
+        "padding": padding,
+        **_randomness(images, seed, rng),
+    }
+    return _operators(images).plan(images, **_given(arguments))
+
+
+def blend(
+    images: Any,
+    plans: Any,
+    *,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    mirror: Any = None,
+    dtype: str | Any = "float32",
+    layout: str = "CHW",
+) -> Any:
+    """Mixes and normalises a batch as its plans say: ``fn.msda.blend``.
+
+    Args:
+        images: uint8 or float32 ``(H, W, C)``, all of one shape; a ``DataNode`` in a pipeline, a
+            ``Batch`` in dynamic mode.
+        plans: One per sample, from :func:`plan`.
+        mean: Mean in units of the input's pixels (0 to 255 for uint8): one, or one per channel.
+        std: Standard deviation in the same units: one, or one per channel.
+        mirror: 1 to flip a sample left to right, 0 not to: a number, or a batch of them such as
+            ``fn.random.coin_flip()``.
+        dtype: ``"float32"``, ``"float16"``, or ``"uint8"`` for uint8 images that are not
+            normalised; or the DALI type.
+        layout: ``"CHW"`` or ``"HWC"``, of the output.
+
+    Returns:
+        ``(C, H, W)`` or ``(H, W, C)`` per sample.
+
+    Raises:
+        TypeError: If ``images`` is no DALI batch.
+        ValueError: If ``dtype`` is a type that DALI does not have, ``mean`` and ``std`` do not fit
+            each other, or ``images`` are on a GPU.
+    """
+    operators = _operators(images)
+    _expect_cpu(images)
+    arguments = {"mirror": mirror, "dtype": _dali_dtype(dtype), "output_layout": layout}
+    return operators.blend(images, plans, **_normalisation(mean, std), **_given(arguments))
+
+
+def mix(
+    images: Any,
+    labels: Any,
+    policy: Policy,
+    *,
+    num_classes: int | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    dtype: str | Any = "float32",
+    layout: str = "CHW",
+    mirror: Any = None,
+    smoothing: float = 0.0,
+    compact: bool = False,
+    shard_id: int = 0,
+    seed: int = -1,
+    rng: Any = None,
+    lam: Any = None,
+    padding: str = "detect",
+) -> tuple[Any, ...]:
+    """Mixes a batch and its labels, and normalises it: plan, blend and targets in one call.
+
+    It replaces ``fn.crop_mirror_normalize`` at the end of a pipeline. Batch ``n`` of a pipeline
+    equals, to the bit, what :func:`dali_msda.mix` gives for ``seed``, ``step=n`` and
+    ``rank=shard_id``.
+
+    Args:
+        images: uint8 or float32 ``(H, W, C)``, all of one shape; a ``DataNode`` in a pipeline, a
+            ``Batch`` in dynamic mode.
+        labels: Class indices of any integer type, ``(1,)`` or scalars, or float32 rows
+            ``(num_classes,)`` of soft labels.
+        policy: What to draw, for example ``Choice([CutMix(), Mixup(alpha=0.2)])``.
+        num_classes: Number of classes; needed for class indices unless ``compact``.
+        mean: See :func:`blend`.
+        std: See :func:`blend`.
+        dtype: See :func:`blend`.
+        layout: See :func:`blend`.
+        mirror: See :func:`blend`.
+        smoothing: Share of the label mass that is spread evenly over all classes, in [0, 1).
+        compact: Whether to return class indices and weights instead of rows.
+        shard_id: See :func:`plan`.
+        seed: See :func:`plan`.
+        rng: See :func:`plan`.
+        lam: See :func:`plan`.
+        padding: See :func:`plan`.
+
+    Returns:
+        ``images``, ``(C, H, W)`` or ``(H, W, C)`` per sample, and ``targets``, float32
+        ``(num_classes,)``. With ``compact``: ``images``, class indices, int64 ``(n,)``, and their
+        weights, float32 ``(n,)``, where ``n`` is the greatest number of sources in the policy.
+
+    Raises:
+        TypeError: If ``images`` is no DALI batch, or ``rng`` or ``seed`` does not fit the mode.
+        ValueError: As :func:`blend` does.
+    """
+    plans = plan(images, policy, shard_id=shard_id, seed=seed, rng=rng, lam=lam, padding=padding)
+    mixed = blend(images, plans, mean=mean, std=std, mirror=mirror, dtype=dtype, layout=layout)
+    arguments = {"num_classes": num_classes, "smoothing": smoothing, "compact": compact}
+    if compact:
+        arguments["sources"] = int(policy.leaves()["sources"].max())
+    targets = _operators(images).targets(labels, plans, **_given(arguments))
+    return (mixed, *targets) if compact else (mixed, targets)
+
+
+def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that were given: DALI has its own defaults for the others."""
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _leaf_arguments(policy: Policy) -> dict[str, list]:
+    """A policy as arguments of ``fn.msda.plan``: one list per setting."""
+    if not isinstance(policy, Policy):
+        raise TypeError(f"policy: expected a policy such as CutMix(), got {policy!r}")
+    leaves = policy.leaves()
+    codes = {name: method.code for name, method in METHODS.items()}
+    words = {"method": codes, "scope": SCOPES, "partner": PARTNERS, "box": BOXES, "choice": SCOPES}
+    arguments = {}
+    for name, numbers in words.items():
+        names = {code: word for word, code in numbers.items()}
+        arguments[name] = [names[code] for code in leaves[name].tolist()]
+    for name in ("sources", "stage", "count"):
+        arguments[name] = leaves[name].tolist()
+    # DALI carries reals as float32, which would draw other numbers: their bits, therefore.
+    reals = [leaves[name] for name in ("share", "alpha", "prob", "min_side", "max_side")]
+    arguments["exact"] = np.stack(reals, axis=1).view(np.int64).ravel().tolist()
+    return arguments
+
+
+def _normalisation(mean: Any, std: Any) -> dict[str, list]:
+    """Mean and std as the factors that the kernels take, computed from the numbers as given."""
+    channels = max(np.size(value) for value in (mean, std))
+    scale, shift = _scale_and_shift(mean, std, channels)
+    return {} if scale is None else {"scale": scale.tolist(), "shift": shift.tolist()}
+
+
+def _is_dynamic(images: Any) -> bool:
+    dynamic = sys.modules.get(DYNAMIC)  # a batch of it exists only if it was imported
+    return dynamic is not None and isinstance(images, dynamic.Batch | dynamic.Tensor)
+
+
+def _operators(images: Any) -> Any:
+    """The module of functions for the mode that ``images`` belong to."""
+    if _is_dynamic(images):
+        return sys.modules[DYNAMIC].msda
+    if isinstance(images, DataNode):
+        return fn.msda
+    raise TypeError(
+        "images: expected a DataNode (in a pipeline) or a Batch (in dynamic mode), got "
+        f"{type(images).__name__}; for arrays, use dali_msda.mix"
+    )
+
+
+def _randomness(images: Any, seed: int, rng: Any) -> dict[str, Any]:
+    if not _is_dynamic(images):
+        if rng is not None:
+            raise TypeError(f"rng: expected None in a pipeline, got {rng!r}; give seed")
+        return {"seed": seed}
+    if seed != -1:
+        raise TypeError(
+            f"seed: expected -1 in dynamic mode, got {seed}; give rng=ndd.random.RNG({seed})"
+        )
+    return {"rng": rng}
+
+
+def _expect_cpu(images: Any) -> None:
+    device = getattr(images.device, "device_type", images.device)
+    if device != "cpu":
+        raise ValueError(
+            f"images: expected a batch on the CPU, got one on {device!r}; mix before .gpu(), or "
+            'decode with device="cpu"'
+        )
+
+
+def _dali_dtype(dtype: str | Any) -> Any:
+    if not isinstance(dtype, str):
+        return dtype
+    if dtype == "bfloat16":
+        raise ValueError(
+            "dtype: expected 'float32', 'float16' or 'uint8', got 'bfloat16', which DALI does not "
+            "have; cast outside the pipeline"
+        )
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: expected 'float32', 'float16' or 'uint8', got {dtype!r}")
+    return DTYPES[dtype]
+
+
+load()

@@ -1,0 +1,71 @@
+// fn.msda.blend on the CPU: the rows of the batch, in chunks, over DALI's threads.
+#include <algorithm>
+
+#include "blend_op.h"
+#include "dali/pipeline/util/thread_pool.h"
+
+namespace msda::native {
+namespace {
+
+constexpr int64_t kChunksPerThread = 4;     // so that a slow thread is waited for a short while
+constexpr int64_t kLeastChunk = 64 * 1024;  // values; less is not worth waking a thread for
+
+}  // namespace
+
+class BlendCpu final : public BlendOp<CPUBackend> {
+ public:
+  explicit BlendCpu(const OpSpec& spec) : BlendOp(spec) {
+    ins_.reserve(max_batch_size_);
+    outs_.reserve(max_batch_size_);
+  }
+
+ protected:
+  using dali::Operator<CPUBackend>::RunImpl;
+
+  void RunImpl(Workspace& ws) override {
+    const auto& images = ws.Input<CPUBackend>(0);
+    auto& out = ws.Output<CPUBackend>(0);
+    out.SetLayout(OutputLayout());
+    ins_.resize(blend_.batch);
+    outs_.resize(blend_.batch);
+    for (int i = 0; i < blend_.batch; ++i) {
+      ins_[i] = images.raw_tensor(i);
+      outs_[i] = out.raw_mutable_tensor(i);
+      out.SetSourceInfo(i, images.GetMeta(i).GetSourceInfo());
+    }
+    blend_.ins = ins_.data();
+    blend_.outs = outs_.data();
+    blend_.plans = plans_.data();
+    blend_.mirror = mirror_.data();
+    blend_.scale = normalisation_.scale();
+    blend_.shift = normalisation_.shift();
+    blend_.isa = -1;
+    RunChunks(ws.GetThreadPool());
+  }
+
+ private:
+  void RunChunks(dali::ThreadPool& pool) {
+    const int64_t rows = int64_t{blend_.batch} * blend_.height;
+    const int64_t values = rows * blend_.width * blend_.channels;
+    chunks_ = std::clamp<int64_t>(values / kLeastChunk, 1, kChunksPerThread * pool.NumThreads());
+    for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
+      // The capture fits into std::function's own storage, so nothing is allocated.  Chunks cost
+      // the same; the priority only keeps them in order of memory.
+      pool.AddWork([this, chunk](int) { RunChunk(chunk); }, -chunk);
+    }
+    pool.RunAll();
+  }
+
+  void RunChunk(int64_t chunk) const {
+    const int64_t rows = int64_t{blend_.batch} * blend_.height;
+    msda_blend_range(&blend_, rows * chunk / chunks_, rows * (chunk + 1) / chunks_);
+  }
+
+  std::vector<const void*> ins_;  // kept from batch to batch
+  std::vector<void*> outs_;
+  int64_t chunks_ = 1;
+};
+
+DALI_REGISTER_OPERATOR(msda__Blend, BlendCpu, CPU);
+
+}  // namespace msda::native

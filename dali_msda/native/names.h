@@ -1,0 +1,52 @@
+// The words of the operators' string arguments and the numbers they stand for; the same words are
+// the Python policies' (dali_msda/policy.py).
+#pragma once
+#include <string>
+
+#include "check.h"
+#include "cpu.h"
+
+namespace msda::native {
+
+struct Name {
+  const char* word;
+  int32_t value;
+};
+
+// The methods that can be drawn and blended.
+constexpr Name kMethodNames[] = {{"mixup", kMixup}, {"cutmix", kCutMix}};
+constexpr Name kScopeNames[] = {
+    {"sample", kScopeSample}, {"pair", kScopePair}, {"batch", kScopeBatch}};
+constexpr Name kPartnerNames[] = {{"permutation", kPartnerPermutation},
+                                  {"derangement", kPartnerDerangement},
+                                  {"flip", kPartnerFlip},
+                                  {"roll", kPartnerRoll}};
+constexpr Name kBoxNames[] = {
+    {"clip", kBoxClip}, {"inside", kBoxInside}, {"wrap", kBoxWrap}, {"minmax", kBoxMinMax}};
+
+template <size_t n>
+std::string words_of(const Name (&names)[n]) {
+  std::string words;
+  for (const Name& name : names) {
+    words += (words.empty() ? "\"" : ", \"") + std::string(name.word) + "\"";
+  }
+  return words;
+}
+
+template <size_t n>
+int32_t value_of(const Name (&names)[n], const std::string& word, const char* argument) {
+  for (const Name& name : names) {
+    if (word == name.word) return name.value;
+  }
+  DALI_FAIL(argument, ": expected one of ", words_of(names), ", got \"", word, "\".");
+}
+
+inline bool is_known_method(int32_t method) {
+  if (method == kNone) return true;
+  for (const Name& name : kMethodNames) {
+    if (method == name.value) return true;
+  }
+  return false;
+}
+
+}  // namespace msda::native

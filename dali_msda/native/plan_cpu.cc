@@ -1,0 +1,147 @@
+#include <charconv>
+#include <cstring>
+
+#include "leaves.h"
+#include "plan_op.h"
+
+namespace msda::native {
+namespace {
+
+constexpr int kStateWords = 7;  // of the random state that dynamic mode hands over
+
+bool detects_padding(const OpSpec& spec) {
+  const auto padding = spec.GetArgument<std::string>("padding");
+  expect(padding == "detect" || padding == "ignore",
+         "padding: expected \"detect\" or \"ignore\", got \"", padding, "\".");
+  return padding == "detect";
+}
+
+uint32_t shard_of(const OpSpec& spec) {
+  const auto shard = spec.GetArgument<int>("shard_id");
+  expect(shard >= 0, "shard_id: expected at least 0, got ", shard,
+         "; give the rank of the process.");
+  return static_cast<uint32_t>(shard);
+}
+
+}  // namespace
+
+PlanOp::PlanOp(const OpSpec& spec)
+    : Operator(spec),
+      leaves_(read_leaves(spec)),
+      seed_(static_cast<uint64_t>(spec.GetArgument<int64_t>("seed"))),
+      detect_padding_(detects_padding(spec)) {
+  draw_.rank = shard_of(spec);
+  draw_.leaves = static_cast<int32_t>(leaves_.size());
+  lam_.reserve(max_batch_size_);
+  plans_.reserve(max_batch_size_);
+}
+
+void PlanOp::DeserializeCheckpoint(OpCheckpoint& checkpoint, const std::string& text) const {
+  uint64_t batches = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, batches);
+  expect(error == std::errc() && stop == end, "checkpoint: expected a number of batches, got \"",
+         text, "\"; it belongs to another pipeline.");
+  checkpoint.MutableCheckpointState() = batches;
+}
+
+bool PlanOp::SetupImpl(std::vector<OutputDesc>& outputs, const Workspace& ws) {
+  ws.WithInput(0, [&](const auto& images) {
+    ReadImages(images);
+    ReadPadding(images);
+  });
+  ReadLam(ws);
+  ReadRandomness(ws);
+  outputs = {{dali::uniform_list_shape(draw_.batch, {int64_t{sizeof(msda::Plan)}}), DALI_UINT8}};
+  return true;
+}
+
+template <typename Images>
+void PlanOp::ReadImages(const Images& images) {
+  draw_.batch = images.num_samples();
+  if (draw_.batch == 0) return;
+  expect_one_shape(images);
+  const auto layout = spec_.GetSchema().GetInputLayout(0, images.sample_dim(), images.GetLayout());
+  const auto shape = images.tensor_shape_span(0);
+  draw_.depth = 1;
+  draw_.height = static_cast<int32_t>(shape[layout.find('H')]);
+  draw_.width = static_cast<int32_t>(shape[layout.find('W')]);
+  expect(draw_.height > 0 && draw_.width > 0, "images: expected at least one pixel, got shape (",
+         images.tensor_shape(0), ").");
+}
+
+// A padded last batch ends in copies of one sample.  Mixing it with itself would do nothing but
+// look like mixing, so the copies take no part.
+template <typename Images>
+void PlanOp::ReadPadding(const Images& images) {
+  draw_.distinct = draw_.batch;
+  if (!detect_padding_ || draw_.batch == 0) return;
+  const std::string& last = images.GetMeta(draw_.batch - 1).GetSourceInfo();
+  if (last.empty()) return;
+  while (draw_.distinct > 1 && images.GetMeta(draw_.distinct - 2).GetSourceInfo() == last) {
+    --draw_.distinct;
+  }
+  if (draw_.distinct < draw_.batch && !has_warned_) {
+    has_warned_ = true;
+    DALI_WARN("fn.msda.plan: images: the last ", draw_.batch - draw_.distinct + 1, " of ",
+              draw_.batch, " samples have one source (", last,
+              "), as in a padded batch. The copies are left unmixed and are nobody's partner. Drop "
+              "the last batch, or say padding=\"ignore\" to mix them. This is said once.");
+  }
+}
+
+void PlanOp::ReadLam(const Workspace& ws) {
+  lam_.clear();
+  if (spec_.HasTensorArgument("lam")) {
+    read_reals(lam_, ws.ArgumentInput("lam"), "lam");
+  } else if (spec_.HasArgument("lam")) {
+    lam_.assign(draw_.batch, spec_.GetArgument<float>("lam"));
+  }
+  draw_.lam = lam_.empty() ? nullptr : lam_.data();
+  for (const MsdaLeaf& leaf : leaves_) {
+    expect(
+        lam_.empty() || leaf.box != kBoxMinMax,
+        "lam: expected none with box \"minmax\", which draws the sides themselves; leave out one "
+        "of the two.");
+  }
+  for (size_t i = 0; i < lam_.size(); ++i) {
+    expect(lam_[i] >= 0 && lam_[i] <= 1, "lam: expected a value in [0, 1], got ", lam_[i],
+           " for sample ", i, "; lam is the own sample's share.");
+  }
+}
+
+// In dynamic mode the caller's generator is the state: its words stand for seed and batch number.
+void PlanOp::ReadRandomness(const Workspace& ws) {
+  draw_.seed = seed_;
+  draw_.step = static_cast<uint32_t>(batches_);
+  if (!spec_.HasTensorArgument("_random_state")) return;
+  const auto& state = ws.ArgumentInput("_random_state");
+  expect(
+      state.num_samples() > 0 && state.tensor_shape(0).num_elements() * state.type_info().size() >=
+                                     kStateWords * sizeof(uint32_t),
+      "rng: expected a state of ", kStateWords, " words; give an ndd.random.RNG.");
+  uint32_t words[kStateWords], counter[4], hash[4];
+  std::memcpy(words, state.raw_tensor(0), sizeof words);
+  msda_philox(counter, words + 2, words);
+  counter[3] ^= words[6];
+  msda_philox(hash, counter, words);
+  draw_.seed = hash[0] | uint64_t{hash[1]} << 32;
+  draw_.step = hash[2];
+}
+
+void PlanOp::RunImpl(Workspace& ws) {
+  plans_.resize(draw_.batch);
+  msda_draw(plans_.data(), leaves_.data(), &draw_);
+  auto& out = ws.Output<CPUBackend>(0);
+  ws.WithInput(0, [&](const auto& images) {
+    for (int i = 0; i < draw_.batch; ++i) {
+      std::memcpy(out.raw_mutable_tensor(i), &plans_[i], sizeof plans_[i]);
+      out.SetSourceInfo(i, images.GetMeta(i).GetSourceInfo());
+    }
+  });
+  ++batches_;
+}
+
+DALI_REGISTER_OPERATOR(msda__Plan, PlanOp, CPU);
+
+}  // namespace msda::native

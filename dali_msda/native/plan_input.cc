@@ -1,0 +1,72 @@
+#include "plan_input.h"
+
+#include <cstring>
+
+#include "names.h"
+
+namespace msda::native {
+namespace {
+
+// NaN fails, as it must.
+bool is_share(float value) { return value >= 0 && value <= 1; }
+
+void check_sources(const Plan& plan, int i, int batch) {
+  expect(plan.sources >= 1 && plan.sources <= kMaxSources, "plans[", i, "].sources: expected 1 to ",
+         kMaxSources, ", got ", int{plan.sources}, ".");
+  for (int k = 0; k < plan.sources; ++k) {
+    expect(plan.source[k] >= 0 && plan.source[k] < batch, "plans[", i, "].source[", k,
+           "]: expected an index in [0, ", batch, "), got ", plan.source[k],
+           "; a plan serves only a batch as large as the one it was drawn for.");
+    expect(is_share(plan.weight[k]), "plans[", i, "].weight[", k,
+           "]: expected a value in [0, 1], got ", plan.weight[k], ".");
+  }
+}
+
+// The box may wrap: it starts inside the image and is no longer than it.
+void check_box(const Plan& plan, int i) {
+  const bool ordered = plan.y0 <= plan.y1 && plan.x0 <= plan.x1;
+  const bool inside = 0 <= plan.y0 && plan.y0 <= plan.height && plan.y1 - plan.y0 <= plan.height &&
+                      0 <= plan.x0 && plan.x0 <= plan.width && plan.x1 - plan.x0 <= plan.width;
+  expect(ordered && inside, "plans[", i, "]: expected a box in an image of ", plan.height, " x ",
+         plan.width, ", got y ", plan.y0, " to ", plan.y1, ", x ", plan.x0, " to ", plan.x1, ".");
+  expect(is_share(plan.inside) && is_share(plan.outside), "plans[", i,
+         "]: expected own weights in [0, 1], got inside ", plan.inside, ", outside ", plan.outside,
+         ".");
+}
+
+void check(const Plan& plan, int i, int batch) {
+  expect(plan.version == kPlanVersion, "plans[", i, "].version: expected ", kPlanVersion, ", got ",
+         plan.version, "; make the plans with fn.msda.plan or dali_msda.draw of this version.");
+  expect(is_known_method(plan.method), "plans[", i, "].method: expected one of ",
+         words_of(kMethodNames), " or 0 for none, got number ", int{plan.method}, ".");
+  check_sources(plan, i, batch);
+  check_box(plan, i);
+}
+
+}  // namespace
+
+void PlanInput::Read(const TensorList<CPUBackend>& batch) {
+  expect(batch.type() == DALI_UINT8, "plans: expected uint8, got ", batch.type(),
+         "; give the output of fn.msda.plan.");
+  plans_.resize(batch.num_samples());
+  for (int i = 0; i < size(); ++i) {
+    const auto shape = batch.tensor_shape_span(i);
+    expect(shape.size() == 1 && shape[0] == int64_t{sizeof(Plan)}, "plans: expected shape (",
+           sizeof(Plan), "), got (", batch.tensor_shape(i), ") for sample ", i,
+           "; give the output of fn.msda.plan.");
+    std::memcpy(&plans_[i], batch.raw_tensor(i), sizeof(Plan));
+    check(plans_[i], i, size());
+  }
+}
+
+void PlanInput::ExpectSize(int64_t height, int64_t width) const {
+  for (int i = 0; i < size(); ++i) {
+    const Plan& plan = plans_[i];
+    expect(plan.depth == 1 && plan.height == height && plan.width == width, "plans[", i,
+           "]: expected a plan for images of ", height, " x ", width, ", got one for ", plan.height,
+           " x ", plan.width, plan.depth == 1 ? "" : ", in 3-D",
+           "; draw it from images of this size.");
+  }
+}
+
+}  // namespace msda::native

@@ -1,0 +1,28 @@
+// The plans that an operator is given: copied out of DALI's samples and checked, because a bad one
+// would read outside the batch.
+#pragma once
+#include <vector>
+
+#include "cpu.h"
+#include "dali_names.h"
+
+namespace msda::native {
+
+class PlanInput {
+ public:
+  explicit PlanInput(int max_batch_size) { plans_.reserve(max_batch_size); }
+
+  // Throws with the sample, the field, what is expected and what was got.
+  void Read(const TensorList<CPUBackend>& batch);
+  // The plans were drawn for images of this size.
+  void ExpectSize(int64_t height, int64_t width) const;
+
+  const msda::Plan* data() const { return plans_.data(); }
+  int size() const { return static_cast<int>(plans_.size()); }
+  const msda::Plan& operator[](int i) const { return plans_[i]; }
+
+ private:
+  std::vector<msda::Plan> plans_;
+};
+
+}  // namespace msda::native

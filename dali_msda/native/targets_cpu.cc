@@ -1,0 +1,46 @@
+// fn.msda.targets on the CPU.  A batch of rows costs microseconds, so one thread does it.
+#include <algorithm>
+
+#include "targets_op.h"
+
+namespace msda::native {
+
+class TargetsCpu final : public TargetsOp<CPUBackend> {
+ public:
+  using TargetsOp::TargetsOp;
+
+ protected:
+  using dali::Operator<CPUBackend>::RunImpl;
+
+  void RunImpl(Workspace& ws) override {
+    // One call per sample: outputs need not be contiguous, and sources index the whole batch.
+    MsdaTargets one = targets_;
+    one.batch = 1;
+    for (int i = 0; i < targets_.batch; ++i) {
+      one.plans = plans_.data() + i;
+      if (compact_) {
+        int64_t labels[kMaxSources];
+        float weights[kMaxSources];
+        msda_targets_compact(labels, weights, &one);
+        auto* out = ws.Output<CPUBackend>(0).mutable_tensor<int64_t>(i);
+        std::copy_n(labels, columns_, out);
+        std::copy_n(weights, columns_, ws.Output<CPUBackend>(1).mutable_tensor<float>(i));
+      } else {
+        msda_targets_dense(ws.Output<CPUBackend>(0).mutable_tensor<float>(i), &one);
+      }
+      CopySourceInfo(ws, i);
+    }
+  }
+
+ private:
+  static void CopySourceInfo(Workspace& ws, int i) {
+    const auto& source = ws.Input<CPUBackend>(0).GetMeta(i).GetSourceInfo();
+    for (int k = 0; k < ws.NumOutput(); ++k) {
+      ws.Output<CPUBackend>(k).SetSourceInfo(i, source);
+    }
+  }
+};
+
+DALI_REGISTER_OPERATOR(msda__Targets, TargetsCpu, CPU);
+
+}  // namespace msda::native
