@@ -15,11 +15,16 @@ POISON = 0xCD
 STORED = {"uint8": "u1", "float32": "f4", "float16": "f2", "bfloat16": "u2"}
 
 
-def poisoned(shape, dtype):
-    """Memory in which whatever is not written shows."""
-    out = np.empty(shape, STORED[dtype])
-    out.view(np.uint8)[...] = POISON
-    return out
+def poisoned(shape, dtype, offset=0):
+    """Memory in which whatever is not written shows, ``offset`` items past a multiple of 64 bytes.
+
+    Large outputs take another way into memory where they are aligned.
+    """
+    kind = np.dtype(STORED[dtype])
+    size = int(np.prod(shape)) * kind.itemsize
+    memory = np.full(size + 128, POISON, np.uint8)
+    start = -memory.ctypes.data % 64 + offset * kind.itemsize
+    return memory[start : start + size].view(kind).reshape(shape)
 
 
 def widened(array, dtype):
@@ -46,9 +51,9 @@ def native(**walk):
         dtype = dtype or images.dtype.name
         out = poisoned(output_shape(images, layout), dtype)
         scale = shift = None
-        if mean is not None:
-            scale = np.float32(1 / np.float64(std))
-            shift = np.float32(-np.float64(mean) / np.float64(std))
+        if std is not None:
+            mean = np.zeros(len(std)) if mean is None else mean
+            scale, shift = np.float32(1 / std), np.float32(-mean / std)
         flags = None if mirror is None else np.ascontiguousarray(mirror, np.uint8)
         cpu.blend(out, np.ascontiguousarray(images), plan, out_dtype=dtype, layout=layout,
                   scale=scale, shift=shift, mirror=flags, **walk)  # fmt: skip

@@ -1,5 +1,11 @@
 """Whose memory is read and written: outputs given, blends in place, strides, torch tensors."""
 
+import ctypes
+import itertools
+import mmap
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +35,7 @@ def test_in_place_equals_out_of_place(policy, source):
             images = random_images(shape, source, seed)
             plan = msda.draw(policy, *shape[:3], seed=seed, step=1)
             options = {"mirror": mirror, "dtype": source}
-            options |= normalisation(shape[3], source == "float32" and seed % 2)
+            options |= normalisation(shape[3], "std" if source == "float32" and seed % 2 else "none")
             want = msda.blend(images, plan, **options)
             for threads in (1, 3):
                 given = images.copy()
@@ -177,6 +183,70 @@ def test_an_empty_batch():
     assert msda.targets(np.zeros(0, np.int64), plan, num_classes=4).shape == (0, 4)
     labels, weights = msda.targets(np.zeros(0, np.int64), plan, compact=True)
     assert labels.shape == weights.shape == (0, 2)
+
+
+def between_guards(array, at_end):
+    """A copy of an array between two pages that must not be touched, at the end or the start."""
+    page = mmap.PAGESIZE
+    room = -(-array.nbytes // page) * page
+    memory = np.frombuffer(mmap.mmap(-1, room + 2 * page), np.uint8)
+    for guard in (memory.ctypes.data, memory.ctypes.data + page + room):
+        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(guard), ctypes.c_size_t(page), 0) == 0
+    start = page + (room - array.nbytes if at_end else 0)
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def blend_between_guards(source):
+    for shape, mirror in itertools.product([(1, 3, 37, 3), (2, 5, 16, 3), (1, 1, 1, 1)], (0, 1)):
+        images, plan = random_images(shape, source), every_kind_of_record(*shape[:3])
+        dtypes = ("uint8", "float32", "float16") if source == "uint8" else ("float32", "float16")
+        for dtype, layout, at_end in itertools.product(dtypes, ("HWC", "CHW"), (False, True)):
+            options = {"dtype": dtype, "layout": layout, "mirror": [mirror] * shape[0]}
+            want = msda.blend(images, plan, **options)
+            out = between_guards(want, at_end)
+            msda.blend(between_guards(images, at_end), plan, out=out, threads=2, **options)
+            assert_same(out, want)
+
+
+@pytest.mark.parametrize("source", ["uint8", "float32"])
+def test_nothing_outside_the_images_is_read(source):
+    """In a process of its own, which would be killed; a forked one, as loaders' workers are."""
+    process = multiprocessing.get_context("fork").Process(target=blend_between_guards, args=[source])
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+
+
+def blend_with_threads(images, plan, want):
+    for _ in range(20):
+        assert_same(msda.blend(images, plan, threads=4), want)
+
+
+def test_a_forked_process_has_threads_of_its_own():
+    images = random_images((8, 150, 200, 3), "uint8")
+    plan = every_kind_of_record(8, 150, 200)
+    want = msda.blend(images, plan, threads=4)
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=blend_with_threads, args=(images, plan, want)) for _ in "ab"]
+    for process in processes:
+        process.start()
+    blend_with_threads(images, plan, want)
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+
+
+def test_calls_from_many_threads_do_not_meet():
+    images = [random_images((6, 90, 110, 3), "uint8", seed) for seed in range(6)]
+    plans = [every_kind_of_record(6, 90, 110, seed) for seed in range(6)]
+    want = [msda.blend(i, p, threads=1) for i, p in zip(images, plans, strict=True)]
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(5):
+            got = pool.map(lambda i, p: msda.blend(i, p, threads=3), images, plans)
+            for one, other in zip(got, want, strict=True):
+                assert_same(one, other)
 
 
 def test_outputs_are_fresh_and_poison_does_not_show_through():
