@@ -123,10 +123,18 @@ def _out_dtype(dtype: object, images: np.ndarray, normalises: bool) -> str:
     return name
 
 
+def _aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Uninitialised memory on a cache line: stores past the caches must not straddle two."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    room = np.empty(size + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
 def _out(out: object, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     stored = "uint16" if dtype == "bfloat16" else dtype  # NumPy has no bfloat16: its bits
     if out is None:
-        return np.empty(shape, stored)
+        return _aligned(shape, stored)
     array = _to_numpy("out", out)
     if array.shape != shape or array.dtype.name != stored:
         raise ValueError(f"out: expected {dtype} {shape}, got {array.dtype} {array.shape}")

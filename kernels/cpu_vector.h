@@ -27,7 +27,7 @@ inline bool aligned(const void* at, int32_t bytes) {
   return (reinterpret_cast<uintptr_t>(at) & (bytes - 1)) == 0;
 }
 
-inline Floats splat(float v) { return Floats{} + v; }
+inline Floats splat(float v) { return v - Floats{}; }  // adding 0 would lose the sign of -0
 
 inline Floats load(const float* from) { return *reinterpret_cast<const LooseFloats*>(from); }
 
