@@ -350,6 +350,8 @@ def targets(
     result = _out(out, (len(plan), classes), "float32")
     if not result.flags.c_contiguous:
         raise ValueError(f"out: expected a contiguous array, got strides {result.strides}")
+    if np.shares_memory(result, array):
+        raise ValueError("out: expected memory apart from the labels, got theirs; give another array")
     cpu.targets_dense(result, plan, array, smoothing)
     return out if out is not None else _like(result, labels)
 

@@ -221,7 +221,7 @@ struct Walk {
   const MsdaBlend& b;
   float* mixed;
   char *staged, *mirrored[kMaxSources];
-  float scale[3], shift[3];  // of RGB; 1 and 0 where nothing is normalised
+  float scale[3], shift[3];  // of RGB; 1 and -0 change nothing, not even the sign of a zero
   bool past;                 // store past the caches
 
   Walk(const MsdaBlend& blend, char* memory, int64_t value_bytes)
@@ -231,7 +231,7 @@ struct Walk {
     for (int32_t k = 0; k < kMaxSources; ++k) mirrored[k] = memory + (2 + k) * part;
     for (int32_t c = 0; c < 3; ++c) {
       scale[c] = b.scale && c < b.channels ? b.scale[c] : 1.0f;
-      shift[c] = b.shift && c < b.channels ? b.shift[c] : 0.0f;
+      shift[c] = b.shift && c < b.channels ? b.shift[c] : -0.0f;
     }
     const int64_t sample = static_cast<int64_t>(b.height) * b.width * b.channels;
     past = sample * b.batch * value_bytes >= kStreamBytes;
@@ -286,7 +286,7 @@ void finish_any(const Walk& walk, Out* out, const float* mixed, int64_t first, i
   const int64_t plane = static_cast<int64_t>(b.height) * b.width;
   const bool chw = b.out_layout == kChw;
   for (int32_t c = 0; c < b.channels; ++c) {
-    const float scale = b.scale ? b.scale[c] : 1.0f, shift = b.shift ? b.shift[c] : 0.0f;
+    const float scale = b.scale ? b.scale[c] : 1.0f, shift = b.shift ? b.shift[c] : -0.0f;
     Out* to = chw ? staged : staged + c;
     const int32_t step = chw ? 1 : b.channels;
     for (int32_t x = 0; x < pixels; ++x)

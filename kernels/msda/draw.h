@@ -124,15 +124,13 @@ MSDA_FN void draw_cutmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
   if (leaf.box == kBoxMinMax) p.lam = p.weight[0];
 }
 
-// Zhang et al., mixup, ICLR 2018; with more sources the weights are Dirichlet.
-MSDA_FN void draw_mixup(Plan& p, const MsdaLeaf& leaf, const double* shares, bool lam_given) {
+// Zhang et al., mixup, ICLR 2018; with more sources the weights are Dirichlet.  Where lambda is
+// given the others share what it leaves, again Dirichlet among themselves.
+MSDA_FN void draw_mixup(Plan& p, const MsdaLeaf& leaf, const double* shares) {
   set_weight(p, p.lam);
   p.inside = p.outside = p.lam;
   if (leaf.sources == 2) return;
-  double rest = 0.0;
-  for (int32_t k = 1; k < leaf.sources; ++k) rest += shares[k];
-  const double scale = !lam_given ? 1.0 : rest > 0.0 ? (1.0 - p.lam) / rest : 0.0;
-  for (int32_t k = 1; k < leaf.sources; ++k) p.weight[k] = static_cast<float>(shares[k] * scale);
+  for (int32_t k = 1; k < leaf.sources; ++k) p.weight[k] = static_cast<float>(shares[k]);
 }
 
 MSDA_FN Plan unmixed(const MsdaDraw& draw, int32_t slot) {
@@ -157,16 +155,19 @@ MSDA_FN Plan draw_slot(const MsdaDraw& draw, const MsdaLeaf& leaf, int32_t numbe
   for (int32_t k = 1; k < leaf.sources; ++k) p.source[k] = partners[k - 1];
   double shares[kMaxSources] = {};
   const bool lam_given = draw.lam && draw.lam[slot] == draw.lam[slot];
-  if (!lam_given || leaf.sources > 2) {
-    Stream stream = unit.stream(kDrawLam);
+  Stream stream = unit.stream(kDrawLam);
+  if (!lam_given) {
     dirichlet(shares, leaf.sources, leaf.alpha, stream);
+  } else if (leaf.sources > 2) {
+    dirichlet(shares + 1, leaf.sources - 1, leaf.alpha, stream);
+    for (int32_t k = 1; k < leaf.sources; ++k) shares[k] *= 1.0 - draw.lam[slot];
   }
   // Rounded here, once: all that follows is a function of the lambda that the record shows.
   p.lam = static_cast<float>(lam_given ? draw.lam[slot] : shares[0]);
   if (leaf.method == kCutMix)
     draw_cutmix(p, leaf, unit);
   else
-    draw_mixup(p, leaf, shares, lam_given);
+    draw_mixup(p, leaf, shares);
   return p;
 }
 
