@@ -5,6 +5,8 @@ import ctypes
 import hypothesis
 import pytest
 
+from dali_msda import build
+
 # Timings say nothing on a shared machine.
 hypothesis.settings.register_profile("dali_msda", deadline=None)
 hypothesis.settings.load_profile("dali_msda")
@@ -15,6 +17,14 @@ def has_gpu() -> bool:
         return ctypes.CDLL("libcuda.so.1").cuInit(0) == 0
     except OSError:
         return False
+
+
+def pytest_sessionstart():
+    try:
+        for name in build.LIBRARIES:
+            build.library(name)
+    except RuntimeError as error:  # told once, not by every test
+        pytest.exit(str(error), returncode=1)
 
 
 def pytest_collection_modifyitems(items):
