@@ -1,0 +1,188 @@
+"""Properties of a mixed batch that hold exactly, over random policies, shapes and types."""
+
+import hypothesis.strategies as st
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis.extra import numpy as hnp
+
+import dali_msda as msda
+from dali_msda import reference
+from dali_msda.torch import soft_target_cross_entropy
+
+SIZES = st.integers(1, 40)
+ALPHAS = st.sampled_from([0.01, 0.2, 1.0, 8.0, 100.0])
+PROBS = st.sampled_from([0.0, 0.5, 1.0])
+BOXES = st.sampled_from(["clip", "inside", "wrap"])
+LAM = st.none() | st.floats(0, 1)
+ANY, BIJECTIVE = ["permutation", "derangement", "flip", "roll"], ["permutation", "flip"]
+
+
+@st.composite
+def methods(draw, scopes=("sample", "batch"), partners=ANY, sources=(2, 3, 4), minmax=True):
+    """One method with any settings that go together."""
+    common = {
+        "alpha": draw(ALPHAS),
+        "prob": draw(PROBS),
+        "scope": draw(st.sampled_from(scopes)),
+        "partner": draw(st.sampled_from(partners)),
+    }
+    if draw(st.booleans()):
+        one_partner = common["scope"] == "pair" or common["partner"] == "flip"
+        return msda.Mixup(n=2 if one_partner else draw(st.sampled_from(sources)), **common)
+    ends = draw(st.none() | st.tuples(st.floats(0.01, 1), st.floats(0.01, 1))) if minmax else None
+    return msda.CutMix(box=draw(BOXES), minmax=ends and tuple(sorted(ends)), **common)
+
+
+def policies(**restricted):
+    """Methods, choices among them and alternations of those."""
+    one = methods(**restricted)
+    several = st.lists(one, min_size=1, max_size=3)
+    choices = st.builds(msda.Choice, several, scope=st.sampled_from(["sample", "batch"]))
+    return one | choices | st.builds(msda.Alternate, st.lists(one | choices, min_size=1, max_size=3))
+
+
+SHAPES = st.tuples(st.integers(1, 9), SIZES, SIZES, st.integers(1, 5))
+KEYS = st.fixed_dictionaries(
+    {"seed": st.integers(0, 2**64 - 1), "step": st.integers(0, 2**32 - 1), "rank": st.integers(0, 99)}
+)
+
+
+def images_of(shape, dtype, seed):
+    rng = np.random.default_rng(seed)
+    if dtype == "uint8":
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+    return (rng.standard_normal(shape) * 100).astype(np.float32)
+
+
+DTYPES = st.sampled_from(["uint8", "float32"])
+
+
+@given(policies(), SHAPES, KEYS)
+def test_plans_follow_the_definitions(policy, shape, key):
+    plan = msda.draw(policy, *shape[:3], **key)
+    want = reference.draw(policy, *shape[:3], drawn=plan, **key)
+    for field in plan.dtype.names:
+        np.testing.assert_array_equal(plan[field], want[field], err_msg=field)
+
+
+@given(policies(), SHAPES, KEYS, DTYPES, st.integers(0, 99), st.sampled_from(["HWC", "CHW"]))
+def test_pixels_follow_the_definitions(policy, shape, key, dtype, seed, layout):
+    images = images_of(shape, dtype, seed)
+    plan = msda.draw(policy, *shape[:3], **key)
+    mirror = np.random.default_rng(seed).random(shape[0]) < 0.5
+    options = {"mirror": mirror, "layout": layout}
+    want = reference.blend(images, plan, **options)
+    np.testing.assert_array_equal(msda.blend(images, plan, **options), want)
+
+
+@given(methods(scopes=["batch"], minmax=False), SHAPES, KEYS, DTYPES, LAM)
+def test_a_shared_mask_keeps_the_sum_of_the_batch(policy, shape, key, dtype, lam):
+    """Every image goes out with the weights it came in with, only distributed differently."""
+    lam = None if getattr(policy, "n", 2) > 2 else lam
+    images = images_of(shape, dtype, 0)
+    plan = msda.draw(policy, *shape[:3], lam=lam, **key)
+    mixed = msda.blend(images, plan, dtype="float32")
+    sums = images.sum(0, dtype=np.float64), mixed.sum(0, dtype=np.float64)
+    np.testing.assert_allclose(*sums, rtol=1e-6, atol=1e-3)
+    rows = msda.targets(np.arange(shape[0]), plan, num_classes=shape[0])
+    np.testing.assert_allclose(rows.sum(0), 1, atol=1e-6)
+    if (plan["method"] == 2).all():
+        np.testing.assert_array_equal(*sums)
+
+
+@given(methods(scopes=["pair"], partners=BIJECTIVE), SHAPES, KEYS, DTYPES)
+def test_a_pair_keeps_its_sum(policy, shape, key, dtype):
+    images = images_of(shape, dtype, 0)
+    plan = msda.draw(policy, *shape[:3], **key)
+    partner = plan["partner"]
+    np.testing.assert_array_equal(partner[partner], np.arange(shape[0]))
+    mixed = msda.blend(images, plan, dtype="float32").astype(np.float64)
+    wide = images.astype(np.float64)
+    np.testing.assert_allclose(mixed + mixed[partner], wide + wide[partner], rtol=1e-6, atol=1e-4)
+    assert (plan["weight"] == plan["weight"][partner]).all()
+
+
+@given(
+    policies(),
+    KEYS,
+    st.sampled_from(["uint8", "float32", "float16", "bfloat16"]),
+    hnp.arrays(np.float32, (5, 7, 3), elements=st.floats(-(2.0**100), 2.0**100, width=32)),
+)
+def test_equal_images_stay_as_they_are(policy, key, dtype, image):
+    """To the bit, in every type; a mean computed as w x + (1 - w) x would not."""
+    batch = np.stack([np.abs(image % 256).astype(np.uint8) if dtype == "uint8" else image] * 6)
+    plan = msda.draw(policy, 6, 5, 7, **key)
+    alone = msda.draw(msda.Mixup(prob=0.0), 6, 5, 7, seed=0, step=0)
+    got, want = msda.blend(batch, plan, dtype=dtype), msda.blend(batch, alone, dtype=dtype)
+    np.testing.assert_array_equal(got, want)
+    if dtype in ("uint8", "float32"):
+        np.testing.assert_array_equal(got, batch)
+
+
+@given(methods(minmax=False), SHAPES, KEYS, DTYPES)
+def test_lambda_1_is_the_batch_and_0_the_permuted_batch(policy, shape, key, dtype):
+    images, labels = images_of(shape, dtype, 0), np.arange(shape[0])
+    plan = msda.draw(policy, *shape[:3], lam=1.0, **key)
+    np.testing.assert_array_equal(msda.blend(images, plan), images)
+    rows = msda.targets(labels, plan, num_classes=shape[0])
+    np.testing.assert_array_equal(rows, np.eye(shape[0])[labels])
+    plan = msda.draw(policy, *shape[:3], lam=0.0, **key)
+    if getattr(policy, "box", "") != "clip" and getattr(policy, "n", 2) == 2:
+        mixed = plan["sources"] == 2
+        want = np.where(mixed[:, None, None, None], images[plan["partner"]], images)
+        np.testing.assert_array_equal(msda.blend(images, plan), want)
+        assert (plan["weight"][mixed] == 0).all()
+
+
+@given(policies(), SHAPES, KEYS, st.integers(1, 12), st.floats(0, 1), st.booleans())
+def test_rows_sum_to_1(policy, shape, key, classes, smoothing, soft):
+    plan = msda.draw(policy, *shape[:3], **key)
+    labels = np.random.default_rng(0).integers(0, classes, shape[0])
+    if soft:
+        labels = np.random.default_rng(0).dirichlet([1.0] * classes, shape[0]).astype(np.float32)
+    rows = msda.targets(labels, plan, num_classes=classes, smoothing=smoothing)
+    np.testing.assert_allclose(rows.sum(1, dtype=np.float64), 1, atol=2e-6)
+    assert (rows >= 0).all() and (rows <= 1 + 1e-6).all()
+
+
+@given(policies(), st.integers(1, 9), KEYS, st.integers(2, 12), st.floats(0, 0.5))
+@settings(max_examples=40)
+def test_compact_targets_are_as_good_as_rows(policy, batch, key, classes, smoothing):
+    plan = msda.draw(policy, batch, 8, 8, **key)
+    labels = torch.randint(0, classes, (batch,))
+    logits = torch.randn(batch, classes, dtype=torch.float64)
+    rows = msda.targets(labels, plan, num_classes=classes, smoothing=smoothing)
+    compact = msda.targets(labels, plan, compact=True)
+    dense = soft_target_cross_entropy(logits, rows.double(), reduction="none")
+    sparse = soft_target_cross_entropy(logits, *compact, smoothing=smoothing, reduction="none")
+    torch.testing.assert_close(sparse, dense, rtol=1e-5, atol=1e-6)
+
+
+@given(policies(sources=[2]), SHAPES, KEYS)
+def test_label_weight_is_the_mean_of_the_mask(policy, shape, key):
+    plan = msda.draw(policy, *shape[:3], **key)
+    share = msda.mask(plan, *shape[1:3]).mean((1, 2), dtype=np.float64)
+    np.testing.assert_array_equal(plan["weight"], share.astype(np.float32))
+    np.testing.assert_array_equal(plan["partner_weight"], np.float32(1) - plan["weight"])
+
+
+@given(policies(), SHAPES, KEYS, st.data())
+def test_padding_stays_and_is_named_by_nobody(policy, shape, key, data):
+    distinct = data.draw(st.integers(0, shape[0]))
+    images = images_of(shape, "uint8", 0)
+    plan = msda.draw(policy, *shape[:3], distinct=distinct, **key)
+    np.testing.assert_array_equal(msda.blend(images, plan)[distinct:], images[distinct:])
+    used = np.column_stack([plan["own"], plan["partner"], plan["extra"]])[:distinct]
+    assert (used < distinct).all()
+    whole = msda.draw(policy, distinct, *shape[1:3], **key)
+    np.testing.assert_array_equal(plan[:distinct], whole)
+
+
+@given(policies(), SHAPES, KEYS)
+@settings(max_examples=50)
+def test_a_plan_survives_its_file(tmp_path_factory, policy, shape, key):
+    path = tmp_path_factory.mktemp("plans") / "plan.npy"
+    plan = msda.draw(policy, *shape[:3], **key)
+    msda.save(path, plan)
+    np.testing.assert_array_equal(msda.load(path), plan)
