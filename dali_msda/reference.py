@@ -65,7 +65,7 @@ def partners(rule, stream, identities, source=1, pairs=False):
         number = attempt + (source - 1) * 4096
         keys = [stream.word(identities[i], PERMUTATION, number) for i in slots]
         order = sorted(slots, key=lambda i: keys[i])  # stable, as argsort
-        if rule == "permutation" and not pairs or n == 1:
+        if (rule == "permutation" and not pairs) or n == 1:
             return order
         if pairs:  # the shuffled slots are taken two by two; an odd last one stays alone
             partner = dict(zip(order, order, strict=True))

@@ -44,7 +44,7 @@ def random_images(shape, dtype, seed=0):
 
 
 def every_kind_of_record(batch, height, width, seed=0):
-    """A plan with all methods, boxes and numbers of sources, and weights that are neither 0 nor 1."""
+    """A plan with all methods, boxes and numbers of sources, and weights between 0 and 1."""
     policies = [
         *(msda.CutMix(box=box) for box in ("clip", "inside", "wrap")),
         *(msda.Mixup(n=n) for n in (2, 3, 4)),

@@ -100,7 +100,10 @@ def test_expected_label_weight_is_not_a_half():
 @pytest.mark.parametrize("n", [32, 224])
 def test_mean_label_weight_of_a_run(n, draws=200_000):
     weight = msda.draw(msda.CutMix(), draws, n, n, seed=3, step=0)["partner_weight"]
-    assert abs(weight.mean(dtype=np.float64) - expected_partner_weight(n)) < 5 * weight.std() / draws**0.5
+    assert (
+        abs(weight.mean(dtype=np.float64) - expected_partner_weight(n))
+        < 5 * weight.std() / draws**0.5
+    )
 
 
 @pytest.mark.parametrize("box", ["inside", "wrap"])

@@ -10,7 +10,11 @@ from dali_msda import reference
 
 SCOPES = ("sample", "pair", "batch")
 RULES = ("permutation", "derangement", "flip", "roll")
-SHARED_BY = [*itertools.product(("sample", "batch"), RULES), ("pair", "permutation"), ("pair", "flip")]
+SHARED_BY = [
+    *itertools.product(("sample", "batch"), RULES),
+    ("pair", "permutation"),
+    ("pair", "flip"),
+]
 SIZES = [(1, 1), (1, 9), (7, 5), (13, 17), (32, 32), (31, 224)]
 BATCHES = (1, 2, 3, 17)
 SHAPES = list(zip(SIZES, itertools.cycle(BATCHES))) + [((6, 8), batch) for batch in BATCHES]
@@ -184,7 +188,8 @@ def test_scopes_share_lambda(make, partner):
     np.testing.assert_array_equal(pair["partner"][pair["partner"]], np.arange(9))
     lower = np.minimum(np.arange(9), pair["partner"])
     np.testing.assert_array_equal(pair["lam"], sample["lam"][lower])
-    np.testing.assert_array_equal(pair[["y0", "x0", "y1", "x1"]], pair[["y0", "x0", "y1", "x1"]][lower])
+    box = ["y0", "x0", "y1", "x1"]
+    np.testing.assert_array_equal(pair[box], sample[box][lower])
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"step": 1}, {"rank": 1}, {"seed": 2**32}])

@@ -28,6 +28,10 @@ def blend(images=IMAGES, plan=PLAN, **options):
     return msda.blend(images, plan, **options)
 
 
+def mix(images=IMAGES, labels=LABELS, **options):
+    return msda.mix(images, labels, msda.Mixup(), seed=0, step=0, **options)
+
+
 def targets(labels=LABELS, plan=PLAN, **options):
     return msda.targets(labels, plan, **{"num_classes": 4, **options})
 
@@ -107,7 +111,10 @@ BLEND = [
     (lambda: blend(threads=-1), "threads: expected .* got -1"),
     (lambda: blend(threads=1.5), "threads: expected .* got 1.5"),
     (lambda: blend(out=np.zeros((4, 6, 5, 3), np.float32)), "out: expected uint8 .* got float32"),
-    (lambda: blend(out=np.zeros((4, 3, 6, 5), np.uint8)), r"out: .*\(4, 6, 5, 3\), got .*\(4, 3, 6"),
+    (
+        lambda: blend(out=np.zeros((4, 3, 6, 5), np.uint8)),
+        r"out: .*\(4, 6, 5, 3\), got .*\(4, 3, 6",
+    ),
     (lambda: blend(out=np.zeros((3, 6, 5, 3), np.uint8)), r"out: expected .* got .*\(3, 6, 5, 3\)"),
     (lambda: blend(out=np.broadcast_to(IMAGES[:1], IMAGES.shape)), "out: expected .*read-only"),
     (lambda: blend(out=[]), "out: expected .* got list"),
@@ -132,14 +139,17 @@ TARGETS = [
     (lambda: targets(smoothing="0.1"), "smoothing: expected .* got '0.1'"),
     (lambda: targets(np.eye(4), compact=True), "compact: expected False with soft labels"),
     (lambda: targets(smoothing=0.1, compact=True), "compact: expected no smoothing"),
-    (lambda: targets(out=np.zeros((4, 5), np.float32)), r"out: expected .*\(4, 4\), got .*\(4, 5\)"),
+    (
+        lambda: targets(out=np.zeros((4, 5), np.float32)),
+        r"out: expected .*\(4, 4\), got .*\(4, 5\)",
+    ),
     (lambda: targets(out=np.zeros((4, 4))), "out: expected float32 .* got float64"),
     (lambda: targets(out=np.zeros((4, 8), np.float32)[:, ::2]), "out: expected .*contiguous"),
-    (lambda: msda.mix(IMAGES, LABELS[:3], msda.Mixup(), seed=0, step=0, num_classes=4), "labels: expected 4.* got 3"),
-    (lambda: msda.mix(IMAGES[0], LABELS, msda.Mixup(), seed=0, step=0, num_classes=4), "images: expected shape"),
-    (lambda: msda.mix(IMAGES, LABELS, msda.Mixup(), seed=0, step=0), "num_classes: expected"),
-    (lambda: msda.mix(IMAGES, LABELS, msda.Mixup(), seed=0, step=0, num_classes=4, colour=1), "colour"),
-]  # fmt: skip
+    (lambda: mix(labels=LABELS[:3], num_classes=4), "labels: expected 4.* got 3"),
+    (lambda: mix(IMAGES[0], num_classes=4), "images: expected shape"),
+    (lambda: mix(), "num_classes: expected"),
+    (lambda: mix(num_classes=4, colour=1), "colour"),
+]
 CASES = DRAW + PLANS + BLEND + TARGETS
 
 

@@ -39,12 +39,18 @@ def policies(**restricted):
     one = methods(**restricted)
     several = st.lists(one, min_size=1, max_size=3)
     choices = st.builds(msda.Choice, several, scope=st.sampled_from(["sample", "batch"]))
-    return one | choices | st.builds(msda.Alternate, st.lists(one | choices, min_size=1, max_size=3))
+    return (
+        one | choices | st.builds(msda.Alternate, st.lists(one | choices, min_size=1, max_size=3))
+    )
 
 
 SHAPES = st.tuples(st.integers(1, 9), SIZES, SIZES, st.integers(1, 5))
 KEYS = st.fixed_dictionaries(
-    {"seed": st.integers(0, 2**64 - 1), "step": st.integers(0, 2**32 - 1), "rank": st.integers(0, 99)}
+    {
+        "seed": st.integers(0, 2**64 - 1),
+        "step": st.integers(0, 2**32 - 1),
+        "rank": st.integers(0, 99),
+    }
 )
 
 

@@ -35,7 +35,9 @@ def test_in_place_equals_out_of_place(policy, source):
             images = random_images(shape, source, seed)
             plan = msda.draw(policy, *shape[:3], seed=seed, step=1)
             options = {"mirror": mirror, "dtype": source}
-            options |= normalisation(shape[3], "std" if source == "float32" and seed % 2 else "none")
+            options |= normalisation(
+                shape[3], "std" if source == "float32" and seed % 2 else "none"
+            )
             want = msda.blend(images, plan, **options)
             for threads in (1, 3):
                 given = images.copy()
@@ -46,8 +48,8 @@ def test_in_place_equals_out_of_place(policy, source):
 @pytest.mark.parametrize("isa", range(len(cpu.isas())))
 def test_in_place_of_large_batches(isa):
     images = random_images((9, 123, 457, 3), "uint8")
-    plan = msda.draw(msda.Choice(PAIRED[:1] + [msda.CutMix(partner="flip")]), 9, 123, 457, seed=0,
-                     step=0)  # fmt: skip
+    policy = msda.Choice([PAIRED[0], msda.CutMix(partner="flip")])
+    plan = msda.draw(policy, 9, 123, 457, seed=0, step=0)
     want = msda.blend(images, plan)
     pairs = plan["partner"].copy()
     for threads in (1, 2, 7):
@@ -213,7 +215,9 @@ def blend_between_guards(source):
 @pytest.mark.parametrize("source", ["uint8", "float32"])
 def test_nothing_outside_the_images_is_read(source):
     """In a process of its own, which would be killed; a forked one, as loaders' workers are."""
-    process = multiprocessing.get_context("fork").Process(target=blend_between_guards, args=[source])
+    process = multiprocessing.get_context("fork").Process(
+        target=blend_between_guards, args=[source]
+    )
     process.start()
     process.join(60)
     assert process.exitcode == 0

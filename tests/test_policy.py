@@ -47,7 +47,10 @@ def test_defaults():
 
 def test_a_choice_of_one_and_equal_weights_of_any_size():
     key = {"seed": 3, "step": 1}
-    alone, chosen = msda.draw(CUTMIX, 9, 8, 8, **key), msda.draw(msda.Choice([CUTMIX]), 9, 8, 8, **key)
+    alone, chosen = (
+        msda.draw(CUTMIX, 9, 8, 8, **key),
+        msda.draw(msda.Choice([CUTMIX]), 9, 8, 8, **key),
+    )
     np.testing.assert_array_equal(alone, chosen)
     a = msda.draw(msda.Choice([MIXUP, CUTMIX], weights=[1, 3]), 99, 8, 8, **key)
     b = msda.draw(msda.Choice([MIXUP, CUTMIX], weights=[1e-3, 3e-3]), 99, 8, 8, **key)

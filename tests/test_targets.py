@@ -49,7 +49,9 @@ def test_rows_of_class_indices(targets, policy, smoothing, classes):
     labels = np.random.default_rng(0).integers(0, classes, len(plan))
     options = {"num_classes": classes, "smoothing": smoothing}
     rows = targets(labels, plan, **options)
-    np.testing.assert_allclose(rows, reference.targets(labels, plan, **options), atol=2 * ULP, rtol=0)
+    np.testing.assert_allclose(
+        rows, reference.targets(labels, plan, **options), atol=2 * ULP, rtol=0
+    )
     np.testing.assert_allclose(rows.sum(1, dtype=np.float64), 1, atol=4 * ULP)
 
 
@@ -153,7 +155,9 @@ def test_mix_is_draw_blend_and_targets():
     key = {"seed": 3, "step": 4, "rank": 1}
     for policy in POLICIES:
         plan = msda.draw(policy, 8, 9, 11, **key)
-        mixed, rows = msda.mix(images, labels, policy, num_classes=8, smoothing=0.1, **key, **blending)
+        mixed, rows = msda.mix(
+            images, labels, policy, num_classes=8, smoothing=0.1, **key, **blending
+        )
         np.testing.assert_array_equal(mixed, msda.blend(images, plan, **blending))
         want = msda.targets(labels, plan, num_classes=8, smoothing=0.1)
         np.testing.assert_array_equal(rows, want)
