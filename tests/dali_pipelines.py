@@ -1,10 +1,6 @@
-"""What the DALI tests share: photographs as JPEG files, and pipelines that are built and run.
-
-A plugin of pytest: test files name it in ``pytest_plugins`` and import its functions.
-"""
+"""What the DALI tests share: photographs as JPEG files, and pipelines that are built and run."""
 
 import numpy as np
-import pytest
 from nvidia.dali import Pipeline, fn, types
 from PIL import Image
 from skimage import data
@@ -16,10 +12,8 @@ CLASSES = 3
 FILES = 21
 
 
-@pytest.fixture(scope="session")
-def photographs(tmp_path_factory):
+def write_photographs(root):
     """An ImageFolder of crops of three photographs, of differing size and quality."""
-    root = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(0)
     for name in ("astronaut", "chelsea", "coffee"):
         (root / name).mkdir()
@@ -52,7 +46,7 @@ def build(define, batch=4, *, threads=2, seed=11, **kwargs):
     pipeline = Pipeline(batch_size=batch, num_threads=threads, device_id=None, seed=seed, **kwargs)
     with pipeline:
         outputs = define()
-        pipeline.set_outputs(*(outputs if isinstance(outputs, tuple) else (outputs,)))
+        pipeline.set_outputs(*(outputs if isinstance(outputs, tuple | list) else (outputs,)))
     pipeline.build()
     return pipeline
 
