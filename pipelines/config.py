@@ -266,6 +266,13 @@ def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field) -> None:
     elif about["choices"]:
         options["choices"] = about["choices"]
     else:
-        options["type"] = yaml.safe_load if kind is object else kind
+        options["type"] = _yaml if kind is object else kind
         options["metavar"] = {int: "N", float: "X", str: "TEXT"}.get(kind, "YAML")
     group.add_argument(f"--{field.name.replace('_', '-')}", **options)
+
+
+def _yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise argparse.ArgumentTypeError(f"expected YAML, got {text!r}") from error

@@ -68,8 +68,8 @@ def find(path: str, *, name: str = "path", file_list: str | None = None) -> Imag
         archives = _archives(path)
         if not archives:
             raise FileNotFoundError(
-                f"{name}: expected a folder or .tar shards, got {path!r}, where there is nothing. "
-                "Give another --data, --train or --val."
+                f"{name}: expected a folder, or .tar shards as a file or a glob pattern, got "
+                f"{path!r}, {'another file' if os.path.exists(path) else 'where there is nothing'}."
             )
     else:
         archives = _archives(os.path.join(glob.escape(path), "*.tar"))

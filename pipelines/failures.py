@@ -1,13 +1,14 @@
-"""Names the file that stopped a pipeline.
+"""Names the files that stopped a pipeline.
 
 DALI says that "nvImageCodec failure: '#4'" happened, not in which file, and after it the pipeline
-cannot be used any more. But its state before the batch that failed can still be read, so a second
-pipeline, of the reader alone, is put into that state and returns the encoded images of that batch
-with their names. They are then decoded one by one.
+cannot be used any more. But its state before the batch that failed is known, so a second pipeline,
+of the reader alone, is put into that state and returns the encoded images of that batch, their
+labels and their names. They are then looked at one by one.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from nvidia.dali import Pipeline, fn
@@ -17,62 +18,79 @@ from dali_msda.pipelines import readers
 SHOWN = 5  # names in an error message
 
 
-class UnreadableImage(RuntimeError):
-    """A file of the dataset that cannot be read or decoded."""
+class DatasetError(RuntimeError):
+    """Files of the dataset that cannot be used. The text names them."""
 
 
-def explain(error: RuntimeError, failed: Pipeline, read: Callable[[], tuple], way_out: str) -> None:
-    """Raise an error that names the file, if it was a file that stopped the pipeline.
+class Batch(NamedTuple):
+    """What is known about the batch that failed.
 
-    Args:
-        error: What DALI raised.
-        failed: The pipeline, which has checkpointing enabled.
-        read: Defines the reader of that pipeline, as :func:`readers.read` does.
-        way_out: A sentence for the message: what to do about such files.
-
-    Raises:
-        UnreadableImage: If the cause was found.
+    Attributes:
+        state: Checkpoint of its pipeline before it.
+        size: Number of samples.
+        read: Defines the reader of its pipeline, as :func:`readers.read` does.
+        way_out: A sentence for messages: what to do about a broken file.
     """
+
+    state: bytes
+    size: int
+    read: Callable[[], tuple]
+    way_out: str
+
+
+def explain(error: RuntimeError, batch: Batch, num_classes: int) -> None:
+    """Raise a :class:`DatasetError` if files were the cause of an error of DALI's."""
     unread = re.search(r"File mapping failed: (.+)", str(error))
     if unread:
-        raise UnreadableImage(
-            f"{unread[1]}: expected an image, got a file that is empty or cannot be read. {way_out}"
+        raise DatasetError(
+            f"{unread[1]}: expected an image, got a file that is empty or cannot be read. "
+            f"{batch.way_out}"
         ) from error
-    if "fn.decoders." not in str(error):
-        return
-    names = _undecodable(failed.checkpoint(), failed.max_batch_size, read)
-    if names:
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        raise UnreadableImage(
-            f"{', '.join(names[:SHOWN])}{more}: expected an image, got a file that cannot be "
-            f"decoded. {way_out}"
-        ) from error
+    if "fn.decoders." in str(error):
+        names = [name for name, encoded, _ in _samples(batch) if not decodes(encoded)]
+        if names:
+            raise DatasetError(
+                f"{_some(names)}: expected an image, got a file that cannot be decoded. "
+                f"{batch.way_out}"
+            ) from error
+    if re.search("^labels: ", str(error), re.MULTILINE):
+        raise_wrong_label(batch, num_classes)
 
 
-def _undecodable(checkpoint: bytes, batch_size: int, read: Callable[[], tuple]) -> list[str]:
-    """Names of the images that do not decode, in the batch after a checkpoint."""
+def raise_wrong_label(batch: Batch, num_classes: int) -> NoReturn:
+    """Raise the error for a batch that holds a label out of range."""
+    wrong = [(name, label) for name, _, label in _samples(batch) if not 0 <= label < num_classes]
+    names, labels = zip(*wrong, strict=True) if wrong else (["labels"], ["another"])
+    hint = " (-1: a .cls file without a number)" if -1 in labels else ""
+    raise DatasetError(
+        f"{_some(names)}: expected a label in [0, {num_classes}), got {labels[0]}{hint}"
+    )
+
+
+def _samples(batch: Batch) -> list[tuple[str, np.ndarray, int]]:
+    """Name, encoded image and label of each file in a batch, each file once."""
 
     def reader_only(state: bytes | None) -> Pipeline:
         pipeline = Pipeline(
-            batch_size, 1, None, seed=0, enable_checkpointing=True, checkpoint=state
+            batch.size, 1, None, seed=0, enable_checkpointing=True, checkpoint=state
         )
         with pipeline:
-            encoded, _ = read()
-            pipeline.set_outputs(encoded, fn.get_property(encoded, key="source_info"))
+            encoded, label = batch.read()
+            pipeline.set_outputs(fn.get_property(encoded, key="source_info"), encoded, label)
         pipeline.build()
         return pipeline
 
     fresh = reader_only(None).checkpoint()
-    encoded, names = reader_only(_with_reader_of(checkpoint, fresh)).run()
-    found = {  # a batch filled up by repetition holds one file several times
-        bytes(np.array(name)).decode(errors="replace"): np.array(image)
-        for image, name in zip(encoded, names, strict=True)
-    }
-    return [name for name, image in found.items() if not decodes(image)]
+    outputs = reader_only(_with_reader_of(batch.state, fresh)).run()
+    found = {}
+    for parts in zip(*outputs, strict=True):
+        name, encoded, label = map(np.array, parts)
+        found[bytes(name).decode(errors="replace")] = encoded, int(label[0])
+    return [(name, encoded, label) for name, (encoded, label) in found.items()]
 
 
 def decodes(encoded: np.ndarray) -> bool:
-    """Whether the loaders' decoder accepts an encoded image, uint8 ``(length,)``."""
+    """Whether the loaders' decoder takes an encoded image, uint8 ``(length,)``."""
     pipeline = Pipeline(batch_size=1, num_threads=1, device_id=None)
     with pipeline:
         image = fn.external_source([encoded[np.newaxis]], cycle=True)
@@ -82,6 +100,11 @@ def decodes(encoded: np.ndarray) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _with_reader_of(checkpoint: bytes, other: bytes) -> bytes:

@@ -84,6 +84,10 @@ class Loader:
                 raise ValueError(f"{name}: expected at least {low}, got {locals()[name]}")
         if not 0 <= shard_id < num_shards:
             raise ValueError(f"shard_id: expected a number in [0, {num_shards}), got {shard_id}")
+        if device_id is not None and not torch.cuda.is_available():
+            raise ValueError(
+                f"device_id: expected None, since there is no GPU, got {device_id} (--loader cpu)"
+            )
         if dtype not in DTYPES:
             raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
         self.source, self.batch_size, self.size = source, batch_size, size
@@ -98,8 +102,9 @@ class Loader:
         if not len(self):
             self.close()
             raise ValueError(
-                f"batch_size: expected at most {self.samples // num_shards} for {self.samples} "
-                f"images on {num_shards} ranks, got {batch_size}: an incomplete batch is dropped"
+                f"batch_size: expected at most {self.samples // num_shards} per process, with "
+                f"{self.samples} images for {num_shards} of them, got {batch_size}. An incomplete "
+                "batch is dropped."
             )
 
     def __len__(self) -> int:
@@ -140,12 +145,21 @@ class Loader:
     def _run(self) -> list[torch.Tensor]:
         if self._pipeline is None:
             raise RuntimeError("loader: expected an open one, got one after close(). Make another.")
+        batch = failures.Batch(
+            self._pipeline.checkpoint(), self.batch_size, self._read, self._way_out()
+        )
         try:
             outputs = self._pipeline.run()
         except RuntimeError as error:
-            failures.explain(error, self._pipeline, self._read, self._way_out())
+            failures.explain(error, batch, self.num_classes)
             raise
-        return [torch.from_dlpack(output.as_tensor()) for output in outputs]
+        tensors = [torch.from_dlpack(output.as_tensor()) for output in outputs]
+        labels = tensors[1]
+        if not labels.is_floating_point():  # of rows, the operator has checked the labels
+            low, high = labels.aminmax()
+            if low < 0 or high >= self.num_classes:
+                failures.raise_wrong_label(batch, self.num_classes)
+        return tensors
 
     def _built(self, checkpoint: bytes | None = None) -> Pipeline:
         # Ranks share the seed of the order and of the mixing, which takes the shard into account
@@ -163,7 +177,14 @@ class Loader:
         )
         with pipeline:
             pipeline.set_outputs(*self._graph())
-        pipeline.build()
+        try:
+            pipeline.build()
+        except RuntimeError as error:
+            if "num_shards_ <= Size()" not in str(error):
+                raise
+            raise ValueError(
+                f"num_shards: expected at most the number of images, got {self.num_shards}"
+            ) from error
         return pipeline
 
     def _way_out(self) -> str:

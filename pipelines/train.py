@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from dali_msda.pipelines import datasets
 from dali_msda.pipelines.config import Config, parse, policy_from_dict
-from dali_msda.pipelines.failures import UnreadableImage
+from dali_msda.pipelines.failures import DatasetError
 from dali_msda.pipelines.imagenet import EvaluationLoader, Loader, TrainingLoader
 from dali_msda.pipelines.metrics import CleanMetrics
 from dali_msda.pipelines.models import make_model
@@ -319,7 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, text = 128 + stopped.signum, stopped
     except KeyboardInterrupt:
         code, text = 130, "stopped at once; the checkpoint, if there was one, is as it was"
-    except (OSError, ValueError, FloatingPointError, UnreadableImage) as error:
+    except (OSError, ValueError, FloatingPointError, DatasetError) as error:
         code, text = 1, f"error: {error}"
     else:
         return 0
