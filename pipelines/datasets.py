@@ -6,7 +6,8 @@ that meets an empty folder or a stray class says little about it.
 
 import glob
 import os
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 # What `fn.readers.file` takes for an image; everything else in a class folder is passed over.
@@ -33,6 +34,11 @@ class ImageFolder:
     files: tuple[str, ...]
     labels: tuple[int, ...]
 
+    def fingerprint(self) -> int:
+        """A number that differs for other files, labels or order, wherever the folder lies."""
+        names = (os.path.relpath(file, self.root) for file in self.files)
+        return _checksum(f"{name} {label}" for name, label in zip(names, self.labels, strict=True))
+
 
 @dataclass(frozen=True)
 class Shards:
@@ -46,6 +52,10 @@ class Shards:
 
     paths: tuple[str, ...]
     indexes: tuple[str, ...] = ()
+
+    def fingerprint(self) -> int:
+        """A number that differs for other archives, judged by name and size."""
+        return _checksum(f"{os.path.basename(p)} {os.path.getsize(p)}" for p in self.paths)
 
 
 def find(path: str, *, name: str = "path", file_list: str | None = None) -> ImageFolder | Shards:
@@ -83,9 +93,9 @@ def find(path: str, *, name: str = "path", file_list: str | None = None) -> Imag
     return _folder(path, name, file_list)
 
 
-def check_same_classes(train: ImageFolder, val: ImageFolder) -> None:
-    """Raise ``ValueError`` unless both have the same classes, so that a label means one class."""
-    if train.classes == val.classes:
+def check_same_classes(train: ImageFolder | Shards, val: ImageFolder | Shards) -> None:
+    """Raise ``ValueError`` unless a label means the same class in both; shards do not tell."""
+    if isinstance(train, Shards) or isinstance(val, Shards) or train.classes == val.classes:
         return
     missing = sorted(set(train.classes) - set(val.classes))
     extra = sorted(set(val.classes) - set(train.classes))
@@ -95,6 +105,13 @@ def check_same_classes(train: ImageFolder, val: ImageFolder) -> None:
         f"val: expected the class folders of train, got {'; '.join(parts)}. Labels are the indices "
         "of the sorted folder names, so the two would not agree."
     )
+
+
+def _checksum(lines: Iterable[str]) -> int:
+    checksum = 0
+    for line in lines:
+        checksum = zlib.crc32(os.fsencode(line + "\n"), checksum)
+    return checksum
 
 
 def _archives(pattern: str) -> list[str]:
@@ -119,11 +136,11 @@ def _folder(root: str, name: str, file_list: str | None) -> ImageFolder:
     entries = sorted(os.scandir(root), key=lambda entry: os.fsencode(entry.name))
     classes = tuple(entry.name for entry in entries if entry.is_dir())
     if not classes:
-        got = "images without class folders" if any(map(_is_image, entries)) else "an empty folder"
+        images = any(_is_image(entry) for entry in entries)
+        got = "images without class folders" if images else "other files" if entries else "nothing"
         raise ValueError(
-            f"{name}: expected one folder of images per class in {root!r}, got "
-            f"{got if not entries or any(map(_is_image, entries)) else 'other files'}. "
-            "Give the folder above the class folders."
+            f"{name}: expected one folder of images per class in {root!r}, got {got}. Give the "
+            "folder above the class folders."
         )
     if file_list is None:
         files, labels = _listed_folders(root, classes)

@@ -105,3 +105,26 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
             f"resume: expected a checkpoint of this trainer, got {str(path)!r}: {reason}"
         ) from error
     return state
+
+
+def find_checkpoint(out: str, resume: str) -> Path | None:
+    """The checkpoint to go on from, if there is one. A run never overwrites another's.
+
+    Args:
+        out: Output folder of the run.
+        resume: "never", "auto" for the checkpoint in that folder if there is one, or a path.
+
+    Raises:
+        ValueError: If there is a checkpoint that is not to be resumed.
+    """
+    own = Path(out, RunFolder.CHECKPOINT)
+    if resume not in ("never", "auto"):
+        return Path(resume)
+    if not own.exists():
+        return None
+    if resume == "never":
+        raise ValueError(
+            f"out: expected a folder without a checkpoint, got {out!r}. Give --resume auto to go "
+            "on from it, or another --out."
+        )
+    return own

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from dali_msda.pipelines import datasets
 from dali_msda.pipelines.config import Config, parse, policy_from_dict
 from dali_msda.pipelines.failures import DatasetError
-from dali_msda.pipelines.imagenet import EvaluationLoader, Loader, TrainingLoader
+from dali_msda.pipelines.imagenet import EvaluationLoader, TrainingLoader
 from dali_msda.pipelines.metrics import CleanMetrics
 from dali_msda.pipelines.models import make_model
 from dali_msda.pipelines.processes import (
@@ -33,7 +33,7 @@ from dali_msda.pipelines.processes import (
     joined_processes,
     stopping_between_steps,
 )
-from dali_msda.pipelines.run_folder import RunFolder, load_checkpoint
+from dali_msda.pipelines.run_folder import RunFolder, find_checkpoint, load_checkpoint
 from dali_msda.torch import soft_target_cross_entropy
 
 PROG = "python -m dali_msda.pipelines.train"
@@ -48,7 +48,7 @@ def train(config: Config) -> dict[str, float]:
     """Train, validate after each epoch, and return the last row of the log."""
     with joined_processes(config.device) as process, contextlib.ExitStack() as stack:
         folder = RunFolder(config.out, config.log) if process.rank == 0 else None
-        checkpoint = find_checkpoint(config)
+        checkpoint = find_checkpoint(config.out, config.resume)
         loaders = make_loaders(config, process, stack)
         run = Run(config, process, folder, *loaders)
         if checkpoint is not None:
@@ -111,7 +111,8 @@ class Run:
         config, device, loader = self.config, self.process.device, self.loader
         epoch, first, start = loader.epoch, loader.position, time.perf_counter()
         self.parallel.train()
-        with self._bar(f"epoch {epoch + 1}/{config.epochs}", loader) as bar:
+        done, total = (count * config.batch_size for count in (first, len(loader)))
+        with self._bar(f"epoch {epoch + 1}/{config.epochs}", total, done) as bar:
             for images, *targets in loader:
                 for group in self.optimizer.param_groups:
                     group["lr"] = learning_rate(config, self.step - 1, len(loader))
@@ -125,7 +126,7 @@ class Run:
                 self.optimizer.step()
                 loss = loss.detach()
                 self.loss_sum += loss
-                bar.update(len(images))
+                bar.update(config.batch_size)
 
                 every = config.checkpoint_every
                 saves = loader.position == len(loader) or (every and self.step % every == 0)
@@ -153,12 +154,12 @@ class Run:
             for buffer in self.model.buffers():
                 dist.broadcast(buffer, 0)
         self.model.eval()
-        with self._bar("validation", self.val_loader) as bar:
+        with self._bar("validation", self.val_loader.samples) as bar:
             for images, labels in self.val_loader:
                 with torch.autocast(device.type, torch.bfloat16, enabled=config.amp):
                     logits = self.model(images.to(device, non_blocking=True))
                 metrics.add(logits, labels.to(device, non_blocking=True))
-                bar.update(len(images))
+                bar.update(len(images) * self.process.size)  # other ranks are about as far
                 if stopping.signum:
                     raise Stopped(self._where_it_stopped(), stopping.signum)
         if several:
@@ -224,11 +225,9 @@ class Run:
             lr = self.optimizer.param_groups[0]["lr"]
             self.folder.plot(self.step, {"step_loss": loss, "lr": lr})
 
-    def _bar(self, text: str, loader: Loader) -> tqdm:
-        """A bar that counts the images of this process: its rate is img/s."""
-        size = loader.batch_size
-        done, hidden = loader.position * size, True if self.folder is None else None  # None: no tty
-        total = len(loader) * size
+    def _bar(self, text: str, total: int, done: int = 0) -> tqdm:
+        """A bar that counts images, for people only: not in log files, and of one process."""
+        hidden = None if self.folder else True  # None hides it where there is no terminal
         return tqdm(desc=text, total=total, initial=done, unit="img", disable=hidden, leave=False)
 
     def _where_it_stopped(self) -> str:
@@ -295,21 +294,6 @@ def make_loaders(
     return loader, stack.enter_context(val_loader)
 
 
-def find_checkpoint(config: Config) -> str | None:
-    """The checkpoint to go on from, if there is one. A run never overwrites another's."""
-    own = os.path.join(config.out, RunFolder.CHECKPOINT)
-    if config.resume not in ("never", "auto"):
-        return config.resume
-    if not os.path.exists(own):
-        return None
-    if config.resume == "never":
-        raise ValueError(
-            f"out: expected a folder without a checkpoint, got {config.out!r}. Give --resume auto "
-            "to go on from it, or another --out."
-        )
-    return own
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     config = parse(arguments, prog=PROG, description=__doc__)
@@ -318,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Stopped as stopped:
         code, text = 128 + stopped.signum, stopped
     except KeyboardInterrupt:
-        code, text = 130, "stopped at once; the checkpoint, if there was one, is as it was"
+        code, text = 130, "stopped at once; a checkpoint, if there was one, is whole"
     except (OSError, ValueError, FloatingPointError, DatasetError) as error:
         code, text = 1, f"error: {error}"
     else:

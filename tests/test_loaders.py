@@ -165,6 +165,26 @@ def test_a_state_of_another_loader_is_refused(folder):
             loader.load_state_dict(state)
 
 
+def test_a_state_goes_with_the_files_not_with_their_place(folder, tmp_path):
+    with TrainingLoader(folder, **SMALL) as loader:
+        state = loader.state_dict()
+    write_folder(tmp_path / "copy", COUNTS)
+    TrainingLoader(datasets.find(str(tmp_path / "copy")), **SMALL).load_state_dict(state)
+    (tmp_path / "copy" / "class0" / "03.jpg").rename(tmp_path / "copy" / "class1" / "99.jpg")
+    loader = TrainingLoader(datasets.find(str(tmp_path / "copy")), **SMALL)
+    with pytest.raises(ValueError, match="loader state: expected fingerprint"):
+        loader.load_state_dict(state)
+
+
+def test_batches_do_not_depend_on_threads_or_prefetch(folder):
+    def batches(**more):
+        with TrainingLoader(folder, policy=POLICY, **SMALL, **more) as loader:
+            return epoch(loader)
+
+    for more in ({"threads": 1}, {"threads": 5}, {"prefetch": 1}, {"prefetch": 4}):
+        assert_same_batches(batches(**more), batches())
+
+
 def test_tensors_stay_as_they_are(folder):
     with TrainingLoader(folder, policy=POLICY, **SMALL) as loader:
         kept, copies = [], []
@@ -399,7 +419,7 @@ class TestFolders:
         self.expect("train: expected a folder, .* another file", tmp_path / "file.txt")
 
     def test_no_classes(self, tmp_path):
-        self.expect("train: expected one folder of images per class .* an empty folder", tmp_path)
+        self.expect("train: expected one folder of images per class in .* got nothing", tmp_path)
         (tmp_path / "a.txt").touch()
         self.expect("got other files", tmp_path)
         (tmp_path / "a.jpg").touch()

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from coloured_folders import write_folder
+from coloured_folders import write_folder, write_shard
 from torch.nn import functional
 
 import dali_msda as msda
@@ -44,14 +45,15 @@ SCRIPT = """
 import os, signal, sys
 from dali_msda.pipelines import train
 where, number, signum, *arguments = sys.argv[1:]
-module, name = {"step": (train, "learning_rate"), "checkpoint": (os, "fsync")}[where]
+places = {"start": (train, "TrainingLoader"), "step": (train, "learning_rate")}
+module, name = {**places, "checkpoint": (os, "fsync")}[where]
 original, calls = getattr(module, name), 0
-def interrupted(*arguments):
+def interrupted(*arguments, **options):
     global calls
     calls += 1
     if calls == int(number):
         os.kill(os.getpid(), int(signum))
-    return original(*arguments)
+    return original(*arguments, **options)
 setattr(module, name, interrupted)
 sys.exit(train.main(arguments))
 """
@@ -153,6 +155,37 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
     assert state["step"] == EPOCHS * STEPS_PER_EPOCH
     assert_same(state, uninterrupted[0])
     assert table == uninterrupted[1]
+
+
+def test_stopped_before_the_first_step(data, script, tmp_path):
+    code, text = run(script, "start", "1", str(CTRL_C), *flags(data, tmp_path))
+    assert (code, text.strip()) == (
+        130,
+        "stopped at once; a checkpoint, if there was one, is whole",
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_training_from_shards(data, tmp_path, capsys):
+    for split in ("train", "val"):
+        source = datasets.find(str(data / split))
+        samples = [
+            (pathlib.Path(file).read_bytes(), str(label).encode())
+            for file, label in zip(source.files, source.labels, strict=True)
+        ]
+        (tmp_path / split).mkdir()
+        for number in range(2):
+            write_shard(tmp_path / split / f"{number}.tar", samples[number::2])
+    more = dict(classes=6, model="resnet18", loss="dense", log="tensorboard", epochs=1)
+    arguments = flags(tmp_path, tmp_path / "out", **more)
+    assert main([*arguments, "--amp", "--no-channels-last"]) == 0
+    assert re.fullmatch(
+        r"epoch 1/1  loss \d\.\d{4}  val loss [\d.]+  top-1 [\d.]+ %  top-5 [\d.]+ %  "
+        r"ECE [\d.]+ %  \d+ img/s\n",
+        capsys.readouterr().out,
+    )
+    names = {path.name.split(".")[0] for path in (tmp_path / "out").iterdir()}
+    assert names == {"checkpoint", "events"}
 
 
 def test_two_processes_train_one_model(data, script, tmp_path):
