@@ -229,7 +229,7 @@ def draw_sheet(images: np.ndarray, names: Sequence[str], plan: np.ndarray, title
         shown = dict.fromkeys((labels[own], labels[partner]))
         row = [label_rows[own, label] for label in shown]
         grey = np.rint(weights[own] * 255).astype(np.uint8)
-        text = "   ".join(f"{classes[i]} {w:.2f}" for i, w in zip(shown, row, strict=True))
+        text = "   ".join(f"{w:.2f} {classes[i]}" for i, w in zip(shown, row, strict=True))
         rows.append(
             (
                 Cell(images[own], names[own], ((1.0, own_colour),)),

@@ -56,7 +56,7 @@ def test_bar_is_as_long_as_the_weights(monkeypatch):
     plan = draw(Mixup(partner="roll"), 3, 8, 8, seed=0, step=0, lam=0.25)  # of 0, 1, 2: 2, 0, 1
     preview.draw_sheet(images, ["a", "a", "b"], plan, "title")
     own, partner = preview.SOURCES[:2]
-    assert [row[3].text for row in shown] == ["a 0.25   b 0.75", "a 1.00", "b 0.25   a 0.75"]
+    assert [row[3].text for row in shown] == ["0.25 a   0.75 b", "1.00 a", "0.25 b   0.75 a"]
     assert [row[3].shares for row in shown] == [
         ((0.25, own), (0.75, partner)),
         ((1.0, own),),
