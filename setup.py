@@ -4,7 +4,7 @@ import runpy
 import shutil
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
@@ -26,12 +26,15 @@ class BuildPy(build_py):
 class BdistWheel(bdist_wheel):
     """One wheel for every Python: the libraries know nothing of it."""
 
-    def finalize_options(self):
-        super().finalize_options()
-        self.root_is_pure = False
-
     def get_tag(self):
         return "py3", "none", "linux_x86_64"
 
 
-setup(cmdclass={"build_py": BuildPy, "bdist_wheel": BdistWheel})
+class PlatformDistribution(Distribution):
+    """A package that holds machine code, though no extension module."""
+
+    def has_ext_modules(self):
+        return True
+
+
+setup(distclass=PlatformDistribution, cmdclass={"build_py": BuildPy, "bdist_wheel": BdistWheel})

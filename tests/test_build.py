@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import zipfile
 from pathlib import Path
@@ -266,13 +267,15 @@ def wheel(tmp_path_factory):
         shutil.copytree(ROOT / name, copy / name)
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    write(copy / "build/lib/dali_msda/stale.py", "# of an older build\n")
+    built = f"build/lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+    write(copy / built / "dali_msda/stale.py", "# of an older build\n")
     command = "pip wheel . --no-build-isolation --no-deps --no-index --wheel-dir dist".split()
     done = subprocess.run(
         [sys.executable, "-m", *command], cwd=copy, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = (copy / "dist").iterdir()
+    assert (copy / built / "dali_msda/build.py").is_file()  # the stale file was in its way
     return path
 
 
@@ -280,7 +283,7 @@ def test_wheel_contents(wheel):
     assert re.fullmatch(r"dali_msda-[\d.]+-py3-none-linux_x86_64\.whl", wheel.name)
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
-    assert {name for name in top if not name.endswith(".dist-info")} == {"dali_msda"}
+    assert {"dali_msda", f"{wheel.name.split('-py3')[0]}.dist-info"} == top
     libraries = {f"dali_msda/_lib/{build.file_name(name)}" for name in build.LIBRARIES}
     assert {name for name in names if "/_lib/" in name} == libraries
     assert "dali_msda/stale.py" not in names
