@@ -76,6 +76,7 @@ def make(folder: str | os.PathLike, *, per_class: int = 24, seed: int = 0) -> bo
         ValueError: If an argument is out of range.
         FileExistsError: If the folder holds something else, or data made with other settings.
         FileNotFoundError: If a wheel lacks one of the photographs.
+        OSError: If the folder cannot be written.
     """
     if per_class < 3:
         raise ValueError(f"per_class: expected at least 3, got {per_class}")
@@ -85,8 +86,13 @@ def make(folder: str | os.PathLike, *, per_class: int = 24, seed: int = 0) -> bo
     sources = _sources(per_class, seed)
     if _is_made(folder, sources):
         return False
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise OSError(
+            f"{folder}: expected a place for a folder, got {error.strerror!r}. Name another one."
+        ) from error
     try:
         for number, name in enumerate(PHOTOGRAPHS):
             for split, count in zip(SPLITS, (per_class, per_class // 3), strict=True):
@@ -221,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     except OSError as error:
-        print(f"error: {_reason(error)}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     counts = [len(list(Path(args.folder, split).glob("*/*.jpg"))) for split in SPLITS]
     print(
@@ -229,13 +235,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"and {counts[1]} validation JPEGs of {len(PHOTOGRAPHS)} classes"
     )
     return 0
-
-
-def _reason(error: OSError) -> str:
-    """One line; an error of the system names the file and a way out."""
-    if error.errno is None or error.filename is None:
-        return str(error)
-    return f"{error.filename}: {error.strerror}. Name a folder that can be written to."
 
 
 if __name__ == "__main__":

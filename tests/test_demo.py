@@ -1,5 +1,7 @@
 """The demo, on a smaller scale than `make demo` runs it."""
 
+import functools
+
 import pytest
 from PIL import Image
 
@@ -16,6 +18,11 @@ policy: {choice: [cutmix, mixup]}
 """
 
 
+@pytest.fixture(autouse=True)
+def few_images(monkeypatch):
+    monkeypatch.setattr(demo_data, "make", functools.partial(demo_data.make, per_class=3))
+
+
 def rows(first, last, top1):
     return [{"loss": first, "top1": 1.0}, {"loss": last, "top1": top1}]
 
@@ -24,16 +31,16 @@ def test_runs_twice(tmp_path, monkeypatch, capfd):
     (tmp_path / "small.yaml").write_text(SMALL)
     monkeypatch.setattr(demo, "PRESET", str(tmp_path / "small.yaml"))
     monkeypatch.setattr(demo, "_judge", lambda *arguments, **options: None)
+    monkeypatch.setattr(demo, "BATCH", 16)
     monkeypatch.setattr(demo, "ROUNDS", 1)
     monkeypatch.setattr(demo, "BATCHES", 1)
     monkeypatch.setattr(demo, "SIZE", 32)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # which the demo would set for good
     out = tmp_path / "out"
-    demo_data.make(out / "data", per_class=24)
-    for _ in range(2):
+    for data in ("data: made", "data: kept from an earlier run"):
         assert demo.main(["--out", str(out)]) == 0
         printed = capfd.readouterr().out
-        for line in ("kept from an earlier run", "all decode", "img/s", "preview.png: 6 samples"):
+        for line in (data, "all decode", "with CutMix and Mixup", "preview.png: 6 samples"):
             assert line in printed
     for name in ("sheet.png", "preview.png"):
         Image.open(out / name).verify()

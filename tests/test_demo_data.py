@@ -124,7 +124,7 @@ def test_unwritable_output(tmp_path, capsys):
 def test_read_only_output(tmp_path, capsys):
     tmp_path.chmod(0o500)
     assert demo_data.main([str(tmp_path / "data")]) == 1
-    assert "Permission denied. Name a folder that can be written to" in capsys.readouterr().err
+    assert "expected a place for a folder, got 'Permission denied'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--per-class", "2"], ["--seed", "-1"]])
