@@ -49,7 +49,8 @@ PLUGIN = (
     f"-std=c++20 {FLAGS} -fvisibility=hidden -D_GLIBCXX_USE_CXX11_ABI=1 -Wno-free-nonheap-object"
 )
 BASELINE = "-march=x86-64"  # any 64-bit PC; nothing may depend on the machine that compiles
-ROWS = (  # cpu_rows.cpp is compiled once for each of these; the CPU backend chooses at run time
+PER_ISA = ("cpu_field.cpp", "cpu_rows.cpp")
+ISAS = (  # those are compiled once for each of these; the CPU backend chooses at run time
     f"{BASELINE} -DMSDA_ISA=x86_64",
     "-march=x86-64-v3 -DMSDA_ISA=v3",
     "-march=x86-64-v4 -mprefer-vector-width=512 -DMSDA_ISA=v4",
@@ -143,15 +144,16 @@ def units(name: str) -> list[Unit]:
     """
     if name not in LIBRARIES:
         raise ValueError(f"name: expected one of {', '.join(LIBRARIES)}, got {name!r}")
-    rows = KERNELS / "cpu_rows.cpp"
-    kernels = [path for path in sorted(KERNELS.glob("cpu*.cpp")) if path != rows]
+    sources = sorted(KERNELS.glob("cpu*.cpp"))
+    kernels = [path for path in sources if path.name not in PER_ISA]
+    vectorised = [path for path in sources if path.name in PER_ISA]
     plugin = sorted(NATIVE.glob("*.cc")) if name == "dali" else []
     if not kernels or (name == "dali" and not plugin):
         raise RuntimeError(f"{NATIVE if kernels else KERNELS}: no C++ sources; reinstall dali_msda")
     return [
         *(Unit(path, f"{KERNEL} {BASELINE}") for path in kernels),
         *(Unit(path, f"{PLUGIN} {BASELINE}") for path in plugin),
-        *(Unit(rows, f"{KERNEL} {isa}") for isa in ROWS if rows.is_file()),
+        *(Unit(path, f"{KERNEL} {isa}") for isa in ISAS for path in vectorised),
     ]
 
 

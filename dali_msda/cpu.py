@@ -31,6 +31,10 @@ Blend = _structure(
     | dict.fromkeys("in_dtype out_dtype out_layout".split(), c_int32)
     | {"pairs": c_void_p, "threads": c_int32, "isa": c_int32},
 )
+Fields = _structure(
+    "MsdaFields",
+    {"bits": c_void_p, "plans": c_void_p, "batch": c_int32, "threads": c_int32, "isa": c_int32},
+)
 Targets = _structure(
     "MsdaTargets",
     {"plans": c_void_p, "labels": c_void_p, "rows": c_void_p}
@@ -45,6 +49,8 @@ _SIGNATURES = {
     "msda_blend": [POINTER(Blend)],
     "msda_blend_range": [POINTER(Blend), c_int64, c_int64],
     "msda_blend_plain": [POINTER(Blend)],
+    "msda_fields": [POINTER(Fields)],
+    "msda_fields_by_phases": [POINTER(Fields), c_int32, c_int32],
     "msda_targets_dense": [c_void_p, POINTER(Targets)],
     "msda_targets_compact": [c_void_p, c_void_p, POINTER(Targets)],
     "msda_maths": [c_void_p, c_void_p, c_int64, c_int32],
@@ -139,6 +145,26 @@ def blend(
     )
     run = library().msda_blend_plain if plain else library().msda_blend
     run(ctypes.byref(arguments))
+
+
+def fields(
+    bits: np.ndarray,
+    plans: np.ndarray,
+    *,
+    threads: int = 0,
+    isa: int = -1,
+    phases: tuple[int, int] | None = None,
+) -> None:
+    """Fills ``bits``, uint32 ``(B, words)``, for the FMix records among ``plans``.
+
+    ``phases`` is (threads, order): the masks are then made as the GPU does, for tests.
+    """
+    addresses = _pointers(bits)
+    arguments = Fields(_address(addresses), _address(plans), len(plans), threads, isa)
+    if phases is None:
+        library().msda_fields(ctypes.byref(arguments))
+    else:
+        library().msda_fields_by_phases(ctypes.byref(arguments), *phases)
 
 
 def targets_dense(

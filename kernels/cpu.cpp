@@ -5,6 +5,7 @@
 #include <memory>
 #include <new>
 
+#include "cpu_dispatch.h"
 #include "cpu_rows.h"
 #include "cpu_threads.h"
 #include "msda/blend.h"
@@ -13,16 +14,6 @@
 
 namespace msda {
 namespace {
-
-struct Isa {
-  const char* name;
-  BlendRows rows;
-  BlendPairs pairs;
-};
-
-constexpr Isa kIsas[] = {{"x86-64", blend_rows_x86_64, blend_pairs_x86_64},
-                         {"x86-64-v3", blend_rows_v3, blend_pairs_v3},
-                         {"x86-64-v4", blend_rows_v4, blend_pairs_v4}};
 
 int32_t best_isa() {
   static const int32_t best = [] {
@@ -39,9 +30,25 @@ int32_t best_isa() {
   return best;
 }
 
-const Isa& isa_of(const MsdaBlend& b) {
-  return kIsas[b.isa < 0 ? best_isa() : std::min(b.isa, best_isa())];
+}  // namespace
+
+int32_t chosen_isa(int32_t wanted) {
+  return wanted < 0 ? best_isa() : std::min(wanted, best_isa());
 }
+
+namespace {
+
+struct Isa {
+  const char* name;
+  BlendRows rows;
+  BlendPairs pairs;
+};
+
+constexpr Isa kIsas[] = {{"x86-64", blend_rows_x86_64, blend_pairs_x86_64},
+                         {"x86-64-v3", blend_rows_v3, blend_pairs_v3},
+                         {"x86-64-v4", blend_rows_v4, blend_pairs_v4}};
+
+const Isa& isa_of(const MsdaBlend& b) { return kIsas[chosen_isa(b.isa)]; }
 
 // Memory of the calling thread, aligned to 64 bytes, that only ever grows.
 char* thread_scratch(int64_t bytes) {

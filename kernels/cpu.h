@@ -65,6 +65,13 @@ struct MsdaBlend {
   int32_t isa;                    // -1: the best this machine has; else see msda_isa_name
 };
 
+struct MsdaFields {
+  uint32_t* const* bits;    // of each kFMix record: one bit a pixel, in whole words
+  const msda::Plan* plans;  // records of other methods are passed over
+  int32_t batch;
+  int32_t threads, isa;     // as in MsdaBlend
+};
+
 struct MsdaTargets {
   const msda::Plan* plans;
   const int64_t* labels;       // (samples,) class indices, or null
@@ -86,6 +93,11 @@ void msda_philox(uint32_t* words, const uint32_t* counter, const uint32_t* key);
 // (batch, height, width) own weights of every pixel.
 void msda_mask(float* weights, const msda::Plan* plans, int32_t batch, int32_t height,
                int32_t width, int32_t threads);
+
+// The masks of the batch's kFMix records.  The second makes them as the GPU does, in phases of
+// `threads` threads that are taken forwards (order 1), backwards (2) or shuffled (3) (tests).
+void msda_fields(const MsdaFields* fields);
+void msda_fields_by_phases(const MsdaFields* fields, int32_t threads, int32_t order);
 
 // The mixed batch.  msda_blend uses a pool of threads of its own; msda_blend_range does the rows
 // [begin, end) of the batch's `batch * height` rows on the calling thread (DALI brings threads).

@@ -39,20 +39,11 @@ MSDA_FN float exp32(float x) {
   return p * power_of_two(half) * power_of_two(whole - half);
 }
 
-// ln x; -inf for 0, NaN for negative x and NaN, inf for inf.
-MSDA_FN float log32(float x) {
-  uint32_t bits = bits_of(x);
-  if (bits == 0 || bits == 0x80000000u) return float_of(0xFF800000u);
-  if (bits >= 0x7F800000u) return bits == 0x7F800000u ? x : float_of(0x7FC00000u);
-  int32_t exponent = 0;
-  if (bits < 0x00800000u) {  // subnormal
-    bits = bits_of(x * 0x1p23f);
-    exponent = -23;
-  }
+// ln x for normal x > 0, with `exponent` added to that of x.  No branches: loops over it vectorise.
+MSDA_FN float log32_normal(float x, int32_t exponent) {
   // x = m 2^e with m in [sqrt(1/2), sqrt(2))
-  const uint32_t shifted = bits - 0x3F3504F3u;
-  exponent += static_cast<int32_t>(shifted) >> 23;
-  const float e = static_cast<float>(exponent);
+  const uint32_t shifted = bits_of(x) - 0x3F3504F3u;
+  const float e = static_cast<float>(exponent + (static_cast<int32_t>(shifted) >> 23));
   const float f = float_of((shifted & 0x007FFFFFu) + 0x3F3504F3u) - 1.0f;
   float p = fmaf(f, 6.9156340e-2f, -1.1794104e-1f);
   p = fmaf(f, p, 1.1875068e-1f);
@@ -66,6 +57,14 @@ MSDA_FN float log32(float x) {
   float tail = fmaf(square * f, p, e * -1.9046542e-9f);
   tail = fmaf(-0.5f, square, tail);
   return fmaf(e, 0x1.62e43p-1f, f + tail);
+}
+
+// ln x; -inf for 0, NaN for negative x and NaN, inf for inf.
+MSDA_FN float log32(float x) {
+  const uint32_t bits = bits_of(x);
+  if (bits == 0 || bits == 0x80000000u) return float_of(0xFF800000u);
+  if (bits >= 0x7F800000u) return bits == 0x7F800000u ? x : float_of(0x7FC00000u);
+  return bits < 0x00800000u ? log32_normal(x * 0x1p23f, -23) : log32_normal(x, 0);
 }
 
 struct Reduced {
@@ -98,20 +97,27 @@ MSDA_FN float cos_polynomial(float r) {
   return fmaf(z, p, 1.0f);
 }
 
-// sin x for |x| <= kTrigRange, NaN beyond.
-MSDA_FN float sin32(float x) {
-  if (!(x >= -kTrigRange && x <= kTrigRange)) return float_of(0x7FC00000u);
+// sin and cos in range, again without branches.
+MSDA_FN float sin32_in_range(float x) {
   const Reduced a = reduce_half_pi(x);
   const float value = (a.quadrant & 1) ? cos_polynomial(a.r) : sin_polynomial(a.r);
   return (a.quadrant & 2) ? -value : value;
 }
 
-// cos x for |x| <= kTrigRange, NaN beyond.
-MSDA_FN float cos32(float x) {
-  if (!(x >= -kTrigRange && x <= kTrigRange)) return float_of(0x7FC00000u);
+MSDA_FN float cos32_in_range(float x) {
   const Reduced a = reduce_half_pi(x);
   const float value = (a.quadrant & 1) ? sin_polynomial(a.r) : cos_polynomial(a.r);
   return ((a.quadrant + 1) & 2) ? -value : value;
+}
+
+// sin x for |x| <= kTrigRange, NaN beyond.
+MSDA_FN float sin32(float x) {
+  return x >= -kTrigRange && x <= kTrigRange ? sin32_in_range(x) : float_of(0x7FC00000u);
+}
+
+// cos x for |x| <= kTrigRange, NaN beyond.
+MSDA_FN float cos32(float x) {
+  return x >= -kTrigRange && x <= kTrigRange ? cos32_in_range(x) : float_of(0x7FC00000u);
 }
 
 // e^x in double for x <= 0 (0 below -745), to about 2 ulp: a Taylor series on |r| <= ln(2) / 2,

@@ -26,11 +26,15 @@ enum Method : uint8_t {
   kMethods = 9,
 };
 
+enum PlanFlag : uint32_t {
+  kPlanLegacy = 1,  // kFMix: the field of the released code, see field.h
+};
+
 struct Plan {
   uint16_t version;  // kPlanVersion
   uint8_t method;    // a Method
   uint8_t sources;   // samples that take part: 1 (own only) to kMaxSources
-  uint32_t flags;    // reserved for the later methods, 0
+  uint32_t flags;    // PlanFlag
 
   int32_t source[kMaxSources];  // indices into the batch: own, partner, third, fourth
   float weight[kMaxSources];    // label weights of the sources; they sum to 1

@@ -70,4 +70,13 @@ MSDA_FN uint64_t bits_of(double value) {
 #endif
 }
 
+// Adds 1 to a counter that the threads of a block share.
+MSDA_FN void add_one(uint32_t* counter) {
+#if defined(__CUDA_ARCH__)
+  atomicAdd(counter, 1u);
+#else
+  ++*counter;
+#endif
+}
+
 }  // namespace msda

@@ -1,0 +1,227 @@
+// The masks of FMix: tables that masks of one size share, the threshold at a rank, the bits.
+#include <algorithm>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <vector>
+
+#include "cpu.h"
+#include "cpu_dispatch.h"
+#include "cpu_field.h"
+#include "cpu_threads.h"
+
+namespace msda {
+namespace {
+
+constexpr FieldValues kValues[] = {field_values_x86_64, field_values_v3, field_values_v4};
+constexpr FieldBits kBits[] = {field_bits_x86_64, field_bits_v3, field_bits_v4};
+
+// cos and sin of 2 pi k / n by Taylor series of an angle of at most an eighth of a turn: no libm,
+// so that every machine has the same table.
+void turn(int64_t k, int64_t n, float* cosine, float* sine) {
+  const int64_t octant = 8 * k / n;
+  // The angle from the nearest axis, in units of 2 pi / (8 n).
+  const int64_t from_axis = octant % 2 ? (octant + 1) * n - 8 * k : 8 * k - octant * n;
+  const double a = static_cast<double>(from_axis) / static_cast<double>(8 * n) *
+                   6.283185307179586476925;
+  const double z = a * a;
+  double s = 0.0, c = 0.0;
+  for (int32_t i = 17; i >= 3; i -= 2) s = (s + 1.0) * -z / ((i - 1) * i);
+  for (int32_t i = 16; i >= 2; i -= 2) c = (c + 1.0) * -z / ((i - 1) * i);
+  s = a * (s + 1.0), c = c + 1.0;
+  const double x[8] = {c, s, -s, -c, -c, -s, s, c}, y[8] = {s, c, c, s, -s, -c, -c, -s};
+  *cosine = static_cast<float>(x[octant]);
+  *sine = static_cast<float>(y[octant]);
+}
+
+// One axis: its passes, its table of turns and where its entries end up.
+struct Axis {
+  Passes passes;
+  std::vector<float> cosine, sine;
+  std::vector<int32_t> place;
+
+  explicit Axis(int32_t n) : passes(passes_of(n)), cosine(n), sine(n), place(n) {
+    for (int32_t k = 0; k < n; ++k) {
+      turn(k, n, &cosine[k], &sine[k]);
+      place[k] = reversed(passes, k);
+    }
+  }
+  Turns turns() const { return {cosine.data(), sine.data()}; }
+};
+
+class Tables {
+ public:
+  explicit Tables(const Field& f) : axes_{Axis(f.depth), Axis(f.height), Axis(f.width)} {
+    const size_t entries = static_cast<size_t>(rows_of(f)) * f.half;
+    re_.resize(entries), im_.resize(entries);
+    int32_t columns = 1, radix = 2;
+    for (size_t i = 0; i < entries; ++i) {
+      const int32_t x = static_cast<int32_t>(i % f.half);
+      const Amplitudes a = amplitudes(f, static_cast<int32_t>(i / f.half), x);
+      re_[i] = a.re, im_[i] = a.im;
+      if (a.re != 0.0f || a.im != 0.0f) columns = std::max(columns, x + 1);
+    }
+    for (const Axis& axis : axes_)
+      for (int32_t k = 0; k < axis.passes.count; ++k)
+        radix = std::max(radix, axis.passes.radix[k]);
+    tables = {f,
+              axes_[0].passes, axes_[1].passes, axes_[2].passes,
+              axes_[0].turns(), axes_[1].turns(), axes_[2].turns(),
+              axes_[0].place.data(), axes_[1].place.data(), axes_[2].place.data(),
+              re_.data(), im_.data(),
+              columns, radix};
+  }
+  FieldTables tables;
+
+ private:
+  Axis axes_[3];
+  std::vector<float> re_, im_;
+};
+
+Field field_of(const Plan& p) {
+  return {p.depth, p.height, p.width, p.width / 2 + 1,
+          p.flags & kPlanLegacy ? kLawLegacy : kLawPaper, p.modes, p.decay,
+          {p.field_seed[0], p.field_seed[1]}};
+}
+
+bool alike(const Field& a, const Field& b) {
+  return a.depth == b.depth && a.height == b.height && a.width == b.width && a.law == b.law &&
+         a.modes == b.modes && a.decay == b.decay;
+}
+
+// The tables of a plan, kept for the plans to come: a training run needs one or two kinds.
+std::shared_ptr<const Tables> tables_of(const Plan& p) {
+  constexpr size_t kKept = 16;
+  static std::mutex mutex;
+  static std::list<std::shared_ptr<const Tables>> kept;
+  const Field f = field_of(p);
+  std::lock_guard<std::mutex> lock(mutex);
+  for (auto it = kept.begin(); it != kept.end(); ++it)
+    if (alike((*it)->tables.f, f)) {
+      kept.splice(kept.begin(), kept, it);
+      return kept.front();
+    }
+  kept.push_front(std::make_shared<const Tables>(f));
+  if (kept.size() > kKept) kept.pop_back();
+  return kept.front();
+}
+
+// Key and index of the last own pixel.
+struct Threshold {
+  uint32_t key;
+  int64_t last;
+};
+
+// The `count` smallest of (key, index): a histogram of the keys' leading digits, then an exact
+// selection among those that share the threshold's.
+Threshold threshold(const float* values, int64_t pixels, int64_t count) {
+  if (count <= 0) return {0, -1};
+  static thread_local std::vector<uint32_t> histogram;
+  static thread_local std::vector<uint64_t> same;
+  constexpr int32_t shift = 32 - kDigitBits;
+  histogram.assign(kDigits, 0);
+  for (int64_t i = 0; i < pixels; ++i) ++histogram[descending_key(values[i]) >> shift];
+  int64_t rank = count;
+  uint32_t digit = 0;
+  while (rank > histogram[digit]) rank -= histogram[digit++];
+  same.clear();
+  for (int64_t i = 0; i < pixels; ++i) {
+    const uint32_t key = descending_key(values[i]);
+    if (key >> shift == digit) same.push_back(uint64_t{key} << 32 | static_cast<uint32_t>(i));
+  }
+  std::nth_element(same.begin(), same.begin() + (rank - 1), same.end());
+  return {static_cast<uint32_t>(same[rank - 1] >> 32), static_cast<uint32_t>(same[rank - 1])};
+}
+
+struct Scratch {
+  std::vector<float> memory;
+  float* at(int64_t floats) {
+    if (static_cast<int64_t>(memory.size()) < floats + 16) memory.resize(floats + 16);
+    const uintptr_t address = reinterpret_cast<uintptr_t>(memory.data());
+    return memory.data() + (-address & 63) / sizeof(float);
+  }
+};
+
+void field_bits(const Plan& p, uint32_t* bits, int32_t isa) {
+  static thread_local Scratch scratch;
+  const std::shared_ptr<const Tables> tables = tables_of(p);
+  const int64_t pixels = pixels_of(tables->tables.f);
+  float* values = scratch.at(pixels + 16 + field_scratch(tables->tables));
+  float* rest = values + (pixels + 15) / 16 * 16;
+  kValues[isa](values, tables->tables, p.field_seed, rest);
+  const Threshold t = threshold(values, pixels, p.count);
+  kBits[isa](bits, values, pixels, t.key, t.last);
+}
+
+// Threads of a phase in one of several orders: what depends on it is a race.
+enum Order : int32_t { kForward = 1, kReversed = 2, kShuffled = 3 };
+
+template <typename Phase>
+void each_thread(int32_t threads, int32_t order, Phase phase) {
+  for (int32_t i = 0; i < threads; ++i) {
+    int32_t thread = order == kReversed ? threads - 1 - i : i;
+    if (order == kShuffled) thread = static_cast<int32_t>(i * int64_t{7919} % threads);
+    phase(Share{thread, threads});
+  }
+}
+
+void field_bits_by_phases(const Plan& p, uint32_t* bits, int32_t threads, int32_t order) {
+  const std::shared_ptr<const Tables> shared = tables_of(p);
+  const FieldTables& t = shared->tables;
+  const Field f = field_of(p);
+  const int64_t entries = 2 * static_cast<int64_t>(pairs_of(f)) * f.half;
+  std::vector<float> re(entries), im(entries);
+  std::vector<Complex<float>> room(static_cast<size_t>(threads) * 2 * t.greatest_radix);
+  std::vector<uint32_t> histogram(kDigits);
+  FieldBlock b = {f, t.z, t.y, t.x, t.turns_z, t.turns_y, t.turns_x,
+                  t.place_z, t.place_y, t.place_x, {re.data(), im.data()}, room.data(),
+                  histogram.data(), 0, static_cast<uint32_t>(p.count)};
+  const auto run = [&](auto phase) { each_thread(threads, order, phase); };
+  run([&](Share s) { phase_spectrum(b, s); });
+  for (int32_t axis : {1, 0, 2}) {
+    if (axis == 2) run([&](Share s) { phase_pair(b, s); });
+    const Passes& passes = axis == 0 ? b.z : axis == 1 ? b.y : b.x;
+    for (int32_t pass = 0; pass < passes.count; ++pass)
+      run([&](Share s) { phase_pass(b, axis, pass, s); });
+  }
+  for (int32_t level = 0; level < kLevels && p.count > 0; ++level) {
+    run([&](Share s) { phase_clear(b, s); });
+    run([&](Share s) { phase_count(b, level, s); });
+    run([&](Share s) { phase_choose(&b, level, s); });
+  }
+  run([&](Share s) { phase_bits(b, bits, p.count > 0, s); });
+}
+
+}  // namespace
+
+int64_t field_scratch(const FieldTables& t) {
+  const auto padded = [](int64_t n) {
+    const int64_t lines = (n + 15) / 16;
+    return (lines + 1 - lines % 2) * 16;
+  };
+  const int64_t rows = (rows_of(t.f) + 31) / 32 * 32;
+  return 2 * rows * padded(t.f.half) + 2 * t.f.width * padded(pairs_of(t.f)) +
+         2 * 2 * 16 * static_cast<int64_t>(t.greatest_radix) + 64;
+}
+
+}  // namespace msda
+
+extern "C" {
+using namespace msda;
+
+void msda_fields(const MsdaFields* fields) {
+  const auto task = [](const void* job, int64_t begin, int64_t end) {
+    const auto& f = *static_cast<const MsdaFields*>(job);
+    for (int64_t i = begin; i < end; ++i)
+      if (f.plans[i].method == kFMix) field_bits(f.plans[i], f.bits[i], chosen_isa(f.isa));
+  };
+  parallel_for(fields->batch, 1, fields->threads, task, fields);
+}
+
+void msda_fields_by_phases(const MsdaFields* fields, int32_t threads, int32_t order) {
+  for (int32_t i = 0; i < fields->batch; ++i)
+    if (fields->plans[i].method == kFMix)
+      field_bits_by_phases(fields->plans[i], fields->bits[i], threads, order);
+}
+}

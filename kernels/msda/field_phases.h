@@ -1,0 +1,127 @@
+// The field's mask as a block of threads makes it: phases with a barrier after each.  The GPU calls
+// a phase once per thread and synchronises; the CPU calls it for thread 0 .. threads - 1, in any
+// order.
+#pragma once
+#include "msda/field.h"
+
+namespace msda {
+
+constexpr int32_t kDigitBits = 11, kDigits = 1 << kDigitBits;
+
+// What the threads of a block share.
+struct FieldBlock {
+  Field f;
+  Passes z, y, x;
+  Turns turns_z, turns_y, turns_x;
+  const int32_t *place_z, *place_y, *place_x;  // reversed() of every entry of each axis
+  Data data;             // 2 * pairs_of(f) rows of f.half values
+  Complex<float>* room;  // a large radix: 2 radix values a thread, or null
+  uint32_t* histogram;   // kDigits
+  uint64_t prefix;       // digits of the threshold that are known, from the top
+  uint32_t rank;         // how many more are to be taken below the threshold's prefix
+};
+
+// The threads of a block share out `items`: thread t takes t, t + threads, ...
+struct Share {
+  int32_t thread, threads;
+};
+
+MSDA_FN int64_t pixels_of(const Field& f) { return static_cast<int64_t>(rows_of(f)) * f.width; }
+
+MSDA_FN void phase_spectrum(const FieldBlock& b, Share s) {
+  const int64_t entries = 2 * static_cast<int64_t>(pairs_of(b.f)) * b.f.half;
+  for (int64_t i = s.thread; i < entries; i += s.threads) {
+    const int32_t row = static_cast<int32_t>(i / b.f.half);
+    const Complex<float> none = {0.0f, 0.0f};  // an odd last row is paired with zeros
+    set(b.data, i,
+        row < rows_of(b.f) ? spectrum_value(b.f, row, static_cast<int32_t>(i % b.f.half)) : none);
+  }
+}
+
+MSDA_FN Complex<float>* room_of(const FieldBlock& b, const Passes& p, int32_t pass, Share s) {
+  return b.room ? b.room + static_cast<int64_t>(s.thread) * 2 * p.radix[pass] : nullptr;
+}
+
+// Pass of the transforms along z (axis 0), y (1) or x (2).
+MSDA_FN void phase_pass(const FieldBlock& b, int32_t axis, int32_t pass, Share s) {
+  const Field& f = b.f;
+  const Passes& p = axis == 0 ? b.z : axis == 1 ? b.y : b.x;
+  const Turns& turns = axis == 0 ? b.turns_z : axis == 1 ? b.turns_y : b.turns_x;
+  const int32_t each = p.length / p.radix[pass];
+  const int64_t lines = axis == 2   ? pairs_of(f)
+                        : axis == 1 ? static_cast<int64_t>(f.depth) * f.half
+                                    : static_cast<int64_t>(f.height) * f.half;
+  for (int64_t i = s.thread; i < lines * each; i += s.threads) {
+    const int64_t number = i % lines;  // neighbouring threads take neighbouring lines
+    const int64_t stride = axis == 1 ? f.half : static_cast<int64_t>(f.height) * f.half;
+    const int64_t first = axis == 1 ? number / f.half * f.height * f.half + number % f.half : number;
+    const Line line = axis == 2 ? paired_line(f, static_cast<int32_t>(number))
+                                : Line{first, 0, p.length, stride};
+    butterfly(p, pass, static_cast<int32_t>(i / lines), turns, b.data, line, room_of(b, p, pass, s));
+  }
+}
+
+MSDA_FN void phase_pair(const FieldBlock& b, Share s) {
+  const Field& f = b.f;
+  for (int64_t i = s.thread; i < static_cast<int64_t>(pairs_of(f)) * f.half; i += s.threads) {
+    const int32_t k = static_cast<int32_t>(i % f.half);
+    const int64_t at = i / f.half * 2 * f.half + k;
+    Complex<float> low = get<float>(b.data, at), high = get<float>(b.data, at + f.half);
+    pair_up(&low, &high, k, f.width);
+    set(b.data, at, low);
+    set(b.data, at + f.half, high);
+  }
+}
+
+// Key and index of a pixel as one number: the own pixels are those of the smallest.
+MSDA_FN uint64_t order_of(const FieldBlock& b, int64_t pixel) {
+  const Field& f = b.f;
+  const int32_t x = static_cast<int32_t>(pixel % f.width);
+  const int32_t line = static_cast<int32_t>(pixel / f.width);
+  const int32_t row = b.place_z[line / f.height] * f.height + b.place_y[line % f.height];
+  const int64_t at = entry(paired_line(f, row / 2), b.place_x[x]);
+  const float value = row % 2 ? b.data.im[at] : b.data.re[at];
+  return uint64_t{descending_key(value)} << 32 | static_cast<uint32_t>(pixel);
+}
+
+// Digits of the order, from the top; the last is narrower.
+constexpr int32_t kLevels = 6;
+MSDA_FN int32_t digit_shift(int32_t level) {
+  const int32_t shift = 64 - kDigitBits * (level + 1);
+  return shift > 0 ? shift : 0;
+}
+
+MSDA_FN void phase_clear(const FieldBlock& b, Share s) {
+  for (int32_t i = s.thread; i < kDigits; i += s.threads) b.histogram[i] = 0;
+}
+
+MSDA_FN void phase_count(const FieldBlock& b, int32_t level, Share s) {
+  const int32_t shift = digit_shift(level), above = level ? digit_shift(level - 1) : 64;
+  for (int64_t i = s.thread; i < pixels_of(b.f); i += s.threads) {
+    const uint64_t order = order_of(b, i);
+    if (level > 0 && order >> above != b.prefix) continue;
+    add_one(&b.histogram[(order >> shift) & ((uint64_t{1} << (above - shift)) - 1)]);
+  }
+}
+
+// One thread: the digit in which the threshold lies.
+MSDA_FN void phase_choose(FieldBlock* b, int32_t level, Share s) {
+  if (s.thread != 0) return;
+  const int32_t shift = digit_shift(level), above = level ? digit_shift(level - 1) : 64;
+  uint32_t digit = 0;
+  while (b->rank > b->histogram[digit]) b->rank -= b->histogram[digit++];
+  b->prefix = (level ? b->prefix << (above - shift) : 0) | digit;
+}
+
+// Words of 32 pixels; bit i of word j is pixel 32 j + i.  `b.prefix` is the last own pixel's order.
+MSDA_FN void phase_bits(const FieldBlock& b, uint32_t* bits, bool any, Share s) {
+  const int64_t pixels = pixels_of(b.f);
+  for (int64_t word = s.thread; word < (pixels + 31) / 32; word += s.threads) {
+    uint32_t value = 0;
+    for (int32_t i = 0; i < 32 && 32 * word + i < pixels; ++i)
+      if (any && order_of(b, 32 * word + i) <= b.prefix) value |= 1u << i;
+    bits[word] = value;
+  }
+}
+
+}  // namespace msda

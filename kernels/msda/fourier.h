@@ -1,0 +1,200 @@
+// Inverse Fourier transforms of any length, in place, as passes of independent butterflies.
+//
+// A transform of length n = r1 r2 ... rk is k passes; pass i splits each block into `radix` parts
+// (decimation in frequency), and no butterfly of a pass touches another's values, so that threads
+// may take them in any order.  Results lie in digit-reversed order: output number t at
+// reversed(t).  Every value is computed by the same expressions whoever walks the passes, so
+// CPU and GPU agree to the bit.
+//
+// V is a float, or a vector of floats whose lanes are separate transforms; `fused(a, b, c)` is
+// a b + c rounded once.
+#pragma once
+#include "msda/portable.h"
+
+namespace msda {
+
+constexpr int32_t kMaxPasses = 31;
+
+MSDA_FN float fused(float a, float b, float c) { return fmaf(a, b, c); }
+
+template <typename V>
+struct Complex {
+  V re, im;
+};
+
+template <typename V>
+MSDA_FN Complex<V> operator+(Complex<V> a, Complex<V> b) {
+  return {a.re + b.re, a.im + b.im};
+}
+template <typename V>
+MSDA_FN Complex<V> operator-(Complex<V> a, Complex<V> b) {
+  return {a.re - b.re, a.im - b.im};
+}
+template <typename V>
+MSDA_FN Complex<V> times_i(Complex<V> a) {
+  return {V{} - a.im, a.re};
+}
+// a (c + i s)
+template <typename V>
+MSDA_FN Complex<V> turned(Complex<V> a, V c, V s) {
+  return {fused(a.re, c, V{} - a.im * s), fused(a.re, s, a.im * c)};
+}
+
+// How a length is cut into passes.
+struct Passes {
+  int32_t length, count;
+  int32_t radix[kMaxPasses];
+};
+
+// Radix 4 first, then the primes in order; a prime of any size is its own pass.
+MSDA_FN Passes passes_of(int32_t length) {
+  Passes p = {length, 0, {}};
+  int32_t rest = length;
+  for (; rest % 4 == 0; rest /= 4) p.radix[p.count++] = 4;
+  for (int32_t factor = 2; rest > 1; ++factor) {
+    if (factor > 46340 || factor * factor > rest) factor = rest;
+    for (; rest % factor == 0; rest /= factor) p.radix[p.count++] = factor;
+  }
+  return p;
+}
+
+// Where output number t of a transform lies.
+MSDA_FN int32_t reversed(const Passes& p, int32_t t) {
+  int32_t at = 0, block = p.length;
+  for (int32_t k = 0; k < p.count; ++k) {
+    block /= p.radix[k];
+    at += t % p.radix[k] * block;
+    t /= p.radix[k];
+  }
+  return at;
+}
+
+// cos and sin of 2 pi k / length for k = 0 .. length - 1, made once on the CPU.
+struct Turns {
+  const float *cosine, *sine;
+};
+
+// One butterfly of radix r over values a[0 .. r - 1], in place in registers (or in `a` at large):
+// b[p] = sum over q of a[q] e^(2 pi i p q / r).  `step` is length / r: the table's stride.
+template <typename V>
+MSDA_FN void sum_of_two(Complex<V>* a) {
+  const Complex<V> b = a[0] - a[1];
+  a[0] = a[0] + a[1];
+  a[1] = b;
+}
+
+template <typename V>
+MSDA_FN void sum_of_four(Complex<V>* a) {
+  const Complex<V> even = a[0] + a[2], odd = a[1] + a[3];
+  const Complex<V> even_difference = a[0] - a[2], odd_difference = times_i(a[1] - a[3]);
+  a[0] = even + odd;
+  a[1] = even_difference + odd_difference;
+  a[2] = even - odd;
+  a[3] = even_difference - odd_difference;
+}
+
+// Odd radices: a[k] and a[r - k] meet every output through their sum and their difference.
+template <typename V>
+MSDA_FN void sum_of_odd(Complex<V>* a, Complex<V>* held, int32_t r, const Turns& turns,
+                        int32_t step) {
+  const int32_t half = r / 2;
+  Complex<V> total = a[0];
+  for (int32_t k = 1; k <= half; ++k) {
+    held[k - 1] = a[k] + a[r - k];
+    held[half + k - 1] = a[k] - a[r - k];
+    total = total + held[k - 1];
+  }
+  for (int32_t p = 1; p <= half; ++p) {
+    Complex<V> even = a[0], odd = {V{}, V{}};
+    int32_t turn = 0;
+    for (int32_t k = 0; k < half; ++k) {
+      turn += p;
+      if (turn >= r) turn -= r;
+      const V c = V{} + turns.cosine[turn * step], s = V{} + turns.sine[turn * step];
+      even = {fused(c, held[k].re, even.re), fused(c, held[k].im, even.im)};
+      odd = {fused(s, held[half + k].re, odd.re), fused(s, held[half + k].im, odd.im)};
+    }
+    const Complex<V> quarter = times_i(odd);
+    a[p] = even + quarter;
+    a[r - p] = even - quarter;
+  }
+  a[0] = total;
+}
+
+// Where the entries of a transform lie: entry k at first + k * stride, past `fold` at
+// second - k * stride.
+struct Line {
+  int64_t first, second;
+  int32_t fold;
+  int64_t stride;
+};
+
+MSDA_FN int64_t entry(const Line& line, int32_t k) {
+  return k <= line.fold ? line.first + k * line.stride : line.second - k * line.stride;
+}
+
+struct Data {
+  float *re, *im;
+};
+
+template <typename V>
+MSDA_FN Complex<V> get(const Data& data, int64_t at) {
+  Complex<V> value;
+  __builtin_memcpy(&value.re, data.re + at, sizeof(V));
+  __builtin_memcpy(&value.im, data.im + at, sizeof(V));
+  return value;
+}
+
+template <typename V>
+MSDA_FN void set(const Data& data, int64_t at, const Complex<V>& value) {
+  __builtin_memcpy(data.re + at, &value.re, sizeof(V));
+  __builtin_memcpy(data.im + at, &value.im, sizeof(V));
+}
+
+// Butterfly number `index` (0 .. length / radix - 1) of one pass of the transform of a line, for
+// radix R, or for any in `room`, which then holds 2 radix values, if R is 0.
+template <int32_t R, typename V>
+MSDA_FN void butterfly_of(const Passes& p, int32_t pass, int32_t index, const Turns& turns,
+                          const Data& data, const Line& line, Complex<V>* room) {
+  int32_t block = p.length;
+  for (int32_t k = 0; k < pass; ++k) block /= p.radix[k];
+  const int32_t r = R ? R : p.radix[pass], part = block / r;
+  const int32_t j = index % part, first = index / part * block + j;
+  Complex<V> local[R ? 2 * R : 1];
+  Complex<V>* a = R ? local : room;
+  for (int32_t q = 0; q < r; ++q) a[q] = get<V>(data, entry(line, first + q * part));
+  if (r == 4)
+    sum_of_four(a);
+  else if (r == 2)
+    sum_of_two(a);
+  else
+    sum_of_odd(a, a + r, r, turns, p.length / r);
+  set(data, entry(line, first), a[0]);
+  const int32_t spacing = p.length / block * j;  // e^(2 pi i j q / block)
+  for (int32_t q = 1; q < r; ++q) {
+    if (j > 0)
+      a[q] = turned(a[q], V{} + turns.cosine[q * spacing], V{} + turns.sine[q * spacing]);
+    set(data, entry(line, first + q * part), a[q]);
+  }
+}
+
+template <typename V>
+MSDA_FN void butterfly(const Passes& p, int32_t pass, int32_t index, const Turns& turns,
+                       const Data& data, const Line& line, Complex<V>* room) {
+  switch (p.radix[pass]) {
+    case 2:
+      return butterfly_of<2>(p, pass, index, turns, data, line, room);
+    case 3:
+      return butterfly_of<3>(p, pass, index, turns, data, line, room);
+    case 4:
+      return butterfly_of<4>(p, pass, index, turns, data, line, room);
+    case 5:
+      return butterfly_of<5>(p, pass, index, turns, data, line, room);
+    case 7:
+      return butterfly_of<7>(p, pass, index, turns, data, line, room);
+    default:
+      return butterfly_of<0>(p, pass, index, turns, data, line, room);
+  }
+}
+
+}  // namespace msda
