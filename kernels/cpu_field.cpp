@@ -73,20 +73,48 @@ void transform(const Passes& p, const Turns& turns, const Data& data, const Line
       butterfly(p, pass, i, turns, data, line, room);
 }
 
+// Stores a square transposed: row i of `v` becomes column i.
+void put_transposed(float* to, int64_t stride, Floats* v) {
+  transpose(v);
+  for (int32_t i = 0; i < kLanes; ++i) put(to + i * stride, v[i], false);
+}
+
+// One entry of one pair of rows: column p of the transposed lines.
+void pair_entry(const FieldTables& t, const Layout& l, int32_t p, int32_t k) {
+  const int64_t a = 2 * p * l.stride + k, b = a + l.stride;
+  Complex<float> low = {l.re[a], l.im[a]}, high = {l.re[b], l.im[b]};
+  pair_up(&low, &high, k, t.f.width);
+  const Data lines = {l.line_re, l.line_im};
+  set(lines, k * l.pair_stride + p, low);
+  if (k > 0 && 2 * k != t.f.width) set(lines, (t.f.width - k) * l.pair_stride + p, high);
+}
+
+// kLanes entries from k on of kLanes pairs from p on; no entry is its own mirror image.
+void pair_square(const FieldTables& t, const Layout& l, int32_t p, int32_t k) {
+  Floats low_re[kLanes], low_im[kLanes], high_re[kLanes], high_im[kLanes];
+  for (int32_t i = 0; i < kLanes; ++i) {
+    const Data data = {l.re, l.im};
+    const int64_t at = 2 * (p + i) * l.stride + k;
+    Complex<Floats> low = get<Floats>(data, at), high = get<Floats>(data, at + l.stride);
+    pair_up(&low, &high, 1, t.f.width == 2 ? 3 : t.f.width);
+    low_re[i] = low.re, low_im[i] = low.im, high_re[i] = high.re, high_im[i] = high.im;
+  }
+  put_transposed(l.line_re + k * l.pair_stride + p, l.pair_stride, low_re);
+  put_transposed(l.line_im + k * l.pair_stride + p, l.pair_stride, low_im);
+  const int64_t mirror = (t.f.width - k) * l.pair_stride + p;
+  put_transposed(l.line_re + mirror, -l.pair_stride, high_re);
+  put_transposed(l.line_im + mirror, -l.pair_stride, high_im);
+}
+
 // Rows 2 p and 2 p + 1 of the half spectrum become column p of the transposed lines.
 void pair_rows(const FieldTables& t, const Layout& l) {
-  const Field& f = t.f;
-  for (int32_t p = 0; p < pairs_of(f); ++p) {
-    const float *a_re = l.re + 2 * p * l.stride, *a_im = l.im + 2 * p * l.stride;
-    const float *b_re = a_re + l.stride, *b_im = a_im + l.stride;
-    for (int32_t k = 0; k < f.half; ++k) {
-      Complex<float> low = {a_re[k], a_im[k]}, high = {b_re[k], b_im[k]};
-      pair_up(&low, &high, k, f.width);
-      l.line_re[k * l.pair_stride + p] = low.re;
-      l.line_im[k * l.pair_stride + p] = low.im;
-      if (k == 0 || 2 * k == f.width) continue;
-      l.line_re[(f.width - k) * l.pair_stride + p] = high.re;
-      l.line_im[(f.width - k) * l.pair_stride + p] = high.im;
+  const int32_t last = (t.f.width - 1) / 2;  // entries 1 .. last have a mirror image
+  for (int32_t p = 0; p < pairs_of(t.f); p += kLanes) {
+    int32_t k = 1;
+    for (; k + kLanes - 1 <= last; k += kLanes) pair_square(t, l, p, k);
+    for (int32_t i = p; i < p + kLanes; ++i) {
+      pair_entry(t, l, i, 0);
+      for (int32_t rest = k; rest < t.f.half; ++rest) pair_entry(t, l, i, rest);
     }
   }
 }
@@ -94,12 +122,24 @@ void pair_rows(const FieldTables& t, const Layout& l) {
 // Puts the values of the transposed, digit-reversed lines where their pixels are.
 void place_values(float* values, const FieldTables& t, const Layout& l) {
   const Field& f = t.f;
-  for (int32_t z = 0; z < f.depth; ++z)
-    for (int32_t y = 0; y < f.height; ++y) {
-      const int32_t row = t.place_z[z] * f.height + t.place_y[y];
-      const float* line = (row % 2 ? l.line_im : l.line_re) + row / 2;
-      float* out = values + (static_cast<int64_t>(z) * f.height + y) * f.width;
-      for (int32_t x = 0; x < f.width; ++x) out[x] = line[t.place_x[x] * l.pair_stride];
+  const auto pixels_of_row = [&](int32_t row) { return values + int64_t{t.line[row]} * f.width; };
+  for (int32_t p = 0; p < pairs_of(f); p += kLanes)
+    for (int32_t part = 0; part < 2; ++part) {
+      const float* lines = (part ? l.line_im : l.line_re) + p;
+      const int32_t count = rows_of(f) - 2 * p - part;  // rows 2 (p + i) + part, i = 0, 1, ...
+      const int32_t n = (count + 1) / 2 < kLanes ? (count + 1) / 2 : kLanes;
+      int32_t x = 0;
+      for (; x + kLanes <= f.width; x += kLanes) {
+        Floats square[kLanes];
+        for (int32_t i = 0; i < kLanes; ++i)
+          square[i] = load(lines + t.place_x[x + i] * l.pair_stride);
+        transpose(square);
+        for (int32_t i = 0; i < n; ++i)
+          put(pixels_of_row(2 * (p + i) + part) + x, square[i], false);
+      }
+      for (; x < f.width; ++x)
+        for (int32_t i = 0; i < n; ++i)
+          pixels_of_row(2 * (p + i) + part)[x] = lines[t.place_x[x] * l.pair_stride + i];
     }
 }
 
@@ -126,17 +166,47 @@ void MSDA_JOIN(field_values, MSDA_ISA)(float* values, const FieldTables& t, cons
 }
 
 void MSDA_JOIN(field_bits, MSDA_ISA)(uint32_t* bits, const float* values, int64_t pixels,
-                                     uint32_t key, int64_t last) {
+                                     float least, int64_t last) {
+  const Floats bound = splat(least);
   for (int64_t word = 0; word < (pixels + 31) / 32; ++word) {
     const int64_t first = 32 * word, n = pixels - first < 32 ? pixels - first : 32;
-    uint32_t value = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      const uint32_t mine = descending_key(values[first + i]);
-      const bool own = mine < key || (mine == key && first + i <= last);
-      value |= static_cast<uint32_t>(own) << i;
+    uint32_t above = 0, same = 0;
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+      const Floats v = load(values + first + i);
+      above |= greater(v, bound) << i;
+      same |= equal(v, bound) << i;
     }
-    bits[word] = value;
+    for (; i < n; ++i) {
+      above |= uint32_t{values[first + i] > least} << i;
+      same |= uint32_t{values[first + i] == least} << i;
+    }
+    const int64_t ties = last - first + 1;  // of those equal to the bound, the first ones
+    const uint32_t counted = ties <= 0 ? 0 : ties >= 32 ? ~0u : (1u << ties) - 1;
+    bits[word] = above | (same & counted);
   }
+}
+
+int64_t MSDA_JOIN(field_between, MSDA_ISA)(uint64_t* between, int64_t* above, const float* values,
+                                           int64_t pixels, float low, float high) {
+  int64_t count = 0, larger = 0, i = 0;
+  for (; i + kLanes <= pixels; i += kLanes) {
+    const Floats v = load(values + i);
+    const uint32_t over = greater(v, splat(high));
+    larger += __builtin_popcount(over);
+    for (uint32_t some = (greater(v, splat(low)) | equal(v, splat(low))) & ~over; some;
+         some &= some - 1) {
+      const int64_t at = i + __builtin_ctz(some);
+      between[count++] = uint64_t{descending_key(values[at])} << 32 | static_cast<uint32_t>(at);
+    }
+  }
+  for (; i < pixels; ++i) {
+    larger += values[i] > high;
+    if (values[i] >= low && values[i] <= high)
+      between[count++] = uint64_t{descending_key(values[i])} << 32 | static_cast<uint32_t>(i);
+  }
+  *above = larger;
+  return count;
 }
 
 }  // namespace msda

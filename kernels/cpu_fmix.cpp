@@ -1,9 +1,10 @@
 // The masks of FMix: tables that masks of one size share, the threshold at a rank, the bits.
 #include <algorithm>
+#include <functional>
+#include <limits>
 #include <list>
 #include <memory>
 #include <mutex>
-#include <numeric>
 #include <vector>
 
 #include "cpu.h"
@@ -16,6 +17,7 @@ namespace {
 
 constexpr FieldValues kValues[] = {field_values_x86_64, field_values_v3, field_values_v4};
 constexpr FieldBits kBits[] = {field_bits_x86_64, field_bits_v3, field_bits_v4};
+constexpr FieldBetween kBetween[] = {field_between_x86_64, field_between_v3, field_between_v4};
 
 // cos and sin of 2 pi k / n by Taylor series of an angle of at most an eighth of a turn: no libm,
 // so that every machine has the same table.
@@ -62,6 +64,9 @@ class Tables {
       re_[i] = a.re, im_[i] = a.im;
       if (a.re != 0.0f || a.im != 0.0f) columns = std::max(columns, x + 1);
     }
+    line_.resize(rows_of(f));
+    for (int32_t i = 0; i < rows_of(f); ++i)
+      line_[axes_[0].place[i / f.height] * f.height + axes_[1].place[i % f.height]] = i;
     for (const Axis& axis : axes_)
       for (int32_t k = 0; k < axis.passes.count; ++k)
         radix = std::max(radix, axis.passes.radix[k]);
@@ -69,13 +74,14 @@ class Tables {
               axes_[0].passes, axes_[1].passes, axes_[2].passes,
               axes_[0].turns(), axes_[1].turns(), axes_[2].turns(),
               axes_[0].place.data(), axes_[1].place.data(), axes_[2].place.data(),
-              re_.data(), im_.data(),
+              line_.data(), re_.data(), im_.data(),
               columns, radix};
   }
   FieldTables tables;
 
  private:
   Axis axes_[3];
+  std::vector<int32_t> line_;
   std::vector<float> re_, im_;
 };
 
@@ -107,31 +113,36 @@ std::shared_ptr<const Tables> tables_of(const Plan& p) {
   return kept.front();
 }
 
-// Key and index of the last own pixel.
+// The last own pixel and its value: the `count`-th smallest (key, index).  A sample of the field
+// says between which values it must lie; if it does not, all values are looked at.
 struct Threshold {
-  uint32_t key;
+  float least;
   int64_t last;
 };
 
-// The `count` smallest of (key, index): a histogram of the keys' leading digits, then an exact
-// selection among those that share the threshold's.
-Threshold threshold(const float* values, int64_t pixels, int64_t count) {
-  if (count <= 0) return {0, -1};
-  static thread_local std::vector<uint32_t> histogram;
-  static thread_local std::vector<uint64_t> same;
-  constexpr int32_t shift = 32 - kDigitBits;
-  histogram.assign(kDigits, 0);
-  for (int64_t i = 0; i < pixels; ++i) ++histogram[descending_key(values[i]) >> shift];
-  int64_t rank = count;
-  uint32_t digit = 0;
-  while (rank > histogram[digit]) rank -= histogram[digit++];
-  same.clear();
-  for (int64_t i = 0; i < pixels; ++i) {
-    const uint32_t key = descending_key(values[i]);
-    if (key >> shift == digit) same.push_back(uint64_t{key} << 32 | static_cast<uint32_t>(i));
+Threshold threshold(const float* values, int64_t pixels, int64_t count, int32_t isa) {
+  constexpr int64_t kSample = 512;
+  const float infinity = std::numeric_limits<float>::infinity();
+  if (count <= 0) return {infinity, -1};
+  static thread_local std::vector<float> sample;
+  static thread_local std::vector<uint64_t> between;
+  between.resize(std::max<int64_t>(pixels, between.size()));
+  float low = -infinity, high = infinity;
+  if (pixels > 8 * kSample) {
+    sample.resize(kSample);
+    for (int64_t i = 0; i < kSample; ++i) sample[i] = values[i * pixels / kSample];
+    std::sort(sample.begin(), sample.end(), std::greater<float>());
+    const int64_t at = count * kSample / pixels, slack = kSample / 32;
+    if (at >= slack) high = sample[at - slack];
+    if (at + slack < kSample) low = sample[at + slack];
   }
-  std::nth_element(same.begin(), same.begin() + (rank - 1), same.end());
-  return {static_cast<uint32_t>(same[rank - 1] >> 32), static_cast<uint32_t>(same[rank - 1])};
+  int64_t above, n = kBetween[isa](between.data(), &above, values, pixels, low, high);
+  if (count <= above || count > above + n)
+    n = kBetween[isa](between.data(), &above, values, pixels, -infinity, infinity);
+  const auto wanted = between.begin() + (count - above - 1);
+  std::nth_element(between.begin(), wanted, between.begin() + n);
+  const int64_t last = static_cast<uint32_t>(*wanted);
+  return {values[last], last};
 }
 
 struct Scratch {
@@ -150,8 +161,8 @@ void field_bits(const Plan& p, uint32_t* bits, int32_t isa) {
   float* values = scratch.at(pixels + 16 + field_scratch(tables->tables));
   float* rest = values + (pixels + 15) / 16 * 16;
   kValues[isa](values, tables->tables, p.field_seed, rest);
-  const Threshold t = threshold(values, pixels, p.count);
-  kBits[isa](bits, values, pixels, t.key, t.last);
+  const Threshold t = threshold(values, pixels, p.count, isa);
+  kBits[isa](bits, values, pixels, t.least, t.last);
 }
 
 // Threads of a phase in one of several orders: what depends on it is a race.

@@ -133,6 +133,53 @@ inline Floats colour(Floats a, Floats b, Floats c) {
   return __builtin_shuffle(__builtin_shuffle(a, b, first), c, second);
 }
 
+// Bit i: whether a[i] > b[i]; whether they are equal.
+inline uint32_t greater(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ));
+#else
+  return _mm_movemask_ps(_mm_cmpgt_ps((__m128)a, (__m128)b));
+#endif
+}
+
+inline uint32_t equal(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ);
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ));
+#else
+  return _mm_movemask_ps(_mm_cmpeq_ps((__m128)a, (__m128)b));
+#endif
+}
+
+// Exchanges bit kBit of the row and of the lane, for all rows of a square.
+template <int32_t kBit>
+inline void exchange(Floats* v) {
+  Ints low = {}, high = {};
+#pragma GCC unroll 16
+  for (int32_t j = 0; j < kLanes; ++j) {
+    low[j] = j & kBit ? kLanes + (j ^ kBit) : j;
+    high[j] = j & kBit ? kLanes + j : j ^ kBit;
+  }
+#pragma GCC unroll 16
+  for (int32_t i = 0; i < kLanes; ++i)
+    if (!(i & kBit)) {
+      const Floats a = v[i], b = v[i | kBit];
+      v[i] = __builtin_shuffle(a, b, low);
+      v[i | kBit] = __builtin_shuffle(a, b, high);
+    }
+}
+
+// Transposes kLanes vectors.
+inline void transpose(Floats* v) {
+  exchange<1>(v);
+  exchange<2>(v);
+  if constexpr (kLanes > 4) exchange<4>(v);
+  if constexpr (kLanes > 8) exchange<8>(v);
+}
+
 // Reverses 16 RGB pixels of bytes.
 inline void reverse_rgb(uint8_t* out, const uint8_t* in) {
   const Bytes low = {29, 30, 31, 26, 27, 28, 23, 24, 25, 20, 21, 22, 17, 18, 19, 14};
