@@ -220,7 +220,7 @@ def read_preset(preset: str) -> dict[str, Any]:
         ValueError: If there is no such preset, or it is not a mapping of known settings.
     """
     path = Path(preset)
-    if not path.suffix and not path.exists():
+    if not path.is_file() and not path.suffix:  # a folder may have the name of a preset
         path = PRESETS / f"{preset}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))

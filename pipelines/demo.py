@@ -9,7 +9,6 @@ chance. A second run keeps the data and trains anew.
 import argparse
 import csv
 import os
-import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -152,11 +151,15 @@ def _measure(folder: Path) -> None:
         TrainingLoader(source, policy=POLICY, **options) as mixing,
     ):
         streams = [_endless(plain), _endless(mixing)]
-        rates = [[_rate(stream) for stream in streams] for _ in range(ROUNDS + 1)]
-    without, with_mixing = (statistics.median(column) for column in zip(*rates[1:], strict=True))
-    ratio = statistics.median(mixed / plain for plain, mixed in rates[1:])
-    print(f"without mixing {without:.0f} img/s, with CutMix and Mixup {with_mixing:.0f} img/s")
-    print(f"ratio {ratio:.2f} (medians of {ROUNDS} rounds in turn, {threads} threads)")
+        rounds = [[_speed(stream) for stream in streams] for _ in range(ROUNDS + 1)]
+    speeds = np.median(rounds[1:], axis=0)
+    for text, (rate, cpu) in zip(
+        ("without mixing     ", "with CutMix, Mixup "), speeds, strict=True
+    ):
+        print(f"{text} {rate:5.0f} img/s  {cpu:.2f} ms of CPU time per image")
+    print(
+        f"medians of {ROUNDS} rounds in turn on {threads} threads; CPU time holds on a busy machine"
+    )
 
 
 def _endless(loader) -> Iterator[tuple]:
@@ -164,14 +167,19 @@ def _endless(loader) -> Iterator[tuple]:
         yield from loader
 
 
-def _rate(stream: Iterator[tuple]) -> float:
-    """Images per second, without those that were prepared while another loader was measured."""
+def _speed(stream: Iterator[tuple]) -> tuple[float, float]:
+    """Images per second and CPU milliseconds per image.
+
+    Not counted are the batches that were prepared while the other loader was measured, nor those
+    that the other one still prepares.
+    """
     for _ in range(PREFETCH + 1):
         next(stream)
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     for _ in range(BATCHES):
         next(stream)
-    return BATCHES * BATCH / (time.perf_counter() - start)
+    images = BATCHES * BATCH
+    return images / (time.perf_counter() - start), 1e3 * (time.process_time() - cpu) / images
 
 
 def _draw_batch(folder: Path, path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 
+STEPS_BETWEEN_QUESTIONS = 10
+
 
 class Process(NamedTuple):
     """This process among those that train together."""
@@ -29,9 +31,26 @@ class Stopped(Exception):
 
 
 class Stopping:
-    """Whether the user asked to stop: a step is never torn, so it is looked at between steps."""
+    """Whether the user asked to stop. A step is never torn, so it is looked at between steps."""
 
-    signum = 0
+    def __init__(self, process: Process):
+        self.process = process
+        self.signum = 0
+
+    def agreed(self, step: int) -> int:
+        """Return the signal that all processes stop for after this step, or 0.
+
+        A signal may reach one process only, or several at different steps. So they ask each other;
+        on GPUs rarely, because the answer has to be waited for.
+        """
+        if self.process.size == 1:
+            return self.signum
+        on_gpu = self.process.device.type == "cuda"
+        if on_gpu and step % STEPS_BETWEEN_QUESTIONS:
+            return 0
+        greatest = torch.tensor(self.signum, device=self.process.device)
+        dist.all_reduce(greatest, dist.ReduceOp.MAX)
+        return int(greatest)
 
 
 @contextlib.contextmanager
@@ -64,13 +83,18 @@ def joined_processes(device: str) -> Iterator[Process]:
 
 
 @contextlib.contextmanager
-def stopping_between_steps() -> Iterator[Stopping]:
-    """Turn the first Ctrl-C or SIGTERM into a flag; the second one acts at once."""
-    stopping, signals = Stopping(), (signal.SIGINT, signal.SIGTERM)
+def stopping_between_steps(process: Process) -> Iterator[Stopping]:
+    """Turn Ctrl-C and SIGTERM into a flag. The second one acts at once.
+
+    Under torchrun it does not, because a Ctrl-C arrives twice there: from the terminal and from
+    torchrun, which ends by itself those processes that do not stop.
+    """
+    stopping, signals = Stopping(process), (signal.SIGINT, signal.SIGTERM)
 
     def stop(signum: int, _) -> None:
         stopping.signum = signum
-        restore()
+        if process.size == 1:
+            restore()
 
     previous = {signum: signal.signal(signum, stop) for signum in signals}
 

@@ -57,7 +57,7 @@ def train(config: Config) -> dict[str, float]:
             folder.start_logs(run.step)
             stack.callback(folder.close)
         row = {}
-        with stopping_between_steps() as stopping:
+        with stopping_between_steps(process) as stopping:
             while run.loader.epoch < config.epochs:
                 row = run.train_epoch(stopping)
                 row |= run.validate(stopping)
@@ -130,15 +130,17 @@ class Run:
 
                 every = config.checkpoint_every
                 saves = loader.position == len(loader) or (every and self.step % every == 0)
-                stops = stopping.signum
+                stops = stopping.agreed(self.step)
                 if saves or stops or self.step % GLANCE == 0:
                     self._glance(float(loss), bar)
-                if saves or (stops and self.process.size == 1):
+                if saves or stops:
                     self.save()
                 if stops:
                     raise Stopped(self._where_it_stopped(), stops)
         steps, seconds = len(loader) - first, time.perf_counter() - start
-        loss = float(self.loss_sum) / len(loader)
+        if self.process.size > 1:
+            dist.all_reduce(self.loss_sum)
+        loss = float(self.loss_sum) / (len(loader) * self.process.size)
         self.loss_sum.zero_()
         rate = round(steps * config.batch_size / seconds, 1)
         return {"epoch": epoch + 1, "loss": loss, "img_s": rate}
@@ -160,7 +162,7 @@ class Run:
                     logits = self.model(images.to(device, non_blocking=True))
                 metrics.add(logits, labels.to(device, non_blocking=True))
                 bar.update(len(images) * self.process.size)  # other ranks are about as far
-                if stopping.signum:
+                if stopping.signum and not several:  # of several, none may wait for the others
                     raise Stopped(self._where_it_stopped(), stopping.signum)
         if several:
             dist.all_reduce(metrics.sums)
@@ -180,7 +182,8 @@ class Run:
     def save(self) -> None:
         """Write all that the next step depends on; every process takes part."""
         on_gpu = self.process.device.type == "cuda"
-        mine = {"loader": self.loader.state_dict(), "random": torch.get_rng_state()}
+        mine = {"loader": self.loader.state_dict(), "loss_sum": self.loss_sum}
+        mine["random"] = torch.get_rng_state()
         if on_gpu:
             mine["random_gpu"] = torch.cuda.get_rng_state(self.process.device)
         ranks = [mine]
@@ -189,7 +192,7 @@ class Run:
             dist.gather_object(mine, ranks)
         if self.folder is not None:
             config = {**dataclasses.asdict(self.config), "world_size": self.process.size}
-            state = {"config": config, "step": self.step, "loss_sum": self.loss_sum}
+            state = {"config": config, "step": self.step}
             state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
             self.folder.save({**state, "ranks": ranks})
 
@@ -206,7 +209,7 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.loader.load_state_dict(own["loader"])
-        self.loss_sum.copy_(state["loss_sum"])
+        self.loss_sum.copy_(own["loss_sum"])
         torch.set_rng_state(own["random"])
         if "random_gpu" in own and self.process.device.type == "cuda":
             torch.cuda.set_rng_state(own["random_gpu"], self.process.device)

@@ -158,12 +158,15 @@ def test_blend_refuses_images():
     assert "for sample 2; resize" in refusal(
         lambda: fn.msda.blend(images(ragged), plans()), "blend"
     )
-    chw = images(layout="CHW")
     assert "CHW" in refusal(lambda: fn.msda.blend(images(layout="CHW"), plans()), "blend")
-    assert chw is not None
+    none = np.zeros((4, 8, 10, 0), np.uint8)
+    text = refusal(lambda: fn.msda.blend(images(none), plans()), "blend")
+    assert "images: expected at least one pixel and channel, got shape (8 x 10 x 0)" in text
     flags = source(np.array([0, 1, 3, 0]))
     text = refusal(lambda: fn.msda.blend(images(), plans(), mirror=flags), "blend")
     assert "mirror: expected 0 or 1, got 3 for sample 2" in text
+    text = refusal(lambda: fn.msda.blend(images(), plans(), mirror=source(np.zeros(4))), "blend")
+    assert "mirror: expected an integer type, got double; cast it with fn.cast" in text
 
 
 RECORDS = {

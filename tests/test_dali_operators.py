@@ -138,6 +138,8 @@ def test_seeds():
     np.testing.assert_array_equal(first, second)
     first, second = run(lambda: define({}), B, seed=1)
     assert (records(first)["lam"] != records(second)["lam"]).all()
+    (long,) = run(lambda: fn.msda.plan(images(), method="cutmix", seed=2**40 + 5), B)
+    np.testing.assert_array_equal(records(long), drawn(msda.CutMix(), seed=2**40 + 5))
     again, other = run(lambda: define({}), B, seed=1), run(lambda: define({}), B, seed=2)
     np.testing.assert_array_equal(first, again[0])
     assert (records(first)["lam"] != records(other[0])["lam"]).all()
@@ -257,6 +259,12 @@ def test_blend_equals_the_array_function(kind, dtype, layout, channels):
     )
     np.testing.assert_array_equal(mixed, msda.blend(array, plan, mirror=mirror, **options))
     assert mixed.dtype == dtype
+
+
+def test_images_without_a_layout_are_hwc():
+    plan = drawn(msda.CutMix())
+    (mixed,) = run(lambda: dali.blend(images(layout=None), given(plan), dtype="uint8"), B)
+    np.testing.assert_array_equal(mixed, msda.blend(IMAGES, plan, layout="CHW"))
 
 
 def test_mean_and_std_as_operator_arguments():

@@ -40,7 +40,7 @@ def test_runs_twice(tmp_path, monkeypatch, capfd):
     for data in ("data: made", "data: kept from an earlier run"):
         assert demo.main(["--out", str(out)]) == 0
         printed = capfd.readouterr().out
-        for line in (data, "all decode", "with CutMix and Mixup", "preview.png: 6 samples"):
+        for line in (data, "all decode", "with CutMix, Mixup", "preview.png: 6 samples"):
             assert line in printed
     for name in ("sheet.png", "preview.png"):
         Image.open(out / name).verify()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import dali_msda
 from dali_msda import build
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +26,7 @@ LAYERS = [  # bottom first
 ]
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 ADAPTERS = {"dali", "ffcv", "torch"}
+PUBLIC = {*dali_msda.__all__, *ADAPTERS, "cli", "methods", "pipelines", "policy", "preview"}
 # Importing dali_msda imports NumPy and nothing heavier.
 LIGHT = {*sys.stdlib_module_names, "dali_msda", "numpy"}
 
@@ -63,7 +65,7 @@ def test_heavy_imports_stand_inside_functions(path):
 def test_pipelines_use_public_names(path):
     for name in imported(ast.walk(ast.parse(path.read_text()))):
         if name.startswith("dali_msda."):
-            assert name.split(".")[1] in {*ADAPTERS, "methods", "pipelines", "policy"}, name
+            assert name.split(".")[1] in PUBLIC, name
             assert "._" not in name, name
 
 

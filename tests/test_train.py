@@ -210,9 +210,12 @@ def test_two_processes_train_one_model(data, script, tmp_path):
     for name, value in metrics.result().items():
         assert float(table[-1][name]) == pytest.approx(value, rel=1e-4), name
 
-    code, _ = run(script, "step", "11", str(KILL), *flags(data, tmp_path / "killed"), processes=2)
+    out = tmp_path / "stopped"  # each process gets a Ctrl-C of its own
+    code, text = run(script, "step", "11", str(CTRL_C), *flags(data, out), processes=2)
     assert code != 0
-    again, table_again = train(data, tmp_path / "killed", processes=2, resume="auto")
+    assert text.count("stopped at step 11; --resume auto goes on") == 1
+    assert run_folder.load_checkpoint(out / "checkpoint.pt")["step"] == 11
+    again, table_again = train(data, out, processes=2, resume="auto")
     assert_same(again, state)
     assert table_again == table
 
@@ -404,7 +407,9 @@ def test_flags_take_precedence_over_the_preset(tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in settings.PRESETS.glob("*.yaml")))
-def test_presets_are_valid(name):
+def test_presets_are_valid(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()  # a folder of the same name is in nobody's way
     assert isinstance(parse(name, "--data", "x"), Config)
 
 

@@ -51,6 +51,8 @@ class BlendOp : public dali::StatelessOperator<Backend> {
     TensorShape<3> shape = {};
     if (batch > 0) {
       const auto in = images.shape().template tensor_shape<3>(0);
+      expect(in[0] > 0 && in[1] > 0 && in[2] > 0,
+             "images: expected at least one pixel and channel, got shape (", in, ").");
       plans_.ExpectSize(in[0], in[1]);
       blend_.height = static_cast<int32_t>(in[0]);
       blend_.width = static_cast<int32_t>(in[1]);
