@@ -26,14 +26,14 @@ Draw = _structure(
 )
 Blend = _structure(
     "MsdaBlend",
-    dict.fromkeys("outs ins plans mirror scale shift".split(), c_void_p)
+    dict.fromkeys("outs ins plans fields mirror scale shift".split(), c_void_p)
     | dict.fromkeys("batch samples height width channels".split(), c_int32)
     | dict.fromkeys("in_dtype out_dtype out_layout".split(), c_int32)
     | {"pairs": c_void_p, "threads": c_int32, "isa": c_int32},
 )
 Fields = _structure(
     "MsdaFields",
-    {"bits": c_void_p, "plans": c_void_p, "batch": c_int32, "threads": c_int32, "isa": c_int32},
+    {"fields": c_void_p, "plans": c_void_p, "batch": c_int32, "threads": c_int32, "isa": c_int32},
 )
 Targets = _structure(
     "MsdaTargets",
@@ -45,7 +45,7 @@ _SIGNATURES = {
     "msda_draw": [c_void_p, c_void_p, POINTER(Draw)],
     "msda_uniforms": [c_void_p, c_int32, c_uint64, c_uint64, c_uint32, c_uint32],
     "msda_philox": [c_void_p, c_void_p, c_void_p],
-    "msda_mask": [c_void_p, c_void_p, c_int32, c_int32, c_int32, c_int32],
+    "msda_mask": [c_void_p, c_void_p, c_void_p, c_int32, c_int32, c_int32, c_int32],
     "msda_blend": [POINTER(Blend)],
     "msda_blend_range": [POINTER(Blend), c_int64, c_int64],
     "msda_blend_plain": [POINTER(Blend)],
@@ -96,9 +96,14 @@ def draw(
     library().msda_draw(_address(plans), _address(leaves), ctypes.byref(arguments))
 
 
-def mask(weights: np.ndarray, plans: np.ndarray, threads: int = 0) -> None:
-    """Fills ``weights``, float32 ``(B, H, W)``."""
-    library().msda_mask(_address(weights), _address(plans), *weights.shape, threads)
+def mask(
+    weights: np.ndarray, plans: np.ndarray, fields: np.ndarray | None = None, threads: int = 0
+) -> None:
+    """Fills ``weights``, float32 ``(B, H, W)``; ``fields`` as :func:`blend` takes them."""
+    addresses = None if fields is None else _pointers(fields)
+    library().msda_mask(
+        _address(weights), _address(plans), _address(addresses), *weights.shape, threads
+    )
 
 
 def _pointers(batch: np.ndarray) -> np.ndarray:
@@ -115,6 +120,7 @@ def blend(
     layout: str,
     scale: np.ndarray | None = None,
     shift: np.ndarray | None = None,
+    fields: np.ndarray | None = None,
     mirror: np.ndarray | None = None,
     pairs: np.ndarray | None = None,
     threads: int = 0,
@@ -123,14 +129,18 @@ def blend(
 ) -> None:
     """Fills ``outs`` from ``images``, ``(B, H, W, C)``, each image contiguous.
 
+    ``fields`` has a row for each record, in which :func:`fields` made the masks of FMix.
+
     ``isa`` picks an instruction set of :func:`isas`; ``plain`` walks pixel by pixel instead. Both
     serve tests and benchmarks: the bits are the same.
     """
     in_addresses, out_addresses = _pointers(images), _pointers(outs)
+    field_addresses = None if fields is None else _pointers(fields)
     arguments = Blend(
         _address(out_addresses),
         _address(in_addresses),
         _address(plans),
+        _address(field_addresses),
         _address(mirror),
         _address(scale),
         _address(shift),
@@ -148,18 +158,19 @@ def blend(
 
 
 def fields(
-    bits: np.ndarray,
+    rows: np.ndarray,
     plans: np.ndarray,
     *,
     threads: int = 0,
     isa: int = -1,
     phases: tuple[int, int] | None = None,
 ) -> None:
-    """Fills ``bits``, uint32 ``(B, words)``, for the FMix records among ``plans``.
+    """Fills ``rows``, uint32 ``(B, words)``, for the FMix records among ``plans``.
 
-    ``phases`` is (threads, order): the masks are then made as the GPU does, for tests.
+    A row takes one bit per pixel, or one float where the record's ``soft`` is not 0. ``phases`` is
+    (threads, order): the bits are then made as the GPU does, for tests.
     """
-    addresses = _pointers(bits)
+    addresses = _pointers(rows)
     arguments = Fields(_address(addresses), _address(plans), len(plans), threads, isa)
     if phases is None:
         library().msda_fields(ctypes.byref(arguments))

@@ -67,6 +67,7 @@ char* thread_scratch(int64_t bytes) {
 template <typename In>
 void plain(const MsdaBlend& b, int32_t index) {
   const Plan& p = b.plans[index];
+  const void* field = p.method == kFMix ? b.fields[index] : nullptr;
   const In* sources[kMaxSources];
   bool mirrored[kMaxSources];
   for (int32_t k = 0; k < p.sources; ++k) {
@@ -76,8 +77,9 @@ void plain(const MsdaBlend& b, int32_t index) {
   for (int32_t y = 0; y < b.height; ++y)
     for (int32_t x = 0; x < b.width; ++x)
       for (int32_t c = 0; c < b.channels; ++c) {
-        float v = blend_value(sources, mirrored, p, y, x, c, b.channels);
+        float v = blend_value(sources, mirrored, p, field, y, x, c, b.channels);
         if (b.scale) v = normalise(v, b.scale[c], b.shift[c]);
+        if (p.method == kCutout && in_box(p, y, x)) v = 0.0f;
         const int64_t pixel = static_cast<int64_t>(y) * b.width + x;
         const int64_t at = b.out_layout == kHwc
                                ? pixel * b.channels + c
@@ -101,6 +103,7 @@ void plain(const MsdaBlend& b, int32_t index) {
 struct MaskJob {
   float* weights;
   const Plan* plans;
+  const void* const* fields;
   int32_t height, width;
 };
 
@@ -140,15 +143,17 @@ void msda_blend_plain(const MsdaBlend* b) {
     b->in_dtype == kUint8 ? plain<uint8_t>(*b, i) : plain<float>(*b, i);
 }
 
-void msda_mask(float* weights, const Plan* plans, int32_t batch, int32_t height, int32_t width,
-               int32_t threads) {
-  const MaskJob job = {weights, plans, height, width};
+void msda_mask(float* weights, const Plan* plans, const void* const* fields, int32_t batch,
+               int32_t height, int32_t width, int32_t threads) {
+  const MaskJob job = {weights, plans, fields, height, width};
   const auto task = [](const void* argument, int64_t begin, int64_t end) {
     const auto& m = *static_cast<const MaskJob*>(argument);
-    for (int64_t row = begin; row < end; ++row)
+    for (int64_t row = begin; row < end; ++row) {
+      const Plan& p = m.plans[row / m.height];
+      const void* field = p.method == kFMix ? m.fields[row / m.height] : nullptr;
       for (int32_t x = 0; x < m.width; ++x)
-        m.weights[row * m.width + x] = own_weight(m.plans[row / m.height],
-                                                  static_cast<int32_t>(row % m.height), x);
+        m.weights[row * m.width + x] = own_weight(p, field, static_cast<int32_t>(row % m.height), x);
+    }
   };
   parallel_for(static_cast<int64_t>(batch) * height, kGrainValues / std::max(1, width) + 1, threads,
                task, &job);

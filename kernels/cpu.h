@@ -19,7 +19,17 @@ struct MsdaLeaf {
   double share;     // probability of the leaf within its stage; a stage's shares sum to 1
   double alpha;     // Beta(alpha, alpha), or Dirichlet(alpha, ...) for 3 and 4 sources
   double prob;      // probability that the leaf mixes at all
-  double min_side, max_side;  // kBoxMinMax: sides of the box as shares of the image's
+  double min_side, max_side;  // kBoxMinMax, kResizeMix: sides of the box as shares of the image's
+  double r;         // kHMix: share of the partner's mass that the box holds
+  double r_gamma;   // kHMix: r ~ Beta(r_gamma, r_gamma) instead; 0 for a fixed r
+  double decay;     // kFMix: power of the spectrum
+  double max_soft;  // kFMix: greatest share of the pixels that is ramped on either side
+  int32_t mode;         // MsdaMode
+  int32_t rounding;     // MsdaRounding: kFMix's count of pixels
+  int32_t reformulate;  // kFMix: lambda ~ Beta(alpha + 1, alpha), and the label is the own one
+  int32_t modes;        // kFMix: frequencies kept per axis, 0 for all
+  int32_t length;       // kCutout: side of the square, in pixels
+  int32_t padding;      // 0
 };
 
 enum MsdaScope : int32_t { kScopeSample = 0, kScopePair = 1, kScopeBatch = 2 };
@@ -30,6 +40,17 @@ enum MsdaPartner : int32_t {
   kPartnerRoll = 3
 };
 enum MsdaBox : int32_t { kBoxClip = 0, kBoxInside = 1, kBoxWrap = 2, kBoxMinMax = 3 };
+
+enum MsdaMode : int32_t {
+  kHMixExact = 0,    // the weight around the box makes the mean of the mask lambda
+  kHMixNominal = 1,  // as printed: for a box that is not cut off
+  kGMixCode = 0,     // the released code: area min(lam, 1 - lam), label weight = mean of the mask
+  kGMixPaper = 1,    // as printed: twice that, label weight lambda
+  kGMixExact = 2,    // the width that makes the mean of the mask lambda
+  kFMixPaper = 0,
+  kFMixLegacy = 1,
+};
+enum MsdaRounding : int32_t { kRoundNearest = 0, kRoundStochastic = 1, kRoundCoin = 2 };
 
 struct MsdaDraw {
   uint64_t seed;
@@ -53,6 +74,8 @@ struct MsdaBlend {
   void* const* outs;              // `batch` outputs
   const void* const* ins;         // `samples` inputs, HWC, each contiguous
   const msda::Plan* plans;        // `batch` records; their sources are below `samples`
+  const void* const* fields;      // of each kFMix record: its bits (msda_fields) or, where it
+                                  // is softened, its weights as floats; null if there is none
   const uint8_t* mirror;          // one flag per INPUT sample, or null
   const float *scale, *shift;     // per channel: out = mixed * scale + shift; null for none
   int32_t batch, samples;
@@ -66,7 +89,8 @@ struct MsdaBlend {
 };
 
 struct MsdaFields {
-  uint32_t* const* bits;    // of each kFMix record: one bit a pixel, in whole words
+  void* const* fields;      // of each kFMix record: one bit a pixel, in whole words; where its
+                            // `soft` is not 0, one float a pixel
   const msda::Plan* plans;  // records of other methods are passed over
   int32_t batch;
   int32_t threads, isa;     // as in MsdaBlend
@@ -90,9 +114,9 @@ void msda_uniforms(double* out, int32_t n, uint64_t seed, uint64_t identity, uin
 // Four Philox words (tests).
 void msda_philox(uint32_t* words, const uint32_t* counter, const uint32_t* key);
 
-// (batch, height, width) own weights of every pixel.
-void msda_mask(float* weights, const msda::Plan* plans, int32_t batch, int32_t height,
-               int32_t width, int32_t threads);
+// (batch, height, width) own weights of every pixel; `fields` as in MsdaBlend.
+void msda_mask(float* weights, const msda::Plan* plans, const void* const* fields, int32_t batch,
+               int32_t height, int32_t width, int32_t threads);
 
 // The masks of the batch's kFMix records.  The second makes them as the GPU does, in phases of
 // `threads` threads that are taken forwards (order 1), backwards (2) or shuffled (3) (tests).

@@ -154,15 +154,34 @@ struct Scratch {
   }
 };
 
-void field_bits(const Plan& p, uint32_t* bits, int32_t isa) {
+// Softened edges (eq. in appendix D.2 of the paper): the 2 soft pixels around the threshold go from
+// 1 to 0 in equal steps, both included, so that the sum stays `count`.
+void soften(const Plan& p, float* weights, const float* values, int64_t pixels) {
+  static thread_local std::vector<uint64_t> orders;
+  orders.resize(std::max<size_t>(pixels, orders.size()));
+  for (int64_t i = 0; i < pixels; ++i)
+    orders[i] = uint64_t{descending_key(values[i])} << 32 | static_cast<uint32_t>(i);
+  const auto begin = orders.begin(), end = begin + pixels;
+  const auto low = begin + (p.count - p.soft), high = begin + (p.count + p.soft);
+  if (low < end) std::nth_element(begin, low, end);
+  std::partial_sort(low, high, end);
+  const int64_t steps = 2 * int64_t{p.soft} - 1;
+  for (auto it = begin; it < end; ++it) {
+    const double ramp = 1.0 - static_cast<double>(it - low) / static_cast<double>(steps);
+    weights[static_cast<uint32_t>(*it)] = it < low ? 1.0f : it < high ? static_cast<float>(ramp) : 0.0f;
+  }
+}
+
+void make_field(const Plan& p, void* field, int32_t isa) {
   static thread_local Scratch scratch;
   const std::shared_ptr<const Tables> tables = tables_of(p);
   const int64_t pixels = pixels_of(tables->tables.f);
   float* values = scratch.at(pixels + 16 + field_scratch(tables->tables));
   float* rest = values + (pixels + 15) / 16 * 16;
   kValues[isa](values, tables->tables, p.field_seed, rest);
+  if (p.soft > 0) return soften(p, static_cast<float*>(field), values, pixels);
   const Threshold t = threshold(values, pixels, p.count, isa);
-  kBits[isa](bits, values, pixels, t.least, t.last);
+  kBits[isa](static_cast<uint32_t*>(field), values, pixels, t.least, t.last);
 }
 
 // Threads of a phase in one of several orders: what depends on it is a race.
@@ -225,7 +244,7 @@ void msda_fields(const MsdaFields* fields) {
   const auto task = [](const void* job, int64_t begin, int64_t end) {
     const auto& f = *static_cast<const MsdaFields*>(job);
     for (int64_t i = begin; i < end; ++i)
-      if (f.plans[i].method == kFMix) field_bits(f.plans[i], f.bits[i], chosen_isa(f.isa));
+      if (f.plans[i].method == kFMix) make_field(f.plans[i], f.fields[i], chosen_isa(f.isa));
   };
   parallel_for(fields->batch, 1, fields->threads, task, fields);
 }
@@ -233,6 +252,7 @@ void msda_fields(const MsdaFields* fields) {
 void msda_fields_by_phases(const MsdaFields* fields, int32_t threads, int32_t order) {
   for (int32_t i = 0; i < fields->batch; ++i)
     if (fields->plans[i].method == kFMix)
-      field_bits_by_phases(fields->plans[i], fields->bits[i], threads, order);
+      field_bits_by_phases(fields->plans[i], static_cast<uint32_t*>(fields->fields[i]), threads,
+                           order);
 }
 }

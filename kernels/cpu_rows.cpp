@@ -48,6 +48,34 @@ void mix_many_values(float* __restrict mixed, const In* const* sources, const Pl
   }
 }
 
+template <typename In>
+void mix_weighted(float* __restrict mixed, const In* own, const In* partner,
+                  const float* __restrict weights, int32_t n) {
+  for (int32_t i = 0; i < n; ++i)
+    mixed[i] = mix_two(static_cast<float>(own[i]), static_cast<float>(partner[i]), weights[i],
+                       In{});
+}
+
+// The weight of each value of a row from that of each pixel.
+void spread(float* __restrict values, const float* __restrict pixels, int32_t width,
+            int32_t channels) {
+  if (channels == 3) {
+    for (int32_t x = 0; x < width; ++x)
+      values[3 * x] = values[3 * x + 1] = values[3 * x + 2] = pixels[x];
+    return;
+  }
+  for (int32_t x = 0; x < width; ++x)
+    for (int32_t c = 0; c < channels; ++c) values[x * channels + c] = pixels[x];
+}
+
+bool has_box(const Plan& p) {
+  return p.method == kCutMix || p.method == kHMix || p.method == kSaliencyMix ||
+         p.method == kResizeMix;
+}
+
+// Methods whose weight may differ from pixel to pixel.
+bool has_weights(const Plan& p) { return p.method == kGMix || p.method == kFMix; }
+
 // A share of a row on which the own weight is one number.
 struct Run {
   int32_t begin, end;
@@ -56,7 +84,7 @@ struct Run {
 
 // Cuts row y into runs; returns how many (at most 3: a wrapped box leaves its middle out).
 int32_t runs_of_row(Run* runs, const Plan& p, int32_t y) {
-  if (p.method != kCutMix || !in_interval(y, p.y0, p.y1, p.height)) {
+  if (!has_box(p) || !in_interval(y, p.y0, p.y1, p.height)) {
     runs[0] = {0, p.width, p.method == kNone ? 1.0f : p.outside};
     return 1;
   }
@@ -97,14 +125,19 @@ struct Block {
   const Plan& p;
   int32_t y, rows, channels;
   const In* sources[kMaxSources];
+  const In* partner;      // the whole partner, as it lies in memory, and whether it is mirrored
+  bool partner_mirrored;
+  const void* field;      // kFMix
+  const float* along_x;   // kGMix: the bump along a row
+  float *pixel_weights, *value_weights;  // room for a row
 
   int32_t values() const { return rows * p.width * channels; }
 
   // Whether one own weight holds for the whole block; if so, which.
   bool uniform(float* weight) const {
-    if (p.sources > 2) return false;
+    if (p.sources > 2 || (p.sources == 2 && has_weights(p))) return false;
     *weight = p.sources == 1 || p.method == kNone ? 1.0f : p.outside;
-    if (p.sources == 1 || p.method != kCutMix) return true;
+    if (p.sources == 1 || !has_box(p)) return true;
     for (int32_t r = 0; r < rows; ++r)
       if (in_interval(y + r, p.y0, p.y1, p.height)) return p.x0 == p.x1;
     return true;
@@ -114,13 +147,45 @@ struct Block {
     if (p.sources == 1) return copy_values(mixed, sources[0], values());
     if (p.sources > 2) return mix_many_values(mixed, sources, p, values());
     for (int32_t r = 0; r < rows; ++r) {
-      Run runs[3];
-      const int32_t count = runs_of_row(runs, p, y + r);
-      for (int32_t k = 0; k < count; ++k) {
-        const int32_t at = (r * p.width + runs[k].begin) * channels;
-        mix_values(mixed + at, sources[0] + at, sources[1] + at, runs[k].weight,
-                   (runs[k].end - runs[k].begin) * channels);
-      }
+      const int32_t at = r * p.width * channels;
+      has_weights(p) ? weighted_row(mixed + at, at, y + r) : row_of_runs(mixed + at, at, y + r);
+      if (p.method == kResizeMix && in_interval(y + r, p.y0, p.y1, p.height))
+        paste_shrunk(mixed + at, y + r);
+    }
+  }
+
+ private:
+  void row_of_runs(float* mixed, int32_t at, int32_t row) const {
+    Run runs[3];
+    const int32_t count = runs_of_row(runs, p, row);
+    for (int32_t k = 0; k < count; ++k) {
+      const int32_t first = runs[k].begin * channels;
+      mix_values(mixed + first, sources[0] + at + first, sources[1] + at + first, runs[k].weight,
+                 (runs[k].end - runs[k].begin) * channels);
+    }
+  }
+
+  void weighted_row(float* mixed, int32_t at, int32_t row) const {
+    if (p.method == kGMix) {
+      const float along_y = bump(p.falloff[1], row - p.point[1]);
+      for (int32_t x = 0; x < p.width; ++x)
+        pixel_weights[x] = gaussian_weight(p, along_y, along_x[x]);
+    } else {
+      const int64_t first = static_cast<int64_t>(row) * p.width;
+      for (int32_t x = 0; x < p.width; ++x) pixel_weights[x] = field_weight(p, field, first + x);
+    }
+    spread(value_weights, pixel_weights, p.width, channels);
+    mix_weighted(mixed, sources[0] + at, sources[1] + at, value_weights, p.width * channels);
+  }
+
+  void paste_shrunk(float* mixed, int32_t row) const {
+    const int64_t from = shrunk_from(row, p.y0, p.falloff[1], p.height);
+    for (int32_t x = p.x0; x < p.x1; ++x) {
+      const int32_t column = shrunk_from(x, p.x0, p.falloff[2], p.width);
+      const In* pixel =
+          partner + (from * p.width + (partner_mirrored ? p.width - 1 - column : column)) * channels;
+      for (int32_t c = 0; c < channels; ++c)
+        mixed[x * channels + c] = static_cast<float>(pixel[c]);
     }
   }
 };
@@ -223,10 +288,14 @@ struct Walk {
   char *staged, *mirrored[kMaxSources];
   float scale[3], shift[3];  // of RGB; 1 and -0 change nothing, not even the sign of a zero
   bool past;                 // store past the caches
+  mutable int32_t bump_of = -1;  // the output whose bump `along_x` holds
+  float *along_x, *weights;
 
   Walk(const MsdaBlend& blend, char* memory, int64_t value_bytes)
       : b(blend), mixed(reinterpret_cast<float*>(memory)) {
-    const int64_t part = scratch_bytes(b) / (2 + kMaxSources);
+    const int64_t part = scratch_part(b);
+    along_x = reinterpret_cast<float*>(memory + kScratchParts * part);
+    weights = along_x + b.width;
     staged = memory + part;
     for (int32_t k = 0; k < kMaxSources; ++k) mirrored[k] = memory + (2 + k) * part;
     for (int32_t c = 0; c < 3; ++c) {
@@ -240,7 +309,17 @@ struct Walk {
   template <typename In>
   Block<In> block(int32_t index, int32_t y, int32_t rows) const {
     const Plan& p = b.plans[index];
-    Block<In> block = {p, y, rows, b.channels, {}};
+    Block<In> block = {p, y, rows, b.channels, {}, nullptr, false, nullptr,
+                       along_x, weights, weights + b.width};
+    if (p.method == kFMix) block.field = b.fields[index];
+    if (p.method == kGMix && bump_of != index) {
+      for (int32_t x = 0; x < b.width; ++x) along_x[x] = bump(p.falloff[2], x - p.point[2]);
+      bump_of = index;
+    }
+    if (p.method == kResizeMix) {
+      block.partner = static_cast<const In*>(b.ins[p.source[1]]);
+      block.partner_mirrored = b.mirror && b.mirror[p.source[1]];
+    }
     const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
     for (int32_t k = 0; k < p.sources; ++k) {
       const In* from = static_cast<const In*>(b.ins[p.source[k]]) + y * pitch;
@@ -297,6 +376,22 @@ void finish_any(const Walk& walk, Out* out, const float* mixed, int64_t first, i
     copy_out(out + first * b.channels, staged, pixels * b.channels * sizeof(Out), walk.past);
 }
 
+// Cutout: what lies in the box becomes 0, after whatever else was done.
+template <typename Out>
+void clear_box(const MsdaBlend& b, Out* out, const Plan& p, int32_t y, int32_t rows,
+               int64_t first) {
+  const int64_t plane = static_cast<int64_t>(b.height) * b.width;
+  const bool chw = b.out_layout == kChw;
+  const int64_t width = (p.x1 - p.x0) * (chw ? 1 : b.channels);
+  for (int32_t r = 0; r < rows; ++r) {
+    if (!in_interval(y + r, p.y0, p.y1, p.height)) continue;
+    const int64_t pixel = first + static_cast<int64_t>(r) * b.width + p.x0;
+    for (int32_t c = 0; c < (chw ? b.channels : 1); ++c)
+      memset(static_cast<void*>(out + (chw ? c * plane + pixel : pixel * b.channels)), 0,
+             width * sizeof(Out));
+  }
+}
+
 template <typename Out>
 void finish(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t first) {
   const int32_t pixels = block.rows * block.p.width;
@@ -321,6 +416,13 @@ void finish(const Walk& walk, Out* out, const Block<float>& block, int64_t first
 }
 
 template <typename In, typename Out>
+void finish_block(const Walk& walk, Out* out, const Block<In>& block, int64_t first) {
+  finish(walk, out, block, first);
+  if (block.p.method == kCutout)
+    clear_box(walk.b, out, block.p, block.y, block.rows, first);
+}
+
+template <typename In, typename Out>
 void rows_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
   const Walk walk(b, memory, sizeof(Out));
   const int32_t step = rows_per_block(b);
@@ -330,9 +432,9 @@ void rows_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
     int64_t rows = b.height - y;
     if (rows > end - row) rows = end - row;
     if (rows > step) rows = step;
-    finish(walk, static_cast<Out*>(b.outs[index]),
-           walk.block<In>(index, y, static_cast<int32_t>(rows)),
-           static_cast<int64_t>(y) * b.width);
+    finish_block(walk, static_cast<Out*>(b.outs[index]),
+                 walk.block<In>(index, y, static_cast<int32_t>(rows)),
+                 static_cast<int64_t>(y) * b.width);
     row += rows;
   }
   if (walk.past) _mm_sfence();
@@ -345,9 +447,9 @@ void pairs_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
   walk.past = false;
   const int32_t step = rows_per_block(b);
   const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
-  const int64_t part = scratch_bytes(b) / (2 + kMaxSources);
-  Value* held[2] = {reinterpret_cast<Value*>(memory + (2 + kMaxSources) * part),
-                    reinterpret_cast<Value*>(memory + (3 + kMaxSources) * part)};
+  char* rest = memory + scratch_bytes(b);
+  Value* held[2] = {reinterpret_cast<Value*>(rest),
+                    reinterpret_cast<Value*>(rest + scratch_part(b))};
   for (int64_t index = begin; index < end; ++index) {
     const int32_t pair[2] = {static_cast<int32_t>(index), b.pairs[index]};
     if (pair[1] < pair[0]) continue;  // its partner did both
@@ -355,7 +457,7 @@ void pairs_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
     for (int32_t y = 0; y < b.height; y += step) {
       const int32_t rows = b.height - y < step ? b.height - y : step;
       for (int32_t k = 0; k < count; ++k)
-        finish(walk, held[k], walk.block<Value>(pair[k], y, rows), 0);
+        finish_block(walk, held[k], walk.block<Value>(pair[k], y, rows), 0);
       for (int32_t k = 0; k < count; ++k)
         memcpy(static_cast<Value*>(b.outs[pair[k]]) + y * pitch, held[k],
                rows * pitch * sizeof(Value));

@@ -75,19 +75,25 @@ struct Bfloat16 {
 MSDA_FN void store(Float16* out, float v) { out->bits = to_float16(v); }
 MSDA_FN void store(Bfloat16* out, float v) { out->bits = to_bfloat16(v); }
 
-// Output value (y, x, c) of one sample; `sources` are its HWC images, `mirrored` their flags.
+// Mixed value (y, x, c) of one sample, before it is normalised; `sources` are its HWC images,
+// `mirrored` their flags, `field` its mask where the method has one.
 template <typename In>
 MSDA_FN float blend_value(const In* const* sources, const bool* mirrored, const Plan& plan,
-                          int32_t y, int32_t x, int32_t c, int32_t channels) {
-  float values[kMaxSources];
+                          const void* field, int32_t y, int32_t x, int32_t c, int32_t channels) {
+  float values[kMaxSources] = {};
   for (int32_t k = 0; k < plan.sources; ++k) {
-    const int32_t column = mirrored[k] ? plan.width - 1 - x : x;
+    int32_t row = y, column = x;
+    if (plan.method == kResizeMix && k == 1 && in_box(plan, y, x)) {
+      row = shrunk_from(y, plan.y0, plan.falloff[1], plan.height);
+      column = shrunk_from(x, plan.x0, plan.falloff[2], plan.width);
+    }
+    if (mirrored[k]) column = plan.width - 1 - column;
     values[k] = static_cast<float>(
-        sources[k][(static_cast<int64_t>(y) * plan.width + column) * channels + c]);
+        sources[k][(static_cast<int64_t>(row) * plan.width + column) * channels + c]);
   }
   if (plan.sources == 1) return values[0];
   if (plan.sources > 2) return mix_many(values, plan.weight, plan.sources);
-  return mix_two(values[0], values[1], own_weight(plan, y, x), In{});
+  return mix_two(values[0], values[1], own_weight(plan, field, y, x), In{});
 }
 
 }  // namespace msda

@@ -48,11 +48,12 @@ MSDA_FN double log_gamma_variate(Stream& stream, double shape) {
   return shape < 1.0 ? log_value + log64(stream.uniform()) / shape : log_value;
 }
 
-// Dirichlet(alpha, ..., alpha); for n = 2 the first share is Beta(alpha, alpha).
-MSDA_FN void dirichlet(double* shares, int32_t n, double alpha, Stream& stream) {
+// Dirichlet(first, alpha, ..., alpha); for n = 2 the first share is Beta(first, alpha).
+MSDA_FN void dirichlet(double* shares, int32_t n, double alpha, Stream& stream,
+                       double first = 0.0) {
   double greatest = 0.0, sum = 0.0;
   for (int32_t k = 0; k < n; ++k) {
-    shares[k] = log_gamma_variate(stream, alpha);
+    shares[k] = log_gamma_variate(stream, k == 0 && first > 0.0 ? first : alpha);
     if (k == 0 || shares[k] > greatest) greatest = shares[k];
   }
   for (int32_t k = 0; k < n; ++k) sum += shares[k] = exp64(shares[k] - greatest);
@@ -76,10 +77,11 @@ struct Interval {
   int32_t begin, end;
 };
 
-// Side of a box along an axis of n pixels.  The authors' code cuts floor(n sqrt(1 - lam)) and then
-// takes an even number of pixels; the modes of our own take the nearest whole number.
-MSDA_FN int32_t box_side(int32_t box, int32_t n, double lam) {
-  const double side = n * sqrt(1.0 - lam);
+// Side of a box of share^2 of the area along an axis of n pixels.  The authors' code cuts
+// floor(n sqrt(1 - lam)) and then takes an even number of pixels; the modes of our own take the
+// nearest whole number.
+MSDA_FN int32_t box_side(int32_t box, int32_t n, double share) {
+  const double side = n * share;
   return box == kBoxClip ? static_cast<int32_t>(side) / 2 * 2 : static_cast<int32_t>(rint(side));
 }
 
@@ -103,25 +105,174 @@ MSDA_FN void set_weight(Plan& p, float own) {
   p.weight[1] = 1.0f - own;
 }
 
+MSDA_FN double pixels(const Plan& p) {
+  return static_cast<double>(p.depth) * p.height * p.width;
+}
+
+// Places a box and returns its share of the pixels.
+MSDA_FN double draw_box(Plan& p, int32_t box, int32_t side_y, int32_t side_x, Stream& position) {
+  const Interval y = place(box, p.height, side_y, position.word());
+  const Interval x = place(box, p.width, side_x, position.word());
+  p.y0 = y.begin, p.y1 = y.end, p.x0 = x.begin, p.x1 = x.end;
+  return static_cast<double>(y.end - y.begin) * (x.end - x.begin) / pixels(p);
+}
+
 // Yun et al., CutMix, ICCV 2019; box and label weight as in the authors' code.
 MSDA_FN void draw_cutmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
   Stream position = unit.stream(kDrawPosition);
-  int32_t side_y, side_x;
+  const double share = sqrt(1.0 - p.lam);
+  int32_t side_y = box_side(leaf.box, p.height, share), side_x = box_side(leaf.box, p.width, share);
   if (leaf.box == kBoxMinMax) {
     Stream side = unit.stream(kDrawSide);
     side_y = minmax_side(leaf, p.height, side.word());
     side_x = minmax_side(leaf, p.width, side.word());
-  } else {
-    side_y = box_side(leaf.box, p.height, p.lam);
-    side_x = box_side(leaf.box, p.width, p.lam);
   }
-  const Interval y = place(leaf.box, p.height, side_y, position.word());
-  const Interval x = place(leaf.box, p.width, side_x, position.word());
-  p.y0 = y.begin, p.y1 = y.end, p.x0 = x.begin, p.x1 = x.end;
-  const double area = static_cast<double>(y.end - y.begin) * (x.end - x.begin);
   p.inside = 0.0f, p.outside = 1.0f;
-  set_weight(p, static_cast<float>(1.0 - area / (static_cast<double>(p.height) * p.width)));
+  set_weight(p, static_cast<float>(1.0 - draw_box(p, leaf.box, side_y, side_x, position)));
   if (leaf.box == kBoxMinMax) p.lam = p.weight[0];
+}
+
+// Park, Yun and Chun, arXiv:2208.09913, HMix: a box of the partner, and Mixup around it.
+MSDA_FN void draw_hmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
+  double ratio[2] = {leaf.r, 0.0};
+  if (leaf.r_gamma > 0.0) {
+    Stream stream = unit.stream(kDrawRatio);
+    dirichlet(ratio, 2, leaf.r_gamma, stream);
+  }
+  Stream position = unit.stream(kDrawPosition);
+  const double lam = p.lam, share = sqrt(1.0 - lam) * sqrt(ratio[0]);
+  const int32_t side_y = box_side(leaf.box, p.height, share);
+  const int32_t side_x = box_side(leaf.box, p.width, share);
+  const double area = draw_box(p, leaf.box, side_y, side_x, position);
+  const double rest = 1.0 - (leaf.mode == kHMixExact ? area : (1.0 - lam) * ratio[0]);
+  p.inside = 0.0f;
+  p.outside = rest > lam ? static_cast<float>(lam / rest) : rest > 0.0 ? 1.0f : 0.0f;
+  set_weight(p, p.lam);
+}
+
+// Mean over the pixels 0 .. n - 1 of exp(-falloff (j - point)^2): the terms' ratios form a geometric
+// series, so each costs two products.
+MSDA_FN double mean_of_bump(double falloff, int32_t n, int32_t point) {
+  const double ratio = exp64(-2.0 * falloff);
+  double sum = 1.0;
+  for (int32_t side = 0; side < 2; ++side) {
+    double term = 1.0, step = exp64(-falloff);
+    for (int32_t left = side ? point : n - 1 - point; left > 0 && term > 1e-18; --left) {
+      sum += term *= step;
+      step *= ratio;
+    }
+  }
+  return sum / n;
+}
+
+MSDA_FN double mean_of_gaussian(const Plan& p, double falloff) {
+  return mean_of_bump(falloff, p.height, p.point[1]) * mean_of_bump(falloff, p.width, p.point[2]);
+}
+
+// The falloff whose bump has a given mean: the mean falls from 1 at 0 to one pixel's share; found on
+// a logarithmic scale by the Illinois method, to 1e-10 of the mean or the last bit.
+MSDA_FN double falloff_of_mean(const Plan& p, double mean) {
+  double low = log64(1e-12), high = log64(64.0);  // wider than any image; narrower than a pixel
+  double above = mean_of_gaussian(p, 1e-12) - mean, below = mean_of_gaussian(p, 64.0) - mean;
+  if (above <= 0.0) return 0.0;
+  if (below >= 0.0) return 64.0;
+  double middle = high;
+  for (int32_t i = 0, kept = 0; i < 200 && high - low > 1e-13; ++i) {
+    middle = (low * below - high * above) / (below - above);
+    const double found = mean_of_gaussian(p, exp_any(middle)) - mean;
+    if (found < 1e-10 * mean && found > -1e-10 * mean) break;
+    if (found > 0.0) {
+      low = middle, above = found;
+      if (kept > 0) below *= 0.5;
+      kept = 1;
+    } else {
+      high = middle, below = found;
+      if (kept < 0) above *= 0.5;
+      kept = -1;
+    }
+  }
+  return exp_any(middle);
+}
+
+// Park, Yun and Chun, GMix: a Gaussian bump of one image in the other.
+MSDA_FN void draw_gmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
+  Stream position = unit.stream(kDrawPosition);
+  p.point[1] = bounded(position.word(), p.height);
+  p.point[2] = bounded(position.word(), p.width);
+  const double lam = p.lam, pi = 3.14159265358979323846;
+  const bool own_bump = leaf.mode == kGMixCode && lam < 0.5;
+  p.inside = own_bump ? 1.0f : 0.0f;
+  p.outside = 1.0f - p.inside;
+  const double area = own_bump ? lam : 1.0 - lam;
+  if (area <= 0.0) {  // no bump at all
+    p.inside = p.outside;
+    return set_weight(p, p.outside);
+  }
+  double falloff = pi / (area * pixels(p));
+  if (leaf.mode == kGMixPaper) falloff *= 0.5;
+  if (leaf.mode == kGMixExact) falloff = falloff_of_mean(p, area);
+  p.falloff[1] = p.falloff[2] = static_cast<float>(falloff);
+  if (leaf.mode != kGMixCode) return set_weight(p, p.lam);
+  const double mean = mean_of_gaussian(p, static_cast<double>(p.falloff[1]));
+  set_weight(p, static_cast<float>(own_bump ? mean : 1.0 - mean));
+}
+
+// Harris et al., FMix, arXiv:2002.12047: how many pixels stay own, and the seed of the field.
+MSDA_FN void draw_fmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
+  const double lam = p.lam, own = lam * pixels(p), whole = floor(own);
+  const double u = unit.stream(kDrawRounding).uniform();
+  const bool up = leaf.rounding == kRoundStochastic ? u < own - whole
+                  : leaf.rounding == kRoundCoin     ? u > 0.5 && own > whole
+                                                    : rint(own) > whole;
+  p.count = static_cast<int32_t>(whole) + up;
+  const double least = lam < 1.0 - lam ? lam : 1.0 - lam;
+  p.soft = static_cast<int32_t>(pixels(p) * (leaf.max_soft > least ? least : leaf.max_soft));
+  const int32_t room = p.count < static_cast<int32_t>(pixels(p)) - p.count
+                           ? p.count : static_cast<int32_t>(pixels(p)) - p.count;
+  if (p.soft > room) p.soft = room;  // the count may have been rounded towards the border
+  Stream seed = unit.stream(kDrawField);
+  const uint64_t word = seed.word();
+  p.field_seed[0] = static_cast<uint32_t>(word);
+  p.field_seed[1] = static_cast<uint32_t>(word >> 32);
+  p.decay = static_cast<float>(leaf.decay);
+  p.modes = leaf.modes;
+  p.flags = leaf.mode == kFMixLegacy ? uint32_t{kPlanLegacy} : 0;
+  p.inside = 0.0f, p.outside = 1.0f;
+  set_weight(p, leaf.reformulate ? 1.0f : static_cast<float>(p.count / pixels(p)));
+}
+
+// Qin et al., ResizeMix, arXiv:2012.11101, as in the authors' code: the box is shifted inside.
+MSDA_FN void draw_resizemix(Plan& p, const MsdaLeaf& leaf, const Unit& unit, bool lam_given) {
+  Stream side = unit.stream(kDrawSide);
+  const double tau = lam_given ? sqrt(1.0 - p.lam)
+                               : leaf.min_side + (leaf.max_side - leaf.min_side) * side.uniform();
+  Stream position = unit.stream(kDrawPosition);
+  const int32_t sizes[2] = {p.height, p.width};
+  Interval box[2];
+  for (int32_t axis = 0; axis < 2; ++axis) {
+    const int32_t n = sizes[axis], length = static_cast<int32_t>(n * tau);
+    const int32_t centre = bounded(position.word(), n);
+    int32_t begin = centre - length / 2;
+    if (begin < 0) begin = 0;
+    if (begin > n - length) begin = n - length;
+    box[axis] = {begin, begin + length};
+    p.falloff[1 + axis] = tau > 0.0 ? static_cast<float>(1.0 / tau) : 1.0f;
+  }
+  p.y0 = box[0].begin, p.y1 = box[0].end, p.x0 = box[1].begin, p.x1 = box[1].end;
+  p.inside = 0.0f, p.outside = 1.0f;
+  const double area = static_cast<double>(p.y1 - p.y0) * (p.x1 - p.x0);
+  set_weight(p, static_cast<float>(1.0 - area / pixels(p)));
+  if (!lam_given) p.lam = static_cast<float>(1.0 - tau * tau);
+}
+
+// DeVries and Taylor, Cutout, arXiv:1708.04552: a square of nothing; the label is kept.
+MSDA_FN void draw_cutout(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
+  Stream position = unit.stream(kDrawPosition);
+  const int32_t side = leaf.length / 2 * 2;
+  draw_box(p, kBoxClip, side, side, position);
+  p.sources = 1;
+  p.lam = p.weight[0] = 1.0f;
+  p.inside = 0.0f, p.outside = 1.0f;
 }
 
 // Zhang et al., mixup, ICLR 2018; with more sources the weights are Dirichlet.  Where lambda is
@@ -143,6 +294,19 @@ MSDA_FN Plan unmixed(const MsdaDraw& draw, int32_t slot) {
   return p;
 }
 
+// Lambda and, for more than two sources, the other weights.
+MSDA_FN void draw_lam(double* shares, const MsdaDraw& draw, const MsdaLeaf& leaf, int32_t slot,
+                      const Unit& unit) {
+  const bool given = draw.lam && draw.lam[slot] == draw.lam[slot];
+  Stream stream = unit.stream(kDrawLam);
+  if (!given) {
+    dirichlet(shares, leaf.sources, leaf.alpha, stream, leaf.reformulate ? leaf.alpha + 1.0 : 0.0);
+  } else if (leaf.sources > 2) {
+    dirichlet(shares + 1, leaf.sources - 1, leaf.alpha, stream);
+    for (int32_t k = 1; k < leaf.sources; ++k) shares[k] *= 1.0 - draw.lam[slot];
+  }
+}
+
 // The record of one slot; `partners[k]` is the slot of source k + 1.
 MSDA_FN Plan draw_slot(const MsdaDraw& draw, const MsdaLeaf& leaf, int32_t number, int32_t slot,
                        const int32_t* partners, uint64_t unit_identity) {
@@ -155,19 +319,31 @@ MSDA_FN Plan draw_slot(const MsdaDraw& draw, const MsdaLeaf& leaf, int32_t numbe
   for (int32_t k = 1; k < leaf.sources; ++k) p.source[k] = partners[k - 1];
   double shares[kMaxSources] = {};
   const bool lam_given = draw.lam && draw.lam[slot] == draw.lam[slot];
-  Stream stream = unit.stream(kDrawLam);
-  if (!lam_given) {
-    dirichlet(shares, leaf.sources, leaf.alpha, stream);
-  } else if (leaf.sources > 2) {
-    dirichlet(shares + 1, leaf.sources - 1, leaf.alpha, stream);
-    for (int32_t k = 1; k < leaf.sources; ++k) shares[k] *= 1.0 - draw.lam[slot];
-  }
+  draw_lam(shares, draw, leaf, slot, unit);
   // Rounded here, once: all that follows is a function of the lambda that the record shows.
   p.lam = static_cast<float>(lam_given ? draw.lam[slot] : shares[0]);
-  if (leaf.method == kCutMix)
-    draw_cutmix(p, leaf, unit);
-  else
-    draw_mixup(p, leaf, shares);
+  switch (leaf.method) {
+    case kCutMix:
+      draw_cutmix(p, leaf, unit);
+      break;
+    case kFMix:
+      draw_fmix(p, leaf, unit);
+      break;
+    case kHMix:
+      draw_hmix(p, leaf, unit);
+      break;
+    case kGMix:
+      draw_gmix(p, leaf, unit);
+      break;
+    case kResizeMix:
+      draw_resizemix(p, leaf, unit, lam_given);
+      break;
+    case kCutout:
+      draw_cutout(p, leaf, unit);
+      break;
+    default:
+      draw_mixup(p, leaf, shares);
+  }
   return p;
 }
 

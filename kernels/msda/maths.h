@@ -139,6 +139,9 @@ MSDA_FN double exp64(double x) {
          double_of(static_cast<uint64_t>(whole - half + 1023) << 52);
 }
 
+// e^x for any x that exp64 serves, or whose opposite it does.
+MSDA_FN double exp_any(double x) { return x > 0.0 ? 1.0 / exp64(-x) : exp64(x); }
+
 // ln x in double for normal x > 0, to about 2 ulp: 2 atanh(s), s = (m - 1) / (m + 1), s^2 < 0.0295.
 MSDA_FN double log64(double x) {
   const uint64_t shifted = bits_of(x) - 0x3FE6A09E667F3BCDull;  // sqrt(1/2)

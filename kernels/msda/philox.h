@@ -33,6 +33,8 @@ enum Purpose : uint32_t {
   kDrawChoice = 5,
   kDrawField = 6,
   kDrawSide = 7,
+  kDrawRatio = 8,
+  kDrawRounding = 9,
 };
 
 // Number `index` of the 64-bit words of one (seed, identity, step, purpose): two to a block.

@@ -19,10 +19,10 @@ enum Method : uint8_t {
   kCutMix = 2,       // `inside` in the box, `outside` around it
   kFMix = 3,         // bits of a thresholded Fourier field, `count` of them set
   kHMix = 4,         // as kCutMix, with 0 < outside < 1
-  kGMix = 5,         // 1 - exp(-falloff . d^2) around the point, or its complement
-  kResizeMix = 6,    // the whole partner, shrunk into the box
+  kGMix = 5,         // outside + (inside - outside) exp(-falloff . d^2) around the point
+  kResizeMix = 6,    // the whole partner, shrunk into the box: pixels falloff apart, nearest
   kSaliencyMix = 7,  // as kCutMix
-  kCutout = 8,       // the box is filled, the label kept
+  kCutout = 8,       // the output is 0 in the box; one source, whose label is kept
   kMethods = 9,
 };
 
