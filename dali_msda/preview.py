@@ -9,6 +9,7 @@ image, and the label that the mixed image gets.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 import tempfile
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
 # Of a sheet, in pixels and RGB.
-MARGIN, GAP, BAR = 28, 14, 6
-TITLE_SIZE, TEXT_SIZE = 22, 15
+MARGIN, GAP, BAR, TITLE_SIZE, TEXT_SIZE = 28, 14, 6, 22, 15
 PAPER, INK, FAINT, LINE = "white", "#1c1f24", "#6a717c", "#d5d9df"
 SOURCES = ("#2a6fb0", "#e08a2b", "#4c9a5b", "#8d63a8")  # own, partner, third, fourth
 
@@ -264,6 +264,8 @@ def _size(text: str) -> tuple[int, int]:
 
 def main(args: argparse.Namespace) -> None:
     """Draw the sheet that the arguments ask for, and print where it is."""
+    if importlib.util.find_spec("PIL") is None:
+        raise RuntimeError("pillow: expected it to be installed; run: pip install pillow")
     if args.rows < 2:
         raise ValueError(f"rows: expected at least 2, got {args.rows}; a sample needs a partner")
     if args.seed < 0:

@@ -7,7 +7,7 @@ that meets an empty folder or a stray class says little about it.
 import glob
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # What `fn.readers.file` takes for an image; everything else in a class folder is passed over.
@@ -36,8 +36,8 @@ class ImageFolder:
 
     def fingerprint(self) -> int:
         """A number that differs for other files, labels or order, wherever the folder lies."""
-        names = (os.path.relpath(file, self.root) for file in self.files)
-        return _checksum(f"{name} {label}" for name, label in zip(names, self.labels, strict=True))
+        names = [file.removeprefix(self.root).lstrip("/") for file in self.files]
+        return _checksum([*names, *map(str, self.labels)])
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Shards:
 
     def fingerprint(self) -> int:
         """A number that differs for other archives, judged by name and size."""
-        return _checksum(f"{os.path.basename(p)} {os.path.getsize(p)}" for p in self.paths)
+        return _checksum([f"{os.path.basename(p)} {os.path.getsize(p)}" for p in self.paths])
 
 
 def find(path: str, *, name: str = "path", file_list: str | None = None) -> ImageFolder | Shards:
@@ -107,11 +107,8 @@ def check_same_classes(train: ImageFolder | Shards, val: ImageFolder | Shards) -
     )
 
 
-def _checksum(lines: Iterable[str]) -> int:
-    checksum = 0
-    for line in lines:
-        checksum = zlib.crc32(os.fsencode(line + "\n"), checksum)
-    return checksum
+def _checksum(lines: Sequence[str]) -> int:
+    return zlib.crc32(os.fsencode("\n".join(lines)))
 
 
 def _archives(pattern: str) -> list[str]:

@@ -216,7 +216,7 @@ def _classes(source: ImageFolder | Shards, num_classes: int | None) -> int:
         return num_classes
     if num_classes not in (None, len(source.classes)):
         raise ValueError(
-            f"num_classes: expected {len(source.classes)}, for the class folders of {source.root!r}, "
+            f"num_classes: expected {len(source.classes)}, the classes of {source.root!r}, "
             f"got {num_classes}"
         )
     return len(source.classes)

@@ -131,7 +131,7 @@ class Run:
                 every = config.checkpoint_every
                 saves = loader.position == len(loader) or (every and self.step % every == 0)
                 stops = stopping.agreed(self.step)
-                if saves or stops or self.step % GLANCE == 0:
+                if saves or stops or self.step % GLANCE == 0 or device.type == "cpu":
                     self._glance(float(loss), bar)
                 if saves or stops:
                     self.save()
@@ -224,7 +224,7 @@ class Run:
                 "--lr or a longer --warmup-epochs. The checkpoint is the one before."
             )
         bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        if self.folder is not None:
+        if self.folder is not None and self.step % GLANCE == 0:
             lr = self.optimizer.param_groups[0]["lr"]
             self.folder.plot(self.step, {"step_loss": loss, "lr": lr})
 

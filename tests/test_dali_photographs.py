@@ -1,5 +1,7 @@
 """Mixing real JPEGs in a pipeline: every door gives the same bits, whatever runs the pipeline."""
 
+import tarfile
+
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
@@ -195,6 +197,23 @@ def test_a_last_batch_of_one_sample_is_not_mixed(photographs):
     plan = records(last[0])
     np.testing.assert_array_equal(plan["own"], range(5))
     np.testing.assert_array_equal(plan["partner"], range(5))
+
+
+def test_shards_name_each_sample_apart(photographs, tmp_path):
+    """Samples of one tar file are no copies of each other; those that fill up a batch are."""
+    shard = tmp_path / "shard.tar"
+    with tarfile.open(shard, "w") as tar:
+        for number, path in enumerate(sorted(photographs.rglob("*.jpg"))[:5]):
+            tar.add(path, f"{number}.jpg")
+
+    def define():
+        jpegs = fn.readers.webdataset(paths=[str(shard)], ext=["jpg"], pad_last_batch=True)
+        images = fn.resize(fn.decoders.image(jpegs), size=(HEIGHT, WIDTH))
+        return dali.plan(images, msda.Mixup(partner="derangement"))
+
+    whole, last = (records(plans) for (plans,) in run(define, 3, iterations=2))
+    np.testing.assert_array_equal(whole["sources"], [2, 2, 2])
+    np.testing.assert_array_equal(last["sources"], [2, 2, 1])
 
 
 def test_samples_without_source_info_are_no_padding():

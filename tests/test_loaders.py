@@ -378,7 +378,7 @@ def test_mixing_on_a_gpu_is_refused_clearly(folder):
         ({"batch_size": 0}, "batch_size: expected at least 1, got 0"),
         ({"num_shards": 35}, "num_shards: expected at most the number of images, got 35"),
         ({"num_shards": 2, "shard_id": 2}, r"shard_id: expected a number in \[0, 2\), got 2"),
-        ({"num_classes": 5}, "num_classes: expected 3, the class folders of .*, got 5"),
+        ({"num_classes": 5}, "num_classes: expected 3, the classes of .*, got 5"),
         ({"dtype": "int8"}, "dtype: expected one of float32, float16, got 'int8'"),
         ({"min_area": 0.0}, r"min_area: expected a share in \(0, 1\], got 0"),
     ],
