@@ -7,9 +7,10 @@ A plan is drawn once per batch; pixels and labels are both functions of the plan
     targets_ = targets(labels, plan, num_classes=1000)
 """
 
+from dali_msda.leaves import CutMix, Cutout, FMix, GMix, HMix, Mixup, ResizeMix
 from dali_msda.ops import blend, mask, mix, targets
 from dali_msda.plan import PLAN_DTYPE, draw, load, save
-from dali_msda.policy import Alternate, Choice, CutMix, Mixup, Policy
+from dali_msda.policy import Alternate, Choice, Policy
 
 __version__ = "0.1.0"
 
@@ -18,8 +19,13 @@ __all__ = [
     "Alternate",
     "Choice",
     "CutMix",
+    "Cutout",
+    "FMix",
+    "GMix",
+    "HMix",
     "Mixup",
     "Policy",
+    "ResizeMix",
     "blend",
     "draw",
     "load",

@@ -54,5 +54,58 @@ METHODS = {
         label_weight="share of pixels outside the clipped box",
         deviations="one box per sample instead of per batch (scope='batch' restores it)",
     ),
+    "fmix": Method(
+        code=3,
+        policy="FMix",
+        summary="regions cut from a random field with a power-law spectrum",
+        paper="Harris et al., arXiv:2002.12047",
+        authors_code="ecs-vlc/FMix",
+        own_weight="0 or 1, by a threshold on the field",
+        label_weight="share of pixels that stay own",
+        deviations="one mask per sample instead of per batch; the paper's law, where the code draws "
+        "two columns of the spectrum (law='legacy'); pixels are counted to the nearest, not by a "
+        "coin (rounding='coin')",
+    ),
+    "hmix": Method(
+        code=4,
+        policy="HMix",
+        summary="a box of the partner, and Mixup around it",
+        paper="Park et al., NeurIPS 2022, arXiv:2208.09913",
+        authors_code="naver-ai/hmix-gmix",
+        own_weight="0 in the box, lam / (1 - area) around it",
+        label_weight="lam",
+        deviations="one box per sample instead of per batch (scope='batch' restores it)",
+    ),
+    "gmix": Method(
+        code=5,
+        policy="GMix",
+        summary="a Gaussian bump of one image in the other",
+        paper="Park et al., NeurIPS 2022, arXiv:2208.09913",
+        authors_code="naver-ai/hmix-gmix",
+        own_weight="1 - exp(-pi d^2 / area), or its complement",
+        label_weight="mean of the mask",
+        deviations="one bump per sample instead of per batch (scope='batch' restores it); "
+        "rectangular images",
+    ),
+    "resizemix": Method(
+        code=6,
+        policy="ResizeMix",
+        summary="the whole partner, shrunk into a box",
+        paper="Qin et al., arXiv:2012.11101",
+        authors_code="JayQine/ResizeMix",
+        own_weight="0 in the box, 1 around it",
+        label_weight="share of pixels outside the box",
+        deviations="tau is drawn per sample instead of per batch (scope='batch' restores it)",
+    ),
+    "cutout": Method(
+        code=8,
+        policy="Cutout",
+        summary="a square set to 0 in the output; the label is kept",
+        paper="DeVries and Taylor, arXiv:1708.04552",
+        authors_code="uoguelph-mlrg/Cutout",
+        own_weight="0 in the square, 1 around it; nothing takes its place",
+        label_weight="1",
+        deviations="none",
+    ),
 }
 """Method by name, as a policy and the DALI operators spell it."""

@@ -7,10 +7,12 @@ memory comes back as a torch tensor. Everything is checked here, once.
 from __future__ import annotations
 
 import sys
+import threading
 
 import numpy as np
 
 from dali_msda import cpu
+from dali_msda.methods import METHODS
 from dali_msda.plan import check, draw
 from dali_msda.policy import Policy
 
@@ -63,8 +65,29 @@ def mask(plan: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     plan = check(plan, 2**31, (height, width))
     weights = np.empty((len(plan), height, width), np.float32)
-    cpu.mask(weights, plan)
+    cpu.mask(weights, plan, _fields(plan))
     return weights
+
+
+def _fields(plan: np.ndarray, threads: int = 0) -> np.ndarray | None:
+    """Masks of the FMix records: a row of bits (or floats, where one is softened) per record."""
+    if not (plan["method"] == METHODS["fmix"].code).any():
+        return None
+    pixels = int(plan["depth"][0]) * int(plan["height"][0]) * int(plan["width"][0])
+    words = pixels if plan["soft"].any() else (pixels + 31) // 32
+    rows = _scratch(len(plan) * words).reshape(len(plan), words)
+    cpu.fields(rows, plan, threads=threads)
+    return rows
+
+
+_kept = threading.local()
+
+
+def _scratch(words: int) -> np.ndarray:
+    """Memory that the calling thread keeps between calls."""
+    if getattr(_kept, "words", None) is None or len(_kept.words) < words:
+        _kept.words = np.empty(words, np.uint32)
+    return _kept.words[:words]
 
 
 def _images(images: object) -> np.ndarray:
@@ -254,6 +277,7 @@ def blend(
         layout="HWC" if pairs is not None else layout,
         scale=scale,
         shift=shift,
+        fields=_fields(plan, _threads(threads)),
         mirror=flags,
         pairs=pairs,
         threads=_threads(threads),

@@ -195,6 +195,17 @@ def check(plan: np.ndarray, samples: int, size: tuple[int, int] | None = None) -
 
 
 def _check_boxes(plan: np.ndarray) -> None:
+    pixels = plan["depth"].astype(np.int64) * plan["height"] * plan["width"]
+    _each(
+        (plan["soft"] >= 0)
+        & (plan["count"] >= plan["soft"])
+        & (plan["count"] + plan["soft"].astype(np.int64) <= pixels),
+        np.column_stack([plan["count"], plan["soft"]]),
+        "count, soft: expected numbers of pixels that fit the image",
+    )
+    numbers = np.column_stack([plan["falloff"], plan["decay"]])
+    finite = np.isfinite(numbers) & (numbers >= 0)
+    _each(finite.all(1), numbers, "falloff, decay: expected finite numbers >= 0")
     for axis, size in (("y", plan["height"]), ("x", plan["width"])):
         low, high = plan[axis + "0"], plan[axis + "1"]
         fits = (low >= 0) & (low <= size) & (high >= low) & (high - low <= size)

@@ -1,4 +1,8 @@
-"""Policies: what is drawn for a batch. Frozen, validated, comparable, and plain to print."""
+"""What a policy is, and how policies are composed; the methods themselves: leaves.py.
+
+A policy says what is drawn for a batch. Policies are frozen, validated, comparable and plain to
+print.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +17,31 @@ from dali_msda.methods import METHODS
 SCOPES = {"sample": 0, "pair": 1, "batch": 2}
 PARTNERS = {"permutation": 0, "derangement": 1, "flip": 2, "roll": 3}
 BOXES = {"clip": 0, "inside": 1, "wrap": 2, "minmax": 3}
+MODES = {  # by method; the numbers of MsdaMode
+    "hmix": {"exact": 0, "nominal": 1},
+    "gmix": {"code": 0, "paper": 1, "exact": 2},
+    "fmix": {"paper": 0, "legacy": 1},
+}
+ROUNDINGS = {"nearest": 0, "stochastic": 1, "coin": 2}
 
 LEAF_DTYPE = np.dtype(
     [(name, "<i4") for name in "method scope partner box sources stage count choice".split()]
-    + [(name, "<f8") for name in "share alpha prob min_side max_side".split()]
+    + [(name, "<f8") for name in "share alpha prob min_side max_side r r_gamma".split()]
+    + [(name, "<f8") for name in "decay max_soft".split()]
+    + [(name, "<i4") for name in "mode rounding reformulate modes length padding".split()]
 )
 """One leaf of a policy as the kernels read it (``MsdaLeaf`` in kernels/cpu.h)."""
 
 
-def _known(name: str, value: object, known: dict[str, int]) -> None:
-    if value not in known:
-        choices = ", ".join(repr(key) for key in known)
-        raise ValueError(f"{name}: expected one of {choices}, got {value!r}")
+def known(name: str, value: object, choices: dict[str, int]) -> None:
+    """Raise ValueError unless ``value`` is one of the names in ``choices``."""
+    if value not in choices:
+        names = ", ".join(repr(key) for key in choices)
+        raise ValueError(f"{name}: expected one of {names}, got {value!r}")
 
 
-def _number(name: str, value: object, low: float, high: float, what: str) -> None:
+def number(name: str, value: object, low: float, high: float, what: str) -> None:
+    """Raise TypeError or ValueError unless ``value`` is a number in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise TypeError(f"{name}: expected {what}, got {value!r}")
     if not low <= value <= high:
@@ -64,10 +78,10 @@ class Leaf(Policy):
     prob: float = 1.0
 
     def __post_init__(self) -> None:
-        _number("alpha", self.alpha, 0.01, 100.0, "a number in [0.01, 100]")
-        _known("scope", self.scope, SCOPES)
-        _known("partner", self.partner, PARTNERS)
-        _number("prob", self.prob, 0.0, 1.0, "a probability in [0, 1]")
+        number("alpha", self.alpha, 0.01, 100.0, "a number in [0.01, 100]")
+        known("scope", self.scope, SCOPES)
+        known("partner", self.partner, PARTNERS)
+        number("prob", self.prob, 0.0, 1.0, "a probability in [0, 1]")
         if self.scope == "pair" and self.partner not in ("permutation", "flip"):
             raise ValueError(
                 "partner: expected 'permutation' or 'flip' with scope='pair', since the two of a "
@@ -81,82 +95,6 @@ class Leaf(Policy):
         leaf["scope"], leaf["partner"] = SCOPES[self.scope], PARTNERS[self.partner]
         leaf["alpha"], leaf["prob"] = self.alpha, self.prob
         leaf["sources"], leaf["count"], leaf["share"] = 2, 1, 1.0
-        return leaf
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mixup(Leaf):
-    """Weighted mean of ``n`` images: ``lam * own + (1 - lam) * partner``.
-
-    With three or four sources the weights are Dirichlet(alpha, ..., alpha). Pairs have two.
-
-    Attributes:
-        n: Number of sources, 2 to 4.
-
-    Reference:
-        Zhang et al., mixup, ICLR 2018, arXiv:1710.09412, eq. 1.
-    """
-
-    method: ClassVar[str] = "mixup"
-    n: int = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.n not in (2, 3, 4) or isinstance(self.n, bool | float):
-            raise ValueError(f"n: expected 2, 3 or 4 sources, got {self.n!r}")
-        if self.n > 2 and (self.scope == "pair" or self.partner == "flip"):
-            raise ValueError(
-                f"n: expected 2 with scope='pair' or partner='flip', which name one partner, got "
-                f"{self.n}; use partner='permutation', 'derangement' or 'roll'"
-            )
-
-    def leaves(self) -> np.ndarray:
-        """See :meth:`Policy.leaves`."""
-        leaf = super().leaves()
-        leaf["sources"] = self.n
-        return leaf
-
-
-@dataclass(frozen=True, kw_only=True)
-class CutMix(Leaf):
-    """A box of the partner, pasted. The label weight is the exact share of pixels that stay own.
-
-    Attributes:
-        box: ``"clip"``: centred on any pixel and cut off at the border, as the authors' code does
-            (mean own weight 0.68 at alpha 1); ``"inside"``: wholly inside; ``"wrap"``: round the
-            border, so that every pixel is covered equally often and nothing is cut off.
-        minmax: Bounds ``(low, high)`` in (0, 1] of the box sides as shares of the image's; sides
-            and position are then uniform, the box lies inside, and lambda is not drawn.
-
-    Reference:
-        Yun et al., CutMix, ICCV 2019, arXiv:1905.04899, eq. 1 and 2.
-    """
-
-    method: ClassVar[str] = "cutmix"
-    box: str = "clip"
-    minmax: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _known("box", self.box, {key: code for key, code in BOXES.items() if key != "minmax"})
-        if self.minmax is None:
-            return
-        what = "a pair (low, high) with 0 < low <= high <= 1"
-        if not isinstance(self.minmax, tuple | list) or len(self.minmax) != 2:
-            raise TypeError(f"minmax: expected {what}, got {self.minmax!r}")
-        low, high = self.minmax
-        for side in (low, high):
-            _number("minmax", side, 0.0, 1.0, what)
-        if not 0 < low <= high:
-            raise ValueError(f"minmax: expected {what}, got {self.minmax!r}")
-        object.__setattr__(self, "minmax", (float(low), float(high)))
-
-    def leaves(self) -> np.ndarray:
-        """See :meth:`Policy.leaves`."""
-        leaf = super().leaves()
-        leaf["box"] = BOXES["minmax" if self.minmax else self.box]
-        if self.minmax:
-            leaf["min_side"], leaf["max_side"] = self.minmax
         return leaf
 
 
@@ -192,11 +130,11 @@ class Choice(Policy):
         if len(weights) != count:
             raise ValueError(f"weights: expected {count}, one per policy, got {len(weights)}")
         for weight in weights:
-            _number("weights", weight, 0.0, math.inf, "finite numbers > 0")
+            number("weights", weight, 0.0, math.inf, "finite numbers > 0")
             if not 0 < weight < math.inf:
                 raise ValueError(f"weights: expected finite numbers > 0, got {weight!r}")
         object.__setattr__(self, "weights", tuple(float(weight) for weight in weights))
-        _known("scope", self.scope, SCOPES)
+        known("scope", self.scope, SCOPES)
         if self.scope == "pair":
             rules = {(policy.scope, policy.partner) for policy in self.policies}
             if len(rules) > 1 or next(iter(rules))[0] != "pair":
@@ -248,10 +186,6 @@ class Alternate(Policy):
         for stage, (leaves, count) in enumerate(zip(stages, self.counts, strict=True)):
             leaves["stage"], leaves["count"] = stage, count
         return np.concatenate(stages)
-
-
-POLICIES: dict[str, type[Leaf]] = {kind.method: kind for kind in (Mixup, CutMix)}
-"""Policy class by the name of its method."""
 
 
 def settings(policy: Leaf) -> dict[str, object]:

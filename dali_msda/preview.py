@@ -24,7 +24,8 @@ import numpy as np
 
 from dali_msda.ops import blend, mask, targets
 from dali_msda.plan import draw
-from dali_msda.policy import BOXES, POLICIES, Leaf
+from dali_msda.leaves import POLICIES
+from dali_msda.policy import BOXES, Leaf
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -39,12 +39,18 @@ void mix_values(float* __restrict mixed, const In* own, const In* partner, float
     mixed[i] = mix_two(static_cast<float>(own[i]), static_cast<float>(partner[i]), w, In{});
 }
 
+// mix_many for a row: source by source.
 template <typename In>
 void mix_many_values(float* __restrict mixed, const In* const* sources, const Plan& p, int32_t n) {
-  for (int32_t i = 0; i < n; ++i) {
-    float values[kMaxSources];
-    for (int32_t k = 0; k < p.sources; ++k) values[k] = static_cast<float>(sources[k][i]);
-    mixed[i] = mix_many(values, p.weight, p.sources);
+  int32_t base = 0;
+  while (base < p.sources - 1 && p.weight[base] == 0.0f) ++base;
+  const In* __restrict first = sources[base];
+  copy_values(mixed, first, n);
+  for (int32_t k = base + 1; k < p.sources; ++k) {
+    const float w = p.weight[k];
+    const In* __restrict source = sources[k];
+    for (int32_t i = 0; w != 0.0f && i < n; ++i)
+      mixed[i] = fmaf(w, static_cast<float>(source[i]) - static_cast<float>(first[i]), mixed[i]);
   }
 }
 

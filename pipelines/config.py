@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from dali_msda.policy import POLICIES, Alternate, Choice, Policy
+from dali_msda.leaves import POLICIES
+from dali_msda.policy import Alternate, Choice, Policy
 
 PRESETS = Path(__file__).parent / "presets"
 COMPOSITIONS = {"choice": Choice, "alternate": Alternate}
