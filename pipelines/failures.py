@@ -14,6 +14,7 @@ import numpy as np
 from nvidia.dali import Pipeline, fn
 
 from dali_msda.pipelines import readers
+from dali_msda.pipelines.datasets import Shards
 
 SHOWN = 5  # names in an error message
 
@@ -55,6 +56,24 @@ def explain(error: RuntimeError, batch: Batch, num_classes: int) -> None:
             ) from error
     if re.search("^labels: ", str(error), re.MULTILINE):
         raise_wrong_label(batch, num_classes)
+
+
+def explain_shards(error: RuntimeError, shards: Shards) -> None:
+    """Raise a :class:`DatasetError` if an archive was why a pipeline could not be built."""
+    for path, *index in zip(*filter(None, (shards.paths, shards.indexes)), strict=True):
+        pipeline = Pipeline(batch_size=1, num_threads=1, device_id=None)
+        with pipeline:
+            alone = Shards((path,), tuple(index))
+            nodes = readers.read(alone, training=False, seed=0, shard_id=0, num_shards=1)
+            pipeline.set_outputs(*nodes)
+        try:
+            pipeline.build()
+        except RuntimeError as reason:
+            said = re.search(r"encountered:\s+(.+)", str(reason))
+            raise DatasetError(
+                f"{path}: expected an archive with NAME.jpg and NAME.cls for each sample, got one "
+                f"that DALI cannot read: {said[1] if said else reason}"
+            ) from error
 
 
 def raise_wrong_label(batch: Batch, num_classes: int) -> NoReturn:

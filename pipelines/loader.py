@@ -162,11 +162,13 @@ class Loader:
         try:
             pipeline.build()
         except RuntimeError as error:
-            if "num_shards_ <= Size()" not in str(error):
-                raise
-            raise ValueError(
-                f"num_shards: expected at most the number of images, got {self.num_shards}"
-            ) from error
+            if "num_shards_ <= Size()" in str(error):
+                raise ValueError(
+                    f"num_shards: expected at most the number of images, got {self.num_shards}"
+                ) from error
+            if isinstance(self.source, Shards):
+                failures.explain_shards(error, self.source)
+            raise
         return pipeline
 
     def _way_out(self) -> str:

@@ -333,6 +333,22 @@ def test_a_broken_image_in_a_shard_is_named(tmp_path):
         epoch(loader)
 
 
+def test_a_broken_shard_is_named(tmp_path):
+    for name in "abc":
+        write_shard(tmp_path / f"{name}.tar", [(encoded(0, number), b"0") for number in range(4)])
+    whole = (tmp_path / "b.tar").read_bytes()
+    for content in (
+        b"",
+        b"no archive" * 100,
+        whole[:900],
+        whole.replace(b"b-0001.cls", b"b-0001.txt"),
+    ):
+        (tmp_path / "b.tar").write_bytes(content)
+        source = datasets.find(str(tmp_path))
+        with pytest.raises(DatasetError, match=r"b\.tar: expected an archive with .* DALI cannot"):
+            TrainingLoader(source, num_classes=1, **SMALL)
+
+
 LABELS = [
     (b"0", 0),
     (b"7\n", 7),

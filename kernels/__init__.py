@@ -1,0 +1,1 @@
+"""The C++ sources, which ``dali_msda.build`` compiles."""
