@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from ctypes import POINTER, c_double, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 
 import numpy as np
 
@@ -178,9 +178,7 @@ def fields(
         library().msda_fields_by_phases(ctypes.byref(arguments), *phases)
 
 
-def targets_dense(
-    out: np.ndarray, plans: np.ndarray, labels: np.ndarray, smoothing: float
-) -> None:
+def targets_dense(out: np.ndarray, plans: np.ndarray, labels: np.ndarray, smoothing: float) -> None:
     """Fills ``out``, float32 ``(B, C)``, from int64 ``(N,)`` or float32 ``(N, C)`` labels."""
     rows = labels if labels.ndim == 2 else None
     indices = labels if labels.ndim == 1 else None

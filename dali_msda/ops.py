@@ -299,7 +299,9 @@ def _labels(labels: object, num_classes: int | None) -> tuple[np.ndarray, int]:
     if array.ndim == 2 and array.dtype.kind == "f":
         classes = array.shape[1]
         if num_classes is not None and num_classes != classes:
-            raise ValueError(f"num_classes: expected {classes}, as the labels have, got {num_classes}")
+            raise ValueError(
+                f"num_classes: expected {classes}, as the labels have, got {num_classes}"
+            )
         if not np.isfinite(array).all():
             raise ValueError("labels: expected finite soft labels, got NaN or inf")
         return np.ascontiguousarray(array, np.float32), classes
@@ -375,7 +377,7 @@ def targets(
     if not result.flags.c_contiguous:
         raise ValueError(f"out: expected a contiguous array, got strides {result.strides}")
     if np.shares_memory(result, array):
-        raise ValueError("out: expected memory apart from the labels, got theirs; give another array")
+        raise ValueError("out: expected memory apart from the labels'; give another array")
     cpu.targets_dense(result, plan, array, smoothing)
     return out if out is not None else _like(result, labels)
 
@@ -402,8 +404,15 @@ def mix(
         images: uint8 or float32 ``(B, H, W, C)``.
         labels: Class indices ``(B,)`` or soft labels ``(B, C)``.
         policy: What to draw.
-        seed, step, rank, ids, lam, distinct: As :func:`draw` takes them.
-        num_classes, smoothing, compact: As :func:`targets` takes them.
+        seed: As :func:`draw` takes it; so are the next five.
+        step: Number of the batch.
+        rank: Number of the process.
+        ids: Dataset index of each sample.
+        lam: Nominal lambda instead of a drawn one.
+        distinct: How many samples are not padding.
+        num_classes: As :func:`targets` takes it; so are the next two.
+        smoothing: Share of the mass that is spread over all classes.
+        compact: Return labels and weights instead of dense rows.
         blending: Keyword arguments of :func:`blend`.
 
     Returns:

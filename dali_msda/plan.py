@@ -1,4 +1,4 @@
-"""The plan: one record per output sample, drawn once per batch; pixels and labels follow from it."""
+"""The plan: one record per output sample, drawn once per batch. Pixels and labels follow from it."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ PLAN_DTYPE = np.dtype(
 """A plan record, 160 bytes; kernels/msda/plan.h says what each field means.
 
 ``own``, ``partner`` and ``extra`` are indices into the batch, ``weight``, ``partner_weight`` and
-``extra_weight`` their label weights; the first ``sources`` of them take part. ``lam`` is the nominal
-lambda, before a box is clipped or a count rounded. Boxes are half-open, in pixels; ``y1 > height``
-wraps round the border. ``leaf`` is the number of the policy's method that was drawn.
+``extra_weight`` their label weights; the first ``sources`` of them take part. ``lam`` is the
+nominal lambda, before a box is clipped or a count rounded. Boxes are half-open, in pixels;
+``y1 > height`` wraps round the border. ``leaf`` is the number of the policy's method that was drawn.
 """
 
 NONE = 0
@@ -248,7 +248,6 @@ def load(path: str | os.PathLike) -> np.ndarray:
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path}: expected a plan written by save(): {error}") from error
     if not isinstance(plan, np.ndarray) or plan.dtype != PLAN_DTYPE:
-        raise ValueError(
-            f"{path}: expected records of version {PLAN_VERSION}, got {getattr(plan, 'dtype', plan)}"
-        )
+        found = getattr(plan, "dtype", "several arrays")
+        raise ValueError(f"{path}: expected records of version {PLAN_VERSION}, got {found}")
     return check(plan, 2**31)

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dali_msda.leaves import POLICIES
 from dali_msda.ops import blend, mask, targets
 from dali_msda.plan import draw
-from dali_msda.leaves import POLICIES
 from dali_msda.policy import BOXES, Leaf
 
 if TYPE_CHECKING:

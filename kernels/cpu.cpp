@@ -152,7 +152,8 @@ void msda_mask(float* weights, const Plan* plans, const void* const* fields, int
       const Plan& p = m.plans[row / m.height];
       const void* field = p.method == kFMix ? m.fields[row / m.height] : nullptr;
       for (int32_t x = 0; x < m.width; ++x)
-        m.weights[row * m.width + x] = own_weight(p, field, static_cast<int32_t>(row % m.height), x);
+        m.weights[row * m.width + x] =
+            own_weight(p, field, static_cast<int32_t>(row % m.height), x);
     }
   };
   parallel_for(static_cast<int64_t>(batch) * height, kGrainValues / std::max(1, width) + 1, threads,

@@ -8,24 +8,24 @@ extern "C" {
 
 // One leaf of a policy: a method and its settings.  dali_msda/policy.py holds the same record.
 struct MsdaLeaf {
-  int32_t method;   // msda::Method
-  int32_t scope;    // MsdaScope: who shares a draw
-  int32_t partner;  // MsdaPartner
-  int32_t box;      // MsdaBox
-  int32_t sources;  // samples mixed into one output, 2 to 4
-  int32_t stage;    // which stage of an alternation the leaf belongs to, from 0
-  int32_t count;    // batches in a row that its stage serves, at least 1
-  int32_t choice;   // MsdaScope: who shares the choice among the leaves of a stage
-  double share;     // probability of the leaf within its stage; a stage's shares sum to 1
-  double alpha;     // Beta(alpha, alpha), or Dirichlet(alpha, ...) for 3 and 4 sources
-  double prob;      // probability that the leaf mixes at all
+  int32_t method;             // msda::Method
+  int32_t scope;              // MsdaScope: who shares a draw
+  int32_t partner;            // MsdaPartner
+  int32_t box;                // MsdaBox
+  int32_t sources;            // samples mixed into one output, 2 to 4
+  int32_t stage;              // which stage of an alternation the leaf belongs to, from 0
+  int32_t count;              // batches in a row that its stage serves, at least 1
+  int32_t choice;             // MsdaScope: who shares the choice among the leaves of a stage
+  double share;               // probability of the leaf within its stage; a stage's shares sum to 1
+  double alpha;               // Beta(alpha, alpha), or Dirichlet(alpha, ...) for 3 and 4 sources
+  double prob;                // probability that the leaf mixes at all
   double min_side, max_side;  // kBoxMinMax, kResizeMix: sides of the box as shares of the image's
-  double r;         // kHMix: share of the partner's mass that the box holds
-  double r_gamma;   // kHMix: r ~ Beta(r_gamma, r_gamma) instead; 0 for a fixed r
-  double decay;     // kFMix: power of the spectrum
-  double max_soft;  // kFMix: greatest share of the pixels that is ramped on either side
-  int32_t mode;         // MsdaMode
-  int32_t rounding;     // MsdaRounding: kFMix's count of pixels
+  double r;                   // kHMix: share of the partner's mass that the box holds
+  double r_gamma;             // kHMix: r ~ Beta(r_gamma, r_gamma) instead; 0 for a fixed r
+  double decay;               // kFMix: power of the spectrum
+  double max_soft;            // kFMix: greatest share of the pixels that is ramped on either side
+  int32_t mode;               // MsdaMode
+  int32_t rounding;           // MsdaRounding: kFMix's count of pixels
   int32_t reformulate;  // kFMix: lambda ~ Beta(alpha + 1, alpha), and the label is the own one
   int32_t modes;        // kFMix: frequencies kept per axis, 0 for all
   int32_t length;       // kCutout: side of the square, in pixels
@@ -62,30 +62,25 @@ struct MsdaDraw {
   const double* lam;    // nominal lambda of each sample; NaN, or a null pointer, means: draw it
 };
 
-enum MsdaDtype : int32_t {
-  kUint8 = 0,
-  kFloat32 = 1,
-  kFloat16 = 2,
-  kBfloat16 = 3
-};
+enum MsdaDtype : int32_t { kUint8 = 0, kFloat32 = 1, kFloat16 = 2, kBfloat16 = 3 };
 enum MsdaLayout : int32_t { kHwc = 0, kChw = 1 };
 
 struct MsdaBlend {
-  void* const* outs;              // `batch` outputs
-  const void* const* ins;         // `samples` inputs, HWC, each contiguous
-  const msda::Plan* plans;        // `batch` records; their sources are below `samples`
-  const void* const* fields;      // of each kFMix record: its bits (msda_fields) or, where it
-                                  // is softened, its weights as floats; null if there is none
-  const uint8_t* mirror;          // one flag per INPUT sample, or null
-  const float *scale, *shift;     // per channel: out = mixed * scale + shift; null for none
+  void* const* outs;           // `batch` outputs
+  const void* const* ins;      // `samples` inputs, HWC, each contiguous
+  const msda::Plan* plans;     // `batch` records; their sources are below `samples`
+  const void* const* fields;   // of each kFMix record: its bits (msda_fields) or, where it
+                               // is softened, its weights as floats; null if there is none
+  const uint8_t* mirror;       // one flag per INPUT sample, or null
+  const float *scale, *shift;  // per channel: out = mixed * scale + shift; null for none
   int32_t batch, samples;
   int32_t height, width, channels;
-  int32_t in_dtype, out_dtype;    // MsdaDtype: uint8 or float32 in, any out
-  int32_t out_layout;             // MsdaLayout
-  const int32_t* pairs;           // in place (outs are ins): the one other sample that output i
-                                  // reads and whose output reads i, or i itself; else null
-  int32_t threads;                // 0: one per core
-  int32_t isa;                    // -1: the best this machine has; else see msda_isa_name
+  int32_t in_dtype, out_dtype;  // MsdaDtype: uint8 or float32 in, any out
+  int32_t out_layout;           // MsdaLayout
+  const int32_t* pairs;         // in place (outs are ins): the one other sample that output i
+                                // reads and whose output reads i, or i itself; else null
+  int32_t threads;              // 0: one per core
+  int32_t isa;                  // -1: the best this machine has; else see msda_isa_name
 };
 
 struct MsdaFields {
@@ -93,15 +88,15 @@ struct MsdaFields {
                             // `soft` is not 0, one float a pixel
   const msda::Plan* plans;  // records of other methods are passed over
   int32_t batch;
-  int32_t threads, isa;     // as in MsdaBlend
+  int32_t threads, isa;  // as in MsdaBlend
 };
 
 struct MsdaTargets {
   const msda::Plan* plans;
-  const int64_t* labels;       // (samples,) class indices, or null
-  const float* rows;           // (samples, classes) soft labels, or null
+  const int64_t* labels;  // (samples,) class indices, or null
+  const float* rows;      // (samples, classes) soft labels, or null
   int32_t batch, classes;
-  float smoothing;             // share of the mass spread evenly over all classes
+  float smoothing;  // share of the mass spread evenly over all classes
 };
 
 // Fills draw->batch records.

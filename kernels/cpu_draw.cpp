@@ -167,8 +167,7 @@ void msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw) 
 void msda_uniforms(double* out, int32_t n, uint64_t seed, uint64_t identity, uint32_t step,
                    uint32_t purpose) {
   for (int32_t i = 0; i < n; ++i)
-    out[i] = msda::uniform(
-        msda::word64(seed, identity, step, purpose, static_cast<uint32_t>(i)));
+    out[i] = msda::uniform(msda::word64(seed, identity, step, purpose, static_cast<uint32_t>(i)));
 }
 
 void msda_philox(uint32_t* words, const uint32_t* counter, const uint32_t* key) {

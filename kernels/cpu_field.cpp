@@ -4,9 +4,9 @@
 // vector are neighbouring columns in the transforms along z and y, and neighbouring pairs of rows
 // in those along x, for which the data is transposed.  Every value is computed by the same
 // expressions, so the bits are those of the phases.
-#include "cpu_vector.h"  // first: the templates of msda/fourier.h look for its fused()
-
 #include "cpu_field.h"
+
+#include "cpu_vector.h"  // first: the templates of msda/fourier.h look for its fused()
 
 #define MSDA_JOIN_(name, isa) name##_##isa
 #define MSDA_JOIN(name, isa) MSDA_JOIN_(name, isa)
@@ -22,10 +22,10 @@ int64_t padded(int64_t n) {
 }
 
 struct Layout {
-  int64_t stride;         // of the half spectrum's rows
-  int64_t pair_stride;    // of the transposed lines: one row an entry, one column a pair
-  int64_t rows;           // of the half spectrum, a multiple of 2 kLanes
-  float *re, *im;         // rows x stride
+  int64_t stride;            // of the half spectrum's rows
+  int64_t pair_stride;       // of the transposed lines: one row an entry, one column a pair
+  int64_t rows;              // of the half spectrum, a multiple of 2 kLanes
+  float *re, *im;            // rows x stride
   float *line_re, *line_im;  // width x pair_stride
   Complex<Floats>* room;
 

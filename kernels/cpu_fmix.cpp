@@ -25,8 +25,8 @@ void turn(int64_t k, int64_t n, float* cosine, float* sine) {
   const int64_t octant = 8 * k / n;
   // The angle from the nearest axis, in units of 2 pi / (8 n).
   const int64_t from_axis = octant % 2 ? (octant + 1) * n - 8 * k : 8 * k - octant * n;
-  const double a = static_cast<double>(from_axis) / static_cast<double>(8 * n) *
-                   6.283185307179586476925;
+  const double a =
+      static_cast<double>(from_axis) / static_cast<double>(8 * n) * 6.283185307179586476925;
   const double z = a * a;
   double s = 0.0, c = 0.0;
   for (int32_t i = 17; i >= 3; i -= 2) s = (s + 1.0) * -z / ((i - 1) * i);
@@ -68,14 +68,22 @@ class Tables {
     for (int32_t i = 0; i < rows_of(f); ++i)
       line_[axes_[0].place[i / f.height] * f.height + axes_[1].place[i % f.height]] = i;
     for (const Axis& axis : axes_)
-      for (int32_t k = 0; k < axis.passes.count; ++k)
-        radix = std::max(radix, axis.passes.radix[k]);
+      for (int32_t k = 0; k < axis.passes.count; ++k) radix = std::max(radix, axis.passes.radix[k]);
     tables = {f,
-              axes_[0].passes, axes_[1].passes, axes_[2].passes,
-              axes_[0].turns(), axes_[1].turns(), axes_[2].turns(),
-              axes_[0].place.data(), axes_[1].place.data(), axes_[2].place.data(),
-              line_.data(), re_.data(), im_.data(),
-              columns, radix};
+              axes_[0].passes,
+              axes_[1].passes,
+              axes_[2].passes,
+              axes_[0].turns(),
+              axes_[1].turns(),
+              axes_[2].turns(),
+              axes_[0].place.data(),
+              axes_[1].place.data(),
+              axes_[2].place.data(),
+              line_.data(),
+              re_.data(),
+              im_.data(),
+              columns,
+              radix};
   }
   FieldTables tables;
 
@@ -86,8 +94,13 @@ class Tables {
 };
 
 Field field_of(const Plan& p) {
-  return {p.depth, p.height, p.width, p.width / 2 + 1,
-          p.flags & kPlanLegacy ? kLawLegacy : kLawPaper, p.modes, p.decay,
+  return {p.depth,
+          p.height,
+          p.width,
+          p.width / 2 + 1,
+          p.flags & kPlanLegacy ? kLawLegacy : kLawPaper,
+          p.modes,
+          p.decay,
           {p.field_seed[0], p.field_seed[1]}};
 }
 
@@ -168,7 +181,9 @@ void soften(const Plan& p, float* weights, const float* values, int64_t pixels) 
   const int64_t steps = 2 * int64_t{p.soft} - 1;
   for (auto it = begin; it < end; ++it) {
     const double ramp = 1.0 - static_cast<double>(it - low) / static_cast<double>(steps);
-    weights[static_cast<uint32_t>(*it)] = it < low ? 1.0f : it < high ? static_cast<float>(ramp) : 0.0f;
+    weights[static_cast<uint32_t>(*it)] = it < low    ? 1.0f
+                                          : it < high ? static_cast<float>(ramp)
+                                                      : 0.0f;
   }
 }
 
@@ -204,9 +219,21 @@ void field_bits_by_phases(const Plan& p, uint32_t* bits, int32_t threads, int32_
   std::vector<float> re(entries), im(entries);
   std::vector<Complex<float>> room(static_cast<size_t>(threads) * 2 * t.greatest_radix);
   std::vector<uint32_t> histogram(kDigits);
-  FieldBlock b = {f, t.z, t.y, t.x, t.turns_z, t.turns_y, t.turns_x,
-                  t.place_z, t.place_y, t.place_x, {re.data(), im.data()}, room.data(),
-                  histogram.data(), 0, static_cast<uint32_t>(p.count)};
+  FieldBlock b = {f,
+                  t.z,
+                  t.y,
+                  t.x,
+                  t.turns_z,
+                  t.turns_y,
+                  t.turns_x,
+                  t.place_z,
+                  t.place_y,
+                  t.place_x,
+                  {re.data(), im.data()},
+                  room.data(),
+                  histogram.data(),
+                  0,
+                  static_cast<uint32_t>(p.count)};
   const auto run = [&](auto phase) { each_thread(threads, order, phase); };
   run([&](Share s) { phase_spectrum(b, s); });
   for (int32_t axis : {1, 0, 2}) {

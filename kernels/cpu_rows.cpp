@@ -58,8 +58,8 @@ template <typename In>
 void mix_weighted(float* __restrict mixed, const In* own, const In* partner,
                   const float* __restrict weights, int32_t n) {
   for (int32_t i = 0; i < n; ++i)
-    mixed[i] = mix_two(static_cast<float>(own[i]), static_cast<float>(partner[i]), weights[i],
-                       In{});
+    mixed[i] =
+        mix_two(static_cast<float>(own[i]), static_cast<float>(partner[i]), weights[i], In{});
 }
 
 // The weight of each value of a row from that of each pixel.
@@ -131,10 +131,10 @@ struct Block {
   const Plan& p;
   int32_t y, rows, channels;
   const In* sources[kMaxSources];
-  const In* partner;      // the whole partner, as it lies in memory, and whether it is mirrored
+  const In* partner;  // the whole partner, as it lies in memory, and whether it is mirrored
   bool partner_mirrored;
-  const void* field;      // kFMix
-  const float* along_x;   // kGMix: the bump along a row
+  const void* field;                     // kFMix
+  const float* along_x;                  // kGMix: the bump along a row
   float *pixel_weights, *value_weights;  // room for a row
 
   int32_t values() const { return rows * p.width * channels; }
@@ -189,9 +189,9 @@ struct Block {
     for (int32_t x = p.x0; x < p.x1; ++x) {
       const int32_t column = shrunk_from(x, p.x0, p.falloff[2], p.width);
       const In* pixel =
-          partner + (from * p.width + (partner_mirrored ? p.width - 1 - column : column)) * channels;
-      for (int32_t c = 0; c < channels; ++c)
-        mixed[x * channels + c] = static_cast<float>(pixel[c]);
+          partner +
+          (from * p.width + (partner_mirrored ? p.width - 1 - column : column)) * channels;
+      for (int32_t c = 0; c < channels; ++c) mixed[x * channels + c] = static_cast<float>(pixel[c]);
     }
   }
 };
@@ -292,8 +292,8 @@ struct Walk {
   const MsdaBlend& b;
   float* mixed;
   char *staged, *mirrored[kMaxSources];
-  float scale[3], shift[3];  // of RGB; 1 and -0 change nothing, not even the sign of a zero
-  bool past;                 // store past the caches
+  float scale[3], shift[3];      // of RGB; 1 and -0 change nothing, not even the sign of a zero
+  bool past;                     // store past the caches
   mutable int32_t bump_of = -1;  // the output whose bump `along_x` holds
   float *along_x, *weights;
 
@@ -315,8 +315,8 @@ struct Walk {
   template <typename In>
   Block<In> block(int32_t index, int32_t y, int32_t rows) const {
     const Plan& p = b.plans[index];
-    Block<In> block = {p, y, rows, b.channels, {}, nullptr, false, nullptr,
-                       along_x, weights, weights + b.width};
+    Block<In> block = {p,       y,       rows,    b.channels,       {}, nullptr, false,
+                       nullptr, along_x, weights, weights + b.width};
     if (p.method == kFMix) block.field = b.fields[index];
     if (p.method == kGMix && bump_of != index) {
       for (int32_t x = 0; x < b.width; ++x) along_x[x] = bump(p.falloff[2], x - p.point[2]);
@@ -347,8 +347,8 @@ void finish_rgb(const Walk& walk, Out* out, From from, int64_t first, int32_t pi
   const bool chw = b.out_layout == kChw;
   Out* direct[3] = {out + first, out + first + plane, out + first + 2 * plane};
   const int32_t vector = kLanes * sizeof(Out);
-  const bool fits = chw ? aligned(direct[0], vector) && plane % kLanes == 0
-                        : aligned(out + first * 3, vector);
+  const bool fits =
+      chw ? aligned(direct[0], vector) && plane % kLanes == 0 : aligned(out + first * 3, vector);
   // Straight to the output, unless vectors past the caches would have to be misaligned.
   if (!walk.past || (fits && sizeof(Out) > 1 && kLanes > 4)) {
     if (chw) return rgb_to_planes(direct, from, pixels, walk.scale, walk.shift, walk.past);
@@ -424,8 +424,7 @@ void finish(const Walk& walk, Out* out, const Block<float>& block, int64_t first
 template <typename In, typename Out>
 void finish_block(const Walk& walk, Out* out, const Block<In>& block, int64_t first) {
   finish(walk, out, block, first);
-  if (block.p.method == kCutout)
-    clear_box(walk.b, out, block.p, block.y, block.rows, first);
+  if (block.p.method == kCutout) clear_box(walk.b, out, block.p, block.y, block.rows, first);
 }
 
 template <typename In, typename Out>

@@ -11,9 +11,9 @@ inline int32_t rows_per_block(const MsdaBlend& b) {
   return b.width >= kBlockPixels ? 1 : kBlockPixels / (b.width > 0 ? b.width : 1);
 }
 
-// One thread's scratch: the mixed block, a block on its way out and a mirrored block of each source,
-// in parts that are multiples of 64 bytes; then the weights of a row, along x, of each pixel and of
-// each value.
+// One thread's scratch: the mixed block, a block on its way out and a mirrored block of each
+// source, in parts that are multiples of 64 bytes; then the weights of a row, along x, of each
+// pixel and of each value.
 constexpr int32_t kScratchParts = 2 + kMaxSources;
 
 inline int64_t scratch_part(const MsdaBlend& b) {

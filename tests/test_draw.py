@@ -104,7 +104,7 @@ def test_more_sources_with_a_given_lambda(n, alpha, lam):
 
 @pytest.mark.parametrize("step, sample", [(2, 469552), (26, 120119), (31, 263536), (51, 126621)])
 def test_gamma_variables_that_underflow(step, sample):
-    """Drawn together with the first, the further weights of these samples are below 1e-308 of it."""
+    """Drawn with the first, the further weights of these samples are below 1e-308 of it."""
     policy = msda.Mixup(n=3, alpha=0.01)
     plan = msda.draw(policy, 1, 4, 4, seed=0, step=step, ids=[sample], lam=0.5)
     np.testing.assert_allclose(label_weights(plan).sum(1), 1, atol=3e-7)

@@ -64,9 +64,7 @@ MSDA_FN void dirichlet(double* shares, int32_t n, double alpha, Stream& stream,
 struct Unit {
   const MsdaDraw* draw;
   uint64_t identity;
-  Stream stream(uint32_t purpose) const {
-    return {draw->seed, identity, draw->step, purpose, 0};
-  }
+  Stream stream(uint32_t purpose) const { return {draw->seed, identity, draw->step, purpose, 0}; }
 };
 
 MSDA_FN uint64_t identity_of(const MsdaDraw& draw, int32_t slot) {
@@ -105,9 +103,7 @@ MSDA_FN void set_weight(Plan& p, float own) {
   p.weight[1] = 1.0f - own;
 }
 
-MSDA_FN double pixels(const Plan& p) {
-  return static_cast<double>(p.depth) * p.height * p.width;
-}
+MSDA_FN double pixels(const Plan& p) { return static_cast<double>(p.depth) * p.height * p.width; }
 
 // Places a box and returns its share of the pixels.
 MSDA_FN double draw_box(Plan& p, int32_t box, int32_t side_y, int32_t side_x, Stream& position) {
@@ -150,8 +146,8 @@ MSDA_FN void draw_hmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
   set_weight(p, p.lam);
 }
 
-// Mean over the pixels 0 .. n - 1 of exp(-falloff (j - point)^2): the terms' ratios form a geometric
-// series, so each costs two products.
+// Mean over the pixels 0 .. n - 1 of exp(-falloff (j - point)^2): the terms' ratios form a
+// geometric series, so each costs two products.
 MSDA_FN double mean_of_bump(double falloff, int32_t n, int32_t point) {
   const double ratio = exp64(-2.0 * falloff);
   double sum = 1.0;
@@ -169,8 +165,8 @@ MSDA_FN double mean_of_gaussian(const Plan& p, double falloff) {
   return mean_of_bump(falloff, p.height, p.point[1]) * mean_of_bump(falloff, p.width, p.point[2]);
 }
 
-// The falloff whose bump has a given mean: the mean falls from 1 at 0 to one pixel's share; found on
-// a logarithmic scale by the Illinois method, to 1e-10 of the mean or the last bit.
+// The falloff whose bump has a given mean: the mean falls from 1 at 0 to one pixel's share; found
+// on a logarithmic scale by the Illinois method, to 1e-10 of the mean or the last bit.
 MSDA_FN double falloff_of_mean(const Plan& p, double mean) {
   double low = log64(1e-12), high = log64(64.0);  // wider than any image; narrower than a pixel
   double above = mean_of_gaussian(p, 1e-12) - mean, below = mean_of_gaussian(p, 64.0) - mean;
@@ -228,7 +224,8 @@ MSDA_FN void draw_fmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
   const double least = lam < 1.0 - lam ? lam : 1.0 - lam;
   p.soft = static_cast<int32_t>(pixels(p) * (leaf.max_soft > least ? least : leaf.max_soft));
   const int32_t room = p.count < static_cast<int32_t>(pixels(p)) - p.count
-                           ? p.count : static_cast<int32_t>(pixels(p)) - p.count;
+                           ? p.count
+                           : static_cast<int32_t>(pixels(p)) - p.count;
   if (p.soft > room) p.soft = room;  // the count may have been rounded towards the border
   Stream seed = unit.stream(kDrawField);
   const uint64_t word = seed.word();

@@ -64,9 +64,8 @@ struct Amplitudes {
 MSDA_FN Amplitudes paper_amplitudes(const Field& f, int32_t z, int32_t y, int32_t x) {
   const int32_t kz = frequency(z, f.depth), ky = frequency(y, f.height), m = f.modes;
   if (m > 0 && (x > m || ky > m || -ky > m || kz > m || -kz > m)) return {0.0f, 0.0f};
-  const float square =
-      squared_frequency(f, cycles(z, f.depth), cycles(y, f.height),
-                        static_cast<float>(x) / static_cast<float>(f.width));
+  const float square = squared_frequency(f, cycles(z, f.depth), cycles(y, f.height),
+                                         static_cast<float>(x) / static_cast<float>(f.width));
   if (square == 0.0f) return {0.0f, 0.0f};
   const float a = power_law(f, square);
   const float balanced = x == 0 || 2 * x == f.width ? a * 1.41421356f : a;

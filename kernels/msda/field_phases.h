@@ -14,11 +14,11 @@ struct FieldBlock {
   Passes z, y, x;
   Turns turns_z, turns_y, turns_x;
   const int32_t *place_z, *place_y, *place_x;  // reversed() of every entry of each axis
-  Data data;             // 2 * pairs_of(f) rows of f.half values
-  Complex<float>* room;  // a large radix: 2 radix values a thread, or null
-  uint32_t* histogram;   // kDigits
-  uint64_t prefix;       // digits of the threshold that are known, from the top
-  uint32_t rank;         // how many more are to be taken below the threshold's prefix
+  Data data;                                   // 2 * pairs_of(f) rows of f.half values
+  Complex<float>* room;                        // a large radix: 2 radix values a thread, or null
+  uint32_t* histogram;                         // kDigits
+  uint64_t prefix;  // digits of the threshold that are known, from the top
+  uint32_t rank;    // how many more are to be taken below the threshold's prefix
 };
 
 // The threads of a block share out `items`: thread t takes t, t + threads, ...
@@ -54,10 +54,12 @@ MSDA_FN void phase_pass(const FieldBlock& b, int32_t axis, int32_t pass, Share s
   for (int64_t i = s.thread; i < lines * each; i += s.threads) {
     const int64_t number = i % lines;  // neighbouring threads take neighbouring lines
     const int64_t stride = axis == 1 ? f.half : static_cast<int64_t>(f.height) * f.half;
-    const int64_t first = axis == 1 ? number / f.half * f.height * f.half + number % f.half : number;
-    const Line line = axis == 2 ? paired_line(f, static_cast<int32_t>(number))
-                                : Line{first, 0, p.length, stride};
-    butterfly(p, pass, static_cast<int32_t>(i / lines), turns, b.data, line, room_of(b, p, pass, s));
+    const int64_t first =
+        axis == 1 ? number / f.half * f.height * f.half + number % f.half : number;
+    const Line line =
+        axis == 2 ? paired_line(f, static_cast<int32_t>(number)) : Line{first, 0, p.length, stride};
+    butterfly(p, pass, static_cast<int32_t>(i / lines), turns, b.data, line,
+              room_of(b, p, pass, s));
   }
 }
 

@@ -172,8 +172,7 @@ MSDA_FN void butterfly_of(const Passes& p, int32_t pass, int32_t index, const Tu
   set(data, entry(line, first), a[0]);
   const int32_t spacing = p.length / block * j;  // e^(2 pi i j q / block)
   for (int32_t q = 1; q < r; ++q) {
-    if (j > 0)
-      a[q] = turned(a[q], V{} + turns.cosine[q * spacing], V{} + turns.sine[q * spacing]);
+    if (j > 0) a[q] = turned(a[q], V{} + turns.cosine[q * spacing], V{} + turns.sine[q * spacing]);
     set(data, entry(line, first + q * part), a[q]);
   }
 }

@@ -10,7 +10,8 @@
 //   sin32   |x| <= 65536                  1.49 ulp
 //   cos32   |x| <= 65536                  1.49 ulp
 //
-// exp64 and log64 (2 ulp) serve the draws, on the CPU only: libm's are not the same on every machine.
+// exp64 and log64 (2 ulp) serve the draws, on the CPU only: libm's are not the same on every
+// machine.
 #pragma once
 #include "msda/portable.h"
 
@@ -128,10 +129,18 @@ MSDA_FN double exp64(double x) {
   double r = fma(-k, 0x1.62e42fefa39efp-1, x);
   r = fma(-k, 0x1.abc9e3b39803fp-56, r);
   double p = 1.0 / 6227020800.0;
-  const double inverse_factorial[12] = {
-      1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0, 1.0 / 40320.0,
-      1.0 / 5040.0,      1.0 / 720.0,      1.0 / 120.0,     1.0 / 24.0,     1.0 / 6.0,
-      0.5,               1.0};
+  const double inverse_factorial[12] = {1.0 / 479001600.0,
+                                        1.0 / 39916800.0,
+                                        1.0 / 3628800.0,
+                                        1.0 / 362880.0,
+                                        1.0 / 40320.0,
+                                        1.0 / 5040.0,
+                                        1.0 / 720.0,
+                                        1.0 / 120.0,
+                                        1.0 / 24.0,
+                                        1.0 / 6.0,
+                                        0.5,
+                                        1.0};
   for (int32_t i = 0; i < 12; ++i) p = fma(r, p, inverse_factorial[i]);
   p = fma(r, p, 1.0);
   const int64_t whole = static_cast<int64_t>(k), half = whole / 2;

@@ -49,9 +49,7 @@ MSDA_FN uint64_t word64(uint64_t seed, uint64_t identity, uint32_t step, uint32_
 }
 
 // Uniform in the open interval (0, 1): 52 bits, centred in their cell.  (53 would round up to 1.)
-MSDA_FN double uniform(uint64_t word) {
-  return (static_cast<double>(word >> 12) + 0.5) * 0x1p-52;
-}
+MSDA_FN double uniform(uint64_t word) { return (static_cast<double>(word >> 12) + 0.5) * 0x1p-52; }
 
 // The same in float: 23 bits.  (24 would round up to 1.)
 MSDA_FN float uniform_float(uint32_t word) {
