@@ -141,8 +141,8 @@ class GMix(Leaf):
     """A Gaussian bump of one image in the other, around a point drawn anywhere in the image.
 
     Attributes:
-        mode: ``"code"``: as the authors' code does, a bump of area min(lam, 1 - lam) and the mean of
-            the mask as label weight (much of a bump may lie outside, so weights near 1/2 never
+        mode: ``"code"``: as the authors' code does, a bump of area min(lam, 1 - lam) and the mean
+            of the mask as label weight (much of a bump may lie outside, so weights near 1/2 never
             occur); ``"paper"``: as printed, twice that area and lambda as label weight;
             ``"exact"``: the width that makes the mean of the mask lambda.
 
@@ -172,7 +172,7 @@ class FMix(Leaf):
         decay: Power with which the field's frequencies fall off; larger is smoother.
         law: ``"paper"``: all frequencies, eq. 3; ``"legacy"``: what the authors' code draws, which
             by a slip of an index has one wave per row.
-        max_soft: Greatest share of the pixels that is ramped on either side of the cut, in [0, 0.5].
+        max_soft: Greatest share of the pixels that is ramped on either side of the cut, up to 0.5.
         rounding: How lambda becomes a number of pixels: ``"nearest"``, ``"stochastic"`` (lambda on
             average) or ``"coin"`` (up or down at even odds, as the authors' code does). The label
             weight is that number's share.

@@ -62,9 +62,9 @@ METHODS = {
         authors_code="ecs-vlc/FMix",
         own_weight="0 or 1, by a threshold on the field",
         label_weight="share of pixels that stay own",
-        deviations="one mask per sample instead of per batch; the paper's law, where the code draws "
-        "two columns of the spectrum (law='legacy'); pixels are counted to the nearest, not by a "
-        "coin (rounding='coin')",
+        deviations="one mask per sample instead of per batch (scope='batch' restores it); the "
+        "paper's law, where the code draws two columns of the spectrum (law='legacy'); pixels are "
+        "counted to the nearest, not by a coin (rounding='coin')",
     ),
     "hmix": Method(
         code=4,

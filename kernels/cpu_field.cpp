@@ -4,9 +4,10 @@
 // vector are neighbouring columns in the transforms along z and y, and neighbouring pairs of rows
 // in those along x, for which the data is transposed.  Every value is computed by the same
 // expressions, so the bits are those of the phases.
+// clang-format off: the templates of msda/fourier.h look for the fused() of cpu_vector.h
+#include "cpu_vector.h"
 #include "cpu_field.h"
-
-#include "cpu_vector.h"  // first: the templates of msda/fourier.h look for its fused()
+// clang-format on
 
 #define MSDA_JOIN_(name, isa) name##_##isa
 #define MSDA_JOIN(name, isa) MSDA_JOIN_(name, isa)
