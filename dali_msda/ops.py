@@ -14,7 +14,7 @@ import numpy as np
 from dali_msda import cpu
 from dali_msda.methods import METHODS
 from dali_msda.plan import check, draw
-from dali_msda.policy import Policy
+from dali_msda.policy import Policy, number
 
 
 def _is_torch(array: object) -> bool:
@@ -92,10 +92,11 @@ def _scratch(words: int) -> np.ndarray:
 
 def _images(images: object) -> np.ndarray:
     array = _to_numpy("images", images)
+    dtype = str(getattr(images, "dtype", array.dtype)).removeprefix("torch.")
     if array.ndim != 4:
         raise ValueError(f"images: expected shape (B, H, W, C), got {array.shape}")
     if array.dtype not in (np.uint8, np.float32):
-        raise TypeError(f"images: expected uint8 or float32, got {array.dtype}")
+        raise TypeError(f"images: expected uint8 or float32, got {dtype}")
     if 0 in array.shape[1:]:
         raise ValueError(f"images: expected at least one pixel and channel, got {array.shape}")
     _contiguous("images", array)
@@ -129,7 +130,14 @@ def _scale_and_shift(
             raise ValueError(f"{name}: expected {what}, got {array.tolist()}")
         values.append(np.broadcast_to(array, (channels,)))
     center, spread = values
-    return (1 / spread).astype(np.float32), (-center / spread).astype(np.float32)
+    with np.errstate(over="ignore"):
+        scale, shift = (1 / spread).astype(np.float32), (-center / spread).astype(np.float32)
+    if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
+        raise ValueError(
+            "std: expected values whose 1 / std and mean / std are finite in float32, got "
+            f"{spread.tolist()}"
+        )
+    return scale, shift
 
 
 def _out_dtype(dtype: object, images: np.ndarray, normalises: bool) -> str:
@@ -249,8 +257,8 @@ def blend(
         threads: Threads to use, 0 for one per core.
 
     Returns:
-        ``(B, H, W, C)`` or ``(B, C, H, W)``, of the kind that came in (NumPy or torch): ``out`` where
-        it was given.
+        ``(B, H, W, C)`` or ``(B, C, H, W)``, of the kind that came in (NumPy or torch): ``out``
+        where it was given.
 
     Raises:
         TypeError, ValueError: If shapes, types or plan do not fit, or ``out`` overlaps the images
@@ -349,17 +357,16 @@ def targets(
         out: Memory for the dense rows, float32 ``(B, C)``.
 
     Returns:
-        float32 ``(B, C)``; or, if ``compact``, int64 ``(B, n)`` class indices and float32 ``(B, n)``
-        weights, with n = 2 or the greatest number of sources in the plan. A source that takes no
-        part repeats the own label with weight 0.
+        float32 ``(B, C)``; or, if ``compact``, int64 ``(B, n)`` class indices and float32
+        ``(B, n)`` weights, with n = 2 or the greatest number of sources in the plan. A source that
+        takes no part repeats the own label with weight 0.
 
     Raises:
         TypeError, ValueError: If shapes or types do not fit, or a label is out of range.
     """
     array, classes = _labels(labels, num_classes)
     plan = check(plan, len(array))
-    if not 0 <= smoothing <= 1:
-        raise ValueError(f"smoothing: expected a share in [0, 1], got {smoothing!r}")
+    number("smoothing", smoothing, 0.0, 1.0, "a share in [0, 1]")
     if compact:
         if array.ndim == 2:
             raise ValueError("compact: expected False with soft labels, got True")

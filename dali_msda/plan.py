@@ -1,4 +1,4 @@
-"""The plan: one record per output sample, drawn once per batch. Pixels and labels follow from it."""
+"""The plan: a record per output sample, drawn once per batch; pixels and labels follow from it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ PLAN_DTYPE = np.dtype(
 ``own``, ``partner`` and ``extra`` are indices into the batch, ``weight``, ``partner_weight`` and
 ``extra_weight`` their label weights; the first ``sources`` of them take part. ``lam`` is the
 nominal lambda, before a box is clipped or a count rounded. Boxes are half-open, in pixels;
-``y1 > height`` wraps round the border. ``leaf`` is the number of the policy's method that was drawn.
+``y1 > height`` wraps round the border. ``leaf`` is the number of the policy's method that was
+drawn.
 """
 
 NONE = 0
@@ -64,7 +65,10 @@ def _whole(name: str, value: object, low: int, high: int) -> int:
 def _lam(lam: object, batch: int, leaves: np.ndarray) -> np.ndarray | None:
     if lam is None:
         return None
-    values = np.asarray(lam, np.float64)
+    values = np.asarray(lam)
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"lam: expected a number in [0, 1] or one per sample, got {lam!r}")
+    values = values.astype(np.float64)
     if values.shape not in ((), (batch,)):
         raise ValueError(f"lam: expected a number or shape ({batch},), got shape {values.shape}")
     if not ((values >= 0) & (values <= 1)).all():

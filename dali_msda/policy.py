@@ -35,7 +35,7 @@ LEAF_DTYPE = np.dtype(
 
 def known(name: str, value: object, choices: dict[str, int]) -> None:
     """Raise ValueError unless ``value`` is one of the names in ``choices``."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         names = ", ".join(repr(key) for key in choices)
         raise ValueError(f"{name}: expected one of {names}, got {value!r}")
 
@@ -108,6 +108,14 @@ def _policies(name: str, policies: object, allowed: tuple[type, ...]) -> tuple[P
     return tuple(policies)
 
 
+def _listed(name: str, values: object, default: tuple) -> tuple:
+    if values is None:
+        return default
+    if not isinstance(values, list | tuple):
+        raise TypeError(f"{name}: expected a list, one entry per policy, got {values!r}")
+    return tuple(values)
+
+
 @dataclass(frozen=True)
 class Choice(Policy):
     """One of several methods, chosen at random.
@@ -126,7 +134,7 @@ class Choice(Policy):
     def __post_init__(self) -> None:
         object.__setattr__(self, "policies", _policies("policies", self.policies, (Leaf,)))
         count = len(self.policies)
-        weights = tuple(self.weights) if self.weights is not None else (1.0,) * count
+        weights = _listed("weights", self.weights, (1.0,) * count)
         if len(weights) != count:
             raise ValueError(f"weights: expected {count}, one per policy, got {len(weights)}")
         for weight in weights:
@@ -168,7 +176,7 @@ class Alternate(Policy):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "policies", _policies("policies", self.policies, (Leaf, Choice)))
-        counts = tuple(self.counts) if self.counts is not None else (1,) * len(self.policies)
+        counts = _listed("counts", self.counts, (1,) * len(self.policies))
         if len(counts) != len(self.policies):
             raise ValueError(
                 f"counts: expected {len(self.policies)}, one per policy, got {len(counts)}"

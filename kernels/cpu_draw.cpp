@@ -105,17 +105,17 @@ struct Scratch {
 
 // Leaves of the stage that serves this step: stages take turns of `count` batches each.
 void active_leaves(std::vector<int32_t>& active, const MsdaLeaf* leaves, const MsdaDraw& draw) {
-  uint32_t cycle = 0;
+  uint64_t cycle = 0;
   for (int32_t k = 0; k < draw.leaves; ++k)
     if (k == 0 || leaves[k].stage != leaves[k - 1].stage)
-      cycle += static_cast<uint32_t>(leaves[k].count);
-  uint32_t at = draw.step % cycle;
+      cycle += static_cast<uint64_t>(leaves[k].count);
+  uint64_t at = draw.step % cycle;
   int32_t stage = leaves[0].stage;
   for (int32_t k = 0; k < draw.leaves; ++k) {
     if (k > 0 && leaves[k].stage == leaves[k - 1].stage) continue;
     stage = leaves[k].stage;
-    if (at < static_cast<uint32_t>(leaves[k].count)) break;
-    at -= static_cast<uint32_t>(leaves[k].count);
+    if (at < static_cast<uint64_t>(leaves[k].count)) break;
+    at -= static_cast<uint64_t>(leaves[k].count);
   }
   active.clear();
   for (int32_t k = 0; k < draw.leaves; ++k)

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "dali_msda"
 LAYERS = [  # bottom first
     ["build", "methods"],
     ["cpu", "cuda", "policy"],
-    ["plan"],
+    ["leaves", "plan"],
     ["ops"],
     ["dali", "ffcv", "torch"],
     ["preview"],
@@ -26,7 +26,16 @@ LAYERS = [  # bottom first
 ]
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 ADAPTERS = {"dali", "ffcv", "torch"}
-PUBLIC = {*dali_msda.__all__, *ADAPTERS, "cli", "methods", "pipelines", "policy", "preview"}
+PUBLIC = {
+    *dali_msda.__all__,
+    *ADAPTERS,
+    "cli",
+    "leaves",
+    "methods",
+    "pipelines",
+    "policy",
+    "preview",
+}
 # Importing dali_msda imports NumPy and nothing heavier.
 LIGHT = {*sys.stdlib_module_names, "dali_msda", "numpy"}
 
