@@ -60,7 +60,7 @@ def every_kind_of_record(batch, height, width, seed=0):
 
 def normalisation(channels, wanted):
     """Arguments; with ``std`` alone the sign of a zero is at stake."""
-    mean, std = np.linspace(100, 140, channels), np.linspace(50, 70, channels)
+    mean, std = np.linspace(100, 140, channels), np.linspace(70, 50, channels)
     options = {"none": {}, "std": {"std": std}, "mean and std": {"mean": mean, "std": std}}
     return options[wanted]
 
@@ -148,8 +148,8 @@ def test_more_sources_skip_those_of_no_weight(blend):
     plan["weight"], plan["partner_weight"], plan["extra_weight"] = 0.5, 0, [0.5, 0]
     assert plan["extra"][0, 0] == 2 and plan["partner"][0] == 3
     assert blend(images, plan)[[0, 2], 0, 0, 0].tolist() == [3.0, 3.0]
-    plan["weight"], plan["partner_weight"], plan["extra_weight"] = 0, 0, [1.0, 0]
-    assert blend(images, plan)[[0, 2], 0, 0, 0].tolist() == [5.0, 1.0]
+    plan["weight"], plan["partner_weight"], plan["extra_weight"] = 0, 0, [0.0, 1]
+    assert blend(images, plan)[[1, 3], 0, 0, 0].tolist() == [5.0, 1.0]  # the first is NaN, inf
 
 
 @pytest.mark.parametrize("n", [3, 4])
