@@ -231,9 +231,8 @@ def _leaf_arguments(policy: Policy) -> dict[str, list]:
         arguments[name] = [names[code] for code in leaves[name].tolist()]
     for name in ("sources", "stage", "count"):
         arguments[name] = leaves[name].tolist()
-    # DALI carries reals as float32, which would draw other numbers: their bits, therefore.
-    reals = [leaves[name] for name in ("share", "alpha", "prob", "min_side", "max_side")]
-    arguments["exact"] = np.stack(reals, axis=1).view(np.int64).ravel().tolist()
+    # DALI carries reals as float32, which would draw other numbers: the leaves' memory, therefore.
+    arguments["exact"] = leaves.view(np.int64).tolist()
     return arguments
 
 

@@ -40,10 +40,40 @@ class BlendCpu final : public BlendOp<CPUBackend> {
     blend_.scale = normalisation_.scale();
     blend_.shift = normalisation_.shift();
     blend_.isa = -1;
+    MakeFields(ws.GetThreadPool());
     RunChunks(ws.GetThreadPool());
   }
 
  private:
+  // The masks of FMix, one job each.
+  void MakeFields(dali::ThreadPool& pool) {
+    const Plan* plans = plans_.data();
+    bool any = false, soft = false;
+    for (int i = 0; i < blend_.batch; ++i) {
+      any = any || plans[i].method == kFMix;
+      soft = soft || plans[i].soft > 0;
+    }
+    blend_.fields = nullptr;
+    if (!any) return;
+    const int64_t pixels = int64_t{blend_.height} * blend_.width;
+    const int64_t words = soft ? pixels : (pixels + 31) / 32;
+    if (static_cast<int64_t>(masks_.size()) < words * blend_.batch) {
+      masks_.resize(words * blend_.batch);
+    }
+    fields_.resize(blend_.batch);
+    for (int i = 0; i < blend_.batch; ++i) {
+      fields_[i] = masks_.data() + i * words;
+      if (plans[i].method == kFMix) pool.AddWork([this, i](int) { MakeField(i); }, -i);
+    }
+    pool.RunAll();
+    blend_.fields = fields_.data();
+  }
+
+  void MakeField(int i) const {
+    const MsdaFields one = {&fields_[i], plans_.data() + i, 1, 1, -1};
+    msda_fields(&one);
+  }
+
   void RunChunks(dali::ThreadPool& pool) {
     const int64_t rows = int64_t{blend_.batch} * blend_.height;
     const int64_t values = rows * blend_.width * blend_.channels;
@@ -63,6 +93,8 @@ class BlendCpu final : public BlendOp<CPUBackend> {
 
   std::vector<const void*> ins_;  // kept from batch to batch
   std::vector<void*> outs_;
+  std::vector<uint32_t> masks_;
+  std::vector<void*> fields_;
   int64_t chunks_ = 1;
 };
 

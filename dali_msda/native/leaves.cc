@@ -1,8 +1,8 @@
 #include "leaves.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
+#include <cstring>
 #include <string>
 
 #include "names.h"
@@ -17,16 +17,18 @@ constexpr int32_t kMaxCount = 1 << 24;    // so that a cycle of many stages stay
 class Lists {
  public:
   explicit Lists(const OpSpec& spec) : spec_(spec) {
-    for (const char* name : {"method", "scope", "partner", "box", "choice"}) {
+    for (const char* name : {"method", "scope", "partner", "box", "choice", "mode", "rounding"}) {
       count_ = std::max(count_, spec.GetRepeatedArgument<std::string>(name).size());
     }
-    for (const char* name : {"sources", "stage", "count"}) {
+    for (const char* name : {"sources", "stage", "count", "reformulate", "modes", "length"}) {
       count_ = std::max(count_, spec.GetRepeatedArgument<int>(name).size());
     }
-    for (const char* name : {"alpha", "prob", "share"}) {
+    for (const char* name : {"alpha", "prob", "share", "r", "gamma", "decay", "max_soft"}) {
       count_ = std::max(count_, spec.GetRepeatedArgument<float>(name).size());
     }
-    count_ = std::max(count_, spec.GetRepeatedArgument<float>("minmax").size() / 2);
+    for (const char* name : {"minmax", "tau"}) {
+      count_ = std::max(count_, spec.GetRepeatedArgument<float>(name).size() / 2);
+    }
   }
 
   size_t count() const { return count_; }
@@ -82,6 +84,25 @@ void check_leaf(const MsdaLeaf& leaf, size_t i) {
          "]: expected at least 1 batch and fewer than 2^24, got ", leaf.count, ".");
 }
 
+void check_variant(const MsdaLeaf& leaf, size_t i) {
+  expect(leaf.method != kResizeMix ||
+             (0 < leaf.min_side && leaf.min_side <= leaf.max_side && leaf.max_side <= 1),
+         "tau[", i, "]: expected 0 < low <= high <= 1, got (", leaf.min_side, ", ", leaf.max_side,
+         "); it bounds the side of the shrunk partner as a share of the image's.");
+  expect(leaf.r >= 0 && leaf.r <= 1, "r[", i, "]: expected a value in [0, 1], got ", leaf.r, ".");
+  expect(leaf.r_gamma == 0 || (leaf.r_gamma >= 0.01f && leaf.r_gamma <= 100), "gamma[", i,
+         "]: expected a value in [0.01, 100], or 0 for a fixed r, got ", leaf.r_gamma, ".");
+  expect(leaf.decay >= 0 && leaf.decay <= 10, "decay[", i, "]: expected a value in [0, 10], got ",
+         leaf.decay, ".");
+  expect(leaf.max_soft >= 0 && leaf.max_soft <= 0.5, "max_soft[", i,
+         "]: expected a value in [0, 0.5], got ", leaf.max_soft, ".");
+  expect(leaf.reformulate == 0 || leaf.reformulate == 1, "reformulate[", i,
+         "]: expected 0 or 1, got ", leaf.reformulate, ".");
+  expect(leaf.modes >= 0, "modes[", i, "]: expected at least 0 (all), got ", leaf.modes, ".");
+  expect(leaf.length >= 1 || leaf.method != kCutout, "length[", i,
+         "]: expected at least 1 pixel, got ", leaf.length, ".");
+}
+
 // A choice shared by pairs needs leaves that make the same pairs.
 void check_choice(const MsdaLeaf& leaf, const MsdaLeaf& first, size_t i) {
   expect(leaf.choice == first.choice, "choice[", i, "]: expected the same in all leaves of stage ",
@@ -124,19 +145,64 @@ void share_equally(std::vector<MsdaLeaf>& leaves) {
   }
 }
 
-// DALI carries reals as float32.  A policy object's are float64 and travel as their bits, so that
-// it draws the same here as anywhere else.
-void set_exact(std::vector<MsdaLeaf>& leaves, const std::vector<int64_t>& bits) {
-  constexpr size_t kReals = 5;
-  expect(bits.size() == kReals * leaves.size(), "exact: expected ", kReals * leaves.size(),
-         " numbers, got ", bits.size(), ".");
+// DALI carries reals as float32.  A policy object's are float64, and its leaves travel as they lie
+// in memory, so that it draws the same here as anywhere else.
+void set_exact(std::vector<MsdaLeaf>& leaves, const std::vector<int64_t>& words) {
+  constexpr size_t kWords = sizeof(MsdaLeaf) / sizeof(int64_t);
+  expect(words.size() == kWords * leaves.size(), "exact: expected ", kWords * leaves.size(),
+         " numbers, got ", words.size(), ".");
   for (size_t i = 0; i < leaves.size(); ++i) {
-    const auto real = [&](size_t k) { return std::bit_cast<double>(bits[kReals * i + k]); };
-    leaves[i].share = real(0);
-    leaves[i].alpha = real(1);
-    leaves[i].prob = real(2);
-    leaves[i].min_side = real(3);
-    leaves[i].max_side = real(4);
+    MsdaLeaf leaf;
+    std::memcpy(&leaf, &words[kWords * i], sizeof leaf);
+    const MsdaLeaf& named = leaves[i];
+    const bool agrees = leaf.method == named.method && leaf.scope == named.scope &&
+                        leaf.partner == named.partner && leaf.box == named.box &&
+                        leaf.choice == named.choice;
+    expect(agrees, "exact: expected the settings of leaf ", i,
+           " as its other arguments name them.");
+    leaves[i] = leaf;
+  }
+}
+
+int32_t mode_of(int32_t method, const std::string& word) {
+  switch (method) {
+    case kHMix:
+      return value_of(kHMixModes, word, "mode");
+    case kGMix:
+      return value_of(kGMixModes, word, "mode");
+    case kFMix:
+      return value_of(kFMixModes, word, "mode");
+    default:
+      return value_of(kNoModes, word, "mode");
+  }
+}
+
+// The settings that belong to one method each.
+void read_variants(std::vector<MsdaLeaf>& leaves, const Lists& lists) {
+  const auto rounding = lists.Get("rounding", kRoundingNames);
+  const auto mode = lists.Get<std::string>("mode");
+  const auto reformulate = lists.Get<int>("reformulate");
+  const auto modes = lists.Get<int>("modes");
+  const auto length = lists.Get<int>("length");
+  const auto r = lists.Get<float>("r");
+  const auto gamma = lists.Get<float>("gamma");
+  const auto decay = lists.Get<float>("decay");
+  const auto max_soft = lists.Get<float>("max_soft");
+  const auto tau = lists.Get<float>("tau", 2);
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    MsdaLeaf& leaf = leaves[i];
+    leaf.mode = mode_of(leaf.method, mode[i]);
+    leaf.rounding = rounding[i];
+    leaf.reformulate = reformulate[i];
+    leaf.modes = modes[i];
+    leaf.length = length[i];
+    leaf.r = r[i];
+    leaf.r_gamma = gamma[i];
+    leaf.decay = decay[i];
+    leaf.max_soft = max_soft[i];
+    if (leaf.method != kResizeMix) continue;
+    leaf.min_side = tau[2 * i];
+    leaf.max_side = tau[2 * i + 1];
   }
 }
 
@@ -160,14 +226,29 @@ std::vector<MsdaLeaf> read_leaves(const OpSpec& spec) {
 
   std::vector<MsdaLeaf> leaves(lists.count());
   for (size_t i = 0; i < leaves.size(); ++i) {
-    leaves[i] = {method[i], scope[i],      partner[i],       box[i],   sources[i],
-                 stage[i],  count[i],      choice[i],        share[i], alpha[i],
-                 prob[i],   minmax[2 * i], minmax[2 * i + 1]};
+    MsdaLeaf& leaf = leaves[i];
+    leaf.method = method[i];
+    leaf.scope = scope[i];
+    leaf.partner = partner[i];
+    leaf.box = box[i];
+    leaf.sources = sources[i];
+    leaf.stage = stage[i];
+    leaf.count = count[i];
+    leaf.choice = choice[i];
+    leaf.share = share[i];
+    leaf.alpha = alpha[i];
+    leaf.prob = prob[i];
+    leaf.min_side = minmax[2 * i];
+    leaf.max_side = minmax[2 * i + 1];
   }
+  read_variants(leaves, lists);
   if (!shared) share_equally(leaves);
   const auto exact = spec.GetRepeatedArgument<int64_t>("exact");
   if (!exact.empty()) set_exact(leaves, exact);
-  for (size_t i = 0; i < leaves.size(); ++i) check_leaf(leaves[i], i);
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    check_leaf(leaves[i], i);
+    check_variant(leaves[i], i);
+  }
   check_stages(leaves);
   return leaves;
 }

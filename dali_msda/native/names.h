@@ -14,7 +14,17 @@ struct Name {
 };
 
 // The methods that can be drawn and blended.
-constexpr Name kMethodNames[] = {{"mixup", kMixup}, {"cutmix", kCutMix}};
+constexpr Name kMethodNames[] = {{"mixup", kMixup},  {"cutmix", kCutMix}, {"fmix", kFMix},
+                                 {"hmix", kHMix},    {"gmix", kGMix},     {"resizemix", kResizeMix},
+                                 {"cutout", kCutout}};
+// Variants of a method; the empty word is its default.
+constexpr Name kHMixModes[] = {{"", kHMixExact}, {"exact", kHMixExact}, {"nominal", kHMixNominal}};
+constexpr Name kGMixModes[] = {
+    {"", kGMixCode}, {"code", kGMixCode}, {"paper", kGMixPaper}, {"exact", kGMixExact}};
+constexpr Name kFMixModes[] = {{"", kFMixPaper}, {"paper", kFMixPaper}, {"legacy", kFMixLegacy}};
+constexpr Name kNoModes[] = {{"", 0}};
+constexpr Name kRoundingNames[] = {
+    {"nearest", kRoundNearest}, {"stochastic", kRoundStochastic}, {"coin", kRoundCoin}};
 constexpr Name kScopeNames[] = {
     {"sample", kScopeSample}, {"pair", kScopePair}, {"batch", kScopeBatch}};
 constexpr Name kPartnerNames[] = {{"permutation", kPartnerPermutation},

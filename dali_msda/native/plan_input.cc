@@ -1,5 +1,6 @@
 #include "plan_input.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "names.h"
@@ -34,6 +35,17 @@ void check_box(const Plan& plan, int i) {
          ".");
 }
 
+void check_field(const Plan& plan, int i) {
+  const int64_t pixels = int64_t{plan.depth} * plan.height * plan.width;
+  expect(plan.soft >= 0 && plan.count >= plan.soft && plan.count + int64_t{plan.soft} <= pixels,
+         "plans[", i, "]: expected numbers of pixels that fit ", pixels, ", got count ", plan.count,
+         ", soft ", plan.soft, ".");
+  for (const float value : {plan.falloff[0], plan.falloff[1], plan.falloff[2], plan.decay}) {
+    expect(std::isfinite(value) && value >= 0, "plans[", i,
+           "]: expected falloff and decay to be finite and at least 0, got ", value, ".");
+  }
+}
+
 void check(const Plan& plan, int i, int batch) {
   expect(plan.version == kPlanVersion, "plans[", i, "].version: expected ", kPlanVersion, ", got ",
          plan.version, "; make the plans with fn.msda.plan or dali_msda.draw of this version.");
@@ -43,6 +55,7 @@ void check(const Plan& plan, int i, int batch) {
   }
   check_sources(plan, i, batch);
   check_box(plan, i);
+  check_field(plan, i);
 }
 
 }  // namespace

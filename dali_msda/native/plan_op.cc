@@ -40,11 +40,15 @@ A batch of one sample is its own partner.)code")
     .NumOutput(1)
     .OutputDType(0, DALI_UINT8)
     .OutputNDim(0, 1)
-    .AddArg("method", R"code(Method of each leaf: ``"mixup"`` or ``"cutmix"``.
+    .AddArg("method", R"code(Method of each leaf: ``"mixup"``, ``"cutmix"``, ``"fmix"``, ``"hmix"``,
+``"gmix"``, ``"resizemix"`` or ``"cutout"``.
 
 With ``w`` the own weight, a pixel of the output is ``w * own + (1 - w) * partner``. ``"mixup"``
-has ``w = lam`` everywhere; ``"cutmix"`` has ``w = 0`` in a box of nominal area share ``1 - lam``
-and ``w = 1`` around it, and its label weight is the share of pixels that stay own.)code",
+has ``w = lam`` everywhere. ``"cutmix"`` has ``w = 0`` in a box of nominal area share ``1 - lam``
+and ``w = 1`` around it, and its label weight is the share of pixels that stay own; ``"hmix"`` makes
+the box smaller by ``r`` and mixes around it; ``"fmix"`` has ``w = 1`` on the share ``lam`` of the
+pixels where a random field is greatest; ``"gmix"`` has a Gaussian bump; ``"resizemix"`` pastes the
+whole partner, shrunk by ``tau``; ``"cutout"`` sets a square of the output to 0.)code",
             DALI_STRING_VEC)
     .AddOptionalArg("alpha",
                     R"code(Shape of the distribution of the nominal weight, > 0:
@@ -91,6 +95,35 @@ Empty: equal shares.)code",
         R"code(Who shares the choice among the leaves of a stage: ``"sample"``, ``"pair"``
 or ``"batch"``.)code",
         Words{"sample"})
+    .AddOptionalArg("r", "HMix: share of the partner's mass that the box holds, in [0, 1].",
+                    std::vector<float>{0.5f})
+    .AddOptionalArg("gamma", "HMix: draw ``r`` from Beta(gamma, gamma); 0 for the fixed ``r``.",
+                    std::vector<float>{0.0f})
+    .AddOptionalArg("mode", R"code(Variant of the method; empty for the first of each. HMix:
+``"exact"`` (the mean of the mask is ``lam``), ``"nominal"`` (as printed). GMix: ``"code"`` (as
+released; the label weight is the mean of the mask), ``"paper"`` (as printed), ``"exact"`` (the
+width that makes the mean ``lam``). FMix: ``"paper"``, ``"legacy"`` (the field of the released
+code).)code",
+                    Words{""})
+    .AddOptionalArg("decay", "FMix: power with which the field's frequencies fall off, in [0, 10].",
+                    std::vector<float>{3.0f})
+    .AddOptionalArg("max_soft",
+                    "FMix: greatest share of pixels ramped on either side of the cut, in [0, 0.5].",
+                    std::vector<float>{0.0f})
+    .AddOptionalArg("rounding",
+                    R"code(FMix: how ``lam`` becomes a number of pixels: ``"nearest"``,
+``"stochastic"`` (``lam`` on average) or ``"coin"`` (up or down at even odds).)code",
+                    Words{"nearest"})
+    .AddOptionalArg("reformulate",
+                    "FMix: 1 to draw ``lam ~ Beta(alpha + 1, alpha)`` and keep the own label.",
+                    std::vector<int>{0})
+    .AddOptionalArg("modes",
+                    "FMix: frequencies kept per axis, an approximation that is faster; 0 for all.",
+                    std::vector<int>{0})
+    .AddOptionalArg("tau", R"code(ResizeMix: least and greatest factor, two values for each leaf one
+after the other.)code",
+                    std::vector<float>{0.1f, 0.8f})
+    .AddOptionalArg("length", "Cutout: side of the square, in pixels.", std::vector<int>{16})
     .AddOptionalArg<float>("lam",
                            R"code(Nominal own weight, in [0, 1], instead of the drawn one. The label
 weight may differ from it, where a box is clipped or rounded. Not with ``box="minmax"``.)code",
@@ -107,8 +140,8 @@ seed never repeat each other's decisions.)code",
                     "detect")
     .AddOptionalArg(
         "exact",
-        R"code(Share, alpha, prob and the two of minmax of each leaf as the bits of float64
-numbers, five integers for each leaf, instead of those five arguments: DALI's reals are float32.
+        R"code(All settings of each leaf as they lie in memory (``MsdaLeaf``), 16 integers for each
+leaf, instead of the other arguments: DALI's reals are float32, these are float64.
 ``dali_msda.dali`` gives it.)code",
         std::vector<int64_t>{})
     .AddRandomSeedArg()
