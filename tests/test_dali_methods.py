@@ -7,9 +7,9 @@ import dali_msda as msda
 from dali_msda.leaves import POLICIES
 
 pytest.importorskip("nvidia.dali")
-from nvidia.dali import fn, pipeline_def  # noqa: E402
+from nvidia.dali import fn, pipeline_def
 
-from dali_msda.dali import mix  # noqa: E402
+from dali_msda.dali import mix
 
 BATCH, CLASSES, MEAN, STD = 9, 7, [100.0, 110.0, 120.0], 50.0
 VARIANTS = [
