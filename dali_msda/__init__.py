@@ -7,10 +7,12 @@ A plan is drawn once per batch; pixels and labels are both functions of the plan
     targets_ = targets(labels, plan, num_classes=1000)
 """
 
+from dali_msda.detection import boxes
 from dali_msda.leaves import CutMix, Cutout, FMix, GMix, HMix, Mixup, ResizeMix
 from dali_msda.ops import blend, mask, mix, targets
 from dali_msda.plan import PLAN_DTYPE, draw, load, save
 from dali_msda.policy import Alternate, Choice, Policy
+from dali_msda.registered import segmentation, values
 
 __version__ = "0.1.0"
 
@@ -27,10 +29,13 @@ __all__ = [
     "Policy",
     "ResizeMix",
     "blend",
+    "boxes",
     "draw",
     "load",
     "mask",
     "mix",
     "save",
+    "segmentation",
     "targets",
+    "values",
 ]

@@ -18,6 +18,8 @@ LAYERS = [  # bottom first
     ["cpu", "cuda", "policy"],
     ["leaves", "plan"],
     ["ops"],
+    ["registered"],
+    ["detection"],
     ["dali", "ffcv", "torch"],
     ["preview"],
     ["cli"],

@@ -1,0 +1,256 @@
+"""What else belongs to an image and is mixed by its plan: maps of classes, real values.
+
+One plan serves everything that shares the images' grid::
+
+    plan = draw(CutMix(), batch=8, height=224, width=224, seed=0, step=17)
+    mixed = blend(images, plan, mean=MEAN, std=STD, mirror=flags)
+    depth = blend(depth, plan, mirror=flags)  # another view, a depth map: float32 (B, H, W, 1)
+    maps = segmentation(maps, plan, mirror=flags)
+    boxes_, labels_, weights_ = boxes(boxes_, labels_, plan, mirror=flags)
+    ages = values(ages, plan)
+    rows = targets(tags, plan)  # several labels a sample: float rows of zeros and ones
+
+Who shows where is read off :func:`mask`, the weights that the pixels were mixed with. Boxes:
+detection.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from dali_msda.methods import METHODS
+from dali_msda.ops import _like, _mirror, _out, _to_numpy, mask
+from dali_msda.plan import check
+
+RESIZEMIX, CUTOUT = METHODS["resizemix"].code, METHODS["cutout"].code
+WEIGHTS_AT_ONCE = 2**23  # pixels
+
+
+def own_weights(plan: np.ndarray) -> Iterator[np.ndarray]:
+    """Own weight of every pixel, record by record, without all of them in memory at once."""
+    if not len(plan):
+        return
+    height, width = int(plan["height"][0]), int(plan["width"][0])
+    records = max(1, WEIGHTS_AT_ONCE // (height * width))
+    for first in range(0, len(plan), records):
+        yield from mask(plan[first : first + records], height, width)
+
+
+def sources_of(record: np.void) -> list[int]:
+    """Samples that take part in a record, the own one first."""
+    named = [record["own"], record["partner"], *record["extra"]]
+    return [int(index) for index in named[: record["sources"]]]
+
+
+def source_weights(record: np.void, own: np.ndarray) -> list[np.ndarray]:
+    """Weight of each source at every pixel."""
+    if record["sources"] == 1:
+        return [np.ones_like(own)]
+    if record["sources"] == 2:
+        return [own, 1 - own]
+    weights = [record["weight"], record["partner_weight"], *record["extra_weight"]]
+    return [np.full_like(own, weight) for weight in weights[: record["sources"]]]
+
+
+def _is_class(name: str, value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
+        raise TypeError(f"{name}: expected a class (a whole number) or None, got {value!r}")
+
+
+def _maps(maps: object, num_classes: object, ignore: object) -> np.ndarray:
+    """Maps as an array whose classes are in range."""
+    array = _to_numpy("maps", maps)
+    if array.ndim != 3:
+        raise ValueError(
+            f"maps: expected shape (B, H, W), got {array.shape}; leave out an axis of one channel"
+        )
+    if array.dtype.kind not in "biu":
+        raise TypeError(
+            f"maps: expected an integer type, got {array.dtype}; real values are mixed by blend()"
+        )
+    if 0 in array.shape[1:]:
+        raise ValueError(f"maps: expected at least one pixel, got {array.shape}")
+    if num_classes is None:
+        return array
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer):
+        raise TypeError(f"num_classes: expected a whole number, got {num_classes!r}")
+    if num_classes < 1:
+        raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+    wrong = (array < 0) | (array >= num_classes)
+    if ignore is not None and array.dtype.kind != "b":
+        wrong &= array != ignore
+    if wrong.any():
+        sample, y, x = (int(index) for index in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"maps[{sample}, {y}, {x}]: expected 0 <= class < {num_classes} or ignore={ignore}, "
+            f"got {array[sample, y, x]}; num_classes must cover every class"
+        )
+    return array
+
+
+def _shown(maps: np.ndarray, flags: np.ndarray | None, record: np.void) -> list[np.ndarray]:
+    """Map of each source, pixel by pixel as :func:`blend` reads its image."""
+    shown = []
+    for k, index in enumerate(sources_of(record)):
+        view = maps[index]
+        if flags is not None and flags[index]:
+            view = view[:, ::-1]
+        if k == 1 and record["method"] == RESIZEMIX:
+            gathered = view[np.ix_(_shrunk_from(record, "y", 1), _shrunk_from(record, "x", 2))]
+            view = view.copy()
+            view[record["y0"] : record["y1"], record["x0"] : record["x1"]] = gathered
+        shown.append(view)
+    return shown
+
+
+def _shrunk_from(record: np.void, axis: str, number: int) -> np.ndarray:
+    """``shrunk_from`` of kernels/msda/mask.h for every pixel of an axis of the box."""
+    at = np.arange(record[axis + "1"] - record[axis + "0"], dtype=np.float32)
+    last = record["height" if axis == "y" else "width"] - 1
+    return np.minimum(np.floor(at * record["falloff"][number]), last).astype(np.int64)
+
+
+def _cut(result: np.ndarray, shown: list[np.ndarray], record: np.void, own: np.ndarray) -> None:
+    """The class of greatest weight at every pixel; of equals, that of the earlier source."""
+    if len(shown) <= 2:
+        result[:] = shown[0] if len(shown) == 1 else np.where(own >= 0.5, *shown)
+        return
+    weights = source_weights(record, own)
+    best = np.full(own.shape, -1.0)
+    for one in shown:
+        pairs = zip(weights, shown, strict=True)
+        mass = sum(weight.astype(np.float64) * (other == one) for weight, other in pairs)
+        np.copyto(result, one, where=mass > best)
+        best = np.maximum(best, mass)
+
+
+def _add(planes: np.ndarray, classes: np.ndarray, weights: np.ndarray, ignore: object) -> None:
+    """Adds the weight of each pixel to the plane of its class."""
+    flat, classes, weights = planes.reshape(-1), classes.reshape(-1), weights.reshape(-1)
+    counted = weights > 0
+    if ignore is not None:
+        counted &= classes != ignore
+    pixels = np.flatnonzero(counted)
+    flat[classes[pixels].astype(np.int64) * len(classes) + pixels] += weights[pixels]
+
+
+def segmentation(
+    maps: object,
+    plan: np.ndarray,
+    *,
+    mirror: object = None,
+    num_classes: int | None = None,
+    soft: bool = False,
+    ignore: int | None = 255,
+    erased: int | None = None,
+    out: object = None,
+) -> object:
+    """Maps of classes, mixed as :func:`blend` mixes the images they belong to.
+
+    A pixel takes the class of the source that shows there: of the own one where its weight is at
+    least 1/2, else of the partner; where three or four samples are averaged, the class of greatest
+    weight. For CutMix, FMix and ResizeMix this is the cut itself. Soft maps keep the weights.
+
+    Args:
+        maps: Class of every pixel, of any integer type or bool, ``(N, H, W)``.
+        plan: Records from :func:`draw`, the ones the images were mixed with.
+        mirror: The flags that :func:`blend` got.
+        num_classes: Number of classes, C. Needed for soft maps; classes are checked if given.
+        soft: Return the weight of each class at each pixel.
+        ignore: Class that takes no part in the loss; None if there is none. It may lie outside the
+            ``num_classes``. In soft maps an ignored pixel of a source adds nothing, so that the
+            weights of a pixel sum to the share of the sources that are not ignored there (to 1
+            where none is, to 0 where all are): their cross-entropy is then the weighted mean of
+            the sources' losses.
+        erased: Class of the pixels that Cutout erased, for example that of ``ignore``; by default
+            they keep their own, as labels do.
+        out: Memory to write to, of the output's shape and type, apart from the maps.
+
+    Returns:
+        ``(B, H, W)`` of the type that came in, or float32 ``(B, C, H, W)`` if ``soft``; of the
+        kind that came in (NumPy or torch), ``out`` where it was given.
+
+    Raises:
+        TypeError, ValueError: If shapes, types or plan do not fit, or a class is out of range.
+    """
+    _is_class("ignore", ignore)
+    _is_class("erased", erased)
+    array = _maps(maps, num_classes, ignore)
+    plan = check(plan, len(array), array.shape[1:])
+    flags = _mirror(mirror, len(array))
+    if soft and num_classes is None:
+        raise ValueError("num_classes: expected a number of classes for soft maps, got None")
+    _erasable(erased, array, num_classes, ignore)
+    shape = (len(plan), *array.shape[1:])
+    if soft:
+        shape = (len(plan), int(num_classes), *array.shape[1:])
+    result = _out(out, shape, "float32" if soft else array.dtype.name)
+    if np.shares_memory(result, array):
+        raise ValueError("out: expected memory apart from the maps'; give another array")
+    for one, record, own in zip(result, plan, own_weights(plan), strict=True):
+        shown = _shown(array, flags, record)
+        if erased is not None and record["method"] == CUTOUT:
+            shown = [np.where(own == 0, np.array(erased, array.dtype), shown[0])]
+        if not soft:
+            _cut(one, shown, record, own)
+            continue
+        one[:] = 0
+        for classes, weights in zip(shown, source_weights(record, own), strict=True):
+            _add(one, classes, weights, ignore)
+    return out if out is not None else _like(result, maps)
+
+
+def _erasable(erased: object, maps: np.ndarray, num_classes: object, ignore: object) -> None:
+    if erased is None:
+        return
+    low, high = (
+        (0, 1) if maps.dtype.kind == "b" else (np.iinfo(maps.dtype).min, np.iinfo(maps.dtype).max)
+    )
+    if not low <= erased <= high:
+        raise ValueError(f"erased: expected a class that {maps.dtype} holds, got {erased}")
+    if num_classes is not None and erased != ignore and not 0 <= erased < num_classes:
+        raise ValueError(
+            f"erased: expected 0 <= class < {num_classes} or ignore={ignore}, got {erased}"
+        )
+
+
+def values(values: object, plan: np.ndarray) -> object:
+    """Real values of a mixed batch, as for regression: ``sum of weight * value``.
+
+    The weights are the label weights of the plan, as in :func:`targets`; equal values stay as they
+    are, exactly.
+
+    Args:
+        values: float32 or float64 ``(N,)`` or ``(N, ...)``, finite.
+        plan: Records from :func:`draw`, the ones the images were mixed with.
+
+    Returns:
+        ``(B,)`` or ``(B, ...)`` of the type and kind that came in.
+
+    Raises:
+        TypeError, ValueError: If shapes, types or plan do not fit, or a value is not finite.
+    """
+    array = np.asarray(values) if isinstance(values, list) else _to_numpy("values", values)
+    if array.ndim < 1 or array.dtype not in (np.float32, np.float64):
+        raise TypeError(
+            f"values: expected float32 or float64 (B,) or (B, ...), got {array.dtype} "
+            f"{array.shape}; convert them, or mix classes with targets()"
+        )
+    if not np.isfinite(array).all():
+        where = np.argwhere(~np.isfinite(array))[0].tolist()
+        raise ValueError(
+            f"values{where}: expected finite values, got {array[tuple(where)]}; leave unknown "
+            "values out of the loss by mixing a second array of zeros and ones that marks them"
+        )
+    plan = check(plan, len(array))
+    sources = np.column_stack([plan["own"], plan["partner"], plan["extra"]])
+    weights = np.column_stack([plan["weight"], plan["partner_weight"], plan["extra_weight"]])
+    mixed = np.empty((len(plan), *array.shape[1:]), array.dtype)
+    for i, used in enumerate(plan["sources"]):
+        share = weights[i, :used].astype(np.float64)
+        rows = array[sources[i, :used]].astype(np.float64)
+        base = rows[share.argmax()]
+        mixed[i] = base + np.tensordot(share, rows - base, 1)
+    return _like(mixed, values)
