@@ -82,7 +82,9 @@ def _covered(low: float, high: float, size: int) -> tuple[int, np.ndarray]:
     return first, np.minimum(at + 1, high) - np.maximum(at, low)
 
 
-def _visible(box: np.ndarray, weights: np.ndarray, cut: bool) -> tuple[float, np.ndarray] | None:
+def _visible(
+    box: np.ndarray, weights: np.ndarray, cut: bool
+) -> tuple[np.float32, np.ndarray] | None:
     """Mean weight in a box and what is left of the box; None where nothing of it shows."""
     x0, y0, x1, y1 = box
     area = (x1 - x0) * (y1 - y0)
@@ -99,7 +101,7 @@ def _visible(box: np.ndarray, weights: np.ndarray, cut: bool) -> tuple[float, np
         across = left + np.flatnonzero(inside.any(0))
         x0, x1 = max(x0, across[0]), min(x1, across[-1] + 1)
         y0, y1 = max(y0, down[0]), min(y1, down[-1] + 1)
-    return min(mean, 1.0), np.array([x0, y0, x1, y1])
+    return np.float32(min(mean, 1.0)), np.array([x0, y0, x1, y1])
 
 
 def _appearances(record: np.void, own: np.ndarray) -> list[tuple[int, bool, np.ndarray]]:
@@ -157,6 +159,7 @@ def boxes(
     arrays, classes = _lists(boxes, labels)
     plan = check(plan, len(arrays))
     number("min_visible", min_visible, 0.0, 1.0, "a share in [0, 1]")
+    least = np.float32(min_visible)
     flags = _mirror(mirror, len(arrays))
     results: tuple[list, list, list] = ([], [], [])
     for record, own in zip(plan, own_weights(plan), strict=True):
@@ -165,7 +168,7 @@ def boxes(
             mirrored = flags is not None and bool(flags[index])
             placed = _placed(arrays[index], record, mirrored, shrunk)
             seen = [_visible(box, shown, _is_cut(record)) for box in placed]
-            kept = [j for j, one in enumerate(seen) if one and one[0] >= min_visible]
+            kept = [j for j, one in enumerate(seen) if one and one[0] >= least]
             rows = np.array([seen[j][1] for j in kept]).reshape(-1, 4)
             left.append(rows.astype(arrays[index].dtype))
             tags.append(classes[index][kept])

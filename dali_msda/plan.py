@@ -210,9 +210,11 @@ def _check_boxes(plan: np.ndarray) -> None:
     numbers = np.column_stack([plan["falloff"], plan["decay"]])
     finite = np.isfinite(numbers) & (numbers >= 0)
     _each(finite.all(1), numbers, "falloff, decay: expected finite numbers >= 0")
+    shrinks = plan["method"] == METHODS["resizemix"].code  # and never wraps
     for axis, size in (("y", plan["height"]), ("x", plan["width"])):
         low, high = plan[axis + "0"], plan[axis + "1"]
         fits = (low >= 0) & (low <= size) & (high >= low) & (high - low <= size)
+        fits &= ~shrinks | (high <= size)
         _each(fits, np.column_stack([low, high]), f"{axis}0, {axis}1: expected a box in the image")
 
 
