@@ -178,6 +178,9 @@ def check(plan: np.ndarray, samples: int, size: tuple[int, int] | None = None) -
     _each(known, plan["method"], f"method: expected one of {list(METHOD_NAMES)}")
     in_range = (plan["sources"] >= 1) & (plan["sources"] <= 4)
     _each(in_range, plan["sources"], "sources: expected 1 to 4")
+    shrinks = plan["method"] == METHODS["resizemix"].code
+    pairs = ~shrinks | (plan["sources"] == 2)
+    _each(pairs, plan["sources"], "sources: expected 2 for ResizeMix")
     used = np.arange(4) < plan["sources"][:, None]
     sources = np.column_stack([plan["own"], plan["partner"], plan["extra"]])
     inside = (sources >= 0) & (sources < samples) | ~used
