@@ -11,7 +11,8 @@ One plan serves everything that shares the images' grid::
     rows = targets(tags, plan)  # several labels a sample: float rows of zeros and ones
 
 Who shows where is read off :func:`mask`, the weights that the pixels were mixed with. Boxes:
-detection.py.
+detection.py. :func:`blend` suits maps of classes only where a method cuts (CutMix, FMix,
+ResizeMix): elsewhere it averages the numbers of classes, which means nothing.
 """
 
 from __future__ import annotations

@@ -187,6 +187,15 @@ def test_what_a_box_hides_is_dropped_or_cut():
     assert [len(w) for w in msda.boxes(boxes, [[0] * 3, [0]], plan, min_visible=0.6)[2]] == [1, 1]
 
 
+def test_a_weight_that_is_just_enough():
+    """Weights are float32, and so is what they are compared with."""
+    plan = plan_of(msda.Mixup(partner="flip"), (2, 5, 5), lam=0.7)
+    thirds = [[[0.1, 0.2, 3.7, 4.4]], []]
+    assert len(msda.boxes(thirds, [[1], []], plan, min_visible=0.7)[2][0]) == 1
+    plan = plan_of(msda.CutMix(), (2, 5, 5), lam=1.0)
+    assert len(msda.boxes(thirds, [[1], []], plan, min_visible=1.0)[2][0]) == 1
+
+
 def test_boxes_are_cut_off_at_the_border_of_the_image():
     plan = plan_of(msda.CutMix(), (1, 6, 9), lam=1.0)
     given = [[[-3, 1, 4, 8], [9, 0, 12, 3], [-4, -4, -1, -1], [2, 2, 2, 5]]]

@@ -180,6 +180,24 @@ def test_nothing_is_made_up(policy):
         np.testing.assert_array_equal(msda.segmentation(same, plan), same)
 
 
+def test_of_equal_weights_the_earlier_source_decides():
+    shape = (5, 4, 6)
+    maps = maps_of(shape)
+    plan = plan_of(msda.Mixup(partner="roll"), shape, lam=0.5)
+    np.testing.assert_array_equal(msda.segmentation(maps, plan), maps)
+    plan = plan_of(msda.Mixup(n=4, partner="roll"), shape)
+    plan["weight"] = plan["partner_weight"] = plan["extra_weight"] = 0.25
+    np.testing.assert_array_equal(msda.segmentation(maps, plan), hard_by_pixel(maps, plan, [0] * 5))
+
+
+def test_a_partner_is_never_read_past_its_border():
+    shape = (4, 12, 9)
+    plan, maps = plan_of(msda.ResizeMix(tau=(0.5, 0.9), partner="roll"), shape), maps_of(shape)
+    plan["falloff"] = 0, 5.5, 7.0
+    want = msda.blend(maps[..., None], plan)[..., 0]
+    np.testing.assert_array_equal(msda.segmentation(maps, plan), want)
+
+
 @pytest.mark.parametrize("policy", [msda.CutMix(), msda.Mixup(), msda.FMix(), msda.HMix()], ids=str)
 def test_nothing_changes_at_lambda_1(policy):
     shape = (5, 8, 11)
