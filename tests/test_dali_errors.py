@@ -184,7 +184,6 @@ RECORDS = {
     "outside": (dict(outside=-1), "plans[2]: expected own weights in [0, 1], got inside 0"),
     "y1": (dict(y0=4, y1=13), "plans[2]: expected a box in an image of 8 x 10, got y 4 to 13"),
     "x0": (dict(x0=-1), "plans[2]: expected a box in an image of 8 x 10"),
-    "one shrunk": (dict(method=6, sources=1), "plans[2].sources: expected 2 for ResizeMix, got 1"),
     "a wrapped shrunk one": (dict(method=6, y0=4, y1=9), "plans[2]: expected a box in an image"),
 }
 
