@@ -234,7 +234,7 @@ def _leaf_arguments(policy: Policy) -> dict[str, list]:
     for name in ("sources", "stage", "count"):
         arguments[name] = leaves[name].tolist()
     # DALI carries reals as float32, which would draw other numbers: the leaves' memory, therefore.
-    arguments["exact"] = leaves.view(np.int64).tolist()
+    arguments["exact"] = leaves.view(np.int32).tolist()
     return arguments
 
 

@@ -160,7 +160,10 @@ class Filler:
             r = float(self.stream.dirichlet([gamma, gamma], self.identity, RATIO)[0])
         area = self.place(self.leaf.box, math.sqrt(1.0 - lam) * math.sqrt(r))
         rest = 1.0 - (area if self.leaf.mode == "exact" else (1.0 - lam) * r)
-        self.weigh(lam, outside=min(lam / rest, 1.0) if rest > 0 else 0.0)
+        exact = self.leaf.mode == "exact"
+        self.weigh(
+            min(lam, rest) if exact else lam, outside=min(lam / rest, 1.0) if rest > 0 else 0.0
+        )
 
     def gmix(self):
         """A bump of the partner, or in the authors' code of the one with less weight."""

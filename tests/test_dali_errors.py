@@ -85,7 +85,7 @@ LEAVES = {
         "choice[1]: expected the same in all leaves of stage 0",
     ),
     "choice of pairs": (dict(choice="pair"), 'choice[0]: expected "sample" or "batch", or scope'),
-    "exact": (dict(exact=[1]), "exact: expected 16 numbers, got 1"),
+    "exact": (dict(exact=[1]), "exact: expected 32 numbers, got 1"),
     "shard_id": (dict(shard_id=-1), "shard_id: expected at least 0, got -1"),
     "lam": (dict(lam=1.5), "lam: expected a value in [0, 1], got 1.5 for sample 0; lam is"),
     "lam nan": (dict(lam=float("nan")), "lam: expected a value in [0, 1], got nan for sample 0"),

@@ -147,8 +147,8 @@ void share_equally(std::vector<MsdaLeaf>& leaves) {
 
 // DALI carries reals as float32.  A policy object's are float64, and its leaves travel as they lie
 // in memory, so that it draws the same here as anywhere else.
-void set_exact(std::vector<MsdaLeaf>& leaves, const std::vector<int64_t>& words) {
-  constexpr size_t kWords = sizeof(MsdaLeaf) / sizeof(int64_t);
+void set_exact(std::vector<MsdaLeaf>& leaves, const std::vector<int>& words) {
+  constexpr size_t kWords = sizeof(MsdaLeaf) / sizeof(int);
   expect(words.size() == kWords * leaves.size(), "exact: expected ", kWords * leaves.size(),
          " numbers, got ", words.size(), ".");
   for (size_t i = 0; i < leaves.size(); ++i) {
@@ -243,7 +243,7 @@ std::vector<MsdaLeaf> read_leaves(const OpSpec& spec) {
   }
   read_variants(leaves, lists);
   if (!shared) share_equally(leaves);
-  const auto exact = spec.GetRepeatedArgument<int64_t>("exact");
+  const auto exact = spec.GetRepeatedArgument<int>("exact");
   if (!exact.empty()) set_exact(leaves, exact);
   for (size_t i = 0; i < leaves.size(); ++i) {
     check_leaf(leaves[i], i);

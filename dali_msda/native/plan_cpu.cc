@@ -45,8 +45,18 @@ void PlanOp::DeserializeCheckpoint(OpCheckpoint& checkpoint, const std::string& 
   checkpoint.MutableCheckpointState() = batches;
 }
 
+// As Workspace::WithInput, which DALI has since 2.4.
+template <typename Use>
+static void with_input(const Workspace& ws, int index, const Use& use) {
+  if (ws.InputIsType<dali::GPUBackend>(index)) {
+    use(ws.Input<dali::GPUBackend>(index));
+  } else {
+    use(ws.Input<CPUBackend>(index));
+  }
+}
+
 bool PlanOp::SetupImpl(std::vector<OutputDesc>& outputs, const Workspace& ws) {
-  ws.WithInput(0, [&](const auto& images) {
+  with_input(ws, 0, [&](const auto& images) {
     ReadImages(images);
     ReadPadding(images);
   });

@@ -141,10 +141,10 @@ that nothing is found there: read without ``pad_last_batch``.)code",
                     "detect")
     .AddOptionalArg(
         "exact",
-        R"code(All settings of each leaf as they lie in memory (``MsdaLeaf``), 16 integers for each
+        R"code(All settings of each leaf as they lie in memory (``MsdaLeaf``), 32 integers for each
 leaf, instead of the other arguments: DALI's reals are float32, these are float64.
 ``dali_msda.dali`` gives it.)code",
-        std::vector<int64_t>{})
+        std::vector<int>{})
     .AddRandomSeedArg()
     .AddRandomStateArg();
 

@@ -143,7 +143,8 @@ MSDA_FN void draw_hmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
   const double rest = 1.0 - (leaf.mode == kHMixExact ? area : (1.0 - lam) * ratio[0]);
   p.inside = 0.0f;
   p.outside = rest > lam ? static_cast<float>(lam / rest) : rest > 0.0 ? 1.0f : 0.0f;
-  set_weight(p, p.lam);
+  // A side rounded up may cover more than 1 - lam: the label is then what the box leaves.
+  set_weight(p, leaf.mode == kHMixExact && rest < lam ? static_cast<float>(rest) : p.lam);
 }
 
 // Mean over the pixels 0 .. n - 1 of exp(-falloff (j - point)^2): the terms' ratios form a
