@@ -19,7 +19,9 @@ LAYERS = [  # bottom first
     ["leaves", "plan"],
     ["ops"],
     ["dali", "ffcv", "torch"],
-    ["preview"],
+    ["preview", "selfcheck_laws", "selfcheck_rows"],
+    ["selfcheck_checks", "selfcheck_fields"],
+    ["selfcheck"],
     ["cli"],
     ["__main__"],
     ["reference"],  # for tests and benchmarks: above everything, so that nothing may import it
