@@ -113,12 +113,11 @@ def weights(run: Run) -> Iterator[Row]:
     policies |= {"fmix": FMix(), "fmix, soft": FMix(max_soft=0.2)}
     for name, policy in policies.items():
         check = f"{name}: w is the mean of the mask, 19x30"
-        off = [0.0]
-        plans = run.plans(check, policy, 19, 30, 2000)
-        for plan in plans:
-            mean = rows.mask(plan, 19, 30).mean((1, 2), dtype=np.float64)
-            off.append(np.abs(plan["weight"] - mean).max())
-        yield rows.equal(check, 0, max(off), tolerance=5e-6)
+        plan = np.concatenate([*run.plans(check, policy, 19, 30, 2000)])
+        if name == "gmix, exact":  # no bump is narrower than a pixel
+            plan = plan[plan["lam"] <= 1 - 1 / (19 * 30)]
+        mean = rows.mask(plan, 19, 30).mean((1, 2), dtype=np.float64)
+        yield rows.equal(check, mean, plan["weight"], tolerance=5e-6)
 
 
 def _weights(run: Run, check: str, policy: Leaf, n: int, full: int, lam: float | None = None):
