@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -99,7 +101,7 @@ def plane(run: Run) -> Row:
 
 
 def weights(run: Run) -> Iterator[Row]:
-    """Label weights: their means, and that each is the mean of its mask."""
+    """Label weights on average, over all places of a box and over lambda."""
     for lam in (0.25, 0.5, 0.75):
         yield _mean_weight(run, "cutmix, clip", CutMix(), 32, lam)
     yield _mean_weight(run, "gmix, code", GMix(), 4, 0.5)
@@ -108,16 +110,28 @@ def weights(run: Run) -> Iterator[Row]:
         check = f"cutmix, clip: E[1 - w], {n}x{n}, lam uniform"
         drawn = np.concatenate([*_weights(run, check, CutMix(), n, 200_000)])
         yield rows.mean_of(check, laws.clipped_share(n), drawn)
+
+
+def masks(run: Run) -> Iterator[Row]:
+    """Of every sample: label weight and blended pixels follow its mask."""
+    size = (19, 30)
     policies = {**BOXED, "gmix, code": GMix(), "gmix, exact": GMix(mode="exact")}
     policies |= {"hmix": HMix(), "resizemix": ResizeMix(), "mixup": Mixup()}
     policies |= {"fmix": FMix(), "fmix, soft": FMix(max_soft=0.2)}
     for name, policy in policies.items():
         check = f"{name}: w is the mean of the mask, 19x30"
-        plan = np.concatenate([*run.plans(check, policy, 19, 30, 2000)])
+        plan = np.concatenate([*run.plans(check, policy, *size, 2000)])
         if name == "gmix, exact":  # no bump is narrower than a pixel
-            plan = plan[plan["lam"] <= 1 - 1 / (19 * 30)]
-        mean = rows.mask(plan, 19, 30).mean((1, 2), dtype=np.float64)
+            plan = plan[plan["lam"] <= 1 - 1 / math.prod(size)]
+        mean = rows.mask(plan, *size).mean((1, 2), dtype=np.float64)
         yield rows.equal(check, mean, plan["weight"], tolerance=5e-6)
+    for name, policy in {**policies, "cutout": Cutout(length=9)}.items():
+        check = f"{name}: white blended with black is the mask, 19x30"
+        plan = _plan(run, check, replace(policy, partner="roll"), 64, *size)
+        images = np.ones((64, *size, 3), np.float32)
+        images[1::2] = 0
+        white = blend(images, plan)[::2]  # their partners are black
+        yield rows.equal(check, rows.mask(plan, *size)[::2, ..., None], white, tolerance=1e-6)
 
 
 def _weights(run: Run, check: str, policy: Leaf, n: int, full: int, lam: float | None = None):
@@ -160,16 +174,11 @@ def batches(run: Run) -> Iterator[Row]:
     rng = run.rng("batches")
     images = rng.integers(0, 256, (32, 12, 17, 3), dtype=np.uint8)
     labels = rng.integers(0, 10, 32)
-    for name, kind in {"mixup": Mixup, "cutmix": CutMix, "fmix": FMix, "hmix": HMix}.items():
-        yield from _one_mask(run, name, kind(scope="batch"), images, labels)
-    yield from _one_mask(run, "gmix", GMix(scope="batch"), images, labels)
-    for name, policy in {
-        "mixup": Mixup(),
-        "cutmix": CutMix(),
-        "fmix": FMix(),
-        "gmix": GMix(),
-    }.items():
-        yield from _two_by_two(run, name, type(policy)(scope="pair"), images)
+    methods = {"mixup": Mixup(), "cutmix": CutMix(), "fmix": FMix(), "gmix": GMix()}
+    for name, policy in {**methods, "hmix": HMix()}.items():
+        yield from _one_mask(run, name, replace(policy, scope="batch"), images, labels)
+    for name, policy in methods.items():
+        yield from _two_by_two(run, name, replace(policy, scope="pair"), images)
         yield from _alone(run, name, policy, images, labels)
     check = "partners: E of fixed points of a permutation of 64"
     fixed = [
@@ -189,7 +198,7 @@ def _plan(
     step: int = 0,
     lam: float | None = None,
 ) -> np.ndarray:
-    rank = rows.zlib.crc32(check.encode())
+    rank = zlib.crc32(check.encode())
     return rows.draw(policy, batch, height, width, seed=run.seed, step=step, rank=rank, lam=lam)
 
 
@@ -238,4 +247,4 @@ def _alone(
     yield rows.equal(check, images[plan["partner"]], mixed)
 
 
-CHECKS = (coverage, pairs_of_pixels, figure_4, weights, lambdas, batches)
+CHECKS = (coverage, pairs_of_pixels, figure_4, weights, masks, lambdas, batches)

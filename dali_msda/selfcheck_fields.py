@@ -58,7 +58,6 @@ def slopes(run: Run) -> Iterator[Row]:
     """
     for height, width in ((1, 4), (4, 1), (2, 2)):
         octaves = 0.5 if height == width else 1.0  # from the lowest frequency to the highest
-        # The highest frequency of a line is its own mirror image: one wave where others are two.
         pattern = np.array([1, 0, 0, 1] if height == width else [1, 0, 1, 0])
         for decay in (1.5, 3.0) if height != width else (1.5, 3.0, 5.0):
             check = f"fmix: slope of the power, {height}x{width}, decay {decay:g}"
@@ -81,7 +80,7 @@ def stationary(run: Run) -> Iterator[Row]:
         mean = round(0.4 * height * width) / (height * width)
         error = math.sqrt(mean * (1 - mean) / len(masks))
         yield rows.estimate(check, mean, masks.mean(0, dtype=np.float64), error)
-    check = "fmix: a_jk is the same wherever j lies, 16x16"
+    check = "fmix: a_jk alike at every j, 16x16"
     masks = own(run, check, FMix(), 16, 16, 10_000, lam=0.5)
     for y, x in ((0, 1), (3, 0), (2, 5)):
         both = (masks * np.roll(masks, (-y, -x), (1, 2))).mean(0, dtype=np.float64)
@@ -101,24 +100,14 @@ def _together(masks: np.ndarray) -> np.ndarray:
     return np.stack([*values, *changes]).astype(np.float64)
 
 
-def _pixels(check: str, masks: np.ndarray, model: np.ndarray) -> Row:
-    """Mean of every pixel; by the legacy law it is not the same everywhere."""
-    drawn, known = masks.mean(0, dtype=np.float64), model.mean(0)
-    variance = known * (1 - known)
-    error = np.sqrt(variance / len(masks) + variance / len(model))
-    return rows.estimate(f"{check}: E of every pixel beside NumPy's", known, drawn, error)
-
-
 def regions(run: Run) -> Iterator[Row]:
     """Masks of 32 x 32 beside those that NumPy draws from the definition."""
     n = 32
     for law, decay in (("paper", 1.0), ("paper", 3.0), ("legacy", 3.0)):
         check = f"fmix, {law}: {n}x{n}, decay {decay:g}"
-        masks = own(run, check, FMix(law=law, decay=decay), n, n, 10_000, lam=0.5)
-        drawn = _together(masks)
+        drawn = _together(own(run, check, FMix(law=law, decay=decay), n, n, 10_000, lam=0.5))
         model = laws.field_masks(run.rng(check), run.draws(10_000), n, n, decay, law)
         known = _together(model.astype(np.float32))
-        yield _pixels(check, masks, model)
         error = np.sqrt(drawn.var(1) / drawn.shape[1] + known.var(1) / known.shape[1])
         drawn, known = drawn.mean(1), known.mean(1)
         yield rows.estimate(f"{check}: changes per row", known[-2], drawn[-2], error[-2])
@@ -129,6 +118,18 @@ def regions(run: Run) -> Iterator[Row]:
             exact = [exact[shift] for shift in DISPLACEMENTS]
             check = f"fmix, {law}: arcsine law, {n}x{n}, within {ARCSINE:g}"
             yield rows.estimate(check, exact, drawn[:-2], error[:-2], tolerance=ARCSINE)
+
+
+def odd_sizes(run: Run) -> Iterator[Row]:
+    """Each pixel, beside NumPy's masks; by the legacy law not every pixel is like any other."""
+    height, width, lam = 9, 14, 0.4
+    for law in ("paper", "legacy"):
+        check = f"fmix, {law}: E of every pixel beside NumPy's, {height}x{width}"
+        drawn = own(run, check, FMix(law=law), height, width, 20_000, lam=lam)
+        model = laws.field_masks(run.rng(check), len(drawn), height, width, 3.0, law, lam)
+        known = model.mean(0)
+        error = np.sqrt(2 * known * (1 - known) / len(drawn))
+        yield rows.estimate(check, known, drawn.mean(0, dtype=np.float64), error)
 
 
 def runs(run: Run) -> Iterator[Row]:
@@ -142,4 +143,4 @@ def runs(run: Run) -> Iterator[Row]:
     yield rows.equal(check, 1, np.count_nonzero(masks > np.roll(masks, 1, 2), axis=(1, 2)))
 
 
-CHECKS = (counts, slopes, stationary, regions, runs)
+CHECKS = (counts, slopes, stationary, regions, odd_sizes, runs)

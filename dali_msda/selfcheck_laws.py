@@ -77,18 +77,16 @@ def _box(policy: Leaf, height: int, width: int, lam: float) -> tuple[np.ndarray,
     """Places of the box along y and x."""
     share = math.sqrt(1 - lam)
     if isinstance(policy, Cutout):
-        side = policy.length // 2 * 2
-        return places(height, side, "clip"), places(width, side, "clip")
-    if isinstance(policy, ResizeMix):
-        rows, columns = (places(n, int(n * share), "shift") for n in (height, width))
-        return rows, columns
-    if not isinstance(policy, CutMix | HMix):
+        box, sides = "clip", (policy.length // 2 * 2,) * 2
+    elif isinstance(policy, ResizeMix):
+        box, sides = "shift", (int(height * share), int(width * share))
+    elif isinstance(policy, CutMix | HMix):
+        box = policy.box
+        share *= math.sqrt(policy.r) if isinstance(policy, HMix) else 1
+        sides = box_side(height, share, box), box_side(width, share, box)
+    else:
         raise TypeError(f"policy: expected a method with masks to be counted, got {policy!r}")
-    if isinstance(policy, HMix):
-        share *= math.sqrt(policy.r)
-    sides = (places(n, box_side(n, share, policy.box), policy.box) for n in (height, width))
-    rows, columns = sides
-    return rows, columns
+    return places(height, sides[0], box), places(width, sides[1], box)
 
 
 def _hmix(policy: HMix, boxes: np.ndarray, lam: float) -> np.ndarray:
@@ -201,9 +199,15 @@ def ratio_of_odd_pattern(chance: float) -> float:
 
 
 def field_masks(
-    rng: np.random.Generator, draws: int, height: int, width: int, decay: float, law: str = "paper"
+    rng: np.random.Generator,
+    draws: int,
+    height: int,
+    width: int,
+    decay: float,
+    law: str = "paper",
+    lam: float = 0.5,
 ) -> np.ndarray:
-    """FMix masks that keep half of the pixels, drawn with NumPy: ``(draws, H, W)`` of 0 and 1."""
+    """FMix masks, drawn with NumPy: ``(draws, H, W)`` of 0 and 1, where a pixel stays own."""
     if law == "paper":  # eq. 3 and 4: a complex normal for every frequency of the whole grid
         noise = rng.standard_normal((2, draws, height, width))
         amplitude = np.sqrt(power(height, width, decay))
@@ -215,7 +219,8 @@ def field_masks(
         noise = rng.standard_normal((draws, 2, half, 2)) * amplitude[..., None]
         values = np.fft.irfft2(noise[:, 0] + 1j * noise[:, 1], (height, width))
     flat = values.reshape(draws, -1)
-    own = np.argpartition(-flat, flat.shape[1] // 2 - 1, axis=1)[:, : flat.shape[1] // 2]
+    count = round(lam * height * width)
+    own = np.argpartition(-flat, count - 1, axis=1)[:, :count]
     masks = np.zeros_like(flat)
     np.put_along_axis(masks, own, 1, axis=1)
     return masks.reshape(values.shape)
