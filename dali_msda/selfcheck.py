@@ -146,10 +146,11 @@ def plot(run: Run, file: str) -> None:
 
     found = list(panels(run))
     across = (len(found) + 1) // 2
-    figure, axes = pyplot.subplots(4, across, figsize=(2.3 * across, 10.4), layout="constrained")
+    figure, axes = pyplot.subplots(4, across, figsize=(2.3 * across, 9.6), layout="constrained")
     for index, (name, theory, measured) in enumerate(found):
         band, column = divmod(index, across)
-        picture = _panel(axes[2 * band, column], theory, f"{name}\nclosed form")
+        law = "arcsine law" if name == "fmix" else "closed form"
+        picture = _panel(axes[2 * band, column], theory, f"{name}\n{law}")
         _panel(axes[2 * band + 1, column], measured, "measured")
     for index in range(len(found), 2 * across):
         for row in (2, 3):
