@@ -46,12 +46,13 @@ ifneq ($(shell cat '$(INSTALLED)' 2>/dev/null),$(CURDIR))
 endif
 
 $(INSTALLED): pyproject.toml constraints.txt setup.py
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo 'Python 3.10 or newer is needed; name one with: make PYTHON=python3.12'; exit 1; } >&2
 	@command -v "$${CXX:-g++}" >/dev/null || { \
 	  echo 'g++: not found; it is the only system package needed:' \
 	    'apt-get install g++ (Debian, Ubuntu) / dnf install gcc-c++ (Fedora, RHEL)'; exit 1; } >&2
-	$(PYTHON) -m venv $(VENV)
+	@$(RUN) pip --version >/dev/null 2>&1 || { \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo 'Python 3.10 or newer is needed; name one with: make PYTHON=python3.12'; exit 1; } >&2; \
+	  echo '$(PYTHON) -m venv $(VENV)'; $(PYTHON) -m venv $(VENV); }
 	$(RUN) pip install 'setuptools>=77'
 	$(RUN) pip install -c constraints.txt --no-build-isolation -e '.[headers,train,demo,test,dev]'
 	@echo '$(CURDIR)' >$@

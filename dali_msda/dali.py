@@ -94,7 +94,9 @@ def plan(
             Nothing counts batches there, so an ``Alternate`` draws its turn for each batch.
         lam: Nominal own weight in [0, 1] instead of the drawn one: a number, or a batch of them.
         padding: ``"detect"`` leaves the copies unmixed that ``pad_last_batch`` puts at the end of
-            a batch, and says so once; ``"ignore"`` mixes them like any other sample.
+            a batch, and says so once; ``"ignore"`` mixes them like any other sample. In dynamic
+            mode nothing is found, since decoded samples have no source info there: read without
+            ``pad_last_batch``.
 
     Returns:
         uint8 ``(160,)`` per sample. ``np.asarray(...).view(PLAN_DTYPE)`` reads the records.

@@ -95,7 +95,7 @@ METHODS = {
         authors_code="JayQine/ResizeMix",
         own_weight="0 in the box, 1 around it",
         label_weight="share of pixels outside the box",
-        deviations="tau is drawn per sample instead of per batch (scope='batch' restores it)",
+        deviations="tau is drawn per sample instead of per batch",
     ),
     "cutout": Method(
         code=8,

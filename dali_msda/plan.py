@@ -138,11 +138,16 @@ def draw(
     if distinct is None:
         distinct = batch
     leaves = policy.leaves()
+    height, width = _whole("height", height, 1, 2**31), _whole("width", width, 1, 2**31)
+    if height * width >= 2**31 and (leaves["method"] == METHODS["fmix"].code).any():
+        raise ValueError(
+            f"height, width: expected fewer than 2**31 pixels for FMix, got {height} x {width}"
+        )
     plans = np.zeros(batch, PLAN_DTYPE)
     cpu.draw(
         plans,
         leaves,
-        shape=(1, _whole("height", height, 1, 2**31), _whole("width", width, 1, 2**31)),
+        shape=(1, height, width),
         seed=_whole("seed", seed, 0, 2**64),
         step=_whole("step", step, 0, 2**32),
         rank=_whole("rank", rank, 0, 2**32),
@@ -194,6 +199,7 @@ def check(plan: np.ndarray, samples: int, size: tuple[int, int] | None = None) -
             f"height, width: expected the images' {size[0]} x {size[1]}",
             "; draw the plan for the size of the images",
         )
+        _each(plan["depth"] == 1, plan["depth"], "depth: expected 1, as images have")
         _check_boxes(plan)
     return plan
 
@@ -210,9 +216,12 @@ def _check_boxes(plan: np.ndarray) -> None:
     numbers = np.column_stack([plan["falloff"], plan["decay"]])
     finite = np.isfinite(numbers) & (numbers >= 0)
     _each(finite.all(1), numbers, "falloff, decay: expected finite numbers >= 0")
+    _each(plan["decay"] <= 10, plan["decay"], "decay: expected a number in [0, 10]")
+    whole = np.isin(plan["method"], [METHODS["resizemix"].code, METHODS["cutout"].code])
     for axis, size in (("y", plan["height"]), ("x", plan["width"])):
         low, high = plan[axis + "0"], plan[axis + "1"]
         fits = (low >= 0) & (low <= size) & (high >= low) & (high - low <= size)
+        fits &= ~whole | (high <= size)  # theirs do not wrap
         _each(fits, np.column_stack([low, high]), f"{axis}0, {axis}1: expected a box in the image")
 
 

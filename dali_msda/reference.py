@@ -1,16 +1,13 @@
 """The definitions of this package once more: NumPy, plain loops, float64, written from the papers.
 
 Nothing here is shared with the kernels, so that an error in either shows as a difference. Only
-tests and benchmarks import this module.
+tests and benchmarks import this module. Each method's draws are in reference_methods.py, the fields
+of FMix in reference_fields.py.
 
-Two things are taken from the record instead of being drawn again: the nominal lambda (and the
-Dirichlet weights of three and more sources), whose gamma variables come from a rejection method,
-and which is tested by its distribution. Everything else is a function of the policy, the seed,
-the step and that lambda.
-
-Sources: Salmon et al., SC 2011 (Philox); Zhang et al., arXiv:1710.09412 (Mixup); Yun et al.,
-arXiv:1905.04899 (CutMix; ``clip`` is the box of the authors' code); Park et al., arXiv:2208.09913
-(coverage of the boxes).
+The nominal lambda (and the Dirichlet weights of three and more sources) are taken from the record
+instead of being drawn again, since all the rest follows from its 32 bits;
+:func:`nominal_lambda` draws it. Everything else is a function of the policy, the seed, the step and
+that lambda.
 """
 
 import math
@@ -18,40 +15,22 @@ import math
 import numpy as np
 
 from dali_msda.plan import PLAN_DTYPE
+from dali_msda.reference_fields import field_mask
+from dali_msda.reference_methods import (
+    CODES,
+    LAM,
+    LEAF,
+    MIX,
+    PERMUTATION,
+    Filler,
+    Stream,
+    box_interval,
+    bump,
+    philox,
+)
 
-NONE, MIXUP, CUTMIX = 0, 1, 2
-POSITION, PERMUTATION, MIX, LEAF, SIDES = 2, 3, 4, 5, 7  # purposes; 1 is lambda, 6 a field
-
-
-def philox(counter, key):
-    """Four words of Philox4x32-10 for a counter of four words and a key of two."""
-    c, k = list(counter), list(key)
-    for _ in range(10):
-        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
-        c = [(b >> 32) ^ c[1] ^ k[0], b % 2**32, (a >> 32) ^ c[3] ^ k[1], a % 2**32]
-        k = [(k[0] + 0x9E3779B9) % 2**32, (k[1] + 0xBB67AE85) % 2**32]
-    return c
-
-
-class Stream:
-    """The random numbers of one seed and step, by identity, purpose and number."""
-
-    def __init__(self, seed, step):
-        self.key, self.step = (seed % 2**32, seed >> 32), step
-
-    def word(self, identity, purpose, number):
-        """64 random bits. A block of four words serves two numbers."""
-        counter = (identity % 2**32, identity >> 32, self.step, purpose << 24 | number // 2)
-        high, low = np.split(np.array(philox(counter, self.key), object), 2)[number % 2]
-        return high << 32 | low
-
-    def uniform(self, identity, purpose, number=0):
-        """A number in the open interval (0, 1): 52 bits, centred in their cell."""
-        return ((self.word(identity, purpose, number) >> 12) + 0.5) * 2.0**-52
-
-    def below(self, n, identity, purpose, number):
-        """An integer in [0, n)."""
-        return self.word(identity, purpose, number) * n >> 64
+__all__ = ["Stream", "blend", "coverage", "draw", "nominal_lambda", "own_weight", "philox"]
+__all__ += ["targets"]
 
 
 def partners(rule, stream, identities, source=1, pairs=False):
@@ -100,19 +79,13 @@ def active_stage(policy, step):
     raise AssertionError("unreachable")
 
 
-def box_interval(n, lam, kind, start, side=None):
-    """One axis of a CutMix box, half-open. ``start(m)`` draws an integer in [0, m)."""
-    ratio = math.sqrt(1.0 - float(lam))
-    if kind == "clip":
-        half, centre = math.floor(n * ratio) // 2, start(n)
-        return max(centre - half, 0), min(centre + half, n)
-    side = round(n * ratio) if side is None else side  # Python's round is half to even
-    first = start(n if kind == "wrap" else n - side + 1)
-    return first, first + side
+def draw(
+    policy, batch, height, width, *, seed, step, drawn, given=False, rank=0, ids=None, distinct=None
+):
+    """The plan of one batch, given the nominal ``lam`` and weights of the records ``drawn``.
 
-
-def draw(policy, batch, height, width, *, seed, step, drawn, rank=0, ids=None, distinct=None):
-    """The plan of one batch, given the nominal ``lam`` and weights of the records ``drawn``."""
+    ``given`` says that the caller gave lambda, instead of having it drawn.
+    """
     stream, mixed = Stream(seed, step), batch if distinct is None else distinct
     identities = [rank << 32 | i for i in range(batch)] if ids is None else [int(i) for i in ids]
     choice_scope, leaves, first_leaf = active_stage(policy, step)
@@ -144,37 +117,15 @@ def draw(policy, batch, height, width, *, seed, step, drawn, rank=0, ids=None, d
             p["sources"] = 1 + len(partner)
             p["partner"] = partner[0][i]
             p["extra"][: len(partner) - 1] = [j[i] for j in partner[1:]]
-            fill(p, leaf, drawn[i], stream, identity)
+            p["lam"], p["method"] = drawn["lam"][i], CODES[leaf.method]
+            getattr(Filler(p, leaf, drawn[i], given, stream, identity), leaf.method)()
     return plan
 
 
-def fill(p, leaf, drawn, stream, identity):
-    """Method, weights and box of one record; ``drawn`` holds its nominal lambda."""
-    p["lam"] = lam = drawn["lam"]
-    if not hasattr(leaf, "box"):
-        p["method"], p["weight"], p["inside"], p["outside"] = MIXUP, lam, lam, lam
-        p["partner_weight"], p["extra_weight"] = drawn["partner_weight"], drawn["extra_weight"]
-        if p["sources"] == 2:
-            p["partner_weight"] = np.float32(1) - lam
-        return
-    height, width, area = int(p["height"]), int(p["width"]), 1
-    for number, (axis, n) in enumerate((("y", height), ("x", width))):
-        kind, side = leaf.box, None
-        if leaf.minmax is not None:
-            least, most = (math.floor(n * share) for share in leaf.minmax)
-            kind, side = "minmax", least + stream.below(most - least + 1, identity, SIDES, number)
-
-        def start(m, number=number):
-            return stream.below(m, identity, POSITION, number)
-
-        low, high = box_interval(n, lam, kind, start, side)
-        p[axis + "0"], p[axis + "1"] = low, high
-        area *= high - low
-    p["method"], p["inside"], p["outside"] = CUTMIX, 0, 1
-    p["weight"] = 1.0 - area / (height * width)
-    p["partner_weight"] = np.float32(1) - p["weight"]
-    if leaf.minmax is not None:
-        p["lam"] = p["weight"]
+def nominal_lambda(policy, *, seed, step, identity):
+    """The lambda that a method with two sources draws for a sample."""
+    first = policy.alpha + getattr(policy, "reformulate", False)
+    return float(Stream(seed, step).dirichlet([first, policy.alpha], identity, LAM)[0])
 
 
 def in_box(p, height, width):
@@ -188,11 +139,28 @@ def own_weight(plan, height, width):
     """Own weight of every pixel, ``(B, H, W)`` float32."""
     weight = np.ones((len(plan), height, width), np.float32)
     for w, p in zip(weight, plan, strict=True):
-        if p["method"] == MIXUP:
+        if p["method"] == CODES["mixup"]:
             w[:] = p["outside"] if p["sources"] == 2 else p["weight"]
-        elif p["method"] != NONE:
+        elif p["method"] == CODES["gmix"]:
+            y, x = (bump(p["falloff"][k], p["point"][k], n) for k, n in ((1, height), (2, width)))
+            w[:] = p["outside"] + (float(p["inside"]) - p["outside"]) * np.outer(y, x)
+        elif p["method"] == CODES["fmix"]:
+            w[:] = field_mask(p)[0]
+        elif p["method"] != CODES["none"]:
             w[:] = np.where(in_box(p, height, width), p["inside"], p["outside"])
     return weight
+
+
+def shrunk_into_box(image, p):
+    """ResizeMix: the image whose box holds the whole image, shrunk; nearest pixels."""
+    rows, columns = (
+        np.floor(np.arange(p[b] - p[a], dtype=np.float32) * p["falloff"][k]).astype(int)
+        for k, a, b in ((1, "y0", "y1"), (2, "x0", "x1"))
+    )
+    rows, columns = rows.clip(max=image.shape[0] - 1), columns.clip(max=image.shape[1] - 1)
+    image = image.copy()
+    image[p["y0"] : p["y1"], p["x0"] : p["x1"]] = image[np.ix_(rows, columns)]
+    return image
 
 
 def fma(a, b, c):
@@ -238,21 +206,30 @@ def to_bfloat16(value):
     return np.where(np.isnan(value), bits >> 16 | 0x40, rounded).astype(np.uint16)
 
 
-def blend(images, plan, *, mean=None, std=None, mirror=None, dtype=None, layout="HWC"):
-    """The mixed batch; bfloat16 outputs are given as their bits."""
+def blend(images, plan, *, mean=None, std=None, mirror=None, dtype=None, layout="HWC", weight=None):
+    """The mixed batch; bfloat16 outputs are given as their bits.
+
+    ``weight`` replaces the own weights of the pixels.
+    """
     images = np.asarray(images)
+    size = images.shape[1:3]
     if mirror is not None:
         flags = np.asarray(mirror, bool)
         images = np.where(flags[:, None, None, None], images[:, :, ::-1], images)
-    weight = own_weight(plan, *images.shape[1:3])[..., None]
+    weight = (own_weight(plan, *size) if weight is None else weight)[..., None]
+    partners = images[plan["partner"]]
+    for i in np.flatnonzero(plan["method"] == CODES["resizemix"]):
+        partners[i] = shrunk_into_box(partners[i], plan[i])
     with np.errstate(invalid="ignore", over="ignore"):
-        mixed = two_sources(weight, images[plan["own"]], images[plan["partner"]])
+        mixed = two_sources(weight, images[plan["own"]], partners)
         for i in np.flatnonzero(plan["sources"] > 2):
             mixed[i] = many_sources(plan[i], images)
         if mean is not None or std is not None:
             mean = np.zeros(images.shape[3]) if mean is None else np.asarray(mean, np.float64)
             std = np.ones(images.shape[3]) if std is None else np.asarray(std, np.float64)
             mixed = fma(mixed, (1 / std).astype(np.float32), (-mean / std).astype(np.float32))
+        for i in np.flatnonzero(plan["method"] == CODES["cutout"]):
+            mixed[i][in_box(plan[i], *size)] = 0
         dtype = dtype or str(images.dtype)
         if dtype == "uint8":
             mixed = np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
@@ -276,9 +253,10 @@ def targets(labels, plan, *, num_classes=None, smoothing=0.0):
 
 def coverage(n, lam, kind):
     """P(pixels j and k of an axis of ``n`` are both in the box), ``(n, n)``, by enumeration."""
-    starts = {"clip": n, "wrap": n, "inside": n - round(n * math.sqrt(1 - lam)) + 1}[kind]
+    share = math.sqrt(1 - lam)
+    starts = {"clip": n, "wrap": n, "inside": n - round(n * share) + 1}[kind]
     covered = np.zeros((starts, n))
     for start, row in enumerate(covered):
-        low, high = box_interval(n, lam, kind, lambda m, start=start: start)
+        low, high = box_interval(n, share, kind, lambda m, start=start: start)
         row[np.arange(low, high) % n] = 1
     return covered.T @ covered / starts

@@ -192,7 +192,10 @@ def _composition(name: str, kind: type, value: dict, path: str) -> Policy:
     if not isinstance(members, list | tuple):
         raise ValueError(f"{path}.{name}: expected a list of policies, got {members!r}")
     policies = [policy_from_dict(member, f"{path}.{name}[{i}]") for i, member in enumerate(members)]
-    return _constructed(kind, {**value, "policies": policies}, path)
+    try:
+        return _constructed(kind, {"policies": policies, **value}, path)
+    except ValueError as error:  # which calls the list by its name in Python
+        raise ValueError(str(error).replace(f"{path}.policies", f"{path}.{name}", 1)) from error
 
 
 def _constructed(kind: type, arguments: Any, path: str) -> Policy:

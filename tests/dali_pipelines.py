@@ -41,6 +41,11 @@ def source(array, **kwargs):
     return fn.external_source(lambda: list(array), batch=True, **kwargs)
 
 
+def given(plan):
+    """A plan as a node of a pipeline."""
+    return source(plan.view(np.uint8).reshape(len(plan), -1))
+
+
 def build(define, batch=4, *, threads=2, seed=11, **kwargs):
     """A pipeline of what ``define()`` returns."""
     pipeline = Pipeline(batch_size=batch, num_threads=threads, device_id=None, seed=seed, **kwargs)

@@ -7,6 +7,7 @@ results come back as float32. Outputs are poisoned before they are filled.
 import numpy as np
 import pytest
 import torch
+from oracle import checked_weights
 
 import dali_msda as msda
 from dali_msda import cpu, reference
@@ -41,7 +42,17 @@ def output_shape(images, layout):
 
 def by_reference(images, plan, *, dtype=None, **options):
     dtype = dtype or images.dtype.name
+    options["weight"] = checked_weights(plan, *images.shape[1:3])
     return widened(reference.blend(images, plan, dtype=dtype, **options), dtype)
+
+
+def fields_of(plan, **how):
+    """A row of memory for each record, with the masks of FMix: bits, or floats if one is ramped."""
+    pixels = int(plan["depth"][0]) * int(plan["height"][0]) * int(plan["width"][0])
+    words = pixels if plan["soft"].any() else (pixels + 31) // 32
+    rows = np.full((len(plan), words), 0xCDCDCDCD, np.uint32)
+    cpu.fields(rows, plan, **how)
+    return rows
 
 
 def native(**walk):
@@ -55,8 +66,10 @@ def native(**walk):
             mean = np.zeros(len(std)) if mean is None else mean
             scale, shift = np.float32(1 / std), np.float32(-mean / std)
         flags = None if mirror is None else np.ascontiguousarray(mirror, np.uint8)
+        # fmt: off
         cpu.blend(out, np.ascontiguousarray(images), plan, out_dtype=dtype, layout=layout,
-                  scale=scale, shift=shift, mirror=flags, **walk)  # fmt: skip
+                  scale=scale, shift=shift, mirror=flags, fields=fields_of(plan), **walk)
+        # fmt: on
         return widened(out, dtype)
 
     return blend

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from doors import DOORS, assert_same, native, poisoned, widened
 from doors import blend as blend  # a fixture
+from oracle import checked_weights
+from variants import CASES, make, name_of
 
 import dali_msda as msda
-from dali_msda import cpu, reference
+from dali_msda import cpu
 
 # Odd, prime and tiny; rows of a block and one more; more rows than a block holds.
 SHAPES = [
@@ -45,11 +47,7 @@ def random_images(shape, dtype, seed=0):
 
 def every_kind_of_record(batch, height, width, seed=0):
     """A plan with all methods, boxes and numbers of sources, and weights between 0 and 1."""
-    policies = [
-        *(msda.CutMix(box=box) for box in ("clip", "inside", "wrap")),
-        *(msda.Mixup(n=n) for n in (2, 3, 4)),
-        msda.CutMix(minmax=(0.2, 1.0), prob=0.5),
-    ]
+    policies = [make(case, prob=0.9) for case in CASES]
     plan = msda.draw(msda.Choice(policies), batch, height, width, seed=seed, step=0)
     rng = np.random.default_rng(seed)
     boxes = np.flatnonzero((plan["method"] == 2) & (rng.random(batch) < 0.5))
@@ -85,6 +83,21 @@ def cases(source, dtype, norm, layout):
 def test_every_door_returns_the_defined_bits(blend, source, dtype, norm, layout):
     for images, plan, options, want in cases(source, dtype, norm, layout):
         assert_same(blend(images, plan, **options), want)
+
+
+@pytest.mark.parametrize("source, dtype, norm", OUTPUTS)
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_every_method_through_every_door(case, source, dtype, norm):
+    for layout, shape in (("HWC", (5, 13, 19, 3)), ("CHW", (4, 9, 70, 3)), ("HWC", (3, 21, 8, 2))):
+        images = random_images(shape, source)
+        plan = msda.draw(make(case), *shape[:3], seed=4, step=0)
+        mirror = [i % 3 == 1 for i in range(len(plan))]
+        options = {"dtype": dtype, "layout": layout, "mirror": mirror}
+        options |= normalisation(shape[3], norm)
+        want = DOORS["reference"](images, plan, **options)
+        for name, door in DOORS.items():
+            if name != "reference":
+                assert_same(door(images, plan, **options), want)
 
 
 @pytest.mark.parametrize(
@@ -237,8 +250,7 @@ def test_nothing_outside_the_output_is_written(dtype, layout, offset):
 def test_mask_is_the_weight_that_the_blend_applies():
     plan = every_kind_of_record(300, 13, 9)
     plan = plan[plan["sources"] <= 2]
-    weights = msda.mask(plan, 13, 9)
-    np.testing.assert_array_equal(weights, reference.own_weight(plan, 13, 9))
+    weights = checked_weights(plan, 13, 9)
     images = np.zeros((len(plan) * 2, 13, 9, 1), np.float32)
     images[: len(plan)] = 1
     plan["own"], plan["partner"] = np.arange(len(plan)), np.arange(len(plan)) + len(plan)

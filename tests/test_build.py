@@ -249,7 +249,7 @@ def test_instruction_sets_are_linked_in_their_order():
     """The linker keeps the first copy of an inline function: it must be one that all can run."""
     levels = [re.search(r"-march=x86-64(\S*)", unit.flags)[1] for unit in build.units("dali")]
     assert levels == sorted(levels)
-    assert levels[-2:] == ["-v3", "-v4"]
+    assert set(levels) == {"", "-v3", "-v4"}
     assert not any("native" in unit.flags for unit in build.units("dali"))
 
 

@@ -150,6 +150,15 @@ def test_errors_name_the_sample():
         dali.mix(IMAGES, LABELS, msda.CutMix(), num_classes=B)
 
 
+def test_decoded_samples_have_no_source_info_by_which_to_find_padding(tmp_path):
+    """As documented. If this fails, DALI keeps source info now and the documents can go."""
+    reader = ndd.readers.File(file_root=str(write_photographs(tmp_path)), pad_last_batch=True)
+    *_, (jpegs, _) = reader.next_epoch(batch_size=6)  # three samples and three copies
+    images = ndd.resize(ndd.decoders.image(jpegs, device="cpu"), size=[24, 20])
+    plan = records(array(dali.plan(images, msda.Mixup(partner="roll"))))
+    np.testing.assert_array_equal(plan["sources"], 2)
+
+
 def test_photographs(tmp_path):
     """A training loop: read, decode, resize, mix."""
     root = write_photographs(tmp_path)

@@ -137,14 +137,18 @@ def test_the_pipeline_comes_back_from_its_serialised_form(photographs):
     assert_same(again, run(define, 8, iterations=4))
 
 
-def test_source_info_survives(photographs):
+@pytest.mark.parametrize("exec_dynamic", [True, False])
+def test_source_info_survives(photographs, exec_dynamic):
     def define():
         images, labels = read(photographs)
         plans = dali.plan(images, msda.CutMix())
         kinds = plans, dali.blend(images, plans), fn.msda.targets(labels, plans, num_classes=3)
         return tuple(fn.get_property(node, key="source_info") for node in (images, *kinds))
 
-    want, *others = [[bytes(row).decode() for row in output] for output in build(define, 8).run()]
+    want, *others = [
+        [bytes(row).decode() for row in output]
+        for output in build(define, 8, exec_dynamic=exec_dynamic).run()
+    ]
     assert want[0].endswith("0.jpg") and len(set(want)) == 8
     assert others == [want] * 3
 

@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from oracle import assert_same_plan
+from variants import CASES, make, name_of
 
 import dali_msda as msda
 from dali_msda import reference
@@ -18,22 +20,18 @@ SHARED_BY = [
 SIZES = [(1, 1), (1, 9), (7, 5), (13, 17), (32, 32), (31, 224)]
 BATCHES = (1, 2, 3, 17)
 SHAPES = list(zip(SIZES, itertools.cycle(BATCHES))) + [((6, 8), batch) for batch in BATCHES]
-BOXES = [
-    {"box": "clip"},
-    {"box": "inside"},
-    {"box": "wrap"},
-    {"minmax": (0.2, 0.8)},
-    {"minmax": (1e-9, 1.0)},
-]
+WHAT_IS_DRAWN = [name for name in msda.PLAN_DTYPE.names if name not in ("own", "partner", "extra")]
+TAKE_LAMBDA = [case for case in CASES if "minmax" not in case[1] and "n" not in case[1]]
 
 
 def assert_follows_the_definitions(policy, batch, height, width, *, lam=None, **key):
     """Compares every field of a drawn plan with the oracle's; returns the plan."""
     plan = msda.draw(policy, batch, height, width, lam=lam, **key)
-    want = reference.draw(policy, batch, height, width, drawn=plan, **key)
-    for field in plan.dtype.names:
-        np.testing.assert_array_equal(plan[field], want[field], err_msg=f"{field}, {policy}")
-    if lam is not None:
+    given = lam is not None
+    assert_same_plan(
+        plan, reference.draw(policy, batch, height, width, drawn=plan, given=given, **key)
+    )
+    if given:
         mixed = plan["sources"] > 1
         given = np.broadcast_to(np.float32(lam), batch)
         np.testing.assert_array_equal(plan["lam"][mixed], given[mixed])
@@ -48,32 +46,42 @@ def shape(request):
 
 @pytest.mark.parametrize("scope, partner", SHARED_BY)
 def test_every_scope_and_partner(shape, scope, partner):
-    for step, prob in enumerate((0.0, 0.5, 1.0)):
-        common = {"scope": scope, "partner": partner, "prob": prob}
-        assert_follows_the_definitions(msda.Mixup(**common), *shape, seed=3, step=step)
-        for box in BOXES:
-            assert_follows_the_definitions(msda.CutMix(**box, **common), *shape, seed=4, step=step)
+    for step, case in enumerate(CASES):
+        if "n" in case[1] and (scope == "pair" or partner == "flip"):
+            continue
+        common = {"scope": scope, "partner": partner, "prob": (0.0, 0.5, 1.0, 1.0)[step % 4]}
+        assert_follows_the_definitions(make(case, **common), *shape, seed=3, step=step)
 
 
-@pytest.mark.parametrize("box", BOXES[:3], ids=lambda box: box["box"])
-@pytest.mark.parametrize("lam", [0.0, 1e-3, 0.25, 0.5, 0.75, 1 - 2**-24, 1.0])
-def test_given_lambda(shape, box, lam):
-    assert_follows_the_definitions(msda.CutMix(**box), *shape, lam=lam, seed=5, step=0)
-    assert_follows_the_definitions(msda.Mixup(), *shape, lam=lam, seed=5, step=0)
+@pytest.mark.parametrize("case", TAKE_LAMBDA, ids=name_of)
+def test_given_lambda(shape, case):
+    for lam in (0.0, 1e-3, 0.25, 0.5, 0.75, 1 - 2**-24, 1.0):
+        assert_follows_the_definitions(make(case), *shape, lam=lam, seed=5, step=0)
 
 
-def test_lambda_given_by_sample():
+@pytest.mark.parametrize("case", TAKE_LAMBDA, ids=name_of)
+def test_lambda_given_by_sample(case):
     lam = np.linspace(0, 1, 17)
-    assert_follows_the_definitions(msda.CutMix(), 17, 20, 30, lam=lam, seed=6, step=0)
-    assert_follows_the_definitions(msda.Mixup(), 17, 20, 30, lam=lam, seed=6, step=0)
+    assert_follows_the_definitions(make(case), 17, 20, 30, lam=lam, seed=6, step=0)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.3, 1.0, 7.0, 100.0])
+@pytest.mark.parametrize("make_policy", [msda.Mixup, msda.FMix, msda.HMix, msda.GMix])
+def test_lambda_itself(make_policy, alpha):
+    """The oracle draws it too; a Gamma variable is a chain of rejections."""
+    for settings in [{}] + [{"reformulate": True}] * (make_policy is msda.FMix):
+        policy = make_policy(alpha=alpha, **settings)
+        drawn = msda.draw(policy, 30, 8, 8, seed=13, step=4)["lam"]
+        want = [reference.nominal_lambda(policy, seed=13, step=4, identity=i) for i in range(30)]
+        np.testing.assert_allclose(drawn, want, rtol=1e-6, atol=1e-45)
 
 
 def test_box_sides_at_the_rounding_trap():
     """``1 - (k / n)^2`` in floating point is where a recomputed side would be off by one."""
     for n in (32, 64, 224):
         lam = 1 - (np.arange(n + 1) / n) ** 2
-        for box in BOXES[:3]:
-            policy = msda.CutMix(**box)
+        for box in ("clip", "inside", "wrap"):
+            policy = msda.CutMix(box=box)
             assert_follows_the_definitions(policy, n + 1, n, n, lam=lam, seed=7, step=0)
 
 
@@ -157,39 +165,41 @@ def test_extreme_keys(seed, rank, step):
 
 def test_ids_replace_slots():
     ids = np.array([2**64 - 1, 0, 123456789012345, 7, 2**32], np.uint64)
-    for policy in (msda.CutMix(), msda.Mixup(partner="derangement"), msda.CutMix(scope="batch")):
+    policies = [make(case) for case in CASES]
+    for policy in (*policies, msda.Mixup(partner="derangement"), msda.CutMix(scope="batch")):
         assert_follows_the_definitions(policy, 5, 11, 13, seed=1, step=9, ids=ids)
 
 
 def test_draws_follow_the_identity_and_nothing_else():
     """The same sample gets the same lambda and box wherever in whatever batch it stands."""
-    fields = ["lam", "weight", "y0", "x0", "y1", "x1", "leaf", "method"]
-    policy = msda.Choice([msda.CutMix(alpha=0.2), msda.Mixup(prob=0.7), msda.CutMix(prob=0.5)])
+    policy = msda.Choice([make(case, alpha=0.4, prob=0.8) for case in CASES])
     ids = np.random.default_rng(0).permutation(1000)[:64]
     whole = msda.draw(policy, 64, 30, 40, seed=1, step=2, ids=ids)
     for chosen in (np.arange(64)[::-1], np.arange(1, 64, 3), np.array([5])):
         part = msda.draw(policy, len(chosen), 30, 40, seed=1, step=2, ids=ids[chosen])
-        for field in fields:
+        for field in WHAT_IS_DRAWN:
             np.testing.assert_array_equal(part[field], whole[field][chosen], err_msg=field)
     slots = msda.draw(policy, 64, 30, 40, seed=1, step=2, rank=3)
     named = msda.draw(policy, 64, 30, 40, seed=1, step=2, ids=(3 << 32) + np.arange(64))
     np.testing.assert_array_equal(slots, named)
 
 
-@pytest.mark.parametrize("make", [msda.Mixup, msda.CutMix])
+@pytest.mark.parametrize("case", [case for case in CASES if "n" not in case[1]], ids=name_of)
 @pytest.mark.parametrize("partner", ["permutation", "flip"])
-def test_scopes_share_lambda(make, partner):
+def test_scopes_share_what_is_drawn(case, partner):
     key = {"seed": 2, "step": 5}
-    sample = msda.draw(make(partner=partner), 9, 16, 16, **key)
-    batch = msda.draw(make(partner=partner, scope="batch"), 9, 16, 16, **key)
-    pair = msda.draw(make(partner=partner, scope="pair"), 9, 16, 16, **key)
-    assert len(set(sample["lam"])) == 9
-    assert (batch["lam"] == sample["lam"][0]).all()
-    np.testing.assert_array_equal(pair["partner"][pair["partner"]], np.arange(9))
+    sample, batch, pair = (
+        msda.draw(make(case, partner=partner, scope=scope), 9, 16, 16, **key)
+        for scope in ("sample", "batch", "pair")
+    )
     lower = np.minimum(np.arange(9), pair["partner"])
-    np.testing.assert_array_equal(pair["lam"], sample["lam"][lower])
-    box = ["y0", "x0", "y1", "x1"]
-    np.testing.assert_array_equal(pair[box], sample[box][lower])
+    np.testing.assert_array_equal(pair["partner"][pair["partner"]], np.arange(9))
+    for field in WHAT_IS_DRAWN:
+        assert (batch[field] == sample[field][0]).all(), field
+        np.testing.assert_array_equal(pair[field], sample[field][lower], err_msg=field)
+    assert len(np.unique(sample[WHAT_IS_DRAWN])) == 9
+    if case[0] != "cutout":
+        assert len(set(sample["lam"])) == 9
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"step": 1}, {"rank": 1}, {"seed": 2**32}])

@@ -3,36 +3,69 @@
 import hypothesis.strategies as st
 import numpy as np
 import torch
-from doors import widened
+from doors import DOORS, widened
 from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
+from oracle import assert_same_plan
+from variants import SHARES_THE_PARTNER
 
 import dali_msda as msda
 from dali_msda import reference
+from dali_msda.methods import METHODS
 from dali_msda.torch import soft_target_cross_entropy
 
 SIZES = st.integers(1, 40)
 ALPHAS = st.sampled_from([0.01, 0.2, 1.0, 8.0, 100.0])
 PROBS = st.sampled_from([0.0, 0.5, 1.0])
 BOXES = st.sampled_from(["clip", "inside", "wrap"])
-LAM = st.none() | st.floats(0, 1)
+SHARE, LAM = st.floats(0, 1), st.none() | st.floats(0, 1)
+ENDS = st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)).map(sorted).map(tuple)
 ANY, BIJECTIVE = ["permutation", "derangement", "flip", "roll"], ["permutation", "flip"]
+FMIX = {
+    "decay": st.floats(0, 10),
+    "max_soft": st.just(0.0) | st.floats(0, 0.5),
+    "rounding": st.sampled_from(["nearest", "stochastic", "coin"]),
+    "reformulate": st.booleans(),
+}
+SETTINGS = {
+    "mixup": st.fixed_dictionaries({"n": st.integers(2, 4)}),
+    "cutmix": st.fixed_dictionaries({"box": BOXES, "minmax": st.none() | ENDS}),
+    "fmix": st.fixed_dictionaries({**FMIX, "modes": st.none() | st.integers(1, 50)})
+    | st.fixed_dictionaries({**FMIX, "law": st.just("legacy")}),
+    "hmix": st.fixed_dictionaries(
+        {
+            "r": SHARE,
+            "gamma": st.none() | ALPHAS,
+            "mode": st.sampled_from(["exact", "nominal"]),
+            "box": BOXES,
+        }
+    ),
+    "gmix": st.fixed_dictionaries({"mode": st.sampled_from(["code", "paper", "exact"])}),
+    "resizemix": st.fixed_dictionaries({"tau": ENDS}),
+    "cutout": st.fixed_dictionaries({"length": st.integers(1, 50)}),
+}
+assert set(SETTINGS) == set(METHODS)
 
 
 @st.composite
-def methods(draw, scopes=("sample", "batch"), partners=ANY, sources=(2, 3, 4), minmax=True):
-    """One method with any settings that go together."""
+def methods(
+    draw, names=tuple(METHODS), scopes=("sample", "batch"), partners=ANY, minmax=True, **fixed
+):
+    """One method with any settings that go together; ``fixed`` ones where it has them."""
     common = {
         "alpha": draw(ALPHAS),
         "prob": draw(PROBS),
         "scope": draw(st.sampled_from(scopes)),
         "partner": draw(st.sampled_from(partners)),
     }
-    if draw(st.booleans()):
-        one_partner = common["scope"] == "pair" or common["partner"] == "flip"
-        return msda.Mixup(n=2 if one_partner else draw(st.sampled_from(sources)), **common)
-    ends = draw(st.none() | st.tuples(st.floats(0.01, 1), st.floats(0.01, 1))) if minmax else None
-    return msda.CutMix(box=draw(BOXES), minmax=ends and tuple(sorted(ends)), **common)
+    name = draw(st.sampled_from(names))
+    settings = draw(SETTINGS[name])
+    settings |= {key: value for key, value in fixed.items() if key in settings}
+    if name == "mixup" and (common["scope"] == "pair" or common["partner"] == "flip"):
+        settings["n"] = 2
+    if name == "cutmix" and not minmax:
+        settings["minmax"] = None
+    return getattr(msda, METHODS[name].policy)(**settings, **common)
 
 
 def policies(**restricted):
@@ -45,6 +78,9 @@ def policies(**restricted):
     )
 
 
+CUT = [METHODS["cutmix"].code, METHODS["fmix"].code]  # each pixel is the one's or the other's
+MIXES = [name for name in METHODS if name != "cutout"]
+PIXELS_COUNT, MEANS_MIX = ["mixup", "cutmix", "fmix", "resizemix"], ["fmix", "gmix"]
 SHAPES = st.tuples(st.integers(1, 9), SIZES, SIZES, st.integers(1, 5))
 KEYS = st.fixed_dictionaries(
     {
@@ -68,9 +104,7 @@ DTYPES = st.sampled_from(["uint8", "float32"])
 @given(policies(), SHAPES, KEYS)
 def test_plans_follow_the_definitions(policy, shape, key):
     plan = msda.draw(policy, *shape[:3], **key)
-    want = reference.draw(policy, *shape[:3], drawn=plan, **key)
-    for field in plan.dtype.names:
-        np.testing.assert_array_equal(plan[field], want[field], err_msg=field)
+    assert_same_plan(plan, reference.draw(policy, *shape[:3], drawn=plan, **key))
 
 
 @given(policies(), SHAPES, KEYS, DTYPES, st.integers(0, 99), st.sampled_from(["HWC", "CHW"]))
@@ -79,11 +113,11 @@ def test_pixels_follow_the_definitions(policy, shape, key, dtype, seed, layout):
     plan = msda.draw(policy, *shape[:3], **key)
     mirror = np.random.default_rng(seed).random(shape[0]) < 0.5
     options = {"mirror": mirror, "layout": layout}
-    want = reference.blend(images, plan, **options)
+    want = DOORS["reference"](images, plan, **options)
     np.testing.assert_array_equal(msda.blend(images, plan, **options), want)
 
 
-@given(methods(scopes=["batch"], minmax=False), SHAPES, KEYS, DTYPES, LAM)
+@given(methods(SHARES_THE_PARTNER, scopes=["batch"], minmax=False), SHAPES, KEYS, DTYPES, LAM)
 def test_a_shared_mask_keeps_the_sum_of_the_batch(policy, shape, key, dtype, lam):
     """Every image goes out with the weights it came in with, only distributed differently."""
     lam = None if getattr(policy, "n", 2) > 2 else lam
@@ -94,11 +128,11 @@ def test_a_shared_mask_keeps_the_sum_of_the_batch(policy, shape, key, dtype, lam
     np.testing.assert_allclose(*sums, rtol=1e-6, atol=1e-3)
     rows = msda.targets(np.arange(shape[0]), plan, num_classes=shape[0])
     np.testing.assert_allclose(rows.sum(0), 1, atol=1e-6)
-    if (plan["method"] == 2).all():
+    if np.isin(plan["method"], CUT).all() and not plan["soft"].any():
         np.testing.assert_array_equal(*sums)
 
 
-@given(methods(scopes=["pair"], partners=BIJECTIVE), SHAPES, KEYS, DTYPES)
+@given(methods(SHARES_THE_PARTNER, scopes=["pair"], partners=BIJECTIVE), SHAPES, KEYS, DTYPES)
 def test_a_pair_keeps_its_sum(policy, shape, key, dtype):
     images = images_of(shape, dtype, 0)
     plan = msda.draw(policy, *shape[:3], **key)
@@ -111,7 +145,7 @@ def test_a_pair_keeps_its_sum(policy, shape, key, dtype):
 
 
 @given(
-    policies(),
+    policies(names=SHARES_THE_PARTNER),
     KEYS,
     st.sampled_from(["uint8", "float32", "float16", "bfloat16"]),
     hnp.arrays(np.float32, (5, 7, 3), elements=st.floats(-(2.0**100), 2.0**100, width=32)),
@@ -127,7 +161,7 @@ def test_equal_images_stay_as_they_are(policy, key, dtype, image):
         np.testing.assert_array_equal(got, batch)
 
 
-@given(methods(minmax=False), SHAPES, KEYS, DTYPES)
+@given(methods(MIXES, minmax=False), SHAPES, KEYS, DTYPES)
 def test_lambda_1_is_the_batch_and_0_the_permuted_batch(policy, shape, key, dtype):
     images, labels = images_of(shape, dtype, 0), np.arange(shape[0])
     plan = msda.draw(policy, *shape[:3], lam=1.0, **key)
@@ -135,11 +169,13 @@ def test_lambda_1_is_the_batch_and_0_the_permuted_batch(policy, shape, key, dtyp
     rows = msda.targets(labels, plan, num_classes=shape[0])
     np.testing.assert_array_equal(rows, np.eye(shape[0])[labels])
     plan = msda.draw(policy, *shape[:3], lam=0.0, **key)
-    if getattr(policy, "box", "") != "clip" and getattr(policy, "n", 2) == 2:
+    cut_off = isinstance(policy, msda.CutMix) and policy.box == "clip"
+    more = getattr(policy, "n", 2) > 2 or getattr(policy, "mode", "") == "paper"
+    if not cut_off and not more:
         mixed = plan["sources"] == 2
         want = np.where(mixed[:, None, None, None], images[plan["partner"]], images)
         np.testing.assert_array_equal(msda.blend(images, plan), want)
-        assert (plan["weight"][mixed] == 0).all()
+        assert (plan["weight"][mixed] == getattr(policy, "reformulate", False)).all()
 
 
 @given(policies(), SHAPES, KEYS, st.integers(1, 12), st.floats(0, 1), st.booleans())
@@ -166,12 +202,31 @@ def test_compact_targets_are_as_good_as_rows(policy, batch, key, classes, smooth
     torch.testing.assert_close(sparse, dense, rtol=1e-5, atol=1e-6)
 
 
-@given(policies(sources=[2]), SHAPES, KEYS)
+@given(policies(names=PIXELS_COUNT, n=2, max_soft=0.0, reformulate=False), SHAPES, KEYS)
 def test_label_weight_is_the_mean_of_the_mask(policy, shape, key):
     plan = msda.draw(policy, *shape[:3], **key)
     share = msda.mask(plan, *shape[1:3]).mean((1, 2), dtype=np.float64)
     np.testing.assert_array_equal(plan["weight"], share.astype(np.float32))
     np.testing.assert_array_equal(plan["partner_weight"], np.float32(1) - plan["weight"])
+
+
+@given(policies(names=MEANS_MIX, mode="code", reformulate=False), SHAPES, KEYS)
+def test_label_weight_is_nearly_the_mean_of_a_soft_mask(policy, shape, key):
+    plan = msda.draw(policy, *shape[:3], **key)
+    share = msda.mask(plan, *shape[1:3]).mean((1, 2), dtype=np.float64)
+    np.testing.assert_allclose(plan["weight"], share, atol=5e-7)
+    np.testing.assert_array_equal(plan["partner_weight"], np.float32(1) - plan["weight"])
+
+
+@given(policies(), SHAPES, KEYS, LAM)
+def test_masks_and_weights_are_shares(policy, shape, key, lam):
+    if "minmax=(" in repr(policy):
+        lam = None
+    plan = msda.draw(policy, *shape[:3], lam=lam, **key)
+    masks = msda.mask(plan, *shape[1:3])
+    assert ((masks >= 0) & (masks <= 1)).all()
+    for field in ("weight", "partner_weight", "extra_weight", "lam"):
+        assert ((plan[field] >= 0) & (plan[field] <= 1)).all()
 
 
 @given(policies(), SHAPES, KEYS, st.data())

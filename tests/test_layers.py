@@ -24,7 +24,10 @@ LAYERS = [  # bottom first
     ["selfcheck"],
     ["cli"],
     ["__main__"],
-    ["reference"],  # for tests and benchmarks: above everything, so that nothing may import it
+    # For tests and benchmarks: above everything, so that nothing may import it.
+    ["reference_methods"],
+    ["reference_fields"],
+    ["reference"],
 ]
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 ADAPTERS = {"dali", "ffcv", "torch"}

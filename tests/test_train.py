@@ -12,10 +12,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+import yaml
 from coloured_folders import write_folder, write_shard
 from torch.nn import functional
 
 import dali_msda as msda
+from dali_msda.leaves import POLICIES
 from dali_msda.pipelines import config as settings
 from dali_msda.pipelines import datasets, run_folder
 from dali_msda.pipelines.config import Config, policy_from_dict
@@ -346,6 +348,40 @@ def test_a_policy_reads_as_the_python_it_stands_for():
     assert policy_from_dict(value) == msda.Alternate([choice, msda.Mixup()], counts=[2, 1])
 
 
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_method_by_name_with_all_its_arguments(name):
+    policy = POLICIES[name]()
+    arguments = yaml.safe_load(yaml.safe_dump(listed(dataclasses.asdict(policy))))
+    assert policy_from_dict(name) == policy_from_dict({name: arguments}) == policy
+
+
+def listed(arguments):
+    """As YAML has them: lists for tuples, null for None."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
+
+
+def test_lists_and_null_in_a_policy():
+    value = yaml.safe_load("""
+        alternate:
+          - choice:
+              - resizemix: {tau: [0.2, 0.6], scope: batch}
+              - cutmix: {minmax: [0.2, 0.5]}
+              - hmix: {gamma: null, r: 0.75}
+            scope: batch
+          - fmix: {modes: null, law: legacy}
+        counts: [2, 1]
+    """)
+    choice = msda.Choice(
+        [
+            msda.ResizeMix(tau=(0.2, 0.6), scope="batch"),
+            msda.CutMix(minmax=(0.2, 0.5)),
+            msda.HMix(r=0.75),
+        ],
+        scope="batch",
+    )
+    assert policy_from_dict(value) == msda.Alternate([choice, msda.FMix(law="legacy")], (2, 1))
+
+
 @pytest.mark.parametrize(
     "value, message",
     [
@@ -358,6 +394,14 @@ def test_a_policy_reads_as_the_python_it_stands_for():
         ({"choice": ["cutmix", {"mixup": {"n": 7}}]}, r"policy\.choice\[1\]\.mixup\.n: expected 2"),
         ({"choice": ["cutmix"], "weights": [1, 2]}, r"policy\.weights: expected 1, one per policy"),
         ({"choice": ["cutmix"], "counts": [1]}, "policy: expected argument among"),
+        ({"alternate": ["mixup"], "counts": [0]}, r"policy\.counts: expected at least 1 batch"),
+        (
+            {"alternate": [{"alternate": ["mixup"]}]},
+            r"policy\.alternate\[0\]: expected a method or",
+        ),
+        ({"alternate": [None, "mixup"]}, r"policy\.alternate\[0\]: .* got None"),
+        ({"choice": []}, r"policy\.choice: expected a non-empty list"),
+        ({"resizemix": {"tau": [0.1]}}, r"policy\.resizemix\.tau: expected a pair"),
         ([], "policy: expected a mapping such as"),
         (3, "policy: expected a mapping such as"),
     ],
@@ -406,11 +450,10 @@ def test_flags_take_precedence_over_the_preset(tmp_path):
     assert parse(preset, "--data", "x", "--policy", "none").policy == "none"
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in settings.PRESETS.glob("*.yaml")))
-def test_presets_are_valid(name, tmp_path, monkeypatch):
+def test_a_folder_does_not_hide_a_preset(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / name).mkdir()  # a folder of the same name is in nobody's way
-    assert isinstance(parse(name, "--data", "x"), Config)
+    (tmp_path / "demo").mkdir()
+    assert parse("demo", "--data", "x").size == 64
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,6 @@ class BlendCpu final : public BlendOp<CPUBackend> {
     for (int i = 0; i < blend_.batch; ++i) {
       ins_[i] = images.raw_tensor(i);
       outs_[i] = out.raw_mutable_tensor(i);
-      out.SetSourceInfo(i, images.GetMeta(i).GetSourceInfo());
     }
     blend_.ins = ins_.data();
     blend_.outs = outs_.data();

@@ -133,12 +133,9 @@ void PlanOp::RunImpl(Workspace& ws) {
   plans_.resize(draw_.batch);
   msda_draw(plans_.data(), leaves_.data(), &draw_);
   auto& out = ws.Output<CPUBackend>(0);
-  ws.WithInput(0, [&](const auto& images) {
-    for (int i = 0; i < draw_.batch; ++i) {
-      std::memcpy(out.raw_mutable_tensor(i), &plans_[i], sizeof plans_[i]);
-      out.SetSourceInfo(i, images.GetMeta(i).GetSourceInfo());
-    }
-  });
+  for (int i = 0; i < draw_.batch; ++i) {
+    std::memcpy(out.raw_mutable_tensor(i), &plans_[i], sizeof plans_[i]);
+  }
   ++batches_;
 }
 

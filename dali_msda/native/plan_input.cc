@@ -28,8 +28,11 @@ void check_box(const Plan& plan, int i) {
   const bool ordered = plan.y0 <= plan.y1 && plan.x0 <= plan.x1;
   const bool inside = 0 <= plan.y0 && plan.y0 <= plan.height && plan.y1 - plan.y0 <= plan.height &&
                       0 <= plan.x0 && plan.x0 <= plan.width && plan.x1 - plan.x0 <= plan.width;
-  expect(ordered && inside, "plans[", i, "]: expected a box in an image of ", plan.height, " x ",
-         plan.width, ", got y ", plan.y0, " to ", plan.y1, ", x ", plan.x0, " to ", plan.x1, ".");
+  const bool may_wrap = plan.method != kResizeMix && plan.method != kCutout;
+  const bool fits = may_wrap || (plan.y1 <= plan.height && plan.x1 <= plan.width);
+  expect(ordered && inside && fits, "plans[", i, "]: expected a box in an image of ", plan.height,
+         " x ", plan.width, ", got y ", plan.y0, " to ", plan.y1, ", x ", plan.x0, " to ", plan.x1,
+         ".");
   expect(is_share(plan.inside) && is_share(plan.outside), "plans[", i,
          "]: expected own weights in [0, 1], got inside ", plan.inside, ", outside ", plan.outside,
          ".");
@@ -44,6 +47,7 @@ void check_field(const Plan& plan, int i) {
     expect(std::isfinite(value) && value >= 0, "plans[", i,
            "]: expected falloff and decay to be finite and at least 0, got ", value, ".");
   }
+  expect(plan.decay <= 10, "plans[", i, "].decay: expected at most 10, got ", plan.decay, ".");
 }
 
 void check(const Plan& plan, int i, int batch) {

@@ -136,7 +136,8 @@ seed never repeat each other's decisions.)code",
                     R"code(What to do with a batch that ends in copies of one sample, as
 ``pad_last_batch=True`` makes it (found by equal, non-empty source info at the end of the batch).
 ``"detect"``: the copies stay unmixed and are nobody's partner, and a warning says so once.
-``"ignore"``: they are samples like any other.)code",
+``"ignore"``: they are samples like any other. Dynamic mode loses the source info in decoding, so
+that nothing is found there: read without ``pad_last_batch``.)code",
                     "detect")
     .AddOptionalArg(
         "exact",

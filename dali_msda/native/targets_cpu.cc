@@ -28,15 +28,6 @@ class TargetsCpu final : public TargetsOp<CPUBackend> {
       } else {
         msda_targets_dense(ws.Output<CPUBackend>(0).mutable_tensor<float>(i), &one);
       }
-      CopySourceInfo(ws, i);
-    }
-  }
-
- private:
-  static void CopySourceInfo(Workspace& ws, int i) {
-    const auto& source = ws.Input<CPUBackend>(0).GetMeta(i).GetSourceInfo();
-    for (int k = 0; k < ws.NumOutput(); ++k) {
-      ws.Output<CPUBackend>(k).SetSourceInfo(i, source);
     }
   }
 };

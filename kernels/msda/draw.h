@@ -207,6 +207,7 @@ MSDA_FN void draw_gmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
   double falloff = pi / (area * pixels(p));
   if (leaf.mode == kGMixPaper) falloff *= 0.5;
   if (leaf.mode == kGMixExact) falloff = falloff_of_mean(p, area);
+  if (falloff > 3e38) falloff = 3e38;  // lambda may be as small as floats get: one pixel
   p.falloff[1] = p.falloff[2] = static_cast<float>(falloff);
   if (leaf.mode != kGMixCode) return set_weight(p, p.lam);
   const double mean = mean_of_gaussian(p, static_cast<double>(p.falloff[1]));
@@ -253,7 +254,7 @@ MSDA_FN void draw_resizemix(Plan& p, const MsdaLeaf& leaf, const Unit& unit, boo
     if (begin < 0) begin = 0;
     if (begin > n - length) begin = n - length;
     box[axis] = {begin, begin + length};
-    p.falloff[1 + axis] = tau > 0.0 ? static_cast<float>(1.0 / tau) : 1.0f;
+    p.falloff[1 + axis] = length > 0 ? static_cast<float>(1.0 / tau) : 1.0f;
   }
   p.y0 = box[0].begin, p.y1 = box[0].end, p.x0 = box[1].begin, p.x1 = box[1].end;
   p.inside = 0.0f, p.outside = 1.0f;

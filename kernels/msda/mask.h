@@ -56,8 +56,8 @@ MSDA_FN float own_weight(const Plan& p, const void* field, int32_t row, int32_t 
 // Where ResizeMix finds the partner's pixel for `at`, which lies in the box from `begin` on: the
 // nearest, as interpolation with a scale factor does (floor of the distance times 1 / tau).
 MSDA_FN int32_t shrunk_from(int32_t at, int32_t begin, float spacing, int32_t size) {
-  const int32_t source = static_cast<int32_t>(floorf(static_cast<float>(at - begin) * spacing));
-  return source < size ? source : size - 1;
+  const float source = floorf(static_cast<float>(at - begin) * spacing);
+  return source < static_cast<float>(size) ? static_cast<int32_t>(source) : size - 1;
 }
 
 }  // namespace msda

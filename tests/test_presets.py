@@ -1,0 +1,154 @@
+"""The presets: each names all that it draws, and trains a few steps on small pictures."""
+
+import contextlib
+import math
+import re
+
+import pytest
+import torch
+import yaml
+from coloured_folders import write_folder
+
+import dali_msda as msda
+from dali_msda.leaves import POLICIES
+from dali_msda.methods import METHODS
+from dali_msda.pipelines import config as settings
+from dali_msda.pipelines.config import policy_from_dict, read_preset
+from dali_msda.pipelines.models import make_model
+from dali_msda.pipelines.processes import joined_processes, stopping_between_steps
+from dali_msda.pipelines.train import Run, make_loaders
+
+NAMES = sorted(path.stem for path in settings.PRESETS.glob("*.yaml"))
+PAPERS = [name for name in NAMES if name != "demo"]
+# What a preset of a paper must say of a method, and what its training.
+ARGUMENTS = {
+    "mixup": "alpha scope partner",
+    "cutmix": "alpha box scope partner",
+    "fmix": "alpha decay law rounding scope partner",
+    "hmix": "alpha r mode box scope partner",
+    "gmix": "alpha mode scope partner",
+    "resizemix": "tau scope partner",  # alpha has no effect
+    "cutout": "length scope",  # neither have alpha and partner
+}
+SETTINGS = """model classes epochs batch_size schedule lr warmup_epochs momentum nesterov
+    weight_decay smoothing size val_resize min_area policy""".split()
+STEPS, CLASSES = 4, 2
+
+
+def leaves(policy):
+    """All methods in a readable policy, by name and arguments."""
+    if policy == "none":
+        return []
+    members = policy.get("choice") or policy.get("alternate")
+    if members:
+        return [leaf for member in members for leaf in leaves(member)]
+    return list(policy.items())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    write_folder(root / "train", (8 * STEPS // CLASSES,) * CLASSES)
+    return root
+
+
+def small(name, data, *more):
+    """The preset with what makes it small put over it, as on the command line."""
+    flags = ["--data", str(data), "--val", "none", "--classes", "0", "--model", "resnet18"]
+    flags += "--size 32 --val-resize 32 --batch-size 8 --epochs 1 --threads 1".split()
+    flags += "--warmup-epochs 0 --lr 0.01 --device cpu".split()
+    return settings.parse([name, *flags, *more], prog="train", description="")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_trains(name, data):
+    config = small(name, data)
+    torch.manual_seed(0)
+    with joined_processes("cpu") as process, contextlib.ExitStack() as stack:
+        run = Run(config, process, None, *make_loaders(config, process, stack))
+        assert (run.loader.num_classes, len(run.loader)) == (
+            CLASSES,
+            STEPS * 8 // config.batch_size,
+        )
+        assert run.loader.policy == policy_from_dict(read_preset(name)["policy"])
+        with stopping_between_steps(process) as stopping:
+            row = run.train_epoch(stopping)
+    assert math.isfinite(row["loss"])
+    assert row["loss"] > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_is_valid_as_it_is(name):
+    assert isinstance(
+        settings.parse([name, "--data", "x"], prog="", description=""), settings.Config
+    )
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_preset_names_everything(name):
+    preset = read_preset(name)
+    wanted = {*SETTINGS, *(("milestones", "gamma") if preset["schedule"] == "step" else ())}
+    wanted |= {"warmup_lr"} if preset["warmup_epochs"] else set()
+    wanted |= {"final_lr"} if preset["schedule"] == "cosine" else set()
+    assert set(preset) == wanted
+    for method, arguments in leaves(preset["policy"]):
+        assert set(arguments) - {"prob"} == set(ARGUMENTS[method].split()), method
+    if "choice" in preset["policy"]:
+        assert {"weights", "scope"} <= set(preset["policy"])
+    if "alternate" in preset["policy"]:
+        assert "counts" in preset["policy"]
+
+
+def test_the_methods_are_those_of_the_package():
+    assert set(ARGUMENTS) == set(POLICIES)
+    used = {method for name in PAPERS for method, _ in leaves(read_preset(name)["policy"])}
+    assert used == set(POLICIES)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_preset_says_what_it_is_compared_with(name):
+    text = (settings.PRESETS / f"{name}.yaml").read_text()
+    comment = " ".join(line[2:] for line in text.splitlines() if line.startswith("# "))
+    assert re.search(r"arXiv:\d{4}\.\d{5}|Shen et al\.", comment)
+    assert re.search(r"\d\d\.\d\d %|no published number", comment)
+    for other in re.findall(r"\bresnet\w+_\w+", comment):
+        assert other in NAMES  # presets that it points to
+    preset = yaml.safe_load(text)
+    assert name.startswith(preset["model"].removeprefix("timm:") + "_")
+    assert preset["classes"] == (1000 if "cifar" not in name else 100 if "cifar100" in name else 0)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_one_draw_serves_the_batch_where_the_papers_do_so(name):
+    policy = policy_from_dict(read_preset(name)["policy"])
+    if policy is None:
+        return
+    plans = [msda.draw(policy, 8, 16, 16, seed=0, step=step) for step in range(8)]
+    shared = all(len({(p["method"], p["lam"]) for p in plan}) == 1 for plan in plans)
+    assert shared == (name != "resnet101_cutmix_mixup")
+
+
+def test_the_models_exist():
+    for model in {read_preset(name)["model"] for name in PAPERS}:
+        with torch.device("meta"):
+            make_model(model, 10)
+
+
+def test_alternation_takes_turns():
+    policy = policy_from_dict(read_preset("resnetv2_18_cifar_fmix_mixup")["policy"])
+    turns = [
+        msda.draw(policy, 8, 16, 16, seed=0, step=step)["method"].tolist() for step in range(4)
+    ]
+    fmix, mixup = (METHODS[name].code for name in ("fmix", "mixup"))
+    assert turns == [[fmix] * 8, [mixup] * 8, [fmix] * 8, [mixup] * 8]
+
+
+def test_a_legacy_twin_differs_in_how_masks_are_drawn_only():
+    twins = [name for name in PAPERS if name.endswith("_legacy")]
+    assert len(twins) == 3
+    for name in twins:
+        ours, theirs = read_preset(name.removesuffix("_legacy")), read_preset(name)
+        own, legacy = ours.pop("policy")["fmix"], theirs.pop("policy")["fmix"]
+        assert ours == theirs
+        assert (own["law"], legacy["law"]) == ("paper", "legacy")
+        assert own | {"law": "legacy", "rounding": "coin"} == legacy
