@@ -9,6 +9,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "build": ("dali_msda.build", "Compile the CPU backend and the DALI operators for this machine"),
     "preview": ("dali_msda.preview", "Draw a contact sheet of mixed images from a folder"),
+    "selfcheck": ("dali_msda.selfcheck", "Compare draws of the kernels with the papers' formulas"),
 }
 
 

@@ -21,7 +21,9 @@ LAYERS = [  # bottom first
     ["registered"],
     ["detection"],
     ["dali", "ffcv", "torch"],
-    ["preview"],
+    ["preview", "selfcheck_laws", "selfcheck_rows"],
+    ["selfcheck_checks", "selfcheck_fields"],
+    ["selfcheck"],
     ["cli"],
     ["__main__"],
     # For tests and benchmarks: above everything, so that nothing may import it.

@@ -1,0 +1,416 @@
+"""The self-check: its theory gives the published numbers, and it fails where a bug is put in."""
+
+import importlib.util
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dali_msda import CutMix, Cutout, FMix, GMix, HMix, Mixup, ResizeMix, cli, draw, mask, reference
+from dali_msda import selfcheck as command
+from dali_msda import selfcheck_checks as checks
+from dali_msda import selfcheck_fields as fields
+from dali_msda import selfcheck_laws as laws
+from dali_msda import selfcheck_rows as rows
+
+ROOT = Path(__file__).parent.parent
+QUICK = rows.Run(seed=0, share=command.QUICK)
+
+
+def all_masks(policy, height, width, lam=0.5):
+    return np.concatenate([*checks.law(policy, height, width, lam)])
+
+
+# ---------------------------------------------------------------------------------------- theory
+
+# Per axis at lambda = 0.5, times the number of positions.
+COVERAGE = {
+    ("clip", 4): "2 1 0 0  1 2 1 0  0 1 2 1  0 0 1 1",
+    ("inside", 4): "1 1 1 0  1 2 2 1  1 2 2 1  0 1 1 1",
+    ("wrap", 4): "3 2 2 2  2 3 2 2  2 2 3 2  2 2 2 3",
+    ("clip", 8): """33210000 34321000 23432100 12343210
+                    01234321 00123432 00012332 00001222""",
+    ("inside", 8): """11111100 12222210 12333321 12333321
+                      12333321 12333321 01222221 00111111""",
+}
+
+
+@pytest.mark.parametrize("box, n", COVERAGE)
+def test_coverage_is_the_printed_one(box, n):
+    axis = np.array([int(digit) for digit in re.sub(r"\s", "", COVERAGE[box, n])]).reshape(n, n)
+    positions = {"clip": n, "wrap": n, "inside": 2 if n == 4 else 3}[box]
+    masks = all_masks(CutMix(box=box), n, n).reshape(-1, n * n)
+    np.testing.assert_allclose(
+        masks.T @ masks / len(masks), np.kron(axis, axis) / positions**2, atol=1e-15
+    )
+
+
+@pytest.mark.parametrize("box", ["clip", "inside", "wrap"])
+@pytest.mark.parametrize("height, width, lam", [(5, 9, 0.3), (16, 7, 0.85), (1, 12, 0.6)])
+def test_coverage_is_that_of_the_reference(box, height, width, lam):
+    masks = all_masks(CutMix(box=box), height, width, lam).reshape(-1, height * width)
+    axes = reference.coverage(height, lam, box), reference.coverage(width, lam, box)
+    np.testing.assert_allclose(masks.T @ masks / len(masks), np.kron(*axes), atol=1e-12)
+
+
+SMALL = {  # n = 4, lambda = 0.5, computed from the definitions by an independent program
+    HMix(): (0.3514739229, 0.3672108844, 0.3116213152, 0.2838775510, 0.2189342404),
+    HMix(mode="nominal", box="inside"): (
+        17 / 81,
+        0.5061728395,
+        0.2345679012,
+        0.3580246914,
+        13 / 81,
+    ),
+    GMix(mode="paper"): (0.2285535303, 0.4090700562, 0.2505087849, 0.3578316930, 0.0743859007),
+    GMix(): (0.1406256533, 0.2388985992, 0.1403343767, 0.1663003626, 0.0071864903),
+}
+
+
+@pytest.mark.parametrize("policy", SMALL, ids=["hmix", "hmix nominal", "gmix paper", "gmix code"])
+def test_small_exact_values(policy):
+    masks = all_masks(policy, 4, 4)
+    pairs = [
+        ((0, 0), (0, 0)),
+        ((1, 1), (1, 1)),
+        ((0, 0), (0, 1)),
+        ((1, 1), (2, 2)),
+        ((0, 0), (3, 3)),
+    ]
+    found = [(masks[(..., *j)] * masks[(..., *k)]).mean() for j, k in pairs]
+    np.testing.assert_allclose(found, SMALL[policy], atol=6e-11)
+
+
+# Figure 4 of arXiv:2208.09913, recomputed by that program: n = 64, lambda = 0.5, by displacement.
+FIGURE_4 = {
+    "mixup": ".25000 .25000 .25000 .25000 .25000 .25000 .25000 .25000 .25000",
+    "cutmix, clip": ".32414 .32025 .30780 .28912 .24241 .10675 .25787 .18129 .03516",
+    "cutmix, inside": ".49438 .49107 .48047 .46456 .42480 .28564 .43654 .36502 .16504",
+    "cutmix, wrap": ".49438 .48340 .45044 .40649 .31860 .28564 .33423 .20532 .16504",
+    "stochastic": ".28707 .28513 .27890 .26956 .24621 .17838 .25394 .21564 .14258",
+    "hmix r=.5, paper": ".33333 .33323 .33221 .32900 .31425 .22222 .32814 .31042 .22222",
+    "hmix r=.5, code": ".31037 .30941 .30602 .30017 .28244 .23397 .29255 .26795 .23398",
+    "hmix r=.75, paper": ".39648 .39583 .39300 .38687 .36406 .24414 .38050 .34533 .18945",
+    "hmix r=.75, code": ".33894 .33771 .33345 .32629 .30533 .23936 .31596 .28387 .21931",
+    "gmix, paper": ".30032 .30186 .30498 .30553 .29431 .23162 .31083 .28842 .17864",
+    "gmix, code": ".17679 .17776 .17892 .17630 .15793 .09202 .17580 .14108 .04790",
+}
+
+
+@pytest.mark.parametrize("name", FIGURE_4)
+def test_figure_4(name):
+    policy = {**checks.FIGURE, "stochastic": checks.STOCHASTIC}[name]
+    sums = rows.displaced(checks.DISPLACEMENTS)
+    mean, _, _ = rows.moments(checks.law(policy, 64, 64, 0.5), sums)
+    np.testing.assert_allclose(mean, np.array(FIGURE_4[name].split(), float), atol=6e-6)
+
+
+def test_the_figure_shows_the_same_numbers():
+    policy = HMix()
+    grid = command._theory(policy, 64, 0.5)
+    expected = np.array(FIGURE_4["hmix r=.5, code"].split(), float)
+    found = [grid[command.REACH + y, command.REACH + x] for y, x in checks.DISPLACEMENTS]
+    np.testing.assert_allclose(found, expected, atol=6e-6)
+    np.testing.assert_allclose(grid, grid[::-1, ::-1], atol=1e-12)
+
+
+def test_exact_widths_give_the_mean():
+    for policy in (GMix(mode="exact"), HMix(), HMix(box="wrap")):
+        means = all_masks(policy, 6, 9, 0.3).mean((1, 2))
+        np.testing.assert_allclose(means, 0.7, atol=1e-12)
+
+
+def test_means_of_weights():
+    assert laws.clipped_share(32) == pytest.approx(0.29925, abs=5e-6)
+    assert laws.clipped_share(224) == pytest.approx(0.31778, abs=5e-6)
+    assert laws.clipped_share(100_000) == pytest.approx(77 / 240, abs=2e-5)
+    assert all_masks(CutMix(), 32, 32).mean() == pytest.approx(0.3241, abs=5e-5)
+    assert all_masks(GMix(), 4, 4).mean() == pytest.approx(0.3122901710, abs=1e-9)
+    assert laws.resized_area(10**6, 0.1, 0.8) == pytest.approx(0.73 / 3, abs=2e-6)
+    middle = [int(224 * tau) ** 2 / 224**2 for tau in np.linspace(0.1, 0.8, 700_001)]
+    assert laws.resized_area(224, 0.1, 0.8) == pytest.approx(np.mean(middle), abs=1e-5)
+    assert laws.beta_moments(0.5, 0.5) == pytest.approx((1 / 2, 3 / 8, 5 / 16))
+
+
+def test_eq_11_is_gmix_in_the_middle_of_a_large_image():
+    policy, n, lam, middle = GMix(mode="paper"), 64, 0.98, 28
+    masks = all_masks(policy, n, n, lam)
+    for y, x in ((0, 0), (0, 3), (5, 4)):
+        found = (masks[:, middle, middle] * masks[:, middle + y, middle + x]).mean()
+        assert found == pytest.approx(laws.eq_11(lam, n, y, x), rel=1e-7)
+
+
+def test_resized_boxes_are_shifted_inside():
+    expected = [[1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 1, 1], [0, 0, 1, 1, 1]]
+    np.testing.assert_array_equal(laws.places(5, 3, "shift"), expected)
+    assert len(all_masks(ResizeMix(), 5, 5)) == 25
+    assert all_masks(Cutout(length=3), 5, 5).sum((1, 2)).max() == 4
+    with pytest.raises(TypeError, match="policy: expected a method with masks to be counted"):
+        next(laws.shares(FMix(), 4, 4, 0.5))
+
+
+@pytest.mark.parametrize("decay", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("height, width", [(1, 4), (4, 1), (2, 2)])
+def test_patterns_of_the_smallest_fields(height, width, decay, draws=40_000):
+    masks = laws.field_masks(np.random.default_rng(0), draws, height, width, decay).reshape(-1, 4)
+    odd = masks[:, 0] == masks[:, 3 if height == width else 2]
+    chance = laws.chance_of_odd_pattern(2 ** (-decay if height == width else -2 * decay))
+    assert abs(odd.mean() - chance) < 5 * math.sqrt(chance * (1 - chance) / draws)
+    assert laws.ratio_of_odd_pattern(laws.chance_of_odd_pattern(0.3)) == pytest.approx(0.3)
+
+
+def test_numpys_masks_have_the_known_statistics():
+    """From 20 000 masks of an independent program: 32 x 32, lambda = 0.5, decay 3."""
+    masks = laws.field_masks(np.random.default_rng(1), 6000, 32, 32, 3.0)
+    assert (masks.sum((1, 2)) == 512).all()
+    changes = (masks != np.roll(masks, 1, 2)).sum(2).mean(1)
+    error = changes.std() / math.sqrt(len(masks))
+    assert abs(changes.mean() - 1.642) < 5 * math.hypot(error, 0.004)
+    for (y, x), known in {(0, 1): 0.4743, (0, 8): 0.3171, (16, 16): 0.1123}.items():
+        both = (masks * np.roll(masks, (-y, -x), (1, 2))).mean((1, 2))
+        assert abs(both.mean() - known) < 5 * math.hypot(both.std() / math.sqrt(6000), 5e-4)
+        assert laws.both_own(32, 32, 3.0)[y, x] == pytest.approx(known, abs=0.004)
+
+
+def test_legacy_masks_have_one_run_a_row():
+    masks = laws.field_masks(np.random.default_rng(2), 300, 9, 14, 3.0, "legacy", 0.4)
+    assert (masks.sum((1, 2)) == round(0.4 * 9 * 14)).all()
+    assert (masks > np.roll(masks, 1, 2)).sum(2).max() == 1
+
+
+# ------------------------------------------------------------------------------------------ rows
+
+
+def test_sigma_counts_standard_errors():
+    row = rows.estimate("check", [0.5, 0.25], [0.5, 0.28], [0.01, 0.01], tolerance=0)
+    assert (row.expected, row.measured, row.passed) == (0.25, 0.28, True)
+    assert row.sigma == pytest.approx(3)
+    assert not rows.estimate("check", 0.5, 0.56, 0.01).passed
+    assert rows.estimate("check", 0.5, 0.5, 0.0).passed
+    assert not rows.estimate("check", 0.0, 1e-5, 0.0).passed
+    assert not rows.estimate("check", 0.5, math.nan, 0.01).passed
+
+
+def test_equal_values_are_equal():
+    assert rows.equal("check", [1, 2], [1, 2]).passed
+    assert not rows.equal("check", [1, 2], [1, 3]).passed
+    assert not rows.equal("check", [1, 2], [1, math.nan]).passed
+    assert rows.equal("check", 1, [1, 1 + 1e-7], tolerance=1e-6).passed
+
+
+def test_moments_of_chunks():
+    masks = np.random.default_rng(3).random((50, 4, 5))
+    for sums, values in (
+        (rows.pairs, np.einsum("ti,tj->tij", *[masks.reshape(50, -1)] * 2)),
+        (rows.displaced([(0, 0), (1, 2)]), None),
+    ):
+        if values is None:
+            products = masks * masks, masks[:, :3, :3] * masks[:, 1:, 2:]
+            values = np.stack([product.mean((1, 2)) for product in products], 1)
+        mean, deviation, count = rows.moments(np.array_split(masks, 7), sums)
+        assert count == 50
+        np.testing.assert_allclose(mean, values.mean(0), atol=1e-12)
+        np.testing.assert_allclose(deviation, values.std(0), atol=1e-7)
+
+
+def test_checks_have_random_numbers_of_their_own():
+    one, two, again = (
+        np.concatenate([*QUICK.plans(check, Mixup(), 1, 1, 4000)])["lam"] for check in "aba"
+    )
+    assert len(one) == 200 and (one == again).all() and (one != two).any()
+
+
+# --------------------------------------------------------------------------------------- command
+
+
+def run(capsys, *arguments):
+    code = cli.main(["selfcheck", *arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def verdicts(out):
+    lines = [line for line in out.splitlines() if line.endswith(("  ok", "  FAIL"))]
+    return {line[:58].rstrip(): line.split()[-1] for line in lines}
+
+
+def test_passes(capsys):
+    code, out, err = run(capsys, "--quick")
+    found = verdicts(out)
+    assert code == 0 and not err and set(found.values()) == {"ok"}
+    assert re.split(r"\s+", out.splitlines()[0]) == "check expected measured sigma verdict".split()
+    assert f"{len(found)} checks passed (seed 0, limit 5 sigma)" in out
+    for what in ("coverage", "Figure 4", "E[1 - w]", "slope of the power", "arcsine", "changes"):
+        assert any(what in check for check in found), what
+
+
+def test_is_a_function_of_the_seed(monkeypatch, capsys):
+    monkeypatch.setattr(checks, "CHECKS", (checks.weights,))
+    monkeypatch.setattr(fields, "CHECKS", (fields.regions,))
+    first, again, other = (run(capsys, "--quick", "--seed", seed)[1] for seed in "778")
+    assert first == again != other.replace("seed 8", "seed 7")
+    code, _, err = run(capsys, "--seed", "-1")
+    assert code == 1 and "seed: expected 0 <= seed < 2**64, got -1" in err
+
+
+def test_a_wrong_expectation_fails(monkeypatch, capsys):
+    monkeypatch.setattr(laws, "clipped_share", lambda n: 0.5)
+    code, out, err = run(capsys, "--quick")
+    failed = [check for check, verdict in verdicts(out).items() if verdict == "FAIL"]
+    assert code == 1 and len(failed) == 2 and all("lam uniform" in check for check in failed)
+    assert err.startswith("dali_msda selfcheck: 2 of ") and failed[0] in err
+
+
+def nominal_label(plan):
+    plan["weight"], plan["partner_weight"] = plan["lam"], 1 - plan["lam"]
+
+
+def swapped_point(plan):
+    plan["point"][:, 1:] = plan["point"][:, :0:-1]
+
+
+def one_pixel_more(plan):
+    pixels = plan["height"] * plan["width"]
+    plan["count"] += (plan["method"] == 3) & (plan["count"] < pixels - plan["soft"])
+
+
+def off_by_one(plan):
+    plan["x0"] += plan["x0"] < plan["x1"]
+
+
+def another_field(plan):
+    plan["decay"] += 0.5
+
+
+def same_field(plan):
+    plan["field_seed"] = plan["field_seed"][0]
+
+
+def less_often(plan):
+    plan["lam"] **= 2
+
+
+BUGS = {  # what is done to the records, and the rows that must notice
+    nominal_label: (checks.masks, "cutmix, clip: w is the mean of the mask"),
+    swapped_point: (checks.pairs_of_pixels, "gmix, paper: a_jk, 4x7"),
+    off_by_one: (checks.coverage, "cutmix, inside: coverage, 4x4"),
+    one_pixel_more: (fields.counts, "fmix, paper: pixels of each mask"),
+    another_field: (fields.slopes, "fmix: slope of the power, 2x2, decay 3"),
+    same_field: (fields.stationary, "fmix, paper: E of every pixel"),
+    less_often: (checks.lambdas, "mixup: moments of Beta(1, 1)"),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
+def test_a_wrong_draw_fails(bug, monkeypatch, capsys):
+    def wrong(*arguments, **keywords):
+        plan = draw(*arguments, **keywords)
+        bug(plan)
+        return plan
+
+    check, name = BUGS[bug]
+    monkeypatch.setattr(checks, "CHECKS", (check,))
+    monkeypatch.setattr(fields, "CHECKS", ())
+    assert run(capsys, "--quick")[0] == 0
+    monkeypatch.setattr(rows, "draw", wrong)
+    code, out, err = run(capsys, "--quick")
+    failed = [check for check, verdict in verdicts(out).items() if verdict == "FAIL"]
+    assert code == 1 and any(check.startswith(name) for check in failed), out
+    assert "checks failed" in err
+
+
+def test_a_wrong_mask_fails(monkeypatch):
+    monkeypatch.setattr(rows, "mask", lambda plan, *size: mask(plan, *size)[:, :, ::-1])
+    assert not all(row.passed for row in checks.coverage(QUICK))
+
+
+KERNEL_BUGS = {  # file, right, wrong, and the row that must notice
+    "swap x and y in GMix": (
+        "mask.h",
+        "bump(p.falloff[1], row - p.point[1])",
+        "bump(p.falloff[1], row - p.point[2])",
+        "gmix, code: a_jk, 4x7",
+    ),
+    "forget the balance of the half spectrum": (
+        "field.h",
+        "? a * 1.41421356f : a",
+        "? a : a",
+        "fmix: slope of the power, 1x4, decay 1.5",
+    ),
+    "count a pixel less": (
+        "draw.h",
+        "p.count = static_cast<int32_t>(whole) + up;",
+        "p.count = static_cast<int32_t>(whole > 1.0 ? whole - 1.0 : whole) + up;",
+        "fmix, paper: pixels of each mask",
+    ),
+    "label from the nominal lambda": (
+        "draw.h",
+        "set_weight(p, static_cast<float>(1.0 - draw_box(p, leaf.box, side_y, side_x, position)));",
+        "draw_box(p, leaf.box, side_y, side_x, position), set_weight(p, p.lam);",
+        "cutmix, clip: w is the mean of the mask",
+    ),
+}
+
+
+def test_wrong_kernels_fail(tmp_path):
+    """A copy of the package, compiled with four bugs at once."""
+    unwanted = shutil.ignore_patterns("__pycache__", "_lib")
+    for folder in ("dali_msda", "kernels"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=unwanted)
+    for file, right, wrong, _ in KERNEL_BUGS.values():
+        path = tmp_path / "kernels/msda" / file
+        assert path.read_text().count(right) == 1, right
+        path.write_text(path.read_text().replace(right, wrong))
+    done = subprocess.run(
+        [sys.executable, "-m", "dali_msda", "selfcheck", "--quick"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    failed = [check for check, verdict in verdicts(done.stdout).items() if verdict == "FAIL"]
+    assert done.returncode == 1, done.stderr
+    for bug, (*_, name) in KERNEL_BUGS.items():
+        assert any(check.startswith(name) for check in failed), bug
+
+
+# ---------------------------------------------------------------------------------------- figure
+
+
+def test_the_figure_needs_matplotlib(monkeypatch, capsys, tmp_path):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "matplotlib" else found(name)
+    )
+    code, out, err = run(capsys, "--quick", "--plot", str(tmp_path / "figure.png"))
+    assert code == 1 and not out and "pip install matplotlib" in err
+    assert not (tmp_path / "figure.png").exists()
+
+
+def test_the_figure_needs_a_folder(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    code, _, err = run(capsys, "--quick", "--plot", str(tmp_path / "none" / "figure.png"))
+    assert code == 1 and "plot: expected a file in an existing folder" in err
+
+
+def test_panels_are_measured_beside_theory():
+    shown = {name: (theory, measured) for name, theory, measured in command.panels(QUICK)}
+    assert set(shown) == {*checks.FIGURE, "stochastic", "fmix"}
+    for name, (theory, measured) in shown.items():
+        assert theory.shape == measured.shape == (65, 65)
+        assert np.abs(theory - measured).max() < 0.15, name
+
+
+def test_the_figure_is_drawn(monkeypatch, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    for module in (checks, fields):
+        monkeypatch.setattr(module, "CHECKS", ())
+    code, out, _ = run(capsys, "--quick", "--plot", str(tmp_path / "figure.png"))
+    assert code == 0 and "figure.png: Figure 4" in out
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
