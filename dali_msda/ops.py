@@ -192,7 +192,9 @@ def _pairs(plan: np.ndarray, images: np.ndarray, out: np.ndarray) -> np.ndarray 
         )
     slots = np.arange(len(images), dtype=np.int32)
     partner = np.where(plan["sources"] > 1, plan["partner"], plan["own"]).astype(np.int32)
-    if len(plan) == len(images) and (plan["own"] == slots).all() and (plan["sources"] <= 2).all():
+    shrinks = (plan["method"] == METHODS["resizemix"].code).any()  # reads rows other than its own
+    in_order = len(plan) == len(images) and (plan["own"] == slots).all()
+    if in_order and (plan["sources"] <= 2).all() and not shrinks:
         pairs = partner.copy()
         alone = partner == slots
         named = np.flatnonzero(~alone)
@@ -203,7 +205,8 @@ def _pairs(plan: np.ndarray, images: np.ndarray, out: np.ndarray) -> np.ndarray 
             return pairs
     raise ValueError(
         "out: expected memory apart from the images, because a partner would be overwritten before "
-        "it is read; give another array, or a plan of pairs (scope='pair', or partner='flip')"
+        "it is read; give another array, or a plan of pairs (scope='pair', or partner='flip') "
+        "without ResizeMix"
     )
 
 

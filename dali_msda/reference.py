@@ -153,11 +153,13 @@ def own_weight(plan, height, width):
 
 def shrunk_into_box(image, p):
     """ResizeMix: the image whose box holds the whole image, shrunk; nearest pixels."""
-    rows, columns = (
-        np.floor(np.arange(p[b] - p[a], dtype=np.float32) * p["falloff"][k]).astype(int)
-        for k, a, b in ((1, "y0", "y1"), (2, "x0", "x1"))
-    )
-    rows, columns = rows.clip(max=image.shape[0] - 1), columns.clip(max=image.shape[1] - 1)
+    ends = ((1, "y0", "y1"), (2, "x0", "x1"))
+    with np.errstate(over="ignore"):
+        rows, columns = (
+            np.minimum(np.floor(np.arange(p[b] - p[a], dtype=np.float32) * p["falloff"][k]), n - 1)
+            for (k, a, b), n in zip(ends, image.shape, strict=False)
+        )
+    rows, columns = rows.astype(int), columns.astype(int)
     image = image.copy()
     image[p["y0"] : p["y1"], p["x0"] : p["x1"]] = image[np.ix_(rows, columns)]
     return image

@@ -7,6 +7,7 @@ results come back as float32. Outputs are poisoned before they are filled.
 import numpy as np
 import pytest
 import torch
+from fields import fields_of
 from oracle import checked_weights
 
 import dali_msda as msda
@@ -44,15 +45,6 @@ def by_reference(images, plan, *, dtype=None, **options):
     dtype = dtype or images.dtype.name
     options["weight"] = checked_weights(plan, *images.shape[1:3])
     return widened(reference.blend(images, plan, dtype=dtype, **options), dtype)
-
-
-def fields_of(plan, **how):
-    """A row of memory for each record, with the masks of FMix: bits, or floats if one is ramped."""
-    pixels = int(plan["depth"][0]) * int(plan["height"][0]) * int(plan["width"][0])
-    words = pixels if plan["soft"].any() else (pixels + 31) // 32
-    rows = np.full((len(plan), words), 0xCDCDCDCD, np.uint32)
-    cpu.fields(rows, plan, **how)
-    return rows
 
 
 def native(**walk):

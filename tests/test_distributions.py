@@ -37,7 +37,7 @@ def assert_mean(values, mean):
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.2, 0.5, 1.0, 2.0, 8.0])
-@pytest.mark.parametrize("make", [msda.Mixup, msda.CutMix])
+@pytest.mark.parametrize("make", [msda.Mixup, msda.CutMix, msda.FMix, msda.HMix, msda.GMix])
 def test_lambda_is_beta(make, alpha):
     lam = lambdas(make(alpha=alpha))
     assert kolmogorov_smirnov(lam, lambda x: special.betainc(alpha, alpha, x)) > 1e-6

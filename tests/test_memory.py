@@ -11,6 +11,7 @@ import pytest
 import torch
 from doors import assert_same, poisoned
 from test_blend import every_kind_of_record, normalisation, random_images
+from variants import VARIANTS, make
 
 import dali_msda as msda
 from dali_msda import cpu
@@ -24,6 +25,10 @@ PAIRED = [
     msda.Mixup(scope="pair", prob=0.5),
     msda.Choice([msda.Mixup(scope="pair"), msda.CutMix(scope="pair")], scope="pair"),
     msda.Choice([msda.Mixup(partner="flip", prob=0.7), msda.CutMix(partner="flip", prob=0.3)]),
+    *(make((name, VARIANTS[name][0]), scope="pair") for name in VARIANTS if name != "resizemix"),
+    msda.Choice(
+        [msda.FMix(max_soft=0.3, partner="flip"), msda.GMix(partner="flip"), msda.Cutout()]
+    ),
 ]
 
 
@@ -67,6 +72,9 @@ def test_in_place_of_large_batches(isa):
         msda.CutMix(partner="roll"),
         msda.CutMix(partner="roll", prob=0.5),
         msda.Mixup(n=3),
+        msda.FMix(),
+        msda.ResizeMix(partner="flip"),
+        msda.ResizeMix(scope="pair"),
     ],
     ids=repr,
 )

@@ -6,8 +6,11 @@ import pickle
 
 import numpy as np
 import pytest
+from variants import CASES, VARIANTS, make
 
 import dali_msda as msda
+from dali_msda.leaves import POLICIES
+from dali_msda.methods import METHODS
 
 MIXUP, CUTMIX = msda.Mixup(), msda.CutMix()
 EVERY = [
@@ -19,6 +22,8 @@ EVERY = [
     msda.Choice([MIXUP, CUTMIX]),
     msda.Choice([MIXUP, CUTMIX], weights=[1, 3], scope="batch"),
     msda.Alternate([MIXUP, msda.Choice([CUTMIX, MIXUP])], counts=[2, 1]),
+    *map(make, CASES),
+    msda.Choice([make(case) for case in CASES]),
 ]
 
 
@@ -34,12 +39,31 @@ def test_policies_are_values(policy):
     np.testing.assert_array_equal(plan, msda.draw(again, 8, 9, 9, seed=0, step=0))
 
 
+def test_the_table_names_the_policies():
+    assert set(METHODS) == set(POLICIES) == set(VARIANTS)
+    for name, method in METHODS.items():
+        assert POLICIES[name].__name__ == method.policy and POLICIES[name].method == name
+        assert getattr(msda, method.policy) is POLICIES[name] and method.policy in msda.__all__
+        plan = msda.draw(POLICIES[name](), 3, 9, 9, seed=0, step=0)
+        assert (plan["method"] == method.code).all()
+        own = {field.name for field in dataclasses.fields(POLICIES[name])}
+        tried = set().union(*VARIANTS[name])
+        settings = own - {field.name for field in dataclasses.fields(msda.policy.Leaf)}
+        assert tried == settings, f"{name}: variants.py tries {tried} of {settings}"
+
+
 def test_defaults():
     """The defaults of the authors' code, but for the scope: each sample draws for itself."""
     for policy in (MIXUP, CUTMIX):
         assert (policy.alpha, policy.prob) == (1.0, 1.0)
         assert (policy.scope, policy.partner) == ("sample", "permutation")
     assert MIXUP.n == 2 and CUTMIX.box == "clip" and CUTMIX.minmax is None
+    fmix, hmix, resizemix = msda.FMix(), msda.HMix(), msda.ResizeMix()
+    assert (fmix.decay, fmix.law, fmix.max_soft, fmix.rounding) == (3.0, "paper", 0.0, "nearest")
+    assert not fmix.reformulate and fmix.modes is None
+    assert (hmix.r, hmix.gamma, hmix.mode, hmix.box) == (0.5, None, "exact", "clip")
+    assert msda.GMix().mode == "code" and resizemix.tau == (0.1, 0.8)
+    assert msda.Cutout().length == 16 and resizemix == msda.ResizeMix(tau=[0.1, 0.8])
     assert msda.Choice([MIXUP, CUTMIX]) == msda.Choice((MIXUP, CUTMIX), weights=(1, 1))
     assert msda.Alternate([MIXUP, CUTMIX]) == msda.Alternate([MIXUP, CUTMIX], counts=[1, 1])
     assert msda.Mixup() != msda.Mixup(alpha=0.5) and msda.Mixup() != msda.CutMix()
@@ -88,6 +112,43 @@ REFUSED = [
     (lambda: msda.CutMix(minmax=(0, 0.2)), "minmax: expected .* got"),
     (lambda: msda.CutMix(minmax=(0.2, 1.1)), "minmax: expected .* got 1.1"),
     (lambda: msda.CutMix(minmax=(0.2, NAN)), "minmax: expected .* got nan"),
+    (lambda: msda.FMix(decay=-0.5), "decay: expected .* got -0.5"),
+    (lambda: msda.FMix(decay=10.5), r"decay: expected .*10.* got 10.5"),
+    (lambda: msda.FMix(decay=NAN), "decay: expected .* got nan"),
+    (lambda: msda.FMix(decay="3"), "decay: expected .* got '3'"),
+    (lambda: msda.FMix(law="code"), "law: expected .*'paper'.*'legacy'.* got 'code'"),
+    (lambda: msda.FMix(max_soft=0.6), "max_soft: expected .* got 0.6"),
+    (lambda: msda.FMix(max_soft=-1e-9), "max_soft: expected .* got -1e-09"),
+    (lambda: msda.FMix(rounding="floor"), "rounding: expected .*'stochastic'.* got 'floor'"),
+    (lambda: msda.FMix(reformulate=1), "reformulate: expected True or False, got 1"),
+    (lambda: msda.FMix(modes=0), "modes: expected .* got 0"),
+    (lambda: msda.FMix(modes=2**31), "modes: expected .* got 2147483648"),
+    (lambda: msda.FMix(modes=2.0), "modes: expected .* got 2.0"),
+    (lambda: msda.FMix(modes=True), "modes: expected .* got True"),
+    (lambda: msda.FMix(modes=8, law="legacy"), "modes: expected None with law='legacy'"),
+    (lambda: msda.HMix(r=1.5), "r: expected .* got 1.5"),
+    (lambda: msda.HMix(r=NAN), "r: expected .* got nan"),
+    (lambda: msda.HMix(r=None), "r: expected .* got None"),
+    (lambda: msda.HMix(gamma=0.0), "gamma: expected .* got 0.0"),
+    (lambda: msda.HMix(gamma=101), "gamma: expected .* got 101"),
+    (lambda: msda.HMix(mode="paper"), "mode: expected .*'exact'.*'nominal'.* got 'paper'"),
+    (lambda: msda.HMix(box="minmax"), "box: expected .* got 'minmax'"),
+    (
+        lambda: msda.GMix(mode="nominal"),
+        "mode: expected .*'code'.*'paper'.*'exact'.* got 'nominal'",
+    ),
+    (lambda: msda.GMix(mode=None), "mode: expected .* got None"),
+    (lambda: msda.ResizeMix(tau=0.5), "tau: expected .* got 0.5"),
+    (lambda: msda.ResizeMix(tau=(0.8, 0.1)), "tau: expected .* got"),
+    (lambda: msda.ResizeMix(tau=(0.0, 0.1)), "tau: expected .* got"),
+    (lambda: msda.ResizeMix(tau=(0.1, 1.1)), "tau: expected .* got 1.1"),
+    (lambda: msda.ResizeMix(tau=(0.1, 0.2, 0.3)), "tau: expected .* got"),
+    (lambda: msda.Cutout(length=0), "length: expected .* got 0"),
+    (lambda: msda.Cutout(length=2.5), "length: expected .* got 2.5"),
+    (lambda: msda.Cutout(length=True), "length: expected .* got True"),
+    (lambda: msda.Cutout(length=2**31), "length: expected .* got 2147483648"),
+    (lambda: msda.FMix(scope="pair", partner="roll"), "partner: expected .* got 'roll'"),
+    (lambda: msda.GMix(n=3), "n"),
     (lambda: msda.Choice([]), "policies: expected .* got"),
     (lambda: msda.Choice(MIXUP), "policies: expected .* got"),
     (lambda: msda.Choice(["mixup"]), r"policies\[0\]: expected .* got 'mixup'"),

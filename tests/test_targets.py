@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from doors import poisoned
+from variants import CASES, make
 
 import dali_msda as msda
 from dali_msda import reference
@@ -15,11 +16,12 @@ POLICIES = [
     msda.Mixup(n=3, partner="derangement"),
     msda.Mixup(n=4, alpha=0.2),
     msda.Choice([msda.Mixup(n=4), msda.CutMix(), msda.Mixup(prob=0.2)]),
+    msda.Choice([make(case, prob=0.9) for case in CASES]),
 ]
 ULP = 2.0**-23
 
 
-def plan_of(policy, batch=40, step=0):
+def plan_of(policy, batch=60, step=0):
     return msda.draw(policy, batch, 9, 11, seed=1, step=step)
 
 

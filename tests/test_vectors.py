@@ -25,6 +25,18 @@ POLICIES = [
     msda.CutMix(box="wrap", scope="pair"),
     msda.CutMix(minmax=(0.2, 0.8)),
     msda.Choice([msda.Mixup(), msda.CutMix(), msda.CutMix(box="wrap")], weights=[1, 2, 3]),
+    msda.FMix(),
+    msda.FMix(law="legacy", rounding="coin", alpha=0.2),
+    msda.FMix(max_soft=0.3, rounding="stochastic", scope="pair"),
+    msda.FMix(reformulate=True, modes=5, decay=1.7),
+    msda.HMix(),
+    msda.HMix(gamma=0.2, box="wrap"),
+    msda.HMix(mode="nominal", box="inside", r=0.75),
+    msda.GMix(),
+    msda.GMix(mode="paper"),
+    msda.GMix(mode="exact", alpha=0.5),
+    msda.ResizeMix(),
+    msda.Cutout(),
 ]
 OUTPUTS = [
     {"dtype": "uint8"},
@@ -43,6 +55,9 @@ def plan_lines():
             weights = [p["weight"], p["partner_weight"], *p["extra_weight"], p["lam"]]
             box = [p[name] for name in ("y0", "x0", "y1", "x1")]
             whole = [p["method"], p["sources"], p["leaf"], *sources, *box]
+            if p["method"] > 2:
+                whole += [p["count"], p["soft"], *p["field_seed"], *p["point"]]
+                weights += [p["inside"], p["outside"], *p["falloff"], p["decay"]]
             yield " ".join([*map(str, whole), *(float(w).hex() for w in weights)])
 
 

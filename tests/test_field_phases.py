@@ -1,0 +1,104 @@
+"""A mask's bits are the same for every instruction set, number of threads and order of phases.
+
+The phases are those of a block of threads on a GPU: whatever depends on their number, or on the
+order in which they take their turns within a phase, would be a race there.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from fields import LAWS, fields_of, masks, ramped, records
+
+from dali_msda import cpu
+
+SHAPES = [
+    *((1, 1, n) for n in (1, 2, 3, 64, 97)),
+    *((1, n, 1) for n in (2, 5, 97)),
+    *((1, *size) for size in ((2, 2), (7, 11), (31, 53), (45, 64), (60, 49), (121, 13))),
+    *((2, 1, 1), (2, 3, 4), (5, 7, 6), (16, 9, 25), (200, 31, 1)),
+]
+ISAS = range(len(cpu.isas()))
+THREADS, ORDERS = (1, 32, 97, 256), (1, 2, 3)
+
+
+def every_count(shape, law):
+    """Records with none, one, some, all but one and all of the pixels."""
+    pixels = int(np.prod(shape))
+    plan = records(6, shape, **LAWS[law])
+    plan["count"] = [0, min(1, pixels), pixels // 3, -(-pixels // 2), pixels - 1, pixels]
+    return plan
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_bits_depend_on_nobody(shape, law):
+    plan = every_count(shape, law)
+    want = masks(plan)
+    np.testing.assert_array_equal(want.sum((1, 2, 3)), plan["count"])
+    for isa, threads in itertools.product(ISAS, (1, 2, 7)):
+        np.testing.assert_array_equal(masks(plan, isa=isa, threads=threads), want)
+    for threads, order in itertools.product(THREADS, ORDERS):
+        np.testing.assert_array_equal(masks(plan, phases=(threads, order)), want)
+
+
+@pytest.mark.parametrize("law", ["paper", "some modes", "legacy"])
+@pytest.mark.parametrize("shape", [(1, 224, 224), (1, 225, 223), (24, 40, 33)], ids=str)
+def test_nor_do_those_of_large_masks(shape, law):
+    plan = every_count(shape, law)[2:4]
+    want = masks(plan)
+    for isa in ISAS:
+        np.testing.assert_array_equal(masks(plan, isa=isa), want)
+    for threads, order in ((256, 2), (97, 3)):
+        np.testing.assert_array_equal(masks(plan, phases=(threads, order)), want)
+
+
+def test_a_threshold_that_a_sample_does_not_find():
+    """Every 1024th of 512 x 1024 pixels lies in one column, along which little changes."""
+    plan = records(3, (1, 512, 1024), lam=[0.2, 0.5, 0.9])
+    want = masks(plan)
+    np.testing.assert_array_equal(want.sum((1, 2, 3)), plan["count"])
+    for isa in ISAS:
+        np.testing.assert_array_equal(masks(plan, isa=isa), want)
+    np.testing.assert_array_equal(masks(plan, phases=(256, 3)), want)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 97), (1, 31, 53), (1, 100, 80), (5, 7, 6)], ids=str)
+def test_ramps_depend_on_nobody_either(shape):
+    pixels = int(np.prod(shape))
+    plan = records(4, shape)
+    plan["count"] = [1, pixels // 3, pixels // 2, pixels - 1]
+    plan["soft"] = [1, pixels // 4, pixels // 2, 1]
+    want = ramped(plan)
+    for isa, threads in itertools.product(ISAS, (1, 2, 7)):
+        np.testing.assert_array_equal(ramped(plan, isa=isa, threads=threads), want)
+
+
+def test_each_mask_is_its_own():
+    """Neither its neighbours in the batch nor what memory held before change it."""
+    shape = (1, 37, 41)
+    plan = records(9, shape, lam=np.linspace(0.1, 0.9, 9))
+    want = masks(plan)
+    for i in range(9):
+        np.testing.assert_array_equal(masks(plan[i : i + 1]), want[i : i + 1])
+    np.testing.assert_array_equal(masks(plan[::-1].copy()), want[::-1])
+    mixed = plan.copy()
+    mixed["decay"], mixed["modes"] = np.arange(9) % 3 + 1, np.arange(9) % 2 * 5
+    alone = [masks(mixed[i : i + 1])[0] for i in range(9)]
+    np.testing.assert_array_equal(masks(mixed, threads=3), alone)
+
+
+def test_other_methods_are_passed_over():
+    plan = records(5, (1, 8, 9))
+    plan["method"][[0, 3]] = [2, 0]
+    for how in ({}, {"phases": (32, 1)}):
+        rows = fields_of(plan, **how)
+        assert (rows[[0, 3]] == 0xCDCDCDCD).all() and (rows[[1, 2, 4]] != 0xCDCDCDCD).any(1).all()
+
+
+def test_more_kinds_of_fields_than_are_kept():
+    """Tables of 16 sizes and laws are kept; the seventeenth pushes one out."""
+    shapes = [(1, 4 + k, 11) for k in range(25)]
+    first = [masks(records(2, shape)) for shape in shapes]
+    for k in (0, 24, 3, 12, 0, 7):
+        np.testing.assert_array_equal(masks(records(2, shapes[k])), first[k])
