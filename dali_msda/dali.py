@@ -34,8 +34,8 @@ from nvidia.dali import backend, fn, plugin_manager, types
 from nvidia.dali.data_node import DataNode
 
 from dali_msda import build
+from dali_msda.arrays import scale_and_shift
 from dali_msda.methods import METHODS
-from dali_msda.ops import _scale_and_shift
 from dali_msda.policy import BOXES, PARTNERS, SCOPES, Policy
 
 OPERATORS = ("msda__Plan", "msda__Blend", "msda__Targets")
@@ -241,7 +241,7 @@ def _leaf_arguments(policy: Policy) -> dict[str, list]:
 def _normalisation(mean: Any, std: Any) -> dict[str, list]:
     """Mean and std as the factors that the kernels take, computed from the numbers as given."""
     channels = max(np.size(value) for value in (mean, std))
-    scale, shift = _scale_and_shift(mean, std, channels)
+    scale, shift = scale_and_shift(mean, std, channels)
     return {} if scale is None else {"scale": scale.tolist(), "shift": shift.tolist()}
 
 

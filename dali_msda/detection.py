@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dali_msda.arrays import like, mirror_flags, to_numpy
 from dali_msda.methods import METHODS
-from dali_msda.ops import _like, _mirror, _to_numpy
 from dali_msda.plan import check
 from dali_msda.policy import number
 from dali_msda.registered import own_weights, source_weights, sources_of
@@ -18,7 +18,7 @@ RESIZEMIX, CUTOUT = METHODS["resizemix"].code, METHODS["cutout"].code
 
 def _box_array(name: str, boxes: object) -> np.ndarray:
     """Boxes of a sample as floats ``(n, 4)``."""
-    array = np.asarray(boxes) if isinstance(boxes, list | tuple) else _to_numpy(name, boxes)
+    array = np.asarray(boxes) if isinstance(boxes, list | tuple) else to_numpy(name, boxes)
     if array.size == 0 and array.ndim in (1, 2):
         array = array.reshape(0, 4).astype(array.dtype if array.dtype.kind == "f" else np.float32)
     if array.ndim != 2 or array.shape[1] != 4 or array.dtype.kind not in "fiu":
@@ -51,7 +51,7 @@ def _lists(boxes: object, labels: object) -> tuple[list[np.ndarray], list[np.nda
     for i in range(len(boxes)):
         arrays.append(_box_array(f"boxes[{i}]", boxes[i]))
         one = labels[i]
-        one = np.asarray(one) if isinstance(one, list | tuple) else _to_numpy(f"labels[{i}]", one)
+        one = np.asarray(one) if isinstance(one, list | tuple) else to_numpy(f"labels[{i}]", one)
         if one.ndim < 1 or len(one) != len(arrays[-1]):
             raise ValueError(
                 f"labels[{i}]: expected {len(arrays[-1])}, one per box, got shape {one.shape}"
@@ -160,7 +160,7 @@ def boxes(
     plan = check(plan, len(arrays))
     number("min_visible", min_visible, 0.0, 1.0, "a share in [0, 1]")
     least = np.float32(min_visible)
-    flags = _mirror(mirror, len(arrays))
+    flags = mirror_flags(mirror, len(arrays))
     results: tuple[list, list, list] = ([], [], [])
     for record, own in zip(plan, own_weights(plan), strict=True):
         left, tags, weights = [], [], []
@@ -174,7 +174,7 @@ def boxes(
             tags.append(classes[index][kept])
             weights.append(np.array([seen[j][0] for j in kept], np.float32))
         model = int(record["own"])
-        results[0].append(_like(np.concatenate(left), boxes[model]))
-        results[1].append(_like(np.concatenate(tags), labels[model]))
-        results[2].append(_like(np.concatenate(weights), boxes[model]))
+        results[0].append(like(np.concatenate(left), boxes[model]))
+        results[1].append(like(np.concatenate(tags), labels[model]))
+        results[2].append(like(np.concatenate(weights), boxes[model]))
     return results

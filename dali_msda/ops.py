@@ -6,47 +6,22 @@ memory comes back as a torch tensor. Everything is checked here, once.
 
 from __future__ import annotations
 
-import sys
 import threading
 
 import numpy as np
 
 from dali_msda import cpu
+from dali_msda.arrays import (
+    expect_contiguous,
+    like,
+    mirror_flags,
+    output,
+    scale_and_shift,
+    to_numpy,
+)
 from dali_msda.methods import METHODS
 from dali_msda.plan import check, draw
 from dali_msda.policy import Policy, number
-
-
-def _is_torch(array: object) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(array, torch.Tensor)
-
-
-def _to_numpy(name: str, array: object) -> np.ndarray:
-    """The same memory as a NumPy array; bfloat16 tensors as their bits in uint16."""
-    if isinstance(array, np.ndarray):
-        return array
-    if _is_torch(array):
-        if array.device.type != "cpu":
-            raise ValueError(
-                f"{name}: expected an array in CPU memory, got one on {array.device}; "
-                "copy it with .cpu()"
-            )
-        torch = sys.modules["torch"]
-        array = array.detach()
-        return (array.view(torch.uint16) if array.dtype == torch.bfloat16 else array).numpy()
-    if hasattr(array, "__dlpack__") or hasattr(array, "__array__"):
-        return np.from_dlpack(array) if hasattr(array, "__dlpack__") else np.asarray(array)
-    raise TypeError(f"{name}: expected a NumPy array or a torch tensor, got {type(array).__name__}")
-
-
-def _like(result: np.ndarray, model: object, dtype: str | None = None) -> object:
-    """The result as the kind of array that came in."""
-    if not _is_torch(model):
-        return result
-    torch = sys.modules["torch"]
-    tensor = torch.from_numpy(result)
-    return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
 
 
 def mask(plan: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -91,7 +66,7 @@ def _scratch(words: int) -> np.ndarray:
 
 
 def _images(images: object) -> np.ndarray:
-    array = _to_numpy("images", images)
+    array = to_numpy("images", images)
     dtype = str(getattr(images, "dtype", array.dtype)).removeprefix("torch.")
     if array.ndim != 4:
         raise ValueError(f"images: expected shape (B, H, W, C), got {array.shape}")
@@ -99,45 +74,8 @@ def _images(images: object) -> np.ndarray:
         raise TypeError(f"images: expected uint8 or float32, got {dtype}")
     if 0 in array.shape[1:]:
         raise ValueError(f"images: expected at least one pixel and channel, got {array.shape}")
-    _contiguous("images", array)
+    expect_contiguous("images", array)
     return array
-
-
-def _contiguous(name: str, batch: np.ndarray) -> None:
-    if len(batch) and not batch[0].flags.c_contiguous:
-        raise ValueError(
-            f"{name}: expected each sample to be contiguous, got strides {batch.strides} for "
-            f"shape {batch.shape}; copy it with numpy.ascontiguousarray() or .contiguous()"
-        )
-
-
-def _scale_and_shift(
-    mean: object, std: object, channels: int
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """``1 / std`` and ``-mean / std`` of each channel, rounded once."""
-    if mean is None and std is None:
-        return None, None
-    values = []
-    for name, value, default in (("mean", mean, 0.0), ("std", std, 1.0)):
-        array = np.asarray(default if value is None else value, np.float64)
-        if array.shape not in ((), (1,), (channels,)):
-            raise ValueError(
-                f"{name}: expected a number or shape ({channels},), one per channel, got shape "
-                f"{array.shape}"
-            )
-        if not np.isfinite(array).all() or (name == "std" and not (array > 0).all()):
-            what = "finite numbers > 0" if name == "std" else "finite numbers"
-            raise ValueError(f"{name}: expected {what}, got {array.tolist()}")
-        values.append(np.broadcast_to(array, (channels,)))
-    center, spread = values
-    with np.errstate(over="ignore"):
-        scale, shift = (1 / spread).astype(np.float32), (-center / spread).astype(np.float32)
-    if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
-        raise ValueError(
-            "std: expected values whose 1 / std and mean / std are finite in float32, got "
-            f"{spread.tolist()}"
-        )
-    return scale, shift
 
 
 def _out_dtype(dtype: object, images: np.ndarray, normalises: bool) -> str:
@@ -152,27 +90,6 @@ def _out_dtype(dtype: object, images: np.ndarray, normalises: bool) -> str:
             "mean and std, or ask for float32"
         )
     return name
-
-
-def _aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Uninitialised memory on a cache line: stores past the caches must not straddle two."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    room = np.empty(size + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + size].view(dtype).reshape(shape)
-
-
-def _out(out: object, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    stored = "uint16" if dtype == "bfloat16" else dtype  # NumPy has no bfloat16: its bits
-    if out is None:
-        return _aligned(shape, stored)
-    array = _to_numpy("out", out)
-    if array.shape != shape or array.dtype.name != stored:
-        raise ValueError(f"out: expected {dtype} {shape}, got {array.dtype} {array.shape}")
-    if not array.flags.writeable:
-        raise ValueError("out: expected a writeable array, got a read-only one")
-    _contiguous("out", array)
-    return array
 
 
 def _pairs(plan: np.ndarray, images: np.ndarray, out: np.ndarray) -> np.ndarray | None:
@@ -208,17 +125,6 @@ def _pairs(plan: np.ndarray, images: np.ndarray, out: np.ndarray) -> np.ndarray 
         "it is read; give another array, or a plan of pairs (scope='pair', or partner='flip') "
         "without ResizeMix"
     )
-
-
-def _mirror(mirror: object, samples: int) -> np.ndarray | None:
-    if mirror is None:
-        return None
-    flags = _to_numpy("mirror", mirror) if not isinstance(mirror, list) else np.asarray(mirror)
-    if flags.shape != (samples,) or flags.dtype.kind not in "biu":
-        raise ValueError(
-            f"mirror: expected {samples} flags, one per sample, got {flags.dtype} {flags.shape}"
-        )
-    return np.ascontiguousarray(flags != 0).view(np.uint8)
 
 
 def blend(
@@ -271,15 +177,15 @@ def blend(
     plan = check(plan, len(source), source.shape[1:3])
     if layout not in cpu.LAYOUTS:
         raise ValueError(f"layout: expected 'HWC' or 'CHW', got {layout!r}")
-    scale, shift = _scale_and_shift(mean, std, source.shape[3])
+    scale, shift = scale_and_shift(mean, std, source.shape[3])
     name = _out_dtype(dtype, source, scale is not None)
     _, height, width, channels = source.shape
     size = (height, width, channels) if layout == "HWC" else (channels, height, width)
-    result = _out(out, (len(plan), *size), name)
+    result = output(out, (len(plan), *size), name)
     pairs = _pairs(plan, source, result)
     if pairs is not None and (layout == "CHW" and channels > 1 and height * width > 1):
         raise ValueError("layout: expected 'HWC' in place, got 'CHW'; give another out=")
-    flags = _mirror(mirror, len(source))
+    flags = mirror_flags(mirror, len(source))
     cpu.blend(
         result,
         source,
@@ -293,7 +199,7 @@ def blend(
         pairs=pairs,
         threads=_threads(threads),
     )
-    return out if out is not None else _like(result, images, name)
+    return out if out is not None else like(result, images, name)
 
 
 def _threads(threads: int) -> int:
@@ -306,7 +212,7 @@ def _threads(threads: int) -> int:
 
 def _labels(labels: object, num_classes: int | None) -> tuple[np.ndarray, int]:
     """Labels as int64 ``(N,)`` or float32 ``(N, C)``, and the number of classes."""
-    array = np.asarray(labels) if isinstance(labels, list) else _to_numpy("labels", labels)
+    array = np.asarray(labels) if isinstance(labels, list) else to_numpy("labels", labels)
     if array.ndim == 2 and array.dtype.kind == "f":
         classes = array.shape[1]
         if num_classes is not None and num_classes != classes:
@@ -380,16 +286,16 @@ def targets(
         indices, weights = np.empty((len(plan), 4), np.int64), np.empty((len(plan), 4), np.float32)
         cpu.targets_compact(indices, weights, plan, array)
         used = max(2, int(plan["sources"].max(initial=2)))
-        return _like(indices[:, :used], labels), _like(weights[:, :used], labels)
+        return like(indices[:, :used], labels), like(weights[:, :used], labels)
     if not classes:
         raise ValueError("num_classes: expected a number of classes for dense rows, got None")
-    result = _out(out, (len(plan), classes), "float32")
+    result = output(out, (len(plan), classes), "float32")
     if not result.flags.c_contiguous:
         raise ValueError(f"out: expected a contiguous array, got strides {result.strides}")
     if np.shares_memory(result, array):
         raise ValueError("out: expected memory apart from the labels'; give another array")
     cpu.targets_dense(result, plan, array, smoothing)
-    return out if out is not None else _like(result, labels)
+    return out if out is not None else like(result, labels)
 
 
 def mix(

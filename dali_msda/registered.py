@@ -21,8 +21,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dali_msda.arrays import like, mirror_flags, output, to_numpy
 from dali_msda.methods import METHODS
-from dali_msda.ops import _like, _mirror, _out, _to_numpy, mask
+from dali_msda.ops import mask
 from dali_msda.plan import check
 
 RESIZEMIX, CUTOUT = METHODS["resizemix"].code, METHODS["cutout"].code
@@ -62,7 +63,7 @@ def _is_class(name: str, value: object) -> None:
 
 def _maps(maps: object, num_classes: object, ignore: object) -> np.ndarray:
     """Maps as an array whose classes are in range."""
-    array = _to_numpy("maps", maps)
+    array = to_numpy("maps", maps)
     if array.ndim != 3:
         raise ValueError(
             f"maps: expected shape (B, H, W), got {array.shape}; leave out an axis of one channel"
@@ -180,14 +181,14 @@ def segmentation(
     _is_class("erased", erased)
     array = _maps(maps, num_classes, ignore)
     plan = check(plan, len(array), array.shape[1:])
-    flags = _mirror(mirror, len(array))
+    flags = mirror_flags(mirror, len(array))
     if soft and num_classes is None:
         raise ValueError("num_classes: expected a number of classes for soft maps, got None")
     _erasable(erased, array, num_classes, ignore)
     shape = (len(plan), *array.shape[1:])
     if soft:
         shape = (len(plan), int(num_classes), *array.shape[1:])
-    result = _out(out, shape, "float32" if soft else array.dtype.name)
+    result = output(out, shape, "float32" if soft else array.dtype.name)
     if np.shares_memory(result, array):
         raise ValueError("out: expected memory apart from the maps'; give another array")
     for one, record, own in zip(result, plan, own_weights(plan), strict=True):
@@ -200,7 +201,7 @@ def segmentation(
         one[:] = 0
         for classes, weights in zip(shown, source_weights(record, own), strict=True):
             _add(one, classes, weights, ignore)
-    return out if out is not None else _like(result, maps)
+    return out if out is not None else like(result, maps)
 
 
 def _erasable(erased: object, maps: np.ndarray, num_classes: object, ignore: object) -> None:
@@ -233,7 +234,7 @@ def values(values: object, plan: np.ndarray) -> object:
     Raises:
         TypeError, ValueError: If shapes, types or plan do not fit, or a value is not finite.
     """
-    array = np.asarray(values) if isinstance(values, list) else _to_numpy("values", values)
+    array = np.asarray(values) if isinstance(values, list) else to_numpy("values", values)
     if array.ndim < 1 or array.dtype not in (np.float32, np.float64):
         raise TypeError(
             f"values: expected float32 or float64 (B,) or (B, ...), got {array.dtype} "
@@ -254,4 +255,4 @@ def values(values: object, plan: np.ndarray) -> object:
         rows = array[sources[i, :used]].astype(np.float64)
         base = rows[share.argmax()]
         mixed[i] = base + np.tensordot(share, rows - base, 1)
-    return _like(mixed, values)
+    return like(mixed, values)
