@@ -70,6 +70,19 @@ struct FromTwo {
   }
   float value(int32_t i) const { return mix_integers(own[i], partner[i], weight); }
 };
+// One source in the values [begin, end) of a row, the other around them.
+struct FromBox {
+  const uint8_t *outer, *inner;
+  int32_t begin, end;
+  Floats vector(int32_t i) const {
+    if (i + kLanes <= begin || i >= end) return load(outer + i);
+    if (i >= begin && i + kLanes <= end) return load(inner + i);
+    Floats both;
+    for (int32_t k = 0; k < kLanes; ++k) both[k] = value(i + k);
+    return both;
+  }
+  float value(int32_t i) const { return (i >= begin && i < end ? inner : outer)[i]; }
+};
 
 // Pixels [0, n) into three planes.
 template <typename Out, typename From>
@@ -227,6 +240,28 @@ void clear_box(const MsdaBlend& b, Out* out, const Plan& p, int32_t y, int32_t r
   }
 }
 
+// CutMix as it is drawn: rows are copied from one source and, in the box, from the other.
+bool is_cut(const Plan& p) {
+  return p.method == kCutMix && p.sources == 2 && p.inside == 0.0f && p.outside == 1.0f;
+}
+
+template <typename Out>
+void finish_box(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t first) {
+  const Plan& p = block.p;
+  for (int32_t r = 0; r < block.rows; ++r, first += p.width) {
+    Run runs[3];
+    const int32_t count = runs_of_row(runs, p, block.y + r);
+    const auto source = [&](int32_t k) {
+      return block.sources[runs[k].weight == 0.0f] + r * p.width * 3;
+    };
+    if (count == 1)
+      finish_rgb(walk, out, FromOne{source(0)}, first, p.width);
+    else
+      finish_rgb(walk, out, FromBox{source(0), source(1), runs[1].begin * 3, runs[1].end * 3},
+                 first, p.width);
+  }
+}
+
 template <typename Out>
 void finish(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t first) {
   const int32_t pixels = block.rows * block.p.width;
@@ -237,6 +272,7 @@ void finish(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t fir
     return finish_rgb(walk, out, FromTwo{block.sources[0], block.sources[1], weight}, first,
                       pixels);
   }
+  if (walk.b.channels == 3 && is_cut(block.p)) return finish_box(walk, out, block, first);
   block.mix(walk.mixed);
   if (walk.b.channels == 3) return finish_rgb(walk, out, FromFloats{walk.mixed}, first, pixels);
   finish_any(walk, out, walk.mixed, first, pixels);
