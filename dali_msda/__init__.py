@@ -8,10 +8,10 @@ A plan is drawn once per batch; pixels and labels are both functions of the plan
 """
 
 from dali_msda.detection import boxes
-from dali_msda.leaves import CutMix, Cutout, FMix, GMix, HMix, Mixup, ResizeMix
+from dali_msda.leaves import CutMix, Cutout, FMix, GMix, HMix, LaMix, Mixup, ResizeMix
 from dali_msda.ops import blend, mask, mix, targets
 from dali_msda.plan import PLAN_DTYPE, draw, load, save
-from dali_msda.policy import Alternate, Choice, Policy
+from dali_msda.policy import Alternate, Choice, MultiMix, Policy
 from dali_msda.registered import segmentation, values
 
 __version__ = "0.1.0"
@@ -25,7 +25,9 @@ __all__ = [
     "FMix",
     "GMix",
     "HMix",
+    "LaMix",
     "Mixup",
+    "MultiMix",
     "Policy",
     "ResizeMix",
     "blend",

@@ -22,6 +22,7 @@ Draw = _structure(
     "MsdaDraw",
     {"seed": c_uint64, "step": c_uint32, "rank": c_uint32}
     | dict.fromkeys("batch depth height width distinct leaves".split(), c_int32)
+    | dict.fromkeys("interpolations shared".split(), c_int32)
     | {"ids": c_void_p, "lam": c_void_p},
 )
 Blend = _structure(
@@ -29,11 +30,12 @@ Blend = _structure(
     dict.fromkeys("outs ins plans fields mirror scale shift".split(), c_void_p)
     | dict.fromkeys("batch samples height width channels".split(), c_int32)
     | dict.fromkeys("in_dtype out_dtype out_layout".split(), c_int32)
-    | {"pairs": c_void_p, "threads": c_int32, "isa": c_int32},
+    | {"interpolations": c_int32, "pairs": c_void_p, "threads": c_int32, "isa": c_int32},
 )
 Fields = _structure(
     "MsdaFields",
-    {"fields": c_void_p, "plans": c_void_p, "batch": c_int32, "threads": c_int32, "isa": c_int32},
+    {"fields": c_void_p, "plans": c_void_p}
+    | dict.fromkeys("batch interpolations threads isa".split(), c_int32),
 )
 Targets = _structure(
     "MsdaTargets",
@@ -86,29 +88,35 @@ def draw(
     step: int,
     rank: int,
     distinct: int,
+    shares_lam: bool,
     ids: np.ndarray | None,
     lam: np.ndarray | None,
 ) -> None:
-    """Fills ``plans``; ``shape`` is (depth, height, width)."""
-    arguments = Draw(
-        seed, step, rank, len(plans), *shape, distinct, len(leaves), _address(ids), _address(lam)
-    )
+    """Fills ``plans``, ``(B,)`` or ``(B, k)``; ``shape`` is (depth, height, width)."""
+    sizes = (len(plans), *shape, distinct, len(leaves), _interpolations(plans), shares_lam)
+    arguments = Draw(seed, step, rank, *sizes, _address(ids), _address(lam))
     library().msda_draw(_address(plans), _address(leaves), ctypes.byref(arguments))
 
 
 def mask(
     weights: np.ndarray, plans: np.ndarray, fields: np.ndarray | None = None, threads: int = 0
 ) -> None:
-    """Fills ``weights``, float32 ``(B, H, W)``; ``fields`` as :func:`blend` takes them."""
+    """Fills ``weights``, float32 ``(*plans.shape, H, W)``; ``fields`` as for :func:`blend`."""
     addresses = None if fields is None else _pointers(fields)
-    library().msda_mask(
-        _address(weights), _address(plans), _address(addresses), *weights.shape, threads
-    )
+    sizes = (plans.size, *weights.shape[-2:])
+    library().msda_mask(_address(weights), _address(plans), _address(addresses), *sizes, threads)
 
 
-def _pointers(batch: np.ndarray) -> np.ndarray:
-    """Address of each sample of a batch."""
-    return batch.ctypes.data + np.arange(len(batch), dtype=np.int64) * batch.strides[0]
+def _pointers(batch: np.ndarray, axes: int = 1) -> np.ndarray:
+    """Address of each sample of a batch, whose first ``axes`` axes count samples."""
+    addresses = np.full(1, batch.ctypes.data, np.int64)
+    for n, stride in zip(batch.shape[:axes], batch.strides, strict=False):
+        addresses = np.add.outer(addresses, np.arange(n, dtype=np.int64) * stride).ravel()
+    return addresses
+
+
+def _interpolations(plans: np.ndarray) -> int:
+    return plans.shape[1] if plans.ndim > 1 else 1
 
 
 def blend(
@@ -129,12 +137,13 @@ def blend(
 ) -> None:
     """Fills ``outs`` from ``images``, ``(B, H, W, C)``, each image contiguous.
 
-    ``fields`` has a row for each record, in which :func:`fields` made the masks of FMix.
+    The shape of ``plans`` leads that of ``outs``. ``fields`` has a row for each record, in which
+    :func:`fields` made the masks of FMix.
 
     ``isa`` picks an instruction set of :func:`isas`; ``plain`` walks pixel by pixel instead. Both
     serve tests and benchmarks: the bits are the same.
     """
-    in_addresses, out_addresses = _pointers(images), _pointers(outs)
+    in_addresses, out_addresses = _pointers(images), _pointers(outs, plans.ndim)
     field_addresses = None if fields is None else _pointers(fields)
     arguments = Blend(
         _address(out_addresses),
@@ -144,11 +153,12 @@ def blend(
         _address(mirror),
         _address(scale),
         _address(shift),
-        len(plans),
+        plans.size,
         *images.shape,
         DTYPES[images.dtype.name],
         DTYPES[out_dtype],
         LAYOUTS[layout],
+        _interpolations(plans),
         _address(pairs),
         threads,
         isa,
@@ -165,13 +175,14 @@ def fields(
     isa: int = -1,
     phases: tuple[int, int] | None = None,
 ) -> None:
-    """Fills ``rows``, uint32 ``(B, words)``, for the FMix records among ``plans``.
+    """Fills ``rows``, uint32 ``(plans.size, words)``, for the FMix records among ``plans``.
 
     A row takes one bit per pixel, or one float where the record's ``soft`` is not 0. ``phases`` is
     (threads, order): the bits are then made as the GPU does, for tests.
     """
     addresses = _pointers(rows)
-    arguments = Fields(_address(addresses), _address(plans), len(plans), threads, isa)
+    sizes = (plans.size, _interpolations(plans))
+    arguments = Fields(_address(addresses), _address(plans), *sizes, threads, isa)
     if phases is None:
         library().msda_fields(ctypes.byref(arguments))
     else:
@@ -179,11 +190,11 @@ def fields(
 
 
 def targets_dense(out: np.ndarray, plans: np.ndarray, labels: np.ndarray, smoothing: float) -> None:
-    """Fills ``out``, float32 ``(B, C)``, from int64 ``(N,)`` or float32 ``(N, C)`` labels."""
+    """Fills ``out``, float32 ``(*plans.shape, C)``; labels: int64 ``(N,)``, float32 ``(N, C)``."""
     rows = labels if labels.ndim == 2 else None
     indices = labels if labels.ndim == 1 else None
     arguments = Targets(
-        _address(plans), _address(indices), _address(rows), *out.shape, float(smoothing)
+        _address(plans), _address(indices), _address(rows), plans.size, out.shape[-1], smoothing
     )
     library().msda_targets_dense(_address(out), ctypes.byref(arguments))
 
@@ -191,8 +202,8 @@ def targets_dense(out: np.ndarray, plans: np.ndarray, labels: np.ndarray, smooth
 def targets_compact(
     out_labels: np.ndarray, out_weights: np.ndarray, plans: np.ndarray, labels: np.ndarray
 ) -> None:
-    """Fills ``(B, 4)`` int64 class indices and ``(B, 4)`` float32 weights."""
-    arguments = Targets(_address(plans), _address(labels), None, len(plans), 0, 0.0)
+    """Fills ``(*plans.shape, 4)``: int64 class indices and float32 weights."""
+    arguments = Targets(_address(plans), _address(labels), None, plans.size, 0, 0.0)
     library().msda_targets_compact(
         _address(out_labels), _address(out_weights), ctypes.byref(arguments)
     )

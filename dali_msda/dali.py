@@ -99,7 +99,8 @@ def plan(
             ``pad_last_batch``.
 
     Returns:
-        uint8 ``(160,)`` per sample. ``np.asarray(...).view(PLAN_DTYPE)`` reads the records.
+        uint8 ``(160,)`` per sample, or ``(k, 160)`` from :class:`dali_msda.MultiMix`.
+        ``np.asarray(...).view(PLAN_DTYPE)`` reads the records.
 
     Raises:
         TypeError: If ``images`` is no DALI batch, or ``rng`` or ``seed`` does not fit the mode.
@@ -139,7 +140,8 @@ def blend(
         layout: ``"CHW"`` or ``"HWC"``, of the output.
 
     Returns:
-        ``(C, H, W)`` or ``(H, W, C)`` per sample.
+        ``(C, H, W)`` or ``(H, W, C)`` per sample; with plans ``(k, 160)``, ``(k, C, H, W)`` or
+        ``(k, H, W, C)``.
 
     Raises:
         TypeError: If ``images`` is no DALI batch.
@@ -201,6 +203,7 @@ def mix(
         ``images``, ``(C, H, W)`` or ``(H, W, C)`` per sample, and ``targets``, float32
         ``(num_classes,)``. With ``compact``: ``images``, class indices, int64 ``(n,)``, and their
         weights, float32 ``(n,)``, where ``n`` is the greatest number of sources in the policy.
+        :class:`dali_msda.MultiMix` puts an axis of ``k`` in front of each of them.
 
     Raises:
         TypeError: If ``images`` is no DALI batch, or ``rng`` or ``seed`` does not fit the mode.
@@ -233,6 +236,9 @@ def _leaf_arguments(policy: Policy) -> dict[str, list]:
         arguments[name] = [names[code] for code in leaves[name].tolist()]
     for name in ("sources", "stage", "count"):
         arguments[name] = leaves[name].tolist()
+    if policy.interpolations is not None:
+        arguments["interpolations"] = policy.interpolations
+        arguments["share_lam"] = policy.shares_lam
     # DALI carries reals as float32, which would draw other numbers: the leaves' memory, therefore.
     arguments["exact"] = leaves.view(np.int32).tolist()
     return arguments

@@ -149,15 +149,15 @@ def boxes(
             always are.
 
     Returns:
-        Lists with one entry per record: boxes ``(m, 4)`` of a float type, labels ``(m, ...)`` and
-        weights, float32 ``(m,)`` in (0, 1], those of the own sample first. Entries are of the kind
-        (NumPy or torch) of the own sample's.
+        Lists with one entry per record, in order: boxes ``(m, 4)`` of a float type, labels
+        ``(m, ...)`` and weights, float32 ``(m,)`` in (0, 1], those of the own sample first. Entries
+        are of the kind (NumPy or torch) of the own sample's.
 
     Raises:
         TypeError, ValueError: If boxes, labels and plan do not fit each other.
     """
     arrays, classes = _lists(boxes, labels)
-    plan = check(plan, len(arrays))
+    plan = check(plan, len(arrays)).reshape(-1)
     number("min_visible", min_visible, 0.0, 1.0, "a share in [0, 1]")
     least = np.float32(min_visible)
     flags = mirror_flags(mirror, len(arrays))

@@ -7,7 +7,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from dali_msda.policy import BOXES, MODES, ROUNDINGS, Leaf, known, number
+from dali_msda.policy import (
+    BOXES,
+    MODES,
+    PARTNERS,
+    ROUNDINGS,
+    Alternate,
+    Leaf,
+    Policy,
+    known,
+    number,
+)
 
 PLACES = {name: code for name, code in BOXES.items() if name != "minmax"}
 
@@ -266,6 +276,34 @@ class Cutout(Leaf):
         leaf = super().leaves()
         leaf["length"] = self.length
         return leaf
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaMix(Policy):
+    """Batches of originals and batches of averaged pairs in turn: the loader's half of LaMix.
+
+    The pixels of a pair are always averaged, ``(own + partner) / 2``; ``lam ~ U(0, 1)`` moves the
+    label alone. ``plan["sources"]`` tells which samples are pairs (2) and which originals (1). The
+    model's half, a head for the global label, goes with :func:`dali_msda.torch.lamix_loss`.
+
+    Attributes:
+        partner: As in :class:`Leaf`.
+
+    Reference:
+        Bypassing the Random Input Mixing in Mixup, ICLR 2021 submission, section 3.
+    """
+
+    partner: str = "permutation"
+
+    def __post_init__(self) -> None:
+        known("partner", self.partner, PARTNERS)
+
+    def leaves(self) -> np.ndarray:
+        """See :meth:`Policy.leaves`."""
+        originals, pairs = (Mixup(partner=self.partner, prob=prob) for prob in (0.0, 1.0))
+        leaves = Alternate([originals, pairs]).leaves()
+        leaves["mode"] = MODES["mixup"]["average"]
+        return leaves
 
 
 POLICIES: dict[str, type[Leaf]] = {

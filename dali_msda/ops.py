@@ -28,18 +28,18 @@ def mask(plan: np.ndarray, height: int, width: int) -> np.ndarray:
     """Own weight of every pixel, as :func:`blend` applies it.
 
     Args:
-        plan: Records from :func:`draw`, ``(B,)``.
+        plan: Records from :func:`draw`, ``(B,)`` or ``(B, k)``.
         height: Height the plan was drawn for, in pixels.
         width: Width the plan was drawn for, in pixels.
 
     Returns:
-        float32 ``(B, H, W)`` in [0, 1].
+        float32 ``(B, H, W)`` or ``(B, k, H, W)`` in [0, 1].
 
     Raises:
         ValueError: If the plan was drawn for another size.
     """
     plan = check(plan, 2**31, (height, width))
-    weights = np.empty((len(plan), height, width), np.float32)
+    weights = np.empty((*plan.shape, height, width), np.float32)
     cpu.mask(weights, plan, _fields(plan))
     return weights
 
@@ -48,9 +48,10 @@ def _fields(plan: np.ndarray, threads: int = 0) -> np.ndarray | None:
     """Masks of the FMix records: a row of bits (or floats, where one is softened) per record."""
     if not (plan["method"] == METHODS["fmix"].code).any():
         return None
-    pixels = int(plan["depth"][0]) * int(plan["height"][0]) * int(plan["width"][0])
+    first = plan.reshape(-1)[0]
+    pixels = int(first["depth"]) * int(first["height"]) * int(first["width"])
     words = pixels if plan["soft"].any() else (pixels + 31) // 32
-    rows = _scratch(len(plan) * words).reshape(len(plan), words)
+    rows = _scratch(plan.size * words).reshape(plan.size, words)
     cpu.fields(rows, plan, threads=threads)
     return rows
 
@@ -110,7 +111,7 @@ def _pairs(plan: np.ndarray, images: np.ndarray, out: np.ndarray) -> np.ndarray 
     slots = np.arange(len(images), dtype=np.int32)
     partner = np.where(plan["sources"] > 1, plan["partner"], plan["own"]).astype(np.int32)
     shrinks = (plan["method"] == METHODS["resizemix"].code).any()  # reads rows other than its own
-    in_order = len(plan) == len(images) and (plan["own"] == slots).all()
+    in_order = plan.shape == slots.shape and (plan["own"] == slots).all()
     if in_order and (plan["sources"] <= 2).all() and not shrinks:
         pairs = partner.copy()
         alone = partner == slots
@@ -152,7 +153,7 @@ def blend(
 
     Args:
         images: uint8 or float32 ``(B, H, W, C)``; each image contiguous, the batch need not be.
-        plan: Records from :func:`draw`, one per output.
+        plan: Records from :func:`draw`, one per output, ``(B,)`` or ``(B, k)``.
         mean: Subtracted, a number or ``(C,)``, in units of the input's pixels (0 to 255 for uint8).
         std: Divided by, likewise.
         mirror: One flag per input sample, ``(B,)``: each is flipped left to right before it is
@@ -167,7 +168,8 @@ def blend(
 
     Returns:
         ``(B, H, W, C)`` or ``(B, C, H, W)``, of the kind that came in (NumPy or torch): ``out``
-        where it was given.
+        where it was given. With a plan ``(B, k)``, the axis of the interpolations comes second:
+        ``(B, k, H, W, C)`` or ``(B, k, C, H, W)``.
 
     Raises:
         TypeError, ValueError: If shapes, types or plan do not fit, or ``out`` overlaps the images
@@ -181,7 +183,7 @@ def blend(
     name = _out_dtype(dtype, source, scale is not None)
     _, height, width, channels = source.shape
     size = (height, width, channels) if layout == "HWC" else (channels, height, width)
-    result = output(out, (len(plan), *size), name)
+    result = output(out, (*plan.shape, *size), name)
     pairs = _pairs(plan, source, result)
     if pairs is not None and (layout == "CHW" and channels > 1 and height * width > 1):
         raise ValueError("layout: expected 'HWC' in place, got 'CHW'; give another out=")
@@ -268,7 +270,8 @@ def targets(
     Returns:
         float32 ``(B, C)``; or, if ``compact``, int64 ``(B, n)`` class indices and float32
         ``(B, n)`` weights, with n = 2 or the greatest number of sources in the plan. A source that
-        takes no part repeats the own label with weight 0.
+        takes no part repeats the own label with weight 0. A plan ``(B, k)`` gives ``(B, k, C)`` or
+        ``(B, k, n)``.
 
     Raises:
         TypeError, ValueError: If shapes or types do not fit, or a label is out of range.
@@ -283,13 +286,13 @@ def targets(
             raise ValueError(
                 "compact: expected no smoothing and no out; smooth in the loss, where it is free"
             )
-        indices, weights = np.empty((len(plan), 4), np.int64), np.empty((len(plan), 4), np.float32)
+        indices, weights = (np.empty((*plan.shape, 4), kind) for kind in (np.int64, np.float32))
         cpu.targets_compact(indices, weights, plan, array)
         used = max(2, int(plan["sources"].max(initial=2)))
-        return like(indices[:, :used], labels), like(weights[:, :used], labels)
+        return like(indices[..., :used], labels), like(weights[..., :used], labels)
     if not classes:
         raise ValueError("num_classes: expected a number of classes for dense rows, got None")
-    result = output(out, (len(plan), classes), "float32")
+    result = output(out, (*plan.shape, classes), "float32")
     if not result.flags.c_contiguous:
         raise ValueError(f"out: expected a contiguous array, got strides {result.strides}")
     if np.shares_memory(result, array):
@@ -332,7 +335,7 @@ def mix(
         blending: Keyword arguments of :func:`blend`.
 
     Returns:
-        The mixed images and their targets.
+        The mixed images and their targets; from :class:`MultiMix` with an axis of interpolations.
 
     Raises:
         TypeError, ValueError: As the three functions do.

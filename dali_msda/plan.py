@@ -62,15 +62,15 @@ def _whole(name: str, value: object, low: int, high: int) -> int:
     return int(value)
 
 
-def _lam(lam: object, batch: int, leaves: np.ndarray) -> np.ndarray | None:
+def _lam(lam: object, shape: tuple[int, ...], leaves: np.ndarray) -> np.ndarray | None:
     if lam is None:
         return None
     values = np.asarray(lam)
     if values.dtype.kind not in "fiu":
         raise TypeError(f"lam: expected a number in [0, 1] or one per sample, got {lam!r}")
     values = values.astype(np.float64)
-    if values.shape not in ((), (batch,)):
-        raise ValueError(f"lam: expected a number or shape ({batch},), got shape {values.shape}")
+    if values.shape not in ((), shape, shape[1:]):
+        raise ValueError(f"lam: expected a number or shape {shape}, got shape {values.shape}")
     if not ((values >= 0) & (values <= 1)).all():
         wrong = values[~((values >= 0) & (values <= 1))].flat[0]
         raise ValueError(f"lam: expected values in [0, 1], got {wrong}")
@@ -79,7 +79,7 @@ def _lam(lam: object, batch: int, leaves: np.ndarray) -> np.ndarray | None:
             "lam: expected None with minmax, which draws the sides of the box themselves; "
             "leave out lam, or minmax"
         )
-    return np.ascontiguousarray(np.broadcast_to(values, (batch,)))
+    return np.ascontiguousarray(np.broadcast_to(values, shape))
 
 
 def _ids(ids: object, batch: int) -> np.ndarray | None:
@@ -122,12 +122,14 @@ def draw(
             then differ.
         ids: Dataset index of each sample, ``(B,)``. Draws are then tied to the samples instead of
             to (rank, slot); give the epoch as ``step``.
-        lam: Nominal lambda in [0, 1] to use instead of a drawn one, a number or ``(B,)``.
+        lam: Nominal lambda in [0, 1] to use instead of a drawn one: a number, or one per record,
+            ``(B,)``; for :class:`MultiMix` ``(B, k)``, or ``(k,)`` for all samples.
         distinct: Only the first ``distinct`` samples are mixed, among themselves; the rest are
             padding and stay as they are. All by default.
 
     Returns:
-        Records of shape ``(B,)`` and dtype :data:`PLAN_DTYPE`.
+        Records of shape ``(B,)``, or ``(B, k)`` for :class:`MultiMix`, and dtype
+        :data:`PLAN_DTYPE`.
 
     Raises:
         TypeError, ValueError: If an argument is of the wrong kind or out of range.
@@ -143,17 +145,19 @@ def draw(
         raise ValueError(
             f"height, width: expected fewer than 2**31 pixels for FMix, got {height} x {width}"
         )
-    plans = np.zeros(batch, PLAN_DTYPE)
+    interpolations = policy.interpolations
+    plans = np.zeros((batch,) if interpolations is None else (batch, interpolations), PLAN_DTYPE)
     cpu.draw(
         plans,
         leaves,
+        shares_lam=policy.shares_lam,
         shape=(1, height, width),
         seed=_whole("seed", seed, 0, 2**64),
         step=_whole("step", step, 0, 2**32),
         rank=_whole("rank", rank, 0, 2**32),
         distinct=_whole("distinct", distinct, 0, batch + 1),
         ids=_ids(ids, batch),
-        lam=_lam(lam, batch, leaves),
+        lam=_lam(lam, plans.shape, leaves),
     )
     return plans
 
@@ -162,7 +166,7 @@ def check(plan: np.ndarray, samples: int, size: tuple[int, int] | None = None) -
     """Check a plan at the door, so that the kernels may trust it.
 
     Args:
-        plan: Records of :data:`PLAN_DTYPE`, drawn, loaded or made by hand.
+        plan: Records of :data:`PLAN_DTYPE`, drawn, loaded or made by hand, ``(B,)`` or ``(B, k)``.
         samples: Number of samples that it may name.
         size: Height and width of the images, where there are any.
 
@@ -172,12 +176,18 @@ def check(plan: np.ndarray, samples: int, size: tuple[int, int] | None = None) -
     Raises:
         TypeError, ValueError: If it does not fit.
     """
-    if not isinstance(plan, np.ndarray) or plan.dtype != PLAN_DTYPE or plan.ndim != 1:
+    if not isinstance(plan, np.ndarray) or plan.dtype != PLAN_DTYPE or plan.ndim not in (1, 2):
         got = f"{plan.dtype} {plan.shape}" if isinstance(plan, np.ndarray) else type(plan).__name__
-        raise TypeError(f"plan: expected records of PLAN_DTYPE, shape (B,), from draw(), got {got}")
+        raise TypeError(
+            f"plan: expected records of PLAN_DTYPE, shape (B,) or (B, k), from draw(), got {got}"
+        )
     plan = np.ascontiguousarray(plan)
-    if not len(plan):
-        return plan
+    if plan.size:
+        _check_records(plan.reshape(-1), samples, size)
+    return plan
+
+
+def _check_records(plan: np.ndarray, samples: int, size: tuple[int, int] | None) -> None:
     _each(plan["version"] == PLAN_VERSION, plan["version"], f"version: expected {PLAN_VERSION}")
     known = np.isin(plan["method"], list(METHOD_NAMES))
     _each(known, plan["method"], f"method: expected one of {list(METHOD_NAMES)}")
@@ -201,7 +211,6 @@ def check(plan: np.ndarray, samples: int, size: tuple[int, int] | None = None) -
         )
         _each(plan["depth"] == 1, plan["depth"], "depth: expected 1, as images have")
         _check_boxes(plan)
-    return plan
 
 
 def _check_boxes(plan: np.ndarray) -> None:

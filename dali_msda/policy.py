@@ -18,10 +18,12 @@ SCOPES = {"sample": 0, "pair": 1, "batch": 2}
 PARTNERS = {"permutation": 0, "derangement": 1, "flip": 2, "roll": 3}
 BOXES = {"clip": 0, "inside": 1, "wrap": 2, "minmax": 3}
 MODES = {  # by method; the numbers of MsdaMode
+    "mixup": {"plain": 0, "average": 1},
     "hmix": {"exact": 0, "nominal": 1},
     "gmix": {"code": 0, "paper": 1, "exact": 2},
     "fmix": {"paper": 0, "legacy": 1},
 }
+SHARES = {"pair": 0, "batch": 1}
 ROUNDINGS = {"nearest": 0, "stochastic": 1, "coin": 2}
 
 LEAF_DTYPE = np.dtype(
@@ -49,7 +51,15 @@ def number(name: str, value: object, low: float, high: float, what: str) -> None
 
 
 class Policy:
-    """What to draw for a batch: one of the classes below, or a composition of them."""
+    """What to draw for a batch: one of the classes below, or a composition of them.
+
+    Attributes:
+        interpolations: Records drawn for each sample; None for a plan with one and no axis for it.
+        shares_lam: Whether all samples of a batch have the same lambdas.
+    """
+
+    interpolations: ClassVar[int | None] = None
+    shares_lam: ClassVar[bool] = False
 
     def leaves(self) -> np.ndarray:
         """The policy as the kernels read it, one record of :data:`LEAF_DTYPE` per leaf."""
@@ -194,6 +204,62 @@ class Alternate(Policy):
         for stage, (leaves, count) in enumerate(zip(stages, self.counts, strict=True)):
             leaves["stage"], leaves["count"] = stage, count
         return np.concatenate(stages)
+
+
+@dataclass(frozen=True)
+class MultiMix(Policy):
+    """Several interpolations of every pair: ``k`` values of lambda, in falling order.
+
+    The interpolations of a pair share everything but lambda, so boxes are nested around one centre,
+    and so are the masks of one field. A plan has the shape ``(B, k)``, and whatever is mixed with
+    it has these axes in front: ``(B, k, H, W, C)``; ``reshape(-1, H, W, C)`` makes the batch of
+    ``B * k`` that a model is trained on, without a copy. A sample that is not mixed (``prob``,
+    padding) is repeated.
+
+    Attributes:
+        policy: Method, choice or alternation to interpolate with: any that mixes two samples and
+            draws lambda.
+        k: Number of interpolations, 2 to 64.
+        share: ``"pair"``: each unit of the method's scope draws its own lambdas, which has less
+            variance; ``"batch"``: all samples have the same ones, as in the paper.
+
+    Reference:
+        Shen et al., Mixup Augmentation with Multiple Interpolations, section III.
+    """
+
+    policy: Leaf | Choice | Alternate
+    k: int = 5
+    share: str = "pair"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.policy, Leaf | Choice | Alternate):
+            raise TypeError(f"policy: expected a method, Choice or Alternate, got {self.policy!r}")
+        if isinstance(self.k, bool) or not isinstance(self.k, int | np.integer):
+            raise TypeError(f"k: expected a whole number of interpolations, got {self.k!r}")
+        if not 2 <= self.k <= 64:
+            raise ValueError(f"k: expected 2 to 64 interpolations, got {self.k}")
+        known("share", self.share, SHARES)
+        leaves = self.policy.leaves()
+        fits = (leaves["sources"] == 2) & (leaves["box"] != BOXES["minmax"])
+        if not (fits & (leaves["method"] != METHODS["cutout"].code)).all():
+            raise ValueError(
+                "policy: expected methods that mix two samples by a lambda, got "
+                f"{self.policy!r}; leave out Cutout, minmax and n > 2"
+            )
+
+    @property
+    def interpolations(self) -> int:
+        """See :class:`Policy`."""
+        return int(self.k)
+
+    @property
+    def shares_lam(self) -> bool:
+        """See :class:`Policy`."""
+        return self.share == "batch"
+
+    def leaves(self) -> np.ndarray:
+        """See :meth:`Policy.leaves`."""
+        return self.policy.leaves()
 
 
 def settings(policy: Leaf) -> dict[str, object]:

@@ -172,7 +172,8 @@ def segmentation(
 
     Returns:
         ``(B, H, W)`` of the type that came in, or float32 ``(B, C, H, W)`` if ``soft``; of the
-        kind that came in (NumPy or torch), ``out`` where it was given.
+        kind that came in (NumPy or torch), ``out`` where it was given. A plan ``(B, k)`` puts its
+        axis of interpolations second.
 
     Raises:
         TypeError, ValueError: If shapes, types or plan do not fit, or a class is out of range.
@@ -185,13 +186,15 @@ def segmentation(
     if soft and num_classes is None:
         raise ValueError("num_classes: expected a number of classes for soft maps, got None")
     _erasable(erased, array, num_classes, ignore)
-    shape = (len(plan), *array.shape[1:])
+    shape = (*plan.shape, *array.shape[1:])
     if soft:
-        shape = (len(plan), int(num_classes), *array.shape[1:])
+        shape = (*plan.shape, int(num_classes), *array.shape[1:])
     result = output(out, shape, "float32" if soft else array.dtype.name)
     if np.shares_memory(result, array):
         raise ValueError("out: expected memory apart from the maps'; give another array")
-    for one, record, own in zip(result, plan, own_weights(plan), strict=True):
+    records = plan.reshape(-1)
+    for at, record, own in zip(np.ndindex(plan.shape), records, own_weights(records), strict=True):
+        one = result[at]
         shown = _shown(array, flags, record)
         if erased is not None and record["method"] == CUTOUT:
             shown = [np.where(own == 0, np.array(erased, array.dtype), shown[0])]
@@ -229,7 +232,8 @@ def values(values: object, plan: np.ndarray) -> object:
         plan: Records from :func:`draw`, the ones the images were mixed with.
 
     Returns:
-        ``(B,)`` or ``(B, ...)`` of the type and kind that came in.
+        ``(B,)`` or ``(B, ...)`` of the type and kind that came in; with a plan ``(B, k)``,
+        ``(B, k, ...)``.
 
     Raises:
         TypeError, ValueError: If shapes, types or plan do not fit, or a value is not finite.
@@ -247,12 +251,12 @@ def values(values: object, plan: np.ndarray) -> object:
             "values out of the loss by mixing a second array of zeros and ones that marks them"
         )
     plan = check(plan, len(array))
-    sources = np.column_stack([plan["own"], plan["partner"], plan["extra"]])
-    weights = np.column_stack([plan["weight"], plan["partner_weight"], plan["extra_weight"]])
-    mixed = np.empty((len(plan), *array.shape[1:]), array.dtype)
-    for i, used in enumerate(plan["sources"]):
-        share = weights[i, :used].astype(np.float64)
-        rows = array[sources[i, :used]].astype(np.float64)
+    mixed = np.empty((plan.size, *array.shape[1:]), array.dtype)
+    for i, record in enumerate(plan.reshape(-1)):
+        rows = array[sources_of(record)].astype(np.float64)
+        weights = [record["weight"], record["partner_weight"], *record["extra_weight"]]
+        share = np.array(weights[: len(rows)], np.float64)
         base = rows[share.argmax()]
         mixed[i] = base + np.tensordot(share, rows - base, 1)
+    mixed = mixed.reshape(*plan.shape, *array.shape[1:])
     return like(mixed, values)

@@ -134,8 +134,13 @@ void msda_blend(const MsdaBlend* b) {
     msda_blend_range(static_cast<const MsdaBlend*>(job), begin, end);
   };
   // Whole samples where they are small, whole blocks of rows where they are large.
-  const int64_t rows = std::max<int64_t>(rows_per_block(*b), kGrainValues / row);
-  parallel_for(static_cast<int64_t>(b->batch) * b->height, rows, b->threads, task, b);
+  const int64_t rows =
+      std::max<int64_t>(rows_per_block(*b), kGrainValues / (row * b->interpolations));
+  parallel_for(msda_blend_rows(b), rows, b->threads, task, b);
+}
+
+int64_t msda_blend_rows(const MsdaBlend* b) {
+  return static_cast<int64_t>(b->batch / b->interpolations) * b->height;
 }
 
 void msda_blend_plain(const MsdaBlend* b) {

@@ -42,24 +42,30 @@ enum MsdaPartner : int32_t {
 enum MsdaBox : int32_t { kBoxClip = 0, kBoxInside = 1, kBoxWrap = 2, kBoxMinMax = 3 };
 
 enum MsdaMode : int32_t {
-  kHMixExact = 0,    // the weight around the box makes the mean of the mask lambda
-  kHMixNominal = 1,  // as printed: for a box that is not cut off
-  kGMixCode = 0,     // the released code: area min(lam, 1 - lam), label weight = mean of the mask
-  kGMixPaper = 1,    // as printed: twice that, label weight lambda
-  kGMixExact = 2,    // the width that makes the mean of the mask lambda
+  kMixupPlain = 0,
+  kMixupAverage = 1,  // pixels half and half, whatever lambda; the label weights are lambda's
+  kHMixExact = 0,     // the weight around the box makes the mean of the mask lambda
+  kHMixNominal = 1,   // as printed: for a box that is not cut off
+  kGMixCode = 0,      // the released code: area min(lam, 1 - lam), label weight = mean of the mask
+  kGMixPaper = 1,     // as printed: twice that, label weight lambda
+  kGMixExact = 2,     // the width that makes the mean of the mask lambda
   kFMixPaper = 0,
   kFMixLegacy = 1,
 };
 enum MsdaRounding : int32_t { kRoundNearest = 0, kRoundStochastic = 1, kRoundCoin = 2 };
 
+constexpr int32_t kMaxInterpolations = 64;
+
 struct MsdaDraw {
   uint64_t seed;
   uint32_t step, rank;
   int32_t batch, depth, height, width;
-  int32_t distinct;     // only the first `distinct` samples are mixed; the rest are padding
-  int32_t leaves;       // number of leaves
-  const uint64_t* ids;  // dataset index of each sample, or null: (rank, slot) then
-  const double* lam;    // nominal lambda of each sample; NaN, or a null pointer, means: draw it
+  int32_t distinct;        // only the first `distinct` samples are mixed; the rest are padding
+  int32_t leaves;          // number of leaves
+  int32_t interpolations;  // records a sample, 1 to kMaxInterpolations: multi-mix
+  int32_t shared;          // 1: all samples of the batch have the same lambdas
+  const uint64_t* ids;     // dataset index of each sample, or null: (rank, slot) then
+  const double* lam;       // nominal lambda of each record, or null: they are drawn
 };
 
 enum MsdaDtype : int32_t { kUint8 = 0, kFloat32 = 1, kFloat16 = 2, kBfloat16 = 3 };
@@ -77,6 +83,7 @@ struct MsdaBlend {
   int32_t height, width, channels;
   int32_t in_dtype, out_dtype;  // MsdaDtype: uint8 or float32 in, any out
   int32_t out_layout;           // MsdaLayout
+  int32_t interpolations;       // so many outputs in a row have the same sources (1: any)
   const int32_t* pairs;         // in place (outs are ins): the one other sample that output i
                                 // reads and whose output reads i, or i itself; else null
   int32_t threads;              // 0: one per core
@@ -88,7 +95,8 @@ struct MsdaFields {
                             // `soft` is not 0, one float a pixel
   const msda::Plan* plans;  // records of other methods are passed over
   int32_t batch;
-  int32_t threads, isa;  // as in MsdaBlend
+  int32_t interpolations;  // as in MsdaBlend: a field that they share is made once
+  int32_t threads, isa;    // as in MsdaBlend
 };
 
 struct MsdaTargets {
@@ -99,7 +107,7 @@ struct MsdaTargets {
   float smoothing;  // share of the mass spread evenly over all classes
 };
 
-// Fills draw->batch records.
+// Fills draw->batch * draw->interpolations records, those of a sample in a row.
 void msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw);
 
 // Uniforms in (0, 1) as the plan draws them: out[i] is number i of the stream (tests, examples).
@@ -113,16 +121,21 @@ void msda_philox(uint32_t* words, const uint32_t* counter, const uint32_t* key);
 void msda_mask(float* weights, const msda::Plan* plans, const void* const* fields, int32_t batch,
                int32_t height, int32_t width, int32_t threads);
 
+// Whether two records have one mask of kFMix.
+int32_t msda_same_mask(const msda::Plan* a, const msda::Plan* b);
+
 // The masks of the batch's kFMix records.  The second makes them as the GPU does, in phases of
 // `threads` threads that are taken forwards (order 1), backwards (2) or shuffled (3) (tests).
 void msda_fields(const MsdaFields* fields);
 void msda_fields_by_phases(const MsdaFields* fields, int32_t threads, int32_t order);
 
 // The mixed batch.  msda_blend uses a pool of threads of its own; msda_blend_range does the rows
-// [begin, end) of the batch's `batch * height` rows on the calling thread (DALI brings threads).
+// [begin, end) of msda_blend_rows on the calling thread (DALI brings threads): rows of the batch,
+// in which the interpolations of a pair count as one.
 // In place (`pairs` given) only msda_blend will do.
 void msda_blend(const MsdaBlend* blend);
 void msda_blend_range(const MsdaBlend* blend, int64_t begin, int64_t end);
+int64_t msda_blend_rows(const MsdaBlend* blend);
 // The same arithmetic pixel by pixel, as the GPU walks it (tests).
 void msda_blend_plain(const MsdaBlend* blend);
 

@@ -150,8 +150,9 @@ void msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw) 
   scratch.fill(leaves, *draw);
   const int32_t choice = leaves[scratch.leaves[0]].choice;
   for (int32_t i = 0; i < draw->batch; ++i) {
+    Plan* mine = plans + int64_t{i} * draw->interpolations;
     if (i >= draw->distinct) {
-      plans[i] = unmixed(*draw, i);
+      std::fill_n(mine, draw->interpolations, unmixed(*draw, i));
       continue;
     }
     const uint64_t chooser = unit_identity(*draw, choice, i, scratch.row(0, 1)[i]);
@@ -159,8 +160,8 @@ void msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw) 
     const MsdaLeaf& leaf = leaves[scratch.leaves[k]];
     int32_t partner[kMaxSources - 1] = {};
     for (int32_t s = 1; s < leaf.sources; ++s) partner[s - 1] = scratch.row(k, s)[i];
-    plans[i] = draw_slot(*draw, leaf, scratch.leaves[k], i, partner,
-                         unit_identity(*draw, leaf.scope, i, partner[0]));
+    draw_slot(mine, *draw, leaf, scratch.leaves[k], i, partner,
+              unit_identity(*draw, leaf.scope, i, partner[0]));
   }
 }
 

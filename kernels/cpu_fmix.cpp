@@ -1,5 +1,6 @@
 // The masks of FMix: tables that masks of one size share, the threshold at a rank, the bits.
 #include <algorithm>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <list>
@@ -187,16 +188,27 @@ void soften(const Plan& p, float* weights, const float* values, int64_t pixels) 
   }
 }
 
-void make_field(const Plan& p, void* field, int32_t isa) {
+bool same_values(const Plan& a, const Plan& b) {
+  const Field f = field_of(a), g = field_of(b);
+  return alike(f, g) && f.seed[0] == g.seed[0] && f.seed[1] == g.seed[1];
+}
+
+// `values_kept`: the values are those of the record before, which this thread has just made.
+void make_field(const Plan& p, void* field, int32_t isa, bool values_kept) {
   static thread_local Scratch scratch;
   const std::shared_ptr<const Tables> tables = tables_of(p);
   const int64_t pixels = pixels_of(tables->tables.f);
   float* values = scratch.at(pixels + 16 + field_scratch(tables->tables));
   float* rest = values + (pixels + 15) / 16 * 16;
-  kValues[isa](values, tables->tables, p.field_seed, rest);
+  if (!values_kept) kValues[isa](values, tables->tables, p.field_seed, rest);
   if (p.soft > 0) return soften(p, static_cast<float*>(field), values, pixels);
   const Threshold t = threshold(values, pixels, p.count, isa);
   kBits[isa](static_cast<uint32_t*>(field), values, pixels, t.least, t.last);
+}
+
+// Whether a record's mask is the one before it, as where a batch shares one: it is copied then.
+bool repeats(const MsdaFields& f, int64_t i) {
+  return i > 0 && msda_same_mask(f.plans + i - 1, f.plans + i);
 }
 
 // Threads of a phase in one of several orders: what depends on it is a race.
@@ -267,13 +279,30 @@ int64_t field_scratch(const FieldTables& t) {
 extern "C" {
 using namespace msda;
 
+int32_t msda_same_mask(const Plan* a, const Plan* b) {
+  return a->method == kFMix && b->method == kFMix && a->count == b->count && a->soft == b->soft &&
+         same_values(*a, *b);
+}
+
 void msda_fields(const MsdaFields* fields) {
   const auto task = [](const void* job, int64_t begin, int64_t end) {
     const auto& f = *static_cast<const MsdaFields*>(job);
-    for (int64_t i = begin; i < end; ++i)
-      if (f.plans[i].method == kFMix) make_field(f.plans[i], f.fields[i], chosen_isa(f.isa));
+    const Plan* made = nullptr;
+    for (int64_t i = begin * f.interpolations; i < end * f.interpolations; ++i) {
+      if (f.plans[i].method != kFMix || repeats(f, i)) continue;
+      const bool kept = made && same_values(*made, f.plans[i]);
+      make_field(f.plans[i], f.fields[i], chosen_isa(f.isa), kept);
+      made = f.plans + i;
+    }
   };
-  parallel_for(fields->batch, 1, fields->threads, task, fields);
+  parallel_for(fields->batch / fields->interpolations, 1, fields->threads, task, fields);
+  for (int64_t i = 1; i < fields->batch; ++i) {
+    const Plan& p = fields->plans[i];
+    const int64_t pixels = pixels_of(field_of(p));
+    if (repeats(*fields, i))
+      std::memcpy(fields->fields[i], fields->fields[i - 1],
+                  p.soft > 0 ? pixels * sizeof(float) : (pixels + 31) / 32 * sizeof(uint32_t));
+  }
 }
 
 void msda_fields_by_phases(const MsdaFields* fields, int32_t threads, int32_t order) {

@@ -3,9 +3,10 @@
 // or by their vector twins, so the bits do not depend on the build.  No C++ library code may be
 // called here: the linker would be free to take another build's copy of an inline function.
 //
-// Blocks of whole rows are mixed, normalised, rearranged, converted and stored.  Each source byte
-// is read once and each output byte written once, past the caches where the batch is larger than
-// they are.  RGB bytes whose weight is one number stay in registers all the way; anything else is
+// Blocks of whole rows are mixed, normalised, rearranged, converted and stored; of several
+// interpolations of a pair each block is done for all of them in turn.  Each source byte is read
+// once and each output byte written once, past the caches where the batch is larger than they are.
+//  RGB bytes whose weight is one number stay in registers all the way; anything else is
 // mixed into floats in the first-level cache first.
 #include "cpu_rows.h"
 
@@ -129,21 +130,27 @@ void rgb_to_pixels(Out* out, From from, int32_t n, const float* scale, const flo
 
 // ------------------------------------------------------------------------------------- the blocks
 
+// A block of a sample, by its number: one or more of its rows.
+struct Turned {
+  int32_t sample, y, rows;
+};
+
 // The batch, the calling thread's memory, and what is the same for every block.
 struct Walk {
   const MsdaBlend& b;
   float* mixed;
   char *staged, *mirrored[kMaxSources];
-  float scale[3], shift[3];      // of RGB; 1 and -0 change nothing, not even the sign of a zero
-  bool past;                     // store past the caches
-  mutable int32_t bump_of = -1;  // the output whose bump `along_x` holds
-  float *along_x, *weights;
+  float scale[3], shift[3];       // of RGB; 1 and -0 change nothing, not even the sign of a zero
+  bool past;                      // store past the caches
+  mutable int32_t bumps_of = -1;  // whose bumps `along_x` holds: outputs from this one on
+  mutable Turned turned[kMaxSources] = {};  // what the blocks in `mirrored` hold
+  float *weights, *along_x;
 
   Walk(const MsdaBlend& blend, char* memory, int64_t value_bytes)
       : b(blend), mixed(reinterpret_cast<float*>(memory)) {
     const int64_t part = scratch_part(b);
-    along_x = reinterpret_cast<float*>(memory + kScratchParts * part);
-    weights = along_x + b.width;
+    weights = reinterpret_cast<float*>(memory + kScratchParts * part);
+    along_x = weights + static_cast<int64_t>(b.width) * (1 + b.channels);
     staged = memory + part;
     for (int32_t k = 0; k < kMaxSources; ++k) mirrored[k] = memory + (2 + k) * part;
     for (int32_t c = 0; c < 3; ++c) {
@@ -154,16 +161,24 @@ struct Walk {
     past = sample * b.batch * value_bytes >= kStreamBytes;
   }
 
+  const float* bump_along_x(int32_t index) const {
+    const int32_t first = index - index % b.interpolations;
+    for (int32_t k = 0; k < b.interpolations && bumps_of != first; ++k) {
+      const Plan& p = b.plans[first + k];
+      for (int32_t x = 0; p.method == kGMix && x < b.width; ++x)
+        along_x[static_cast<int64_t>(k) * b.width + x] = bump(p.falloff[2], x - p.point[2]);
+    }
+    bumps_of = first;
+    return along_x + static_cast<int64_t>(index - first) * b.width;
+  }
+
   template <typename In>
   Block<In> block(int32_t index, int32_t y, int32_t rows) const {
     const Plan& p = b.plans[index];
     Block<In> block = {p,       y,       rows,    b.channels,       {}, nullptr, false,
-                       nullptr, along_x, weights, weights + b.width};
+                       nullptr, nullptr, weights, weights + b.width};
     if (p.method == kFMix) block.field = b.fields[index];
-    if (p.method == kGMix && bump_of != index) {
-      for (int32_t x = 0; x < b.width; ++x) along_x[x] = bump(p.falloff[2], x - p.point[2]);
-      bump_of = index;
-    }
+    if (p.method == kGMix) block.along_x = bump_along_x(index);
     if (p.method == kResizeMix && p.sources > 1) {
       block.partner = static_cast<const In*>(b.ins[p.source[1]]);
       block.partner_mirrored = b.mirror && b.mirror[p.source[1]];
@@ -173,10 +188,13 @@ struct Walk {
       const In* from = static_cast<const In*>(b.ins[p.source[k]]) + y * pitch;
       block.sources[k] = from;
       if (!b.mirror || !b.mirror[p.source[k]]) continue;
-      In* turned = reinterpret_cast<In*>(mirrored[k]);
+      In* to = reinterpret_cast<In*>(mirrored[k]);
+      block.sources[k] = to;
+      Turned& held = turned[k];
+      if (held.sample == p.source[k] && held.y == y && held.rows == rows) continue;
+      held = {p.source[k], y, rows};
       for (int32_t r = 0; r < rows; ++r)
-        mirror_row(turned + r * pitch, from + r * pitch, b.width, b.channels);
-      block.sources[k] = turned;
+        mirror_row(to + r * pitch, from + r * pitch, b.width, b.channels);
     }
     return block;
   }
@@ -297,14 +315,15 @@ void rows_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
   const Walk walk(b, memory, sizeof(Out));
   const int32_t step = rows_per_block(b);
   for (int64_t row = begin; row < end;) {
-    const int32_t index = static_cast<int32_t>(row / b.height);
+    const int32_t first = static_cast<int32_t>(row / b.height) * b.interpolations;
     const int32_t y = static_cast<int32_t>(row % b.height);
     int64_t rows = b.height - y;
     if (rows > end - row) rows = end - row;
     if (rows > step) rows = step;
-    finish_block(walk, static_cast<Out*>(b.outs[index]),
-                 walk.block<In>(index, y, static_cast<int32_t>(rows)),
-                 static_cast<int64_t>(y) * b.width);
+    for (int32_t index = first; index < first + b.interpolations; ++index)
+      finish_block(walk, static_cast<Out*>(b.outs[index]),
+                   walk.block<In>(index, y, static_cast<int32_t>(rows)),
+                   static_cast<int64_t>(y) * b.width);
     row += rows;
   }
   if (walk.past) _mm_sfence();

@@ -65,7 +65,7 @@ PLANS = [
     (lambda: blend(plan=None), "plan: expected .* got NoneType"),
     (lambda: blend(plan=[1, 2]), "plan: expected .* got list"),
     (lambda: blend(plan=np.zeros(4)), r"plan: expected .* got float64 \(4,\)"),
-    (lambda: blend(plan=PLAN[None]), r"plan: expected .* got"),
+    (lambda: blend(plan=PLAN[None, None]), r"plan: expected .* got"),
     (lambda: blend(plan=changed(version=2)), r"plan\[1\]: version: expected 1, got 2"),
     (lambda: blend(plan=changed(method=77)), r"plan\[1\]: method: expected .* got 77"),
     (lambda: blend(plan=changed(method=7)), r"plan\[1\]: method: expected .* got 7"),

@@ -26,11 +26,14 @@ class BlendCpu final : public BlendOp<CPUBackend> {
     const auto& images = ws.Input<CPUBackend>(0);
     auto& out = ws.Output<CPUBackend>(0);
     out.SetLayout(OutputLayout());
-    ins_.resize(blend_.batch);
+    const int each = blend_.interpolations;
+    ins_.resize(blend_.samples);
     outs_.resize(blend_.batch);
-    for (int i = 0; i < blend_.batch; ++i) {
+    for (int i = 0; i < blend_.samples; ++i) {
       ins_[i] = images.raw_tensor(i);
-      outs_[i] = out.raw_mutable_tensor(i);
+      auto* to = static_cast<char*>(out.raw_mutable_tensor(i));
+      const size_t bytes = out.type_info().size() * out.tensor_shape(i).num_elements() / each;
+      for (int k = 0; k < each; ++k) outs_[i * each + k] = to + k * bytes;
     }
     blend_.ins = ins_.data();
     blend_.outs = outs_.data();
@@ -61,21 +64,27 @@ class BlendCpu final : public BlendOp<CPUBackend> {
     }
     fields_.resize(blend_.batch);
     for (int i = 0; i < blend_.batch; ++i) {
-      fields_[i] = masks_.data() + i * words;
-      if (plans[i].method == kFMix) pool.AddWork([this, i](int) { MakeField(i); }, -i);
+      const bool repeats = i > 0 && msda_same_mask(plans + i - 1, plans + i);
+      fields_[i] = repeats ? fields_[i - 1] : masks_.data() + i * words;
+    }
+    const int each = blend_.interpolations;
+    for (int i = 0; i < blend_.batch; i += each) {
+      const bool repeats = i > 0 && fields_[i + each - 1] == fields_[i - 1];
+      if (!repeats) pool.AddWork([this, i](int) { MakeFields(i); }, -i);
     }
     pool.RunAll();
     blend_.fields = fields_.data();
   }
 
-  void MakeField(int i) const {
-    const MsdaFields one = {&fields_[i], plans_.data() + i, 1, 1, -1};
-    msda_fields(&one);
+  // Those of one pair.
+  void MakeFields(int first) const {
+    const int each = blend_.interpolations;
+    const MsdaFields some = {&fields_[first], plans_.data() + first, each, each, 1, -1};
+    msda_fields(&some);
   }
 
   void RunChunks(dali::ThreadPool& pool) {
-    const int64_t rows = int64_t{blend_.batch} * blend_.height;
-    const int64_t values = rows * blend_.width * blend_.channels;
+    const int64_t values = int64_t{blend_.batch} * blend_.height * blend_.width * blend_.channels;
     chunks_ = std::clamp<int64_t>(values / kLeastChunk, 1, kChunksPerThread * pool.NumThreads());
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
       // The capture fits into std::function's own storage, so nothing is allocated.  Chunks cost
@@ -86,7 +95,7 @@ class BlendCpu final : public BlendOp<CPUBackend> {
   }
 
   void RunChunk(int64_t chunk) const {
-    const int64_t rows = int64_t{blend_.batch} * blend_.height;
+    const int64_t rows = msda_blend_rows(&blend_);
     msda_blend_range(&blend_, rows * chunk / chunks_, rows * (chunk + 1) / chunks_);
   }
 

@@ -21,11 +21,13 @@ and layout. The result equals ``dali_msda.blend`` to the bit, whatever the numbe
 ``mean`` and ``std`` are float32 numbers, as DALI's arguments are; ``dali_msda.dali.blend`` hands
 any numbers over exactly.
 
+Plans of several interpolations put their axis in front, as frames: ``FCHW`` or ``FHWC``.
+
 Give the same ``plans`` to :meth:`nvidia.dali.fn.msda.targets`: pixels and labels then agree.)code")
     .NumInput(2)
     .InputDox(0, "images", "TensorList of uint8 or float",
               "Samples, all of one shape, with any number of channels.")
-    .InputDox(1, "plans", "TensorList of uint8, shape (160,)",
+    .InputDox(1, "plans", "TensorList of uint8, shape (160,) or (k, 160)",
               "One plan per sample, from :meth:`nvidia.dali.fn.msda.plan` of this batch or of one "
               "of the same height and width. Each is checked.")
     .InputDevice(1, InputDevice::CPU)
@@ -35,11 +37,6 @@ Give the same ``plans`` to :meth:`nvidia.dali.fn.msda.targets`: pixels and label
                  [](const OpSpec& spec) {
                    return std::optional(spec.GetArgument<DALIDataType>("dtype"));
                  })
-    .OutputNDim(0, 3)
-    .OutputLayout(0,
-                  [](const OpSpec& spec) {
-                    return std::optional(spec.GetArgument<TensorLayout>("output_layout"));
-                  })
     .AddOptionalArg(
         "mirror",
         R"code(1 to flip the sample left to right, 0 to leave it. The flag belongs to the

@@ -44,10 +44,12 @@ class BlendOp : public dali::StatelessOperator<Backend> {
   bool SetupImpl(std::vector<OutputDesc>& outputs, const Workspace& ws) override {
     const auto& images = ws.Input<Backend>(0);
     const int batch = images.num_samples();
-    blend_.batch = blend_.samples = batch;
+    blend_.samples = batch;
     CheckTypes(images.type());
     expect_one_shape(images);
     plans_.Read(ws.Input<CPUBackend>(1));
+    blend_.batch = plans_.size();
+    blend_.interpolations = plans_.interpolations();
     TensorShape<3> shape = {};
     if (batch > 0) {
       const auto in = images.shape().template tensor_shape<3>(0);
@@ -61,11 +63,15 @@ class BlendOp : public dali::StatelessOperator<Backend> {
       shape = blend_.out_layout == kChw ? TensorShape<3>{in[2], in[0], in[1]} : in;
     }
     ReadMirror(ws);
-    outputs = {{dali::uniform_list_shape(batch, shape), out_type_}};
+    outputs = {{dali::uniform_list_shape(batch, plans_.Shaped(shape)), out_type_}};
     return true;
   }
 
-  TensorLayout OutputLayout() const { return blend_.out_layout == kChw ? "CHW" : "HWC"; }
+  // Interpolations are frames of a sequence to DALI.
+  TensorLayout OutputLayout() const {
+    const TensorLayout one = blend_.out_layout == kChw ? "CHW" : "HWC";
+    return plans_.Shaped({}).size() ? "F" + one : one;
+  }
 
   PlanInput plans_;
   Normalisation normalisation_;
@@ -87,7 +93,7 @@ class BlendOp : public dali::StatelessOperator<Backend> {
     if (spec.HasTensorArgument("mirror")) {
       read_integers(flags_, ws.ArgumentInput("mirror"), "mirror");
     } else {
-      flags_.assign(blend_.batch, spec.template GetArgument<int>("mirror"));
+      flags_.assign(blend_.samples, spec.template GetArgument<int>("mirror"));
     }
     mirror_.resize(flags_.size());
     for (size_t i = 0; i < flags_.size(); ++i) {

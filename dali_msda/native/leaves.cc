@@ -72,6 +72,8 @@ void check_leaf(const MsdaLeaf& leaf, size_t i) {
   expect(leaf.sources == 2 || (leaf.scope != kScopePair && leaf.partner != kPartnerFlip),
          "sources[", i, "]: expected 2 with scope \"pair\" or partner \"flip\", which name one ",
          "partner, got ", leaf.sources, ".");
+  expect(leaf.sources == 2 || leaf.mode == kMixupPlain, "mode[", i, "]: expected \"plain\" with ",
+         leaf.sources, " sources, got \"average\".");
   expect(leaf.scope != kScopePair || leaf.partner == kPartnerPermutation ||
              leaf.partner == kPartnerFlip,
          "partner[", i, "]: expected \"permutation\" or \"flip\" with scope \"pair\", since the ",
@@ -166,6 +168,8 @@ void set_exact(std::vector<MsdaLeaf>& leaves, const std::vector<int>& words) {
 
 int32_t mode_of(int32_t method, const std::string& word) {
   switch (method) {
+    case kMixup:
+      return value_of(kMixupModes, word, "mode");
     case kHMix:
       return value_of(kHMixModes, word, "mode");
     case kGMix:

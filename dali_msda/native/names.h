@@ -18,6 +18,8 @@ constexpr Name kMethodNames[] = {{"mixup", kMixup},  {"cutmix", kCutMix}, {"fmix
                                  {"hmix", kHMix},    {"gmix", kGMix},     {"resizemix", kResizeMix},
                                  {"cutout", kCutout}};
 // Variants of a method; the empty word is its default.
+constexpr Name kMixupModes[] = {
+    {"", kMixupPlain}, {"plain", kMixupPlain}, {"average", kMixupAverage}};
 constexpr Name kHMixModes[] = {{"", kHMixExact}, {"exact", kHMixExact}, {"nominal", kHMixNominal}};
 constexpr Name kGMixModes[] = {
     {"", kGMixCode}, {"code", kGMixCode}, {"paper", kGMixPaper}, {"exact", kGMixExact}};

@@ -23,6 +23,20 @@ uint32_t shard_of(const OpSpec& spec) {
   return static_cast<uint32_t>(shard);
 }
 
+int32_t interpolations_of(const OpSpec& spec, const std::vector<MsdaLeaf>& leaves) {
+  const int count = spec.GetArgument<int>("interpolations");
+  expect(count >= 1 && count <= kMaxInterpolations, "interpolations: expected 1 to ",
+         kMaxInterpolations, ", got ", count, ".");
+  for (size_t i = 0; count > 1 && i < leaves.size(); ++i) {
+    const MsdaLeaf& leaf = leaves[i];
+    expect(leaf.sources == 2 && leaf.method != kCutout && leaf.box != kBoxMinMax,
+           "interpolations: expected 1 with leaf ", i, ", got ", count,
+           "; only methods that mix two samples by a lambda have more, so not \"cutout\", not ",
+           "\"minmax\", not 3 or 4 sources.");
+  }
+  return count;
+}
+
 }  // namespace
 
 PlanOp::PlanOp(const OpSpec& spec)
@@ -32,8 +46,10 @@ PlanOp::PlanOp(const OpSpec& spec)
       detect_padding_(detects_padding(spec)) {
   draw_.rank = shard_of(spec);
   draw_.leaves = static_cast<int32_t>(leaves_.size());
-  lam_.reserve(max_batch_size_);
-  plans_.reserve(max_batch_size_);
+  draw_.interpolations = interpolations_of(spec, leaves_);
+  draw_.shared = spec.GetArgument<bool>("share_lam");
+  lam_.reserve(size_t(max_batch_size_) * draw_.interpolations);
+  plans_.reserve(size_t(max_batch_size_) * draw_.interpolations);
 }
 
 void PlanOp::DeserializeCheckpoint(OpCheckpoint& checkpoint, const std::string& text) const {
@@ -62,7 +78,9 @@ bool PlanOp::SetupImpl(std::vector<OutputDesc>& outputs, const Workspace& ws) {
   });
   ReadLam(ws);
   ReadRandomness(ws);
-  outputs = {{dali::uniform_list_shape(draw_.batch, {int64_t{sizeof(msda::Plan)}}), DALI_UINT8}};
+  dali::TensorShape<> shape = {int64_t{sizeof(msda::Plan)}};
+  if (draw_.interpolations > 1) shape = dali::shape_cat(int64_t{draw_.interpolations}, shape);
+  outputs = {{dali::uniform_list_shape(draw_.batch, shape), DALI_UINT8}};
   return true;
 }
 
@@ -107,7 +125,6 @@ void PlanOp::ReadLam(const Workspace& ws) {
   } else if (spec_.HasArgument("lam")) {
     lam_.assign(draw_.batch, spec_.GetArgument<float>("lam"));
   }
-  draw_.lam = lam_.empty() ? nullptr : lam_.data();
   for (const MsdaLeaf& leaf : leaves_) {
     expect(
         lam_.empty() || leaf.box != kBoxMinMax,
@@ -118,6 +135,15 @@ void PlanOp::ReadLam(const Workspace& ws) {
     expect(lam_[i] >= 0 && lam_[i] <= 1, "lam: expected a value in [0, 1], got ", lam_[i],
            " for sample ", i, "; lam is the own sample's share.");
   }
+  SpreadLam();
+}
+
+// From one value for each sample to one for each record.
+void PlanOp::SpreadLam() {
+  const size_t samples = lam_.size(), each = draw_.interpolations;
+  lam_.resize(samples * each);
+  for (size_t i = samples * each; i-- > 0;) lam_[i] = lam_[i / each];
+  draw_.lam = lam_.empty() ? nullptr : lam_.data();
 }
 
 // In dynamic mode the caller's generator is the state: its words stand for seed and batch number.
@@ -140,11 +166,12 @@ void PlanOp::ReadRandomness(const Workspace& ws) {
 }
 
 void PlanOp::RunImpl(Workspace& ws) {
-  plans_.resize(draw_.batch);
+  const size_t each = draw_.interpolations;
+  plans_.resize(draw_.batch * each);
   msda_draw(plans_.data(), leaves_.data(), &draw_);
   auto& out = ws.Output<CPUBackend>(0);
   for (int i = 0; i < draw_.batch; ++i) {
-    std::memcpy(out.raw_mutable_tensor(i), &plans_[i], sizeof plans_[i]);
+    std::memcpy(out.raw_mutable_tensor(i), &plans_[i * each], each * sizeof(Plan));
   }
   ++batches_;
 }

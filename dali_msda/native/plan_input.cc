@@ -67,15 +67,30 @@ void check(const Plan& plan, int i, int batch) {
 void PlanInput::Read(const TensorList<CPUBackend>& batch) {
   expect(batch.type() == DALI_UINT8, "plans: expected uint8, got ", batch.type(),
          "; give the output of fn.msda.plan.");
-  plans_.resize(batch.num_samples());
-  for (int i = 0; i < size(); ++i) {
+  const int samples = batch.num_samples();
+  interpolations_ = 0;
+  plans_.clear();
+  for (int i = 0; i < samples; ++i) {
     const auto shape = batch.tensor_shape_span(i);
-    expect(shape.size() == 1 && shape[0] == int64_t{sizeof(Plan)}, "plans: expected shape (",
-           sizeof(Plan), "), got (", batch.tensor_shape(i), ") for sample ", i,
-           "; give the output of fn.msda.plan.");
-    std::memcpy(&plans_[i], batch.raw_tensor(i), sizeof(Plan));
-    check(plans_[i], i, size());
+    const bool fits = (shape.size() == 1 || (shape.size() == 2 && shape[0] > 0)) &&
+                      shape.back() == int64_t{sizeof(Plan)};
+    expect(fits, "plans: expected shape (", sizeof(Plan), ") or (k, ", sizeof(Plan), "), got (",
+           batch.tensor_shape(i), ") for sample ", i, "; give the output of fn.msda.plan.");
+    const int count = shape.size() == 2 ? static_cast<int>(shape[0]) : 0;
+    if (i == 0) interpolations_ = count;
+    expect(count == interpolations_, "plans: expected one shape in a batch, got (",
+           batch.tensor_shape(0), ") for sample 0 and (", batch.tensor_shape(i), ") for sample ", i,
+           ".");
+    const size_t first = plans_.size();
+    plans_.resize(first + interpolations());
+    std::memcpy(&plans_[first], batch.raw_tensor(i), interpolations() * sizeof(Plan));
   }
+  for (int i = 0; i < size(); ++i) check(plans_[i], i, samples);
+}
+
+dali::TensorShape<> PlanInput::Shaped(const dali::TensorShape<>& shape) const {
+  if (interpolations_ == 0) return shape;
+  return dali::shape_cat(int64_t{interpolations_}, shape);
 }
 
 void PlanInput::ExpectSize(int64_t height, int64_t width) const {

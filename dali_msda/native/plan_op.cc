@@ -39,7 +39,10 @@ A batch of one sample is its own partner.)code")
     .InputLayout(0, {"HWC", "CHW", "HW"})
     .NumOutput(1)
     .OutputDType(0, DALI_UINT8)
-    .OutputNDim(0, 1)
+    .OutputNDim(0,
+                [](const OpSpec& spec) {
+                  return std::optional(spec.GetArgument<int>("interpolations") > 1 ? 2 : 1);
+                })
     .AddArg("method", R"code(Method of each leaf: ``"mixup"``, ``"cutmix"``, ``"fmix"``, ``"hmix"``,
 ``"gmix"``, ``"resizemix"`` or ``"cutout"``.
 
@@ -99,8 +102,8 @@ or ``"batch"``.)code",
                     std::vector<float>{0.5f})
     .AddOptionalArg("gamma", "HMix: draw ``r`` from Beta(gamma, gamma); 0 for the fixed ``r``.",
                     std::vector<float>{0.0f})
-    .AddOptionalArg("mode", R"code(Variant of the method; empty for the first of each. HMix:
-``"exact"`` (the mean of the mask is ``lam``), ``"nominal"`` (as printed). GMix: ``"code"`` (as
+    .AddOptionalArg("mode", R"code(Variant of the method; empty for the first of each. Mixup:
+``"plain"``, ``"average"`` (pixels half and half; ``lam`` weighs the labels alone). HMix: ``"exact"`` (the mean of the mask is ``lam``), ``"nominal"`` (as printed). GMix: ``"code"`` (as
 released; the label weight is the mean of the mask), ``"paper"`` (as printed), ``"exact"`` (the
 width that makes the mean ``lam``). FMix: ``"paper"``, ``"legacy"`` (the field of the released
 code).)code",
@@ -125,9 +128,19 @@ after the other.)code",
                     std::vector<float>{0.1f, 0.8f})
     .AddOptionalArg("length", "Cutout: side of the square, in pixels.", std::vector<int>{16})
     .AddOptionalArg<float>("lam",
-                           R"code(Nominal own weight, in [0, 1], instead of the drawn one. The label
-weight may differ from it, where a box is clipped or rounded. Not with ``box="minmax"``.)code",
+                           R"code(Nominal own weight, in [0, 1], instead of the drawn one, for all
+interpolations of the sample. The label weight may differ from it, where a box is clipped or rounded. Not with ``box="minmax"``.)code",
                            nullptr, true)
+    .AddOptionalArg("interpolations",
+                    R"code(Plans drawn for each sample, with all but ``lam`` in common and ``lam``
+falling, 1 to 64. From 2 on the output has the shape ``(interpolations, 160)``, and blend and
+targets put the same axis in front of theirs. Needs leaves of two sources without ``"minmax"`` and
+``"cutout"``.)code",
+                    1)
+    .AddOptionalArg("share_lam",
+                    "With several interpolations: whether all samples of a batch have the same "
+                    "values of ``lam``. Else each unit of the leaf's scope has its own.",
+                    false)
     .AddOptionalArg("shard_id",
                     R"code(Rank of the process, at least 0. It enters every draw: ranks with one
 seed never repeat each other's decisions.)code",

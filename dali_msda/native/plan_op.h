@@ -38,6 +38,7 @@ class PlanOp final : public dali::Operator<CPUBackend> {
   template <typename Images>
   void ReadPadding(const Images& images);
   void ReadLam(const Workspace& ws);
+  void SpreadLam();
   void ReadRandomness(const Workspace& ws);
 
   const std::vector<MsdaLeaf> leaves_;

@@ -24,11 +24,13 @@ With ``compact=True`` there are two outputs instead, from which the cross-entrop
 * ``labels``, int64 ``(sources,)``: classes of own sample, partner, third and fourth;
 * ``weights``, float ``(sources,)``: their weights.
 
-A source that takes no part repeats the own label with weight 0.)code")
+A source that takes no part repeats the own label with weight 0.
+
+Plans of several interpolations put their axis in front: ``(interpolations, num_classes)``.)code")
     .NumInput(2)
     .InputDox(0, "labels", "TensorList of integers, shape () or (1,); or of float, shape (C,)",
               "Class indices of any integer type, or soft label rows.")
-    .InputDox(1, "plans", "TensorList of uint8, shape (160,)",
+    .InputDox(1, "plans", "TensorList of uint8, shape (160,) or (k, 160)",
               "One plan per sample, the same that the blend was given. Each is checked.")
     .InputDevice(0, 2, InputDevice::CPU)
     .OutputFn([](const OpSpec& spec) { return is_compact(spec) ? 2 : 1; })
@@ -37,8 +39,6 @@ A source that takes no part repeats the own label with weight 0.)code")
                    return std::optional(is_compact(spec) ? DALI_INT64 : DALI_FLOAT);
                  })
     .OutputDType(1, DALI_FLOAT)
-    .OutputNDim(0, 1)
-    .OutputNDim(1, 1)
     .AddOptionalArg<int>("num_classes",
                          R"code(Number of classes ``C``, at least 1. Needed for dense rows of class
 indices; soft rows bring it along, and the compact form only checks the indices against it.)code",

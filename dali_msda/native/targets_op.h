@@ -43,11 +43,9 @@ class TargetsOp : public dali::StatelessOperator<Backend> {
     plans_.Read(ws.Input<CPUBackend>(1));
     if (compact_) {
       CheckColumns();
-      const auto shape = dali::uniform_list_shape(targets_.batch, {int64_t{columns_}});
-      outputs = {{shape, DALI_INT64}, {shape, DALI_FLOAT}};
+      outputs = {{Shape(columns_), DALI_INT64}, {Shape(columns_), DALI_FLOAT}};
     } else {
-      outputs = {
-          {dali::uniform_list_shape(targets_.batch, {int64_t{targets_.classes}}), DALI_FLOAT}};
+      outputs = {{Shape(targets_.classes), DALI_FLOAT}};
     }
     return true;
   }
@@ -60,6 +58,10 @@ class TargetsOp : public dali::StatelessOperator<Backend> {
   std::vector<float> rows_;
 
  private:
+  dali::TensorListShape<> Shape(int64_t columns) const {
+    return dali::uniform_list_shape(targets_.batch, plans_.Shaped({columns}));
+  }
+
   void ReadIndices(const TensorList<CPUBackend>& labels) {
     expect(compact_ || has_classes_,
            "num_classes: expected the number of classes, because labels are class indices; got "

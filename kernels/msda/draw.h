@@ -241,10 +241,7 @@ MSDA_FN void draw_fmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
 }
 
 // Qin et al., ResizeMix, arXiv:2012.11101, as in the authors' code: the box is shifted inside.
-MSDA_FN void draw_resizemix(Plan& p, const MsdaLeaf& leaf, const Unit& unit, bool lam_given) {
-  Stream side = unit.stream(kDrawSide);
-  const double tau = lam_given ? sqrt(1.0 - p.lam)
-                               : leaf.min_side + (leaf.max_side - leaf.min_side) * side.uniform();
+MSDA_FN void draw_resizemix(Plan& p, double tau, const Unit& unit) {
   Stream position = unit.stream(kDrawPosition);
   const int32_t sizes[2] = {p.height, p.width};
   Interval box[2];
@@ -261,7 +258,6 @@ MSDA_FN void draw_resizemix(Plan& p, const MsdaLeaf& leaf, const Unit& unit, boo
   p.inside = 0.0f, p.outside = 1.0f;
   const double area = static_cast<double>(p.y1 - p.y0) * (p.x1 - p.x0);
   set_weight(p, static_cast<float>(1.0 - area / pixels(p)));
-  if (!lam_given) p.lam = static_cast<float>(1.0 - tau * tau);
 }
 
 // DeVries and Taylor, Cutout, arXiv:1708.04552: a square of nothing; the label is kept.
@@ -278,7 +274,7 @@ MSDA_FN void draw_cutout(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
 // given the others share what it leaves, again Dirichlet among themselves.
 MSDA_FN void draw_mixup(Plan& p, const MsdaLeaf& leaf, const double* shares) {
   set_weight(p, p.lam);
-  p.inside = p.outside = p.lam;
+  p.inside = p.outside = leaf.mode == kMixupAverage ? 0.5f : p.lam;
   if (leaf.sources == 2) return;
   for (int32_t k = 1; k < leaf.sources; ++k) p.weight[k] = static_cast<float>(shares[k]);
 }
@@ -293,57 +289,86 @@ MSDA_FN Plan unmixed(const MsdaDraw& draw, int32_t slot) {
   return p;
 }
 
-// Lambda and, for more than two sources, the other weights.
-MSDA_FN void draw_lam(double* shares, const MsdaDraw& draw, const MsdaLeaf& leaf, int32_t slot,
-                      const Unit& unit) {
-  const bool given = draw.lam && draw.lam[slot] == draw.lam[slot];
-  Stream stream = unit.stream(kDrawLam);
-  if (!given) {
-    dirichlet(shares, leaf.sources, leaf.alpha, stream, leaf.reformulate ? leaf.alpha + 1.0 : 0.0);
-  } else if (leaf.sources > 2) {
-    dirichlet(shares + 1, leaf.sources - 1, leaf.alpha, stream);
-    for (int32_t k = 1; k < leaf.sources; ++k) shares[k] *= 1.0 - draw.lam[slot];
+// Own shares of a unit's interpolations in falling order; for ResizeMix instead its factors tau,
+// rising.  They are successive draws of one stream, sorted.
+MSDA_FN void draw_amounts(double* amounts, const MsdaDraw& draw, const MsdaLeaf& leaf,
+                          const Unit& unit) {
+  const bool is_tau = leaf.method == kResizeMix;
+  Stream stream = unit.stream(is_tau ? kDrawSide : kDrawLam);
+  for (int32_t k = 0; k < draw.interpolations; ++k) {
+    double amount, shares[2];
+    if (is_tau) {
+      amount = leaf.min_side + (leaf.max_side - leaf.min_side) * stream.uniform();
+    } else {
+      dirichlet(shares, 2, leaf.alpha, stream, leaf.reformulate ? leaf.alpha + 1.0 : 0.0);
+      amount = shares[0];
+    }
+    int32_t at = k;
+    for (; at > 0 && (is_tau ? amounts[at - 1] > amount : amounts[at - 1] < amount); --at)
+      amounts[at] = amounts[at - 1];
+    amounts[at] = amount;
   }
 }
 
-// The record of one slot; `partners[k]` is the slot of source k + 1.
-MSDA_FN Plan draw_slot(const MsdaDraw& draw, const MsdaLeaf& leaf, int32_t number, int32_t slot,
-                       const int32_t* partners, uint64_t unit_identity) {
-  const Unit unit = {&draw, unit_identity};
-  Plan p = unmixed(draw, slot);
-  p.leaf = number;
-  if (!(unit.stream(kDrawProb).uniform() < leaf.prob)) return p;
-  p.method = static_cast<uint8_t>(leaf.method);
-  p.sources = static_cast<uint8_t>(leaf.sources);
-  for (int32_t k = 1; k < leaf.sources; ++k) p.source[k] = partners[k - 1];
+// Weights of three or four sources; `given` is the own one, or null.
+MSDA_FN void draw_shares(double* shares, const double* given, const MsdaLeaf& leaf,
+                         const Unit& unit) {
+  Stream stream = unit.stream(kDrawLam);
+  if (!given) return dirichlet(shares, leaf.sources, leaf.alpha, stream);
+  shares[0] = *given;
+  dirichlet(shares + 1, leaf.sources - 1, leaf.alpha, stream);
+  for (int32_t k = 1; k < leaf.sources; ++k) shares[k] *= 1.0 - *given;
+}
+
+// One record of a slot: `amount` is its drawn lambda or tau, `given` its given lambda or null.
+MSDA_FN void draw_record(Plan& p, const MsdaLeaf& leaf, const Unit& unit, double amount,
+                         const double* given) {
   double shares[kMaxSources] = {};
-  const bool lam_given = draw.lam && draw.lam[slot] == draw.lam[slot];
-  draw_lam(shares, draw, leaf, slot, unit);
+  if (leaf.sources > 2) {
+    draw_shares(shares, given, leaf, unit);
+    amount = shares[0];
+  }
   // Rounded here, once: all that follows is a function of the lambda that the record shows.
-  p.lam = static_cast<float>(lam_given ? draw.lam[slot] : shares[0]);
+  p.lam = static_cast<float>(given ? *given : amount);
   switch (leaf.method) {
     case kCutMix:
-      draw_cutmix(p, leaf, unit);
-      break;
+      return draw_cutmix(p, leaf, unit);
     case kFMix:
-      draw_fmix(p, leaf, unit);
-      break;
+      return draw_fmix(p, leaf, unit);
     case kHMix:
-      draw_hmix(p, leaf, unit);
-      break;
+      return draw_hmix(p, leaf, unit);
     case kGMix:
-      draw_gmix(p, leaf, unit);
-      break;
+      return draw_gmix(p, leaf, unit);
     case kResizeMix:
-      draw_resizemix(p, leaf, unit, lam_given);
-      break;
+      if (!given) p.lam = static_cast<float>(1.0 - amount * amount);
+      return draw_resizemix(p, given ? sqrt(1.0 - p.lam) : amount, unit);
     case kCutout:
-      draw_cutout(p, leaf, unit);
-      break;
+      return draw_cutout(p, leaf, unit);
     default:
-      draw_mixup(p, leaf, shares);
+      return draw_mixup(p, leaf, shares);
   }
-  return p;
+}
+
+// The records of one slot, one for each interpolation; `partners[k]` is the slot of source k + 1.
+// They share every draw but lambda, so boxes and masks are nested.
+MSDA_FN void draw_slot(Plan* plans, const MsdaDraw& draw, const MsdaLeaf& leaf, int32_t number,
+                       int32_t slot, const int32_t* partners, uint64_t unit_identity) {
+  const Unit unit = {&draw, unit_identity};
+  const Unit sharing = {&draw, draw.shared ? identity_of(draw, 0) : unit_identity};
+  const bool mixes = unit.stream(kDrawProb).uniform() < leaf.prob;
+  const double* given = draw.lam ? draw.lam + int64_t{slot} * draw.interpolations : nullptr;
+  double amounts[kMaxInterpolations] = {};
+  if (mixes && leaf.sources == 2 && leaf.method != kCutout)
+    draw_amounts(amounts, draw, leaf, sharing);
+  for (int32_t k = 0; k < draw.interpolations; ++k) {
+    Plan& p = plans[k] = unmixed(draw, slot);
+    p.leaf = number;
+    if (!mixes) continue;
+    p.method = static_cast<uint8_t>(leaf.method);
+    p.sources = static_cast<uint8_t>(leaf.sources);
+    for (int32_t s = 1; s < leaf.sources; ++s) p.source[s] = partners[s - 1];
+    draw_record(p, leaf, unit, amounts[k], given ? given + k : nullptr);
+  }
 }
 
 }  // namespace msda
