@@ -202,7 +202,10 @@ def test_plans_of_another_kind_are_refused():
     text = refusal(lambda: fn.msda.blend(images(), plans(size)), "blend")
     assert "plans[0]: expected a plan for images of 8 x 10, got one for 10 x 8; draw it" in text
     text = refusal(lambda: fn.msda.blend(images(), source(np.zeros((4, 8), np.uint8))), "blend")
-    assert "plans: expected shape (160) or (k, 160), got (8) for sample 0; give the output of fn.msda" in text
+    assert (
+        "plans: expected shape (160) or (k, 160), got (8) for sample 0; give the output of fn.msda"
+        in text
+    )
     floats = source(np.zeros((4, 160), np.float32))
     text = refusal(lambda: fn.msda.blend(images(), floats), "blend")
     assert "plans: expected uint8, got float" in text
