@@ -10,6 +10,7 @@ instead of being drawn again, since all the rest follows from its 32 bits;
 that lambda.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -79,13 +80,32 @@ def active_stage(policy, step):
     raise AssertionError("unreachable")
 
 
+class Interpolation:
+    """One interpolation of a multi-mix as a policy."""
+
+    interpolations = None
+
+    def __init__(self, multi, number):
+        self.policy, self.number, self.count = multi.policy, number, multi.k
+        self.shared = multi.share == "batch"
+
+
 def draw(
     policy, batch, height, width, *, seed, step, drawn, given=False, rank=0, ids=None, distinct=None
 ):
     """The plan of one batch, given the nominal ``lam`` and weights of the records ``drawn``.
 
-    ``given`` says that the caller gave lambda, instead of having it drawn.
+    ``given`` says that the caller gave lambda, instead of having it drawn. The interpolations of a
+    multi-mix are plans of their own, which have all draws but lambda in common.
     """
+    if (k := policy.interpolations) is not None:
+        key = dict(seed=seed, step=step, given=given, rank=rank, ids=ids, distinct=distinct)
+        columns = [
+            draw(Interpolation(policy, i), batch, height, width, drawn=drawn[:, i], **key)
+            for i in range(k)
+        ]
+        return np.stack(columns, 1)
+    policy, which = (policy.policy, policy) if isinstance(policy, Interpolation) else (policy, None)
     stream, mixed = Stream(seed, step), batch if distinct is None else distinct
     identities = [rank << 32 | i for i in range(batch)] if ids is None else [int(i) for i in ids]
     choice_scope, leaves, first_leaf = active_stage(policy, step)
@@ -118,14 +138,23 @@ def draw(
             p["partner"] = partner[0][i]
             p["extra"][: len(partner) - 1] = [j[i] for j in partner[1:]]
             p["lam"], p["method"] = drawn["lam"][i], CODES[leaf.method]
-            getattr(Filler(p, leaf, drawn[i], given, stream, identity), leaf.method)()
+            filler = Filler(p, leaf, drawn[i], given, stream, identity)
+            if which is not None:
+                filler.which = (
+                    which.number,
+                    which.count,
+                    identities[0] if which.shared else identity,
+                )
+            getattr(filler, leaf.method)()
     return plan
 
 
-def nominal_lambda(policy, *, seed, step, identity):
-    """The lambda that a method with two sources draws for a sample."""
+def nominal_lambda(policy, *, seed, step, identity, k=1):
+    """The lambda that a method with two sources draws for a sample; of ``k``, in falling order."""
     first = policy.alpha + getattr(policy, "reformulate", False)
-    return float(Stream(seed, step).dirichlet([first, policy.alpha], identity, LAM)[0])
+    stream, numbers = Stream(seed, step), itertools.count()
+    drawn = [stream.dirichlet([first, policy.alpha], identity, LAM, numbers)[0] for _ in range(k)]
+    return float(drawn[0]) if k == 1 else sorted(map(float, drawn), reverse=True)
 
 
 def in_box(p, height, width):

@@ -52,9 +52,12 @@ class Stream:
         """An integer in [0, n)."""
         return self.word(identity, purpose, number) * n >> 64
 
-    def dirichlet(self, shapes, identity, purpose=LAM):
-        """Shares that sum to 1, Dirichlet with these shapes; of two the first is Beta."""
-        numbers = itertools.count()
+    def dirichlet(self, shapes, identity, purpose=LAM, numbers=None):
+        """Shares that sum to 1, Dirichlet with these shapes; of two the first is Beta.
+
+        ``numbers`` counts the random numbers of several in a row.
+        """
+        numbers = itertools.count() if numbers is None else numbers
 
         def uniform():
             return self.uniform(identity, purpose, next(numbers))
@@ -100,8 +103,11 @@ def box_interval(n, share, kind, start, side=None):
 class Filler:
     """Fills the record ``p`` of a mixed sample, which holds its nominal lambda already.
 
-    One method per method. ``given`` says that lambda was given by the caller.
+    One method per method. ``given`` says that lambda was given by the caller. ``which`` is set for
+    a multi-mix: number of the interpolation, how many there are, and whose draws order them.
     """
+
+    which = None
 
     def __init__(self, p, leaf, drawn, given, stream, identity):
         self.p, self.leaf, self.drawn, self.given = p, leaf, drawn, given
@@ -204,7 +210,9 @@ class Filler:
     def resizemix(self):
         """A box of tau of each side, shifted inside; pixels 1 / tau apart fill it."""
         (low, high), area = self.leaf.tau, 1
-        tau = math.sqrt(1.0 - self.lam) if self.given else low + (high - low) * self.uniform(SIDES)
+        number, count, identity = self.which or (0, 1, self.identity)
+        u = sorted(self.stream.uniform(identity, SIDES, j) for j in range(count))[number]
+        tau = math.sqrt(1.0 - self.lam) if self.given else low + (high - low) * u
         for number, (axis, n) in enumerate(zip("yx", self.sizes, strict=True)):
             side = math.floor(n * tau)
             first = self.below(n, POSITION, number) - side // 2

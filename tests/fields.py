@@ -31,9 +31,9 @@ def records(n, shape, *, lam=0.5, decay=3.0, modes=0, legacy=False, soft=0, seed
 
 def fields_of(plan, **how):
     """A row of memory for each record, with the masks of FMix: bits, or floats if one is ramped."""
-    pixels = int(plan["depth"][0]) * int(plan["height"][0]) * int(plan["width"][0])
+    pixels = np.prod([int(plan[axis].flat[0]) for axis in ("depth", "height", "width")])
     words = pixels if plan["soft"].any() else (pixels + 31) // 32
-    rows = np.full((len(plan), words), 0xCDCDCDCD, np.uint32)
+    rows = np.full((plan.size, words), 0xCDCDCDCD, np.uint32)
     cpu.fields(rows, plan, **how)
     return rows
 
