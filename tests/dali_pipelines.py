@@ -43,7 +43,7 @@ def source(array, **kwargs):
 
 def given(plan):
     """A plan as a node of a pipeline."""
-    return source(plan.view(np.uint8).reshape(len(plan), -1))
+    return source(plan.view(np.uint8).reshape(*plan.shape, -1))
 
 
 def build(define, batch=4, *, threads=2, seed=11, **kwargs):
@@ -69,8 +69,8 @@ def run(define, batch=4, *, iterations=1, **kwargs):
 
 
 def records(plans):
-    """Plans as DALI gives them, ``(B, 160)`` bytes, as records."""
-    return np.ascontiguousarray(plans).view(msda.PLAN_DTYPE)[:, 0]
+    """Plans as DALI gives them, ``(B, 160)`` or ``(B, k, 160)`` bytes, as records."""
+    return np.ascontiguousarray(plans).view(msda.PLAN_DTYPE)[..., 0]
 
 
 def assert_same(ours, theirs):

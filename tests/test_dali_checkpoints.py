@@ -16,12 +16,12 @@ def photographs(tmp_path_factory):
     return write_photographs(tmp_path_factory.mktemp("photographs"))
 
 
-def pipeline(root, prefetch, **kwargs):
+def pipeline(root, prefetch, policy=POLICY, **kwargs):
     def define():
         images, labels = read(root, random_shuffle=True, pad_last_batch=True)
         mirror = fn.random.coin_flip()
-        mixed, targets = dali.mix(images, labels, POLICY, num_classes=CLASSES, mirror=mirror)
-        return mixed, targets, dali.plan(images, POLICY, shard_id=1)
+        mixed, targets = dali.mix(images, labels, policy, num_classes=CLASSES, mirror=mirror)
+        return mixed, targets, dali.plan(images, policy, shard_id=1)
 
     return build(define, 4, prefetch_queue_depth=prefetch, enable_checkpointing=True, **kwargs)
 
@@ -42,6 +42,14 @@ def test_a_restored_pipeline_goes_on(photographs, prefetch, done):
     assert_same(batches(restored, 9), want)
     plans = [plan.tobytes() for *_, plan in want]
     assert len(set(plans)) == 9
+
+
+@pytest.mark.parametrize("policy", [msda.MultiMix(msda.FMix(), 3), msda.LaMix()], ids=str)
+def test_a_restored_multimix_goes_on(photographs, policy):
+    running = pipeline(photographs, 2, policy)
+    batches(running, 5)
+    restored = pipeline(photographs, 2, policy, checkpoint=running.checkpoint())
+    assert_same(batches(restored, 4), batches(running, 4))
 
 
 def test_prefetch_does_not_change_the_batches(photographs):

@@ -172,3 +172,14 @@ def test_photographs(tmp_path):
         np.testing.assert_allclose(array(targets).sum(1), 1, atol=1e-6)
         sizes.append(len(array(targets)))
     assert sum(sizes) >= 21
+
+
+def test_several_interpolations():
+    policy = msda.MultiMix(msda.CutMix(), 3)
+    images, targets = dali.mix(batch(), batch(LABELS), policy, num_classes=B, rng=ndd.random.RNG(3))
+    plan = records(array(dali.plan(batch(), policy, rng=ndd.random.RNG(3))))
+    assert plan.shape == (B, 3)
+    np.testing.assert_array_equal(
+        array(images), msda.blend(IMAGES, plan, dtype="float32", layout="CHW")
+    )
+    np.testing.assert_array_equal(array(targets), msda.targets(LABELS, plan, num_classes=B))

@@ -26,6 +26,10 @@ VARIANTS = [
     msda.ResizeMix(tau=(0.2, 0.4)),
     msda.Choice([msda.FMix(alpha=0.3), msda.CutMix(), msda.GMix()], weights=[3, 1, 2]),
     msda.Alternate([msda.Choice([msda.HMix(), msda.Mixup()]), msda.FMix(modes=5)], [1, 2]),
+    *(msda.MultiMix(kind(), 3) for kind in POLICIES.values() if kind is not msda.Cutout),
+    msda.MultiMix(msda.Choice([msda.FMix(scope="batch"), msda.CutMix(prob=0.5)]), 5, "batch"),
+    msda.MultiMix(msda.FMix(max_soft=0.2, scope="pair"), 64),
+    msda.LaMix(),
 ]
 
 
@@ -88,8 +92,17 @@ def test_the_operators_equal_the_array_functions(policy, batch):
             msda.Alternate([msda.FMix(decay=2.5, max_soft=0.25), msda.Cutout(length=8)]),
         ),
         (dict(method="resizemix", tau=[0.25, 0.5]), msda.ResizeMix(tau=(0.25, 0.5))),
+        (dict(method="fmix", interpolations=4), msda.MultiMix(msda.FMix(), 4)),
+        (
+            dict(method="cutmix", interpolations=2, share_lam=True),
+            msda.MultiMix(msda.CutMix(), 2, "batch"),
+        ),
+        (
+            dict(method="mixup", mode="average", prob=[0.0, 1.0], stage=[0, 1]),
+            msda.LaMix(),
+        ),
     ],
-    ids=["hmix", "gmix", "fmix, cutout", "resizemix"],
+    ids=["hmix", "gmix", "fmix, cutout", "resizemix", "multi-mix", "shared lambdas", "lamix"],
 )
 def test_settings_by_name(arguments, policy, batch):
     """Without a policy object; the numbers here are exact in float32."""
@@ -105,7 +118,7 @@ def test_settings_by_name(arguments, policy, batch):
         (plans,) = built.run()
         expected = msda.draw(policy, BATCH, 37, 53, seed=5, step=step)
         np.testing.assert_array_equal(
-            np.asarray(plans.as_tensor()).view(msda.PLAN_DTYPE).ravel(), expected
+            np.asarray(plans.as_tensor()).view(msda.PLAN_DTYPE)[..., 0], expected
         )
 
 
@@ -122,6 +135,12 @@ def test_settings_by_name(arguments, policy, batch):
         (dict(method="fmix", reformulate=2), r"reformulate\[0\]: expected 0 or 1, got 2"),
         (dict(method="fmix", modes=-1), r"modes\[0\]: expected at least 0"),
         (dict(method="resizemix", tau=[0.5, 0.2]), r"tau\[0\]: expected 0 < low <= high"),
+        (dict(method="mixup", mode="average", sources=3), r"mode\[0\]: expected \"plain\" with 3"),
+        (dict(method="mixup", interpolations=0), "interpolations: expected 1 to 64, got 0"),
+        (dict(method="mixup", interpolations=65), "interpolations: expected 1 to 64, got 65"),
+        (dict(method="mixup", interpolations=2, sources=3), "interpolations: expected 1 with leaf"),
+        (dict(method="cutout", interpolations=2), "interpolations: expected 1 with leaf 0, got 2"),
+        (dict(method="cutmix", box="minmax", interpolations=2), "interpolations: expected 1 with"),
         (dict(method="cutout", length=0), r"length\[0\]: expected at least 1 pixel, got 0"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
