@@ -224,7 +224,7 @@ class MultiMix(Policy):
             variance; ``"batch"``: all samples have the same ones, as in the paper.
 
     Reference:
-        Shen et al., Mixup Augmentation with Multiple Interpolations, section III.
+        Shen et al., Mixup Augmentation with Multiple Interpolations, arXiv:2406.01417, section III.
     """
 
     policy: Leaf | Choice | Alternate

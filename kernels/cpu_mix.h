@@ -142,6 +142,24 @@ struct Block {
     }
   }
 
+  // Own weight of each pixel of a row, of two sources.
+  void weights_of_row(float* __restrict weights, int32_t row) const {
+    if (p.method == kGMix) {
+      const float along_y = bump(p.falloff[1], row - p.point[1]);
+      for (int32_t x = 0; x < p.width; ++x) weights[x] = gaussian_weight(p, along_y, along_x[x]);
+      return;
+    }
+    if (p.method == kFMix) {
+      const int64_t first = static_cast<int64_t>(row) * p.width;
+      for (int32_t x = 0; x < p.width; ++x) weights[x] = field_weight(p, field, first + x);
+      return;
+    }
+    Run runs[3];
+    const int32_t count = runs_of_row(runs, p, row);
+    for (int32_t k = 0; k < count; ++k)
+      for (int32_t x = runs[k].begin; x < runs[k].end; ++x) weights[x] = runs[k].weight;
+  }
+
  private:
   void row_of_runs(float* mixed, int32_t at, int32_t row) const {
     Run runs[3];
@@ -154,14 +172,7 @@ struct Block {
   }
 
   void weighted_row(float* mixed, int32_t at, int32_t row) const {
-    if (p.method == kGMix) {
-      const float along_y = bump(p.falloff[1], row - p.point[1]);
-      for (int32_t x = 0; x < p.width; ++x)
-        pixel_weights[x] = gaussian_weight(p, along_y, along_x[x]);
-    } else {
-      const int64_t first = static_cast<int64_t>(row) * p.width;
-      for (int32_t x = 0; x < p.width; ++x) pixel_weights[x] = field_weight(p, field, first + x);
-    }
+    weights_of_row(pixel_weights, row);
     spread(value_weights, pixel_weights, p.width, channels);
     mix_weighted(mixed, sources[0] + at, sources[1] + at, value_weights, p.width * channels);
   }

@@ -187,6 +187,20 @@ def test_a_batch_that_is_written_past_the_caches(case):
         np.testing.assert_array_equal(mixed[:, k], alone)
 
 
+def test_records_of_a_row_need_not_be_alike():
+    """Made by hand: other partners, methods and numbers of sources in one row."""
+    images = RNG.integers(0, 256, (7, 19, 26, 3), dtype=np.uint8)
+    policies = [msda.Mixup(), msda.CutMix(), msda.Mixup(n=3), msda.FMix(), msda.ResizeMix()]
+    policies += [msda.Cutout(), msda.Mixup(prob=0)]
+    columns = [msda.draw(p, 7, 19, 26, seed=1, step=i) for i, p in enumerate(policies)]
+    options = dict(mean=MEAN, std=STD, layout="CHW", mirror=[1, 0, 0, 1, 0, 0, 1])
+    for rows in (columns, columns[:2], [columns[1], columns[3]]):
+        plan = np.stack(rows, 1)
+        mixed = msda.blend(images, plan, **options)
+        flat = np.concatenate([msda.blend(images, one, **options) for one in plan.reshape(-1, 1)])
+        np.testing.assert_array_equal(mixed.reshape(flat.shape), flat)
+
+
 def test_batches_flatten_without_a_copy():
     images, labels = np.zeros((7, 19, 26, 3), np.uint8), np.arange(7)
     multi = msda.MultiMix(msda.CutMix(), 5)
