@@ -59,7 +59,7 @@ def test_plans_of_different_numbers_are_refused():
     def define():
         return fn.msda.blend(source(IMAGES, layout="HWC"), fn.external_source(lambda: plans))
 
-    with pytest.raises(RuntimeError, match=r"plans: expected one shape in a batch, got \(2 x 160\)"):
+    with pytest.raises(RuntimeError, match=r"plans: expected one shape .*, got \(2 x 160\)"):
         run(define, B)
 
 
