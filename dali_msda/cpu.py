@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from ctypes import POINTER, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
+from math import prod
 
 import numpy as np
 
@@ -101,9 +102,9 @@ def draw(
 def mask(
     weights: np.ndarray, plans: np.ndarray, fields: np.ndarray | None = None, threads: int = 0
 ) -> None:
-    """Fills ``weights``, float32 ``(*plans.shape, H, W)``; ``fields`` as for :func:`blend`."""
+    """Fills ``weights``, float32 ``(*plans.shape, ..., W)``; ``fields`` as for :func:`blend`."""
     addresses = None if fields is None else _pointers(fields)
-    sizes = (plans.size, *weights.shape[-2:])
+    sizes = (plans.size, prod(weights.shape[plans.ndim : -1]), weights.shape[-1])
     library().msda_mask(_address(weights), _address(plans), _address(addresses), *sizes, threads)
 
 
@@ -135,7 +136,7 @@ def blend(
     isa: int = -1,
     plain: bool = False,
 ) -> None:
-    """Fills ``outs`` from ``images``, ``(B, H, W, C)``, each image contiguous.
+    """Fills ``outs`` from ``images``, ``(B, ..., W, C)``, each sample contiguous.
 
     The shape of ``plans`` leads that of ``outs``. ``fields`` has a row for each record, in which
     :func:`fields` made the masks of FMix.
@@ -143,6 +144,7 @@ def blend(
     ``isa`` picks an instruction set of :func:`isas`; ``plain`` walks pixel by pixel instead. Both
     serve tests and benchmarks: the bits are the same.
     """
+    samples, *axes, width, channels = images.shape
     in_addresses, out_addresses = _pointers(images), _pointers(outs, plans.ndim)
     field_addresses = None if fields is None else _pointers(fields)
     arguments = Blend(
@@ -154,7 +156,10 @@ def blend(
         _address(scale),
         _address(shift),
         plans.size,
-        *images.shape,
+        samples,
+        prod(axes),
+        width,
+        channels,
         DTYPES[images.dtype.name],
         DTYPES[out_dtype],
         LAYOUTS[layout],

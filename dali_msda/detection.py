@@ -158,6 +158,12 @@ def boxes(
     """
     arrays, classes = _lists(boxes, labels)
     plan = check(plan, len(arrays)).reshape(-1)
+    if (plan["depth"] > 1).any():
+        deep = int(np.flatnonzero(plan["depth"] > 1)[0])
+        raise ValueError(
+            f"plan[{deep}]: depth: expected 1, as images have, got {plan['depth'][deep]}; boxes of "
+            "volumes are not mixed"
+        )
     number("min_visible", min_visible, 0.0, 1.0, "a share in [0, 1]")
     least = np.float32(min_visible)
     flags = mirror_flags(mirror, len(arrays))

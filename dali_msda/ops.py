@@ -6,6 +6,7 @@ memory comes back as a torch tensor. Everything is checked here, once.
 
 from __future__ import annotations
 
+import math
 import threading
 
 import numpy as np
@@ -22,24 +23,37 @@ from dali_msda.arrays import (
 from dali_msda.methods import METHODS
 from dali_msda.plan import check, draw
 from dali_msda.policy import Policy, number
+from dali_msda.shapes import sample_shape
+
+SHAPES = "shape (B, H, W, C), (B, L, C) or (B, D, H, W, C)"
 
 
-def mask(plan: np.ndarray, height: int, width: int) -> np.ndarray:
+def mask(
+    plan: np.ndarray,
+    height: int | None = None,
+    width: int | None = None,
+    *,
+    shape: tuple[int, ...] | None = None,
+) -> np.ndarray:
     """Own weight of every pixel, as :func:`blend` applies it.
 
     Args:
         plan: Records from :func:`draw`, ``(B,)`` or ``(B, k)``.
         height: Height the plan was drawn for, in pixels.
         width: Width the plan was drawn for, in pixels.
+        shape: Instead of height and width: ``(length,)``, ``(height, width)`` or
+            ``(depth, height, width)``.
 
     Returns:
-        float32 ``(B, H, W)`` or ``(B, k, H, W)`` in [0, 1].
+        float32 in [0, 1]: ``(B, H, W)`` or ``(B, *shape)``; with a plan ``(B, k)``
+        ``(B, k, H, W)`` or ``(B, k, *shape)``.
 
     Raises:
-        ValueError: If the plan was drawn for another size.
+        TypeError, ValueError: If the plan was drawn for another size.
     """
-    plan = check(plan, 2**31, (height, width))
-    weights = np.empty((*plan.shape, height, width), np.float32)
+    shape = sample_shape(height, width, shape)
+    plan = check(plan, 2**31, shape)
+    weights = np.empty((*plan.shape, *shape), np.float32)
     cpu.mask(weights, plan, _fields(plan))
     return weights
 
@@ -69,12 +83,17 @@ def _scratch(words: int) -> np.ndarray:
 def _images(images: object) -> np.ndarray:
     array = to_numpy("images", images)
     dtype = str(getattr(images, "dtype", array.dtype)).removeprefix("torch.")
-    if array.ndim != 4:
-        raise ValueError(f"images: expected shape (B, H, W, C), got {array.shape}")
+    if not 3 <= array.ndim <= 5:
+        raise ValueError(f"images: expected {SHAPES}, got {array.shape}")
     if array.dtype not in (np.uint8, np.float32):
         raise TypeError(f"images: expected uint8 or float32, got {dtype}")
     if 0 in array.shape[1:]:
         raise ValueError(f"images: expected at least one pixel and channel, got {array.shape}")
+    if max(math.prod(array.shape[1:-2]), array.shape[-2] * array.shape[-1]) >= 2**31:
+        raise ValueError(
+            "images: expected fewer than 2**31 rows in a sample and values in a row, got "
+            f"{array.shape}"
+        )
     expect_contiguous("images", array)
     return array
 
@@ -153,6 +172,8 @@ def blend(
 
     Args:
         images: uint8 or float32 ``(B, H, W, C)``; each image contiguous, the batch need not be.
+            Sequences ``(B, L, C)`` and volumes ``(B, D, H, W, C)`` likewise: all of this holds for
+            them, with the last axis before the channels for the width.
         plan: Records from :func:`draw`, one per output, ``(B,)`` or ``(B, k)``.
         mean: Subtracted, a number or ``(C,)``, in units of the input's pixels (0 to 255 for uint8).
         std: Divided by, likewise.
@@ -161,7 +182,8 @@ def blend(
         dtype: ``"uint8"``, ``"float32"``, ``"float16"`` or ``"bfloat16"``. By default the input's,
             or float32 when ``mean`` or ``std`` is given. NumPy has no bfloat16: its arrays hold the
             bits in uint16.
-        layout: ``"HWC"`` or ``"CHW"`` of the output.
+        layout: ``"HWC"`` or ``"CHW"`` of the output: channels last or first, for any number of
+            axes. ``"CHW"`` makes ``(B, C, L)`` of sequences and ``(B, C, D, H, W)`` of volumes.
         out: Memory to write to, of the output's shape and type. The images themselves will do where
             their type and layout fit and the plan is one of pairs.
         threads: Threads to use, 0 for one per core.
@@ -176,16 +198,16 @@ def blend(
             in a way that would spoil them.
     """
     source = _images(images)
-    plan = check(plan, len(source), source.shape[1:3])
+    size, channels = source.shape[1:-1], source.shape[-1]
+    plan = check(plan, len(source), size)
     if layout not in cpu.LAYOUTS:
         raise ValueError(f"layout: expected 'HWC' or 'CHW', got {layout!r}")
-    scale, shift = scale_and_shift(mean, std, source.shape[3])
+    scale, shift = scale_and_shift(mean, std, channels)
     name = _out_dtype(dtype, source, scale is not None)
-    _, height, width, channels = source.shape
-    size = (height, width, channels) if layout == "HWC" else (channels, height, width)
-    result = output(out, (*plan.shape, *size), name)
+    shape = (*size, channels) if layout == "HWC" else (channels, *size)
+    result = output(out, (*plan.shape, *shape), name)
     pairs = _pairs(plan, source, result)
-    if pairs is not None and (layout == "CHW" and channels > 1 and height * width > 1):
+    if pairs is not None and (layout == "CHW" and channels > 1 and math.prod(size) > 1):
         raise ValueError("layout: expected 'HWC' in place, got 'CHW'; give another out=")
     flags = mirror_flags(mirror, len(source))
     cpu.blend(
@@ -320,7 +342,8 @@ def mix(
     """Draw a plan and apply it to images and labels: :func:`draw`, :func:`blend`, :func:`targets`.
 
     Args:
-        images: uint8 or float32 ``(B, H, W, C)``.
+        images: uint8 or float32 ``(B, H, W, C)``; ``(B, L, C)`` or ``(B, D, H, W, C)`` for policies
+            of Mixup and FMix.
         labels: Class indices ``(B,)`` or soft labels ``(B, C)``.
         policy: What to draw.
         seed: As :func:`draw` takes it; so are the next five.
@@ -341,16 +364,15 @@ def mix(
         TypeError, ValueError: As the three functions do.
     """
     shape = getattr(images, "shape", ())
-    if len(shape) != 4:
-        raise ValueError(f"images: expected shape (B, H, W, C), got {tuple(shape)}")
-    batch, height, width, _ = shape
+    if not 3 <= len(shape) <= 5:
+        raise ValueError(f"images: expected {SHAPES}, got {tuple(shape)}")
+    batch = shape[0]
     if len(labels) != batch:
         raise ValueError(f"labels: expected {batch}, one per image, got {len(labels)}")
     plan = draw(
         policy,
         batch,
-        height,
-        width,
+        shape=tuple(shape[1:-1]),
         seed=seed,
         step=step,
         rank=rank,

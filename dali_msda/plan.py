@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from dali_msda import cpu
 from dali_msda.methods import METHODS
 from dali_msda.policy import BOXES, Policy
+from dali_msda.shapes import AXES, in_three, sample_shape, whole
 
 PLAN_VERSION = 1
 
@@ -46,20 +48,16 @@ PLAN_DTYPE = np.dtype(
 ``extra_weight`` their label weights; the first ``sources`` of them take part. ``lam`` is the
 nominal lambda, before a box is clipped or a count rounded. Boxes are half-open, in pixels;
 ``y1 > height`` wraps round the border. ``leaf`` is the number of the policy's method that was
-drawn.
+drawn. An image has depth 1, a sequence depth 1 and height 1; boxes of volumes are reserved: ``z0``
+and ``z1`` are 0.
 """
 
 NONE = 0
 METHOD_NAMES = {NONE: "none"} | {method.code: name for name, method in METHODS.items()}
 """Name of a record's ``method``."""
 
-
-def _whole(name: str, value: object, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}: expected a whole number, got {value!r}")
-    if not low <= value < high:
-        raise ValueError(f"{name}: expected {low} <= {name} < {high}, got {value}")
-    return int(value)
+ANY_SHAPE = ("mixup", "fmix")
+"""Methods that serve sequences and volumes as well as images."""
 
 
 def _lam(lam: object, shape: tuple[int, ...], leaves: np.ndarray) -> np.ndarray | None:
@@ -96,12 +94,30 @@ def _ids(ids: object, batch: int) -> np.ndarray | None:
     return np.ascontiguousarray(values, np.uint64)
 
 
+def _serves(leaves: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless every method of a policy can be drawn for samples of this shape."""
+    pixels = math.prod(shape)
+    if pixels >= 2**31 and (leaves["method"] == METHODS["fmix"].code).any():
+        names = "height, width" if len(shape) == 2 else "shape"
+        sizes = " x ".join(map(str, shape))
+        raise ValueError(f"{names}: expected fewer than 2**31 pixels for FMix, got {sizes}")
+    other = ~np.isin(leaves["method"], [METHODS[name].code for name in ANY_SHAPE])
+    if len(shape) != 2 and other.any():
+        wrong = METHODS[METHOD_NAMES[int(leaves["method"][other][0])]].policy
+        names = " or ".join(METHODS[name].policy for name in ANY_SHAPE)
+        raise ValueError(
+            f"policy: expected {names} for samples of shape {shape}, got {wrong}, which has "
+            "a meaning in images only; give height and width"
+        )
+
+
 def draw(
     policy: Policy,
     batch: int,
-    height: int,
-    width: int,
+    height: int | None = None,
+    width: int | None = None,
     *,
+    shape: tuple[int, ...] | None = None,
     seed: int,
     step: int,
     rank: int = 0,
@@ -116,6 +132,9 @@ def draw(
         batch: Number of samples, B; 0 gives an empty plan.
         height: Height of the images, in pixels.
         width: Width of the images, in pixels.
+        shape: Instead of height and width: ``(length,)`` of sequences, ``(height, width)``, or
+            ``(depth, height, width)`` of volumes and of video, whose frames are the depth.
+            Sequences and volumes are served by Mixup and FMix.
         seed: Key of all random numbers, below 2**64.
         step: Number of the batch, below 2**32. Two steps never share a random number.
         rank: Number of the process in distributed training, below 2**32. Ranks that share a seed
@@ -136,39 +155,37 @@ def draw(
     """
     if not isinstance(policy, Policy):
         raise TypeError(f"policy: expected a policy such as CutMix(alpha=1.0), got {policy!r}")
-    batch = _whole("batch", batch, 0, 2**31)
+    batch = whole("batch", batch, 0, 2**31)
     if distinct is None:
         distinct = batch
     leaves = policy.leaves()
-    height, width = _whole("height", height, 1, 2**31), _whole("width", width, 1, 2**31)
-    if height * width >= 2**31 and (leaves["method"] == METHODS["fmix"].code).any():
-        raise ValueError(
-            f"height, width: expected fewer than 2**31 pixels for FMix, got {height} x {width}"
-        )
+    shape = sample_shape(height, width, shape)
+    _serves(leaves, shape)
     interpolations = policy.interpolations
     plans = np.zeros((batch,) if interpolations is None else (batch, interpolations), PLAN_DTYPE)
     cpu.draw(
         plans,
         leaves,
         shares_lam=policy.shares_lam,
-        shape=(1, height, width),
-        seed=_whole("seed", seed, 0, 2**64),
-        step=_whole("step", step, 0, 2**32),
-        rank=_whole("rank", rank, 0, 2**32),
-        distinct=_whole("distinct", distinct, 0, batch + 1),
+        shape=in_three(shape),
+        seed=whole("seed", seed, 0, 2**64),
+        step=whole("step", step, 0, 2**32),
+        rank=whole("rank", rank, 0, 2**32),
+        distinct=whole("distinct", distinct, 0, batch + 1),
         ids=_ids(ids, batch),
         lam=_lam(lam, plans.shape, leaves),
     )
     return plans
 
 
-def check(plan: np.ndarray, samples: int, size: tuple[int, int] | None = None) -> np.ndarray:
+def check(plan: np.ndarray, samples: int, size: tuple[int, ...] | None = None) -> np.ndarray:
     """Check a plan at the door, so that the kernels may trust it.
 
     Args:
         plan: Records of :data:`PLAN_DTYPE`, drawn, loaded or made by hand, ``(B,)`` or ``(B, k)``.
         samples: Number of samples that it may name.
-        size: Height and width of the images, where there are any.
+        size: Shape of the samples, where there are any: length; height and width; or depth, height
+            and width.
 
     Returns:
         The plan, contiguous.
@@ -203,18 +220,34 @@ def _check_records(plan: np.ndarray, samples: int, size: tuple[int, int] | None)
     masks = np.column_stack([plan["inside"], plan["outside"]])
     _each(((masks >= 0) & (masks <= 1)).all(1), masks, "inside, outside: expected values in [0, 1]")
     if size is not None:
-        _each(
-            (plan["height"] == size[0]) & (plan["width"] == size[1]),
-            np.column_stack([plan["height"], plan["width"]]),
-            f"height, width: expected the images' {size[0]} x {size[1]}",
-            "; draw the plan for the size of the images",
-        )
-        _each(plan["depth"] == 1, plan["depth"], "depth: expected 1, as images have")
+        _check_size(plan, tuple(size))
         _check_boxes(plan)
 
 
+def _check_size(plan: np.ndarray, size: tuple[int, ...]) -> None:
+    given = AXES[-len(size) :]
+    sizes = np.column_stack([plan[axis] for axis in given])
+    _each(
+        (sizes == size).all(1),
+        sizes,
+        f"{', '.join(given)}: expected the images' {' x '.join(map(str, size))}",
+        "; draw the plan for the size of the images",
+    )
+    kind = "images" if len(size) == 2 else "sequences"
+    for axis in AXES[: -len(size)]:
+        _each(plan[axis] == 1, plan[axis], f"{axis}: expected 1, as {kind} have")
+
+
 def _check_boxes(plan: np.ndarray) -> None:
+    flat = [NONE, *(METHODS[name].code for name in ANY_SHAPE)]
+    _each(
+        (plan["depth"] == 1) | np.isin(plan["method"], flat),
+        plan["depth"],
+        f"depth: expected 1 for methods other than {' and '.join(ANY_SHAPE)}",
+    )
     pixels = plan["depth"].astype(np.int64) * plan["height"] * plan["width"]
+    countable = (plan["method"] != METHODS["fmix"].code) | (pixels < 2**31)
+    _each(countable, pixels, "depth, height, width: expected fewer than 2**31 pixels for fmix")
     _each(
         (plan["soft"] >= 0)
         & (plan["count"] >= plan["soft"])

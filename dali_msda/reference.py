@@ -91,17 +91,18 @@ class Interpolation:
 
 
 def draw(
-    policy, batch, height, width, *, seed, step, drawn, given=False, rank=0, ids=None, distinct=None
+    policy, batch, *shape, seed, step, drawn, given=False, rank=0, ids=None, distinct=None
 ):
     """The plan of one batch, given the nominal ``lam`` and weights of the records ``drawn``.
 
-    ``given`` says that the caller gave lambda, instead of having it drawn. The interpolations of a
-    multi-mix are plans of their own, which have all draws but lambda in common.
+    ``shape`` is that of the samples, one to three axes. ``given`` says that the caller gave
+    lambda, instead of having it drawn. The interpolations of a multi-mix are plans of their own,
+    which have all draws but lambda in common.
     """
     if (k := policy.interpolations) is not None:
         key = dict(seed=seed, step=step, given=given, rank=rank, ids=ids, distinct=distinct)
         columns = [
-            draw(Interpolation(policy, i), batch, height, width, drawn=drawn[:, i], **key)
+            draw(Interpolation(policy, i), batch, *shape, drawn=drawn[:, i], **key)
             for i in range(k)
         ]
         return np.stack(columns, 1)
@@ -114,7 +115,7 @@ def draw(
     plan["partner"], plan["extra"] = np.arange(batch), np.arange(batch)[:, None]
     for name in ("weight", "lam", "inside", "outside"):
         plan[name] = 1
-    plan["depth"], plan["height"], plan["width"] = 1, height, width
+    plan["depth"], plan["height"], plan["width"] = (1, 1, *shape)[-3:]
 
     def partner_lists(leaf):
         pairs = leaf.scope == "pair" and leaf.partner == "permutation"
@@ -164,19 +165,19 @@ def in_box(p, height, width):
     return rows & ((x - p["x0"]) % width < p["x1"] - p["x0"])
 
 
-def own_weight(plan, height, width):
-    """Own weight of every pixel, ``(B, H, W)`` float32."""
-    weight = np.ones((len(plan), height, width), np.float32)
+def own_weight(plan, *shape):
+    """Own weight of every pixel, ``(B, *shape)`` float32; two axes but for Mixup and FMix."""
+    weight = np.ones((len(plan), *shape), np.float32)
     for w, p in zip(weight, plan, strict=True):
         if p["method"] == CODES["mixup"]:
             w[:] = p["outside"] if p["sources"] == 2 else p["weight"]
         elif p["method"] == CODES["gmix"]:
-            y, x = (bump(p["falloff"][k], p["point"][k], n) for k, n in ((1, height), (2, width)))
+            y, x = (bump(p["falloff"][k], p["point"][k], n) for k, n in enumerate(shape, 1))
             w[:] = p["outside"] + (float(p["inside"]) - p["outside"]) * np.outer(y, x)
         elif p["method"] == CODES["fmix"]:
-            w[:] = field_mask(p)[0]
+            w[:] = field_mask(p).reshape(shape)
         elif p["method"] != CODES["none"]:
-            w[:] = np.where(in_box(p, height, width), p["inside"], p["outside"])
+            w[:] = np.where(in_box(p, *shape), p["inside"], p["outside"])
     return weight
 
 
@@ -243,10 +244,11 @@ def blend(images, plan, *, mean=None, std=None, mirror=None, dtype=None, layout=
     ``weight`` replaces the own weights of the pixels.
     """
     images = np.asarray(images)
-    size = images.shape[1:3]
+    size, channels = images.shape[1:-1], images.shape[-1]
     if mirror is not None:
-        flags = np.asarray(mirror, bool)
-        images = np.where(flags[:, None, None, None], images[:, :, ::-1], images)
+        flipped = np.flatnonzero(np.asarray(mirror, bool))
+        images = images.copy()
+        images[flipped] = images[flipped, ..., ::-1, :]
     weight = (own_weight(plan, *size) if weight is None else weight)[..., None]
     partners = images[plan["partner"]]
     for i in np.flatnonzero(plan["method"] == CODES["resizemix"]):
@@ -256,8 +258,8 @@ def blend(images, plan, *, mean=None, std=None, mirror=None, dtype=None, layout=
         for i in np.flatnonzero(plan["sources"] > 2):
             mixed[i] = many_sources(plan[i], images)
         if mean is not None or std is not None:
-            mean = np.zeros(images.shape[3]) if mean is None else np.asarray(mean, np.float64)
-            std = np.ones(images.shape[3]) if std is None else np.asarray(std, np.float64)
+            mean = np.zeros(channels) if mean is None else np.asarray(mean, np.float64)
+            std = np.ones(channels) if std is None else np.asarray(std, np.float64)
             mixed = fma(mixed, (1 / std).astype(np.float32), (-mean / std).astype(np.float32))
         for i in np.flatnonzero(plan["method"] == CODES["cutout"]):
             mixed[i][in_box(plan[i], *size)] = 0
@@ -268,7 +270,7 @@ def blend(images, plan, *, mean=None, std=None, mirror=None, dtype=None, layout=
             mixed = to_bfloat16(mixed)
         else:
             mixed = mixed.astype(dtype)
-    return mixed if layout == "HWC" else np.ascontiguousarray(mixed.transpose(0, 3, 1, 2))
+    return mixed if layout == "HWC" else np.ascontiguousarray(np.moveaxis(mixed, -1, 1))
 
 
 def targets(labels, plan, *, num_classes=None, smoothing=0.0):

@@ -18,6 +18,7 @@ ResizeMix): elsewhere it averages the numbers of classes, which means nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 import numpy as np
 
@@ -25,19 +26,24 @@ from dali_msda.arrays import like, mirror_flags, output, to_numpy
 from dali_msda.methods import METHODS
 from dali_msda.ops import mask
 from dali_msda.plan import check
+from dali_msda.shapes import AXES
 
 RESIZEMIX, CUTOUT = METHODS["resizemix"].code, METHODS["cutout"].code
 WEIGHTS_AT_ONCE = 2**23  # pixels
 
 
 def own_weights(plan: np.ndarray) -> Iterator[np.ndarray]:
-    """Own weight of every pixel, record by record, without all of them in memory at once."""
+    """Own weight of every pixel, record by record, without all of them in memory at once.
+
+    ``(rows, W)`` each: of a volume the rows of all its planes, of a sequence one.
+    """
     if not len(plan):
         return
-    height, width = int(plan["height"][0]), int(plan["width"][0])
-    records = max(1, WEIGHTS_AT_ONCE // (height * width))
+    shape = tuple(int(plan[axis][0]) for axis in AXES)
+    records = max(1, WEIGHTS_AT_ONCE // prod(shape))
     for first in range(0, len(plan), records):
-        yield from mask(plan[first : first + records], height, width)
+        for weights in mask(plan[first : first + records], shape=shape):
+            yield weights.reshape(-1, shape[-1])
 
 
 def sources_of(record: np.void) -> list[int]:
@@ -64,9 +70,10 @@ def _is_class(name: str, value: object) -> None:
 def _maps(maps: object, num_classes: object, ignore: object) -> np.ndarray:
     """Maps as an array whose classes are in range."""
     array = to_numpy("maps", maps)
-    if array.ndim != 3:
+    if not 2 <= array.ndim <= 4:
         raise ValueError(
-            f"maps: expected shape (B, H, W), got {array.shape}; leave out an axis of one channel"
+            f"maps: expected shape (B, H, W), (B, L) or (B, D, H, W), got {array.shape}; leave out "
+            "an axis of one channel"
         )
     if array.dtype.kind not in "biu":
         raise TypeError(
@@ -84,19 +91,19 @@ def _maps(maps: object, num_classes: object, ignore: object) -> np.ndarray:
     if ignore is not None and array.dtype.kind != "b":
         wrong &= array != ignore
     if wrong.any():
-        sample, y, x = (int(index) for index in np.argwhere(wrong)[0])
+        where = np.argwhere(wrong)[0].tolist()
         raise ValueError(
-            f"maps[{sample}, {y}, {x}]: expected 0 <= class < {num_classes} or ignore={ignore}, "
-            f"got {array[sample, y, x]}; num_classes must cover every class"
+            f"maps{where}: expected 0 <= class < {num_classes} or ignore={ignore}, "
+            f"got {array[tuple(where)]}; num_classes must cover every class"
         )
     return array
 
 
 def _shown(maps: np.ndarray, flags: np.ndarray | None, record: np.void) -> list[np.ndarray]:
-    """Map of each source, pixel by pixel as :func:`blend` reads its image."""
+    """Map of each source, ``(rows, W)``, pixel by pixel as :func:`blend` reads its image."""
     shown = []
     for k, index in enumerate(sources_of(record)):
-        view = maps[index]
+        view = maps[index].reshape(-1, maps.shape[-1])
         if flags is not None and flags[index]:
             view = view[:, ::-1]
         if k == 1 and record["method"] == RESIZEMIX:
@@ -156,7 +163,8 @@ def segmentation(
     weight. For CutMix, FMix and ResizeMix this is the cut itself. Soft maps keep the weights.
 
     Args:
-        maps: Class of every pixel, of any integer type or bool, ``(N, H, W)``.
+        maps: Class of every pixel, of any integer type or bool, ``(N, H, W)``, ``(N, L)`` or
+            ``(N, D, H, W)``.
         plan: Records from :func:`draw`, the ones the images were mixed with.
         mirror: The flags that :func:`blend` got.
         num_classes: Number of classes, C. Needed for soft maps; classes are checked if given.
@@ -171,9 +179,9 @@ def segmentation(
         out: Memory to write to, of the output's shape and type, apart from the maps.
 
     Returns:
-        ``(B, H, W)`` of the type that came in, or float32 ``(B, C, H, W)`` if ``soft``; of the
-        kind that came in (NumPy or torch), ``out`` where it was given. A plan ``(B, k)`` puts its
-        axis of interpolations second.
+        ``(B, H, W)`` of the type that came in, or float32 ``(B, C, H, W)`` if ``soft``, likewise
+        for sequences and volumes; of the kind that came in (NumPy or torch), ``out`` where it was
+        given. A plan ``(B, k)`` puts its axis of interpolations second.
 
     Raises:
         TypeError, ValueError: If shapes, types or plan do not fit, or a class is out of range.
@@ -194,7 +202,8 @@ def segmentation(
         raise ValueError("out: expected memory apart from the maps'; give another array")
     records = plan.reshape(-1)
     for at, record, own in zip(np.ndindex(plan.shape), records, own_weights(records), strict=True):
-        one = result[at]
+        whole = result[at]
+        one = whole.reshape(*whole.shape[:soft], *own.shape)  # a view: samples are contiguous
         shown = _shown(array, flags, record)
         if erased is not None and record["method"] == CUTOUT:
             shown = [np.where(own == 0, np.array(erased, array.dtype), shown[0])]

@@ -80,7 +80,8 @@ struct MsdaBlend {
   const uint8_t* mirror;       // one flag per INPUT sample, or null
   const float *scale, *shift;  // per channel: out = mixed * scale + shift; null for none
   int32_t batch, samples;
-  int32_t height, width, channels;
+  int32_t height;           // rows of a sample: of a volume, depth times height; of a sequence, 1
+  int32_t width, channels;  // width * channels must fit as well
   int32_t in_dtype, out_dtype;  // MsdaDtype: uint8 or float32 in, any out
   int32_t out_layout;           // MsdaLayout
   int32_t interpolations;       // so many outputs in a row have the same sources (1: any)
@@ -117,7 +118,7 @@ void msda_uniforms(double* out, int32_t n, uint64_t seed, uint64_t identity, uin
 // Four Philox words (tests).
 void msda_philox(uint32_t* words, const uint32_t* counter, const uint32_t* key);
 
-// (batch, height, width) own weights of every pixel; `fields` as in MsdaBlend.
+// (batch, height, width) own weights of every pixel; `fields` and `height` as in MsdaBlend.
 void msda_mask(float* weights, const msda::Plan* plans, const void* const* fields, int32_t batch,
                int32_t height, int32_t width, int32_t threads);
 

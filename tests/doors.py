@@ -37,13 +37,13 @@ def widened(array, dtype):
 
 
 def output_shape(images, layout):
-    b, h, w, c = images.shape
-    return (b, c, h, w) if layout == "CHW" else images.shape
+    batch, *size, channels = images.shape
+    return (batch, channels, *size) if layout == "CHW" else images.shape
 
 
 def by_reference(images, plan, *, dtype=None, **options):
     dtype = dtype or images.dtype.name
-    options["weight"] = checked_weights(plan, *images.shape[1:3])
+    options["weight"] = checked_weights(plan, *images.shape[1:-1])
     return widened(reference.blend(images, plan, dtype=dtype, **options), dtype)
 
 

@@ -38,11 +38,11 @@ def mean_of(p):
     return mean_of_bump(float(p["falloff"][1]), p["point"][1:], (p["height"], p["width"]))
 
 
-def checked_weights(plan, height, width):
+def checked_weights(plan, *shape):
     """Own weights of every pixel from the kernels, after a comparison with the oracle's."""
-    got = msda.mask(plan, height, width)
+    got = msda.mask(plan, shape=shape)
     fields, bumps = plan["method"] == FMIX, plan["method"] == GMIX
-    want = reference.own_weight(plan[~fields], height, width)
+    want = reference.own_weight(plan[~fields], *shape)
     np.testing.assert_allclose(got[bumps], want[bumps[~fields]], atol=5e-7, rtol=0)
     np.testing.assert_array_equal(got[~fields & ~bumps], want[~bumps[~fields]])
     for weights, p in zip(got[fields], plan[fields], strict=True):

@@ -14,7 +14,7 @@ from dali_msda import build
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "dali_msda"
 LAYERS = [  # bottom first
-    ["arrays", "build", "methods"],
+    ["arrays", "build", "methods", "shapes"],
     ["cpu", "cuda", "policy"],
     ["leaves", "plan"],
     ["ops"],

@@ -4,6 +4,10 @@
 //
 // `own` is the sample whose slot the output takes; every weight and every mask weighs the OWN
 // sample unless its name says otherwise.  Boxes are half-open, in pixels.
+//
+// An image has depth 1, a sequence depth 1 and height 1; video has its frames for depth.  kMixup
+// and kFMix serve them all.  Boxes of volumes are reserved: z0 and z1 are 0, and the methods with a
+// box or a point take records of depth 1 only.
 #pragma once
 #include "msda/portable.h"
 
@@ -51,7 +55,7 @@ struct Plan {
   int32_t modes;                   // frequencies kept per axis, 0 for all
   int32_t layer;                   // layer to mix at (Manifold Mixup), 0 for the input
   int32_t leaf;                    // which leaf of the policy was drawn
-  int32_t depth, height, width;    // size the plan was drawn for; depth 1 for images
+  int32_t depth, height, width;    // size of the samples the plan was drawn for
   int32_t reserved[4];             // 0
 };
 static_assert(sizeof(Plan) == 160, "the record's size is part of its format");
