@@ -90,9 +90,7 @@ class Interpolation:
         self.shared = multi.share == "batch"
 
 
-def draw(
-    policy, batch, *shape, seed, step, drawn, given=False, rank=0, ids=None, distinct=None
-):
+def draw(policy, batch, *shape, seed, step, drawn, given=False, rank=0, ids=None, distinct=None):
     """The plan of one batch, given the nominal ``lam`` and weights of the records ``drawn``.
 
     ``shape`` is that of the samples, one to three axes. ``given`` says that the caller gave
