@@ -84,7 +84,10 @@ def plan(
 
     Args:
         images: Samples ``(H, W, C)``, ``(C, H, W)`` or ``(H, W)``, all of one shape; a ``DataNode``
-            in a pipeline, a ``Batch`` in dynamic mode. Only size and source info are read.
+            in a pipeline, a ``Batch`` in dynamic mode. Only size and source info are read. For
+            policies of Mixup and FMix also volumes and video (layouts ``"DHWC"``, ``"FHWC"``,
+            ``"CDHW"``, ``"CFHW"``) and sequences (``"WC"``, ``"CW"``: two axes without a layout are
+            taken for ``"HW"``, so that sequences need theirs).
         policy: What to draw, for example ``CutMix()``.
         shard_id: Rank of the process. It enters every draw, so that ranks with one seed never
             repeat each other's decisions.
@@ -129,7 +132,8 @@ def blend(
 
     Args:
         images: uint8 or float32 ``(H, W, C)``, all of one shape; a ``DataNode`` in a pipeline, a
-            ``Batch`` in dynamic mode.
+            ``Batch`` in dynamic mode. Volumes ``"DHWC"``, video ``"FHWC"`` and sequences ``"WC"``
+            likewise.
         plans: One per sample, from :func:`plan`.
         mean: Mean in units of the input's pixels (0 to 255 for uint8): one, or one per channel.
         std: Standard deviation in the same units: one, or one per channel.
@@ -137,11 +141,12 @@ def blend(
             ``fn.random.coin_flip()``.
         dtype: ``"float32"``, ``"float16"``, or ``"uint8"`` for uint8 images that are not
             normalised; or the DALI type.
-        layout: ``"CHW"`` or ``"HWC"``, of the output.
+        layout: ``"CHW"`` or ``"HWC"``, of the output: channels first or last, for any number of
+            axes. ``"CHW"`` makes ``"CDHW"``, ``"CFHW"`` or ``"CW"`` of the others.
 
     Returns:
-        ``(C, H, W)`` or ``(H, W, C)`` per sample; with plans ``(k, 160)``, ``(k, C, H, W)`` or
-        ``(k, H, W, C)``.
+        ``(C, H, W)`` or ``(H, W, C)`` per sample; of volumes, video and sequences likewise. Plans
+        ``(k, 160)`` put their axis in front: ``(k, C, H, W)`` or ``(k, H, W, C)``.
 
     Raises:
         TypeError: If ``images`` is no DALI batch.
@@ -180,8 +185,7 @@ def mix(
     ``rank=shard_id``.
 
     Args:
-        images: uint8 or float32 ``(H, W, C)``, all of one shape; a ``DataNode`` in a pipeline, a
-            ``Batch`` in dynamic mode.
+        images: As :func:`blend` takes them; sequences need their layout, see :func:`plan`.
         labels: Class indices of any integer type, ``(1,)`` or scalars, or float32 rows
             ``(num_classes,)`` of soft labels.
         policy: What to draw, for example ``Choice([CutMix(), Mixup(alpha=0.2)])``.
@@ -200,9 +204,9 @@ def mix(
         padding: See :func:`plan`.
 
     Returns:
-        ``images``, ``(C, H, W)`` or ``(H, W, C)`` per sample, and ``targets``, float32
-        ``(num_classes,)``. With ``compact``: ``images``, class indices, int64 ``(n,)``, and their
-        weights, float32 ``(n,)``, where ``n`` is the greatest number of sources in the policy.
+        ``images``, as :func:`blend` returns them, and ``targets``, float32 ``(num_classes,)``.
+        With ``compact``: ``images``, class indices, int64 ``(n,)``, and their weights, float32
+        ``(n,)``, where ``n`` is the greatest number of sources in the policy.
         :class:`dali_msda.MultiMix` puts an axis of ``k`` in front of each of them.
 
     Raises:

@@ -30,6 +30,8 @@ from dali_msda.shapes import AXES
 
 RESIZEMIX, CUTOUT = METHODS["resizemix"].code, METHODS["cutout"].code
 WEIGHTS_AT_ONCE = 2**23  # pixels
+MAPS = "shape (B, H, W), (B, L) or (B, D, H, W)"
+REMEDY = "leave out an axis of one channel"
 
 
 def own_weights(plan: np.ndarray) -> Iterator[np.ndarray]:
@@ -71,10 +73,7 @@ def _maps(maps: object, num_classes: object, ignore: object) -> np.ndarray:
     """Maps as an array whose classes are in range."""
     array = to_numpy("maps", maps)
     if not 2 <= array.ndim <= 4:
-        raise ValueError(
-            f"maps: expected shape (B, H, W), (B, L) or (B, D, H, W), got {array.shape}; leave out "
-            "an axis of one channel"
-        )
+        raise ValueError(f"maps: expected {MAPS}, got {array.shape}; {REMEDY}")
     if array.dtype.kind not in "biu":
         raise TypeError(
             f"maps: expected an integer type, got {array.dtype}; real values are mixed by blend()"
@@ -189,6 +188,9 @@ def segmentation(
     _is_class("ignore", ignore)
     _is_class("erased", erased)
     array = _maps(maps, num_classes, ignore)
+    plan = check(plan, len(array))
+    if array.shape[-1] == 1 and (plan["width"] > 1).any():
+        raise ValueError(f"maps: expected {MAPS}, got {array.shape}; {REMEDY}")
     plan = check(plan, len(array), array.shape[1:])
     flags = mirror_flags(mirror, len(array))
     if soft and num_classes is None:

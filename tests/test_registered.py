@@ -353,7 +353,8 @@ def segmentation(maps=MAPS, plan=PLAN, **options):
 
 
 ERRORS = [
-    (lambda: segmentation(MAPS[0]), r"maps: expected shape \(B, H, W\), got \(6, 5\)"),
+    (lambda: segmentation(MAPS[0, 0]), r"maps: expected shape \(B, H, W\), .* got \(5,\)"),
+    (lambda: segmentation(MAPS[0]), r"plan\[0\]: height: expected 1, as sequences have, got 6"),
     (lambda: segmentation(MAPS[..., None]), r"maps: expected .*got \(4, 6, 5, 1\); leave out"),
     (lambda: segmentation(MAPS * 1.0), "maps: expected an integer type, got float64; real"),
     (lambda: segmentation(MAPS[:, :0]), "maps: expected at least one pixel"),

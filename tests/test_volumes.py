@@ -350,7 +350,10 @@ ERRORS = [
     (lambda: draw(msda.Cutout(), shape=(7,)), "policy: .* got Cutout"),
     (lambda: msda.mask(PLAN, 6, 5), r"plan\[0\]: depth: expected 1, as images have, got 3"),
     (lambda: msda.mask(PLAN, 3, 6), r"plan\[0\]: height, width: expected the images' 3 x 6, got"),
-    (lambda: msda.mask(PLAN, shape=(5,)), r"plan\[0\]: depth: expected 1, as sequences have, got 3"),
+    (
+        lambda: msda.mask(PLAN, shape=(5,)),
+        r"plan\[0\]: depth: expected 1, as sequences have, got 3",
+    ),
     (
         lambda: msda.mask(PLAN, shape=(6, 3, 5)),
         r"depth, height, width: .* 6 x 3 x 5, got \[3 6 5\]",

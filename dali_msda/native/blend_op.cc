@@ -21,17 +21,22 @@ and layout. The result equals ``dali_msda.blend`` to the bit, whatever the numbe
 ``mean`` and ``std`` are float32 numbers, as DALI's arguments are; ``dali_msda.dali.blend`` hands
 any numbers over exactly.
 
-Plans of several interpolations put their axis in front, as frames: ``FCHW`` or ``FHWC``.
+Volumes ``"DHWC"``, video ``"FHWC"`` and sequences ``"WC"`` are mixed likewise; ``mirror`` flips the
+last axis before the channels.
+
+Plans of several interpolations put their axis in front, as frames: ``FCHW`` or ``FHWC``; of video,
+which has frames, as ``K``: ``KCFHW`` or ``KFHWC``.
 
 Give the same ``plans`` to :meth:`nvidia.dali.fn.msda.targets`: pixels and labels then agree.)code")
     .NumInput(2)
     .InputDox(0, "images", "TensorList of uint8 or float",
-              "Samples, all of one shape, with any number of channels.")
+              "Samples, all of one shape, with any number of channels, which come last: images, "
+              "volumes, video or sequences.")
     .InputDox(1, "plans", "TensorList of uint8, shape (160,) or (k, 160)",
               "One plan per sample, from :meth:`nvidia.dali.fn.msda.plan` of this batch or of one "
-              "of the same height and width. Each is checked.")
+              "of the same size. Each is checked.")
     .InputDevice(1, InputDevice::CPU)
-    .InputLayout(0, "HWC")
+    .InputLayout(0, {"HWC", "DHWC", "FHWC", "WC"})
     .NumOutput(1)
     .OutputDType(0,
                  [](const OpSpec& spec) {
@@ -63,6 +68,9 @@ computed in float64.)code",
                         R"code(Type of the output: ``FLOAT``, ``FLOAT16``, or ``UINT8`` for uint8
 images that are not normalised. DALI has no bfloat16: cast outside the pipeline.)code",
                         DALI_FLOAT)
-    .AddOptionalArg("output_layout", "``\"CHW\"`` or ``\"HWC\"``.", TensorLayout("CHW"));
+    .AddOptionalArg("output_layout",
+                    R"code(``"CHW"`` or ``"HWC"``: channels first or last, for any number of axes.
+``"CHW"`` makes ``"CDHW"`` of volumes, ``"CFHW"`` of video and ``"CW"`` of sequences.)code",
+                    TensorLayout("CHW"));
 
 }  // namespace msda::native

@@ -1,12 +1,14 @@
 // fn.msda.blend: inputs, arguments and their checks, for every backend.  The backend's file
 // (blend_cpu.cc) does the work.
 #pragma once
+#include <algorithm>
 #include <vector>
 
 #include "check.h"
 #include "dali/pipeline/operator/checkpointing/stateless_operator.h"
 #include "normalisation.h"
 #include "plan_input.h"
+#include "sample_layout.h"
 
 namespace msda::native {
 
@@ -24,7 +26,8 @@ inline int32_t msda_dtype(DALIDataType type, const char* name) {
   }
 }
 
-// Input 0: images, uint8 or float32 HWC, one shape per batch.  Input 1: plans, on the CPU.
+// Input 0: images, uint8 or float32, channels last, one shape per batch.  Input 1: plans, on the
+// CPU.
 template <typename Backend>
 class BlendOp : public dali::StatelessOperator<Backend> {
  public:
@@ -50,27 +53,26 @@ class BlendOp : public dali::StatelessOperator<Backend> {
     plans_.Read(ws.Input<CPUBackend>(1));
     blend_.batch = plans_.size();
     blend_.interpolations = plans_.interpolations();
-    TensorShape<3> shape = {};
+    const int axes = images.sample_dim();
+    const auto layout = this->spec_.GetSchema().GetInputLayout(0, axes, images.GetLayout());
+    layout_ = output_layout(layout, blend_.out_layout == kChw);
+    TensorShape<> shape;
+    shape.resize(axes);
     if (batch > 0) {
-      const auto in = images.shape().template tensor_shape<3>(0);
-      expect(in[0] > 0 && in[1] > 0 && in[2] > 0,
-             "images: expected at least one pixel and channel, got shape (", in, ").");
-      plans_.ExpectSize(in[0], in[1]);
-      blend_.height = static_cast<int32_t>(in[0]);
-      blend_.width = static_cast<int32_t>(in[1]);
-      blend_.channels = static_cast<int32_t>(in[2]);
-      normalisation_.Fit(blend_.channels);
-      shape = blend_.out_layout == kChw ? TensorShape<3>{in[2], in[0], in[1]} : in;
+      shape = images.tensor_shape(0);
+      ReadSize(layout, shape);
+      // A volume is an image of the rows of all its planes: only the channels may move.
+      if (blend_.out_layout == kChw) std::rotate(shape.begin(), shape.end() - 1, shape.end());
     }
     ReadMirror(ws);
     outputs = {{dali::uniform_list_shape(batch, plans_.Shaped(shape)), out_type_}};
     return true;
   }
 
-  // Interpolations are frames of a sequence to DALI.
+  // Interpolations are frames of a sequence to DALI, where the samples have none of their own.
   TensorLayout OutputLayout() const {
-    const TensorLayout one = blend_.out_layout == kChw ? "CHW" : "HWC";
-    return plans_.Shaped({}).size() ? "F" + one : one;
+    if (plans_.Shaped({}).size() == 0) return layout_;
+    return TensorLayout(layout_.contains('F') ? "K" : "F") + layout_;
   }
 
   PlanInput plans_;
@@ -79,6 +81,20 @@ class BlendOp : public dali::StatelessOperator<Backend> {
   MsdaBlend blend_ = {};  // of the current batch, but for its pointers
 
  private:
+  void ReadSize(const TensorLayout& layout, const dali::TensorShape<>& shape) {
+    const int64_t channels = shape[shape.size() - 1];
+    expect(channels > 0 && dali::volume(shape) > 0,
+           "images: expected at least one pixel and channel, got shape (", shape, ").");
+    const SampleSize size = size_of(layout, shape);
+    expect(channels <= INT32_MAX / size.width,
+           "images: expected fewer than 2^31 values in a row, got shape (", shape, ").");
+    plans_.ExpectSize(size);
+    blend_.height = static_cast<int32_t>(size.depth * size.height);
+    blend_.width = static_cast<int32_t>(size.width);
+    blend_.channels = static_cast<int32_t>(channels);
+    normalisation_.Fit(blend_.channels);
+  }
+
   void CheckTypes(DALIDataType type) {
     expect(type == DALI_UINT8 || type == DALI_FLOAT, "images: expected uint8 or float, got ", type,
            "; cast them with fn.cast.");
@@ -104,6 +120,7 @@ class BlendOp : public dali::StatelessOperator<Backend> {
   }
 
   const DALIDataType out_type_;
+  TensorLayout layout_;         // of one mixed sample
   std::vector<int64_t> flags_;  // as they came; kept from batch to batch, as is mirror_
 };
 

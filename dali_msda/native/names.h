@@ -53,6 +53,19 @@ int32_t value_of(const Name (&names)[n], const std::string& word, const char* ar
   DALI_FAIL(argument, ": expected one of ", words_of(names), ", got \"", word, "\".");
 }
 
+template <size_t n>
+const char* word_of(const Name (&names)[n], int32_t value) {
+  for (const Name& name : names) {
+    if (value == name.value) return name.word;
+  }
+  return "none";
+}
+
+// Methods that serve sequences and volumes as well as images.
+inline bool serves_any_shape(int32_t method) {
+  return method == kNone || method == kMixup || method == kFMix;
+}
+
 inline bool is_known_method(int32_t method) {
   if (method == kNone) return true;
   for (const Name& name : kMethodNames) {

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "leaves.h"
+#include "names.h"
 #include "plan_op.h"
 
 namespace msda::native {
@@ -90,12 +91,25 @@ void PlanOp::ReadImages(const Images& images) {
   if (draw_.batch == 0) return;
   expect_one_shape(images);
   const auto layout = spec_.GetSchema().GetInputLayout(0, images.sample_dim(), images.GetLayout());
-  const auto shape = images.tensor_shape_span(0);
-  draw_.depth = 1;
-  draw_.height = static_cast<int32_t>(shape[layout.find('H')]);
-  draw_.width = static_cast<int32_t>(shape[layout.find('W')]);
-  expect(draw_.height > 0 && draw_.width > 0, "images: expected at least one pixel, got shape (",
-         images.tensor_shape(0), ").");
+  const SampleSize size = size_of(layout, images.tensor_shape_span(0));
+  draw_.depth = static_cast<int32_t>(size.depth);
+  draw_.height = static_cast<int32_t>(size.height);
+  draw_.width = static_cast<int32_t>(size.width);
+  CheckMethods(size, layout);
+}
+
+// Sequences and volumes are served by some methods only.
+void PlanOp::CheckMethods(const SampleSize& size, const TensorLayout& layout) const {
+  const bool countable = size.depth * size.height <= INT32_MAX / size.width;
+  for (size_t i = 0; i < leaves_.size(); ++i) {
+    const int32_t method = leaves_[i].method;
+    expect(size.is_image || serves_any_shape(method), "method[", i,
+           "]: expected \"mixup\" or \"fmix\" for samples of layout \"", layout, "\", got \"",
+           word_of(kMethodNames, method), "\", which has a meaning in images only.");
+    expect(countable || method != kFMix,
+           "images: expected fewer than 2^31 pixels for \"fmix\", got ", size.depth, " x ",
+           size.height, " x ", size.width, " (depth, height, width).");
+  }
 }
 
 // A padded last batch ends in copies of one sample.  Mixing it with itself would do nothing but

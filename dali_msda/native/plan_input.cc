@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <string>
 
 #include "names.h"
 
@@ -38,11 +39,26 @@ void check_box(const Plan& plan, int i) {
          ".");
 }
 
+// "height x width", with the depth in front where there is one.
+std::string words_of(const SampleSize& size) {
+  const std::string image = dali::make_string(size.height, " x ", size.width);
+  return size.is_image && size.depth == 1 ? image : dali::make_string(size.depth, " x ", image);
+}
+
+void check_depth(const Plan& plan, int i) {
+  expect(plan.depth == 1 || serves_any_shape(plan.method), "plans[", i,
+         "].depth: expected 1 for methods other than \"mixup\" and \"fmix\", got ", plan.depth,
+         ".");
+}
+
 void check_field(const Plan& plan, int i) {
-  const int64_t pixels = int64_t{plan.depth} * plan.height * plan.width;
+  // Real numbers: a product of three sizes of a broken record would overflow.
+  const double pixels = double{1} * plan.depth * plan.height * plan.width;
   expect(plan.soft >= 0 && plan.count >= plan.soft && plan.count + int64_t{plan.soft} <= pixels,
          "plans[", i, "]: expected numbers of pixels that fit ", pixels, ", got count ", plan.count,
          ", soft ", plan.soft, ".");
+  expect(plan.method != kFMix || pixels < 2147483648.0, "plans[", i,
+         "]: expected fewer than 2^31 pixels for \"fmix\", got ", pixels, ".");
   for (const float value : {plan.falloff[0], plan.falloff[1], plan.falloff[2], plan.decay}) {
     expect(std::isfinite(value) && value >= 0, "plans[", i,
            "]: expected falloff and decay to be finite and at least 0, got ", value, ".");
@@ -58,6 +74,7 @@ void check(const Plan& plan, int i, int batch) {
               " or 0 for none, got number ", int{plan.method}, ".");
   }
   check_sources(plan, i, batch);
+  check_depth(plan, i);
   check_box(plan, i);
   check_field(plan, i);
 }
@@ -93,13 +110,15 @@ dali::TensorShape<> PlanInput::Shaped(const dali::TensorShape<>& shape) const {
   return dali::shape_cat(int64_t{interpolations_}, shape);
 }
 
-void PlanInput::ExpectSize(int64_t height, int64_t width) const {
-  for (int i = 0; i < size(); ++i) {
+void PlanInput::ExpectSize(const SampleSize& size) const {
+  for (int i = 0; i < this->size(); ++i) {
     const Plan& plan = plans_[i];
-    expect(plan.depth == 1 && plan.height == height && plan.width == width, "plans[", i,
-           "]: expected a plan for images of ", height, " x ", width, ", got one for ", plan.height,
-           " x ", plan.width, plan.depth == 1 ? "" : ", in 3-D",
-           "; draw it from images of this size.");
+    const bool fits =
+        plan.depth == size.depth && plan.height == size.height && plan.width == size.width;
+    if (fits) continue;  // the sizes are put into words only where they are needed
+    const SampleSize got = {plan.depth, plan.height, plan.width, size.is_image};
+    DALI_FAIL("plans[", i, "]: expected a plan for images of ", words_of(size), ", got one for ",
+              words_of(got), "; draw it from images of this size and layout.");
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "cpu.h"
 #include "dali_names.h"
+#include "sample_layout.h"
 
 namespace msda::native {
 
@@ -16,8 +17,8 @@ class PlanInput {
   // Of each sample one plan, (160), or one for each interpolation, (k, 160).  Throws with the
   // sample, the field, what is expected and what was got.
   void Read(const TensorList<CPUBackend>& batch);
-  // The plans were drawn for images of this size.
-  void ExpectSize(int64_t height, int64_t width) const;
+  // The plans were drawn for samples of this size.
+  void ExpectSize(const SampleSize& size) const;
 
   const msda::Plan* data() const { return plans_.data(); }
   int size() const { return static_cast<int>(plans_.size()); }

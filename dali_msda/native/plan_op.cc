@@ -33,10 +33,13 @@ Under conditional execution the operator gets the samples of its own branch and 
 A batch of one sample is its own partner.)code")
     .NumInput(1)
     .InputDox(0, "images", "TensorList",
-              "Samples, all of one shape, on any device. ``height`` and ``width`` of the plan are "
-              "theirs.")
+              "Samples, all of one shape, on any device; their layout says which of their sizes "
+              "are ``depth`` (or frames), ``height`` and ``width`` of the plan. Without one, two "
+              "axes are ``\"HW\"``, three ``\"HWC\"`` and four ``\"DHWC\"``; sequences need "
+              "theirs, ``\"WC\"`` or ``\"CW\"``, as ``fn.reinterpret(x, layout=\"WC\")`` gives "
+              "it. Sequences, volumes and video are for ``\"mixup\"`` and ``\"fmix\"``.")
     .InputDevice(0, InputDevice::Metadata)
-    .InputLayout(0, {"HWC", "CHW", "HW"})
+    .InputLayout(0, {"HWC", "CHW", "HW", "DHWC", "FHWC", "CDHW", "CFHW", "WC", "CW"})
     .NumOutput(1)
     .OutputDType(0, DALI_UINT8)
     .OutputNDim(0,

@@ -7,6 +7,7 @@
 #include "cpu.h"
 #include "dali/pipeline/operator/checkpointing/op_checkpoint.h"
 #include "dali/pipeline/operator/operator.h"
+#include "sample_layout.h"
 
 namespace msda::native {
 
@@ -35,6 +36,7 @@ class PlanOp final : public dali::Operator<CPUBackend> {
  private:
   template <typename Images>
   void ReadImages(const Images& images);
+  void CheckMethods(const SampleSize& size, const TensorLayout& layout) const;
   template <typename Images>
   void ReadPadding(const Images& images);
   void ReadLam(const Workspace& ws);
