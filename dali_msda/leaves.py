@@ -178,6 +178,9 @@ class GMix(Leaf):
 class FMix(Leaf):
     """Regions of any shape: a random field is cut at the height that leaves a share of lambda.
 
+    Serves sequences, images and volumes. The transform along an axis takes its length times its
+    greatest prime factor: of sequences, choose a length of 16000 rather than 16001, a prime.
+
     Attributes:
         decay: Power with which the field's frequencies fall off; larger is smoother.
         law: ``"paper"``: all frequencies, eq. 3; ``"legacy"``: what the authors' code draws, which

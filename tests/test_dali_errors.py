@@ -209,8 +209,8 @@ def test_plans_of_another_kind_are_refused():
     floats = source(np.zeros((4, 160), np.float32))
     text = refusal(lambda: fn.msda.blend(images(), floats), "blend")
     assert "plans: expected uint8, got float" in text
-    volumes = plans(depth=2)
-    assert "in 3-D" in refusal(lambda: fn.msda.blend(images(), volumes), "blend")
+    text = refusal(lambda: fn.msda.blend(images(), plans(depth=2, method=1)), "blend")
+    assert "plans[2]: expected a plan for images of 8 x 10, got one for 2 x 8 x 10; draw" in text
 
 
 TARGETS = {

@@ -229,18 +229,17 @@ def test_plan_refuses_methods_for_images(method):
 def test_plan_refuses_other_layouts_and_sizes():
     for layout in ("DWC", "LC", "tc"):
         array = np.zeros((B, *range(2, 2 + len(layout))), np.uint8)
-        assert layout in refusal(
-            lambda a=array, n=layout: fn.msda.plan(source(a, layout=n), method="fmix")
-        )
+        text = refusal(lambda a=array, n=layout: fn.msda.plan(source(a, layout=n), method="fmix"))
+        assert f'The layout "{layout}" does not match any of the allowed layouts' in text
     empty = np.zeros((B, 3, 0, 5, 1), np.uint8)
     text = refusal(lambda: fn.msda.plan(source(empty, layout="FHWC"), method="fmix"))
-    assert "images: expected at least one pixel, got 3 x 0 x 5 (depth, height, width)" in text
+    assert "images: expected at least one pixel, got shape (3 x 0 x 5 x 1)" in text
 
 
 def test_blend_refuses_channels_first_and_other_sizes():
     volumes, plan = samples("DHW"), drawn(MIXED, "DHW")
     text = refusal(lambda: dali.blend(source(volumes, layout="CDHW"), given(plan)))
-    assert "CDHW" in text
+    assert 'The layout "CDHW" does not match any of the allowed layouts' in text
     for other, got in (
         (drawn(MIXED, "FHW"), "6 x 5 x 8"),
         (drawn(MIXED, "HW"), "1 x 9 x 14"),

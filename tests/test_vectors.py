@@ -4,6 +4,7 @@ A change of tests/vectors/*.txt breaks the reproducibility of every training run
 it is meant: ``python tests/test_vectors.py`` from the root of the project writes them anew.
 """
 
+import math
 import zlib
 from pathlib import Path
 
@@ -72,6 +73,24 @@ def pixel_lines():
         yield " ".join(f"{value:08x}" for value in sums)
 
 
+VOLUMES = {
+    (61,): [msda.FMix(), msda.FMix(law="legacy"), msda.Mixup(n=3)],
+    (6, 7, 9): [msda.FMix(), msda.FMix(law="legacy", decay=2.0), msda.FMix(max_soft=0.3)],
+}
+
+
+def volume_lines():
+    """Checksums of the records, masks and pixels of sequences and volumes."""
+    for shape, policies in VOLUMES.items():
+        count = np.arange(5 * math.prod(shape) * 3, dtype=np.uint64)
+        images = (count * 2654435761 >> 11).astype(np.uint8).reshape(5, *shape, 3)
+        for policy in policies:
+            plan = msda.draw(policy, 5, shape=shape, **KEY)
+            made = [plan, msda.mask(plan, shape=shape)]
+            made += [msda.blend(images, plan, **options) for options in OUTPUTS]
+            yield " ".join(f"{zlib.crc32(array.tobytes()):08x}" for array in made)
+
+
 def maths_lines():
     """exp, log, sin and cos of some floats, to the bit."""
     values = np.geomspace(1e-3, 80, 40).astype(np.float32)
@@ -82,7 +101,12 @@ def maths_lines():
         yield " ".join(float(value).hex() for value in out)
 
 
-RECORDED = {"plans": plan_lines, "pixels": pixel_lines, "maths": maths_lines}
+RECORDED = {
+    "plans": plan_lines,
+    "pixels": pixel_lines,
+    "volumes": volume_lines,
+    "maths": maths_lines,
+}
 
 
 @pytest.mark.parametrize("name", RECORDED)

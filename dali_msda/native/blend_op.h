@@ -81,7 +81,7 @@ class BlendOp : public dali::StatelessOperator<Backend> {
   MsdaBlend blend_ = {};  // of the current batch, but for its pointers
 
  private:
-  void ReadSize(const TensorLayout& layout, const dali::TensorShape<>& shape) {
+  void ReadSize(const TensorLayout& layout, const TensorShape<>& shape) {
     const int64_t channels = shape[shape.size() - 1];
     expect(channels > 0 && dali::volume(shape) > 0,
            "images: expected at least one pixel and channel, got shape (", shape, ").");

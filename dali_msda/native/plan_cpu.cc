@@ -91,7 +91,7 @@ void PlanOp::ReadImages(const Images& images) {
   if (draw_.batch == 0) return;
   expect_one_shape(images);
   const auto layout = spec_.GetSchema().GetInputLayout(0, images.sample_dim(), images.GetLayout());
-  const SampleSize size = size_of(layout, images.tensor_shape_span(0));
+  const SampleSize size = size_of(layout, images.tensor_shape(0));
   draw_.depth = static_cast<int32_t>(size.depth);
   draw_.height = static_cast<int32_t>(size.height);
   draw_.width = static_cast<int32_t>(size.width);

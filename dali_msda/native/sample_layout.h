@@ -13,8 +13,7 @@ struct SampleSize {
 };
 
 // Throws unless there is a pixel, and the kernels can count the rows.
-template <typename Shape>
-SampleSize size_of(const TensorLayout& layout, const Shape& shape) {
+inline SampleSize size_of(const TensorLayout& layout, const TensorShape<>& shape) {
   SampleSize size;
   for (int axis = 0; axis < layout.ndim(); ++axis) {
     const char name = layout[axis];
@@ -24,12 +23,11 @@ SampleSize size_of(const TensorLayout& layout, const Shape& shape) {
   }
   size.is_image = layout.contains('H') && !layout.contains('D') && !layout.contains('F');
   expect(size.depth > 0 && size.height > 0 && size.width > 0,
-         "images: expected at least one pixel, got ", size.depth, " x ", size.height, " x ",
-         size.width, " (depth, height, width).");
+         "images: expected at least one pixel, got shape (", shape, ").");
   constexpr int64_t kMost = INT32_MAX;
   expect(size.depth <= kMost && size.height <= kMost / size.depth && size.width <= kMost,
-         "images: expected fewer than 2^31 rows in a sample and pixels in a row, got ", size.depth,
-         " x ", size.height, " x ", size.width, " (depth, height, width).");
+         "images: expected fewer than 2^31 rows in a sample and pixels in a row, got shape (",
+         shape, ").");
   return size;
 }
 
