@@ -119,6 +119,29 @@ def test_layouts_of_samples_that_have_none():
         )
 
 
+@pytest.mark.parametrize("axes", SHAPES)
+def test_several_interpolations(axes):
+    """They come in front, as frames; the frames of video are one axis more."""
+    array, policy = samples(axes), msda.MultiMix(msda.Choice([msda.FMix(), msda.Mixup()]), 3)
+
+    def define(layout):
+        images, labels = source(array, layout=axes + "C"), source(LABELS)
+        return dali.mix(images, labels, policy, num_classes=4, seed=5, layout=layout)
+
+    plan = drawn(policy, axes)
+    for layout, letters in (("CHW", "C" + axes), ("HWC", axes + "C")):
+        mixed, rows = build(lambda n=layout: define(n), B).run()
+        assert mixed.layout() == ("K" if "F" in axes else "F") + letters
+        np.testing.assert_array_equal(
+            np.array(mixed.as_cpu().as_array()),
+            msda.blend(array, plan, dtype="float32", layout=layout),
+        )
+        np.testing.assert_array_equal(
+            np.array(rows.as_cpu().as_array()),
+            msda.targets(LABELS[:, 0], plan, num_classes=4),
+        )
+
+
 def test_video_that_is_resized_and_cropped():
     """Frames of DALI's own operators; maps of classes with the same plan."""
     video = RNG.integers(0, 256, (B, 6, 20, 24, 3), dtype=np.uint8)

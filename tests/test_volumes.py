@@ -252,6 +252,40 @@ def test_mix_takes_the_shape_of_the_samples(shape):
     np.testing.assert_array_equal(rows, msda.targets(labels, plan, num_classes=6))
 
 
+# ------------------------------------------------------------------- several interpolations of each
+
+MULTI = [
+    msda.MultiMix(msda.FMix(), 3),
+    msda.MultiMix(msda.Mixup(scope="pair"), 2, "batch"),
+    msda.MultiMix(msda.Choice([msda.FMix(law="legacy", max_soft=0.2), msda.Mixup()]), 4),
+]
+
+
+@pytest.mark.parametrize("policy", MULTI, ids=str)
+@pytest.mark.parametrize("shape", [(1,), (97,), (3, 5, 1), (5, 2, 31), (3, 11, 530)], ids=str)
+def test_interpolations_are_plans_of_their_own(shape, policy):
+    for batch in (0, 1, 5):
+        plan = drawn(policy, batch, shape)
+        want = reference.draw(policy, batch, *shape, seed=6, step=0, drawn=plan)
+        assert_same_plan(plan.ravel(), want.ravel())
+        columns = [np.ascontiguousarray(plan[:, k]) for k in range(policy.k)]
+        masks = msda.mask(plan, shape=shape)
+        assert masks.shape == (batch, policy.k, *shape)
+        for k, column in enumerate(columns):
+            np.testing.assert_array_equal(masks[:, k], checked_weights(column, *shape))
+        for dtype, layout in itertools.product(("uint8", "float32"), ("HWC", "CHW")):
+            images, flags = samples(batch, shape, 3, dtype), np.arange(batch) % 2
+            options = {"layout": layout, "mirror": flags, "std": np.array([2.0, 3.0, 5.0])}
+            mixed = msda.blend(images, plan, dtype="float32", **options)
+            for k, column in enumerate(columns):
+                alone = DOORS["reference"](images, column, dtype="float32", **options)
+                assert_same(mixed[:, k], alone)
+        maps = np.random.default_rng(0).integers(0, 4, (batch, *shape))
+        cut = msda.segmentation(maps, plan)
+        for k, column in enumerate(columns):
+            np.testing.assert_array_equal(cut[:, k], msda.segmentation(maps, column))
+
+
 # ---------------------------------------------------------------------------- what belongs to them
 
 
@@ -348,6 +382,10 @@ ERRORS = [
     ),
     (lambda: draw(msda.ResizeMix(), shape=(7,)), "policy: .* got ResizeMix.*give height and width"),
     (lambda: draw(msda.Cutout(), shape=(7,)), "policy: .* got Cutout"),
+    (
+        lambda: draw(msda.MultiMix(msda.CutMix(), 3), shape=(7,)),
+        "policy: expected Mixup or FMix .* got CutMix",
+    ),
     (lambda: msda.mask(PLAN, 6, 5), r"plan\[0\]: depth: expected 1, as images have, got 3"),
     (lambda: msda.mask(PLAN, 3, 6), r"plan\[0\]: height, width: expected the images' 3 x 6, got"),
     (
