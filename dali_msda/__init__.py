@@ -13,6 +13,7 @@ from dali_msda.ops import blend, mask, mix, targets
 from dali_msda.plan import PLAN_DTYPE, draw, load, save
 from dali_msda.policy import Alternate, Choice, MultiMix, Policy
 from dali_msda.registered import segmentation, values
+from dali_msda.salient import saliency
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,7 @@ __all__ = [
     "load",
     "mask",
     "mix",
+    "saliency",
     "save",
     "segmentation",
     "targets",

@@ -110,3 +110,12 @@ def mirror_flags(mirror: object, samples: int) -> np.ndarray | None:
             f"mirror: expected {samples} flags, one per sample, got {flags.dtype} {flags.shape}"
         )
     return np.ascontiguousarray(flags != 0).view(np.uint8)
+
+
+def thread_count(threads: object) -> int:
+    """The number of threads to use, checked."""
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer):
+        raise TypeError(f"threads: expected a whole number, got {threads!r}")
+    if not 0 <= threads <= 1024:
+        raise ValueError(f"threads: expected 0 (one per core) to 1024, got {threads}")
+    return int(threads)

@@ -38,6 +38,11 @@ Fields = _structure(
     {"fields": c_void_p, "plans": c_void_p}
     | dict.fromkeys("batch interpolations threads isa".split(), c_int32),
 )
+Saliency = _structure(
+    "MsdaSaliency",
+    dict.fromkeys("peaks maps ins mirror".split(), c_void_p)
+    | dict.fromkeys("batch height width channels in_dtype threads isa".split(), c_int32),
+)
 Targets = _structure(
     "MsdaTargets",
     {"plans": c_void_p, "labels": c_void_p, "rows": c_void_p}
@@ -54,6 +59,8 @@ _SIGNATURES = {
     "msda_blend_plain": [POINTER(Blend)],
     "msda_fields": [POINTER(Fields)],
     "msda_fields_by_phases": [POINTER(Fields), c_int32, c_int32],
+    "msda_saliency": [POINTER(Saliency)],
+    "msda_saliency_by_phases": [POINTER(Saliency), c_int32, c_int32],
     "msda_targets_dense": [c_void_p, POINTER(Targets)],
     "msda_targets_compact": [c_void_p, c_void_p, POINTER(Targets)],
     "msda_maths": [c_void_p, c_void_p, c_int64, c_int32],
@@ -192,6 +199,37 @@ def fields(
         library().msda_fields(ctypes.byref(arguments))
     else:
         library().msda_fields_by_phases(ctypes.byref(arguments), *phases)
+
+
+def saliency(
+    peaks: np.ndarray,
+    images: np.ndarray,
+    *,
+    maps: np.ndarray | None = None,
+    mirror: np.ndarray | None = None,
+    threads: int = 0,
+    isa: int = -1,
+    phases: tuple[int, int] | None = None,
+) -> None:
+    """Fills ``peaks``, int32 ``(B, 2)``, and ``maps``, uint8 ``(B, H, W)``, from ``images``.
+
+    ``isa`` and ``phases`` are for tests, as :func:`blend` and :func:`fields` have them.
+    """
+    ins, outs = _pointers(images), None if maps is None else _pointers(maps)
+    arguments = Saliency(
+        _address(peaks),
+        _address(outs),
+        _address(ins),
+        _address(mirror),
+        *images.shape,
+        DTYPES[images.dtype.name],
+        threads,
+        isa,
+    )
+    if phases is None:
+        library().msda_saliency(ctypes.byref(arguments))
+    else:
+        library().msda_saliency_by_phases(ctypes.byref(arguments), *phases)
 
 
 def targets_dense(out: np.ndarray, plans: np.ndarray, labels: np.ndarray, smoothing: float) -> None:

@@ -18,6 +18,7 @@ from dali_msda.arrays import (
     mirror_flags,
     output,
     scale_and_shift,
+    thread_count,
     to_numpy,
 )
 from dali_msda.methods import METHODS
@@ -218,20 +219,12 @@ def blend(
         layout="HWC" if pairs is not None else layout,
         scale=scale,
         shift=shift,
-        fields=_fields(plan, _threads(threads)),
+        fields=_fields(plan, thread_count(threads)),
         mirror=flags,
         pairs=pairs,
-        threads=_threads(threads),
+        threads=thread_count(threads),
     )
     return out if out is not None else like(result, images, name)
-
-
-def _threads(threads: int) -> int:
-    if isinstance(threads, bool) or not isinstance(threads, int | np.integer):
-        raise TypeError(f"threads: expected a whole number, got {threads!r}")
-    if not 0 <= threads <= 1024:
-        raise ValueError(f"threads: expected 0 (one per core) to 1024, got {threads}")
-    return int(threads)
 
 
 def _labels(labels: object, num_classes: int | None) -> tuple[np.ndarray, int]:

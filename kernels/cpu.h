@@ -100,6 +100,17 @@ struct MsdaFields {
   int32_t threads, isa;    // as in MsdaBlend
 };
 
+struct MsdaSaliency {
+  int32_t* peaks;          // (batch, 2): y and x of each map's greatest value, the first of several
+  void* const* maps;       // `batch` maps, uint8 (H, W), or null
+  const void* const* ins;  // `batch` images, HWC, each contiguous
+  const uint8_t* mirror;   // one flag per image: map and peak of the image flipped left to right
+  int32_t batch, height, width;
+  int32_t channels;      // 1, or 3 for RGB
+  int32_t in_dtype;      // MsdaDtype: uint8, or float32 in 0 to 255, which is rounded first
+  int32_t threads, isa;  // as in MsdaBlend
+};
+
 struct MsdaTargets {
   const msda::Plan* plans;
   const int64_t* labels;  // (samples,) class indices, or null
@@ -129,6 +140,10 @@ int32_t msda_same_mask(const msda::Plan* a, const msda::Plan* b);
 // `threads` threads that are taken forwards (order 1), backwards (2) or shuffled (3) (tests).
 void msda_fields(const MsdaFields* fields);
 void msda_fields_by_phases(const MsdaFields* fields, int32_t threads, int32_t order);
+
+// Where each image is most salient (msda/saliency.h).  The second as msda_fields_by_phases.
+void msda_saliency(const MsdaSaliency* saliency);
+void msda_saliency_by_phases(const MsdaSaliency* saliency, int32_t threads, int32_t order);
 
 // The mixed batch.  msda_blend uses a pool of threads of its own; msda_blend_range does the rows
 // [begin, end) of msda_blend_rows on the calling thread (DALI brings threads): rows of the batch,

@@ -11,6 +11,7 @@
 #include "cpu.h"
 #include "cpu_dispatch.h"
 #include "cpu_field.h"
+#include "cpu_phases.h"
 #include "cpu_threads.h"
 
 namespace msda {
@@ -209,18 +210,6 @@ void make_field(const Plan& p, void* field, int32_t isa, bool values_kept) {
 // Whether a record's mask is the one before it, as where a batch shares one: it is copied then.
 bool repeats(const MsdaFields& f, int64_t i) {
   return i > 0 && msda_same_mask(f.plans + i - 1, f.plans + i);
-}
-
-// Threads of a phase in one of several orders: what depends on it is a race.
-enum Order : int32_t { kForward = 1, kReversed = 2, kShuffled = 3 };
-
-template <typename Phase>
-void each_thread(int32_t threads, int32_t order, Phase phase) {
-  for (int32_t i = 0; i < threads; ++i) {
-    int32_t thread = order == kReversed ? threads - 1 - i : i;
-    if (order == kShuffled) thread = static_cast<int32_t>(i * int64_t{7919} % threads);
-    phase(Share{thread, threads});
-  }
 }
 
 void field_bits_by_phases(const Plan& p, uint32_t* bits, int32_t threads, int32_t order) {

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "dali_msda"
 LAYERS = [  # bottom first
     ["arrays", "build", "methods", "shapes"],
     ["cpu", "cuda", "policy"],
-    ["leaves", "plan"],
+    ["leaves", "plan", "salient"],
     ["ops"],
     ["registered"],
     ["detection"],
@@ -27,7 +27,7 @@ LAYERS = [  # bottom first
     ["cli"],
     ["__main__"],
     # For tests and benchmarks: above everything, so that nothing may import it.
-    ["reference_methods"],
+    ["reference_methods", "reference_saliency"],
     ["reference_fields"],
     ["reference"],
 ]

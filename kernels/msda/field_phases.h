@@ -3,6 +3,7 @@
 // order.
 #pragma once
 #include "msda/field.h"
+#include "msda/share.h"
 
 namespace msda {
 
@@ -19,11 +20,6 @@ struct FieldBlock {
   uint32_t* histogram;                         // kDigits
   uint64_t prefix;  // digits of the threshold that are known, from the top
   uint32_t rank;    // how many more are to be taken below the threshold's prefix
-};
-
-// The threads of a block share out `items`: thread t takes t, t + threads, ...
-struct Share {
-  int32_t thread, threads;
 };
 
 MSDA_FN int64_t pixels_of(const Field& f) { return static_cast<int64_t>(rows_of(f)) * f.width; }

@@ -79,4 +79,21 @@ MSDA_FN void add_one(uint32_t* counter) {
 #endif
 }
 
+// Raises a value that the threads of a block share to `value`, where that is greater.
+MSDA_FN void raise_to(uint32_t* shared, uint32_t value) {
+#if defined(__CUDA_ARCH__)
+  atomicMax(shared, value);
+#else
+  if (value > *shared) *shared = value;
+#endif
+}
+
+MSDA_FN void raise_to(uint64_t* shared, uint64_t value) {
+#if defined(__CUDA_ARCH__)
+  atomicMax(reinterpret_cast<unsigned long long*>(shared), value);
+#else
+  if (value > *shared) *shared = value;
+#endif
+}
+
 }  // namespace msda

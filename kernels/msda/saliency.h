@@ -1,0 +1,158 @@
+// Fine-grained saliency of an image, and where it is greatest: how much each pixel differs from the
+// mean of six squares around it, brighter and darker apart.  Montabone and Soto, "Human detection
+// using a mobile platform and novel features derived from a visual saliency mechanism", Image and
+// Vision Computing 2010, with the constants of OpenCV's StaticSaliencyFineGrained.
+//
+// All is integer arithmetic, or float arithmetic on integers whose result is exact.  The phases at
+// the end are how a block of threads makes it, with a barrier after each (as in field_phases.h).
+#pragma once
+#include "msda/blend.h"
+#include "msda/share.h"
+
+namespace msda {
+
+constexpr int32_t kSquares = 6;
+constexpr int32_t kGreatestReach = 112;
+
+// The square around (y, x) is [y - reach + 1, y + reach] x [x - reach + 1, x + reach], cut off at
+// the border.  Reaches: 12, 24, 48, 28, 56, 112.
+MSDA_FN int32_t square_reach(int32_t square) { return (square < 3 ? 12 : 28) << square % 3; }
+
+MSDA_FN int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+MSDA_FN int32_t greatest(int32_t a, int32_t b) { return a > b ? a : b; }
+
+// Luma of 8-bit RGB: 0.299 R + 0.587 G + 0.114 B in 15 bits.
+MSDA_FN int32_t grey_of(int32_t red, int32_t green, int32_t blue) {
+  return (9798 * red + 19235 * green + 3735 * blue + (1 << 14)) >> 15;
+}
+MSDA_FN int32_t as_byte(uint8_t value) { return value; }
+MSDA_FN int32_t as_byte(float value) { return to_uint8(value); }
+
+// Intensity of a pixel of an HWC image with 1 or 3 channels.
+template <typename In>
+MSDA_FN uint8_t grey_at(const In* image, int64_t pixel, int32_t channels) {
+  const In* at = image + pixel * channels;
+  const int32_t first = as_byte(at[0]);
+  return static_cast<uint8_t>(channels == 1 ? first
+                                            : grey_of(first, as_byte(at[1]), as_byte(at[2])));
+}
+
+// Index -1 or n, read as its mirror image about the border pixel.
+MSDA_FN int32_t reflected(int32_t i, int32_t n) {
+  if (i >= 0 && i < n) return i;
+  return n == 1 ? 0 : i < 0 ? 1 : n - 2;
+}
+
+// The binomial filter (1 2 1) / 4 along both axes; halves go up.
+MSDA_FN int32_t weighted(int32_t before, int32_t at, int32_t after) {
+  return before + 2 * at + after;
+}
+MSDA_FN uint8_t smoothed(int32_t before, int32_t at, int32_t after) {
+  return static_cast<uint8_t>((weighted(before, at, after) + 8) >> 4);
+}
+
+// How much brighter (> 0) or darker (< 0) a pixel is than the mean of the others of its square, cut
+// to a whole number: value - (sum - value) / (area - 1) = (value area - sum) / (area - 1), where
+// `sum` and `area` are the whole square's.  Numerator and denominator are below 2^24 (224 x 224
+// pixels of 255), so that the floats hold them.  The quotient is at least 1 / 50175 from any whole
+// number that it does not equal, and below 256 floats are closer than that: it never rounds to one.
+MSDA_FN int32_t contrast(float value, float sum, float area) {
+  const float others = area - 1.0f;
+  return static_cast<int32_t>((value * area - sum) / (others > 1.0f ? others : 1.0f));
+}
+
+// A sum of contrasts as a share of the greatest one, in 255ths.  The product is exact in doubles.
+MSDA_FN int32_t share_of(int32_t sum, int32_t most) {
+  if (most == 0) return 0;
+  return static_cast<int32_t>(
+      255.0 * static_cast<double>(static_cast<float>(sum) / static_cast<float>(most)));
+}
+
+// Where several pixels have the greatest value the first is the peak: orders are compared.
+MSDA_FN uint64_t peak_order(int32_t value, int64_t pixel) {
+  return static_cast<uint64_t>(value) << 32 | (0xFFFFFFFFu - static_cast<uint32_t>(pixel));
+}
+MSDA_FN int64_t pixel_of_order(uint64_t order) {
+  return 0xFFFFFFFFu - static_cast<uint32_t>(order);
+}
+
+// What the threads of a block share.
+struct SaliencyBlock {
+  int32_t height, width, channels;
+  uint8_t *grey, *other;  // (H, W) each
+  uint32_t* integral;     // (H + 1, W + 1): sum of all pixels above and to the left
+  uint32_t* sums;         // (H, W): brighter in the low half of each word, darker in the high one
+  uint8_t* map;           // (H, W)
+  uint32_t *most_brighter, *most_darker;  // all three are 0 at first
+  uint64_t* peak;
+};
+
+template <typename In>
+MSDA_FN void phase_grey(const SaliencyBlock& b, const In* image, Share s) {
+  for (int64_t i = s.thread; i < int64_t{b.height} * b.width; i += s.threads)
+    b.grey[i] = grey_at(image, i, b.channels);
+}
+
+MSDA_FN void phase_smooth(const SaliencyBlock& b, uint8_t* to, const uint8_t* from, Share s) {
+  for (int64_t i = s.thread; i < int64_t{b.height} * b.width; i += s.threads) {
+    const int32_t y = static_cast<int32_t>(i / b.width), x = static_cast<int32_t>(i % b.width);
+    int32_t rows[3];
+    for (int32_t k = 0; k < 3; ++k) {
+      const uint8_t* row = from + int64_t{reflected(y + k - 1, b.height)} * b.width;
+      rows[k] = weighted(row[reflected(x - 1, b.width)], row[x], row[reflected(x + 1, b.width)]);
+    }
+    to[i] = smoothed(rows[0], rows[1], rows[2]);
+  }
+}
+
+// Sums along each row, below an empty first row and behind an empty first column.
+MSDA_FN void phase_row_sums(const SaliencyBlock& b, Share s) {
+  for (int32_t y = s.thread; y <= b.height; y += s.threads) {
+    uint32_t* row = b.integral + int64_t{y} * (b.width + 1);
+    row[0] = 0;
+    for (int32_t x = 0; x < b.width; ++x)
+      row[x + 1] = y == 0 ? 0 : row[x] + b.grey[int64_t{y - 1} * b.width + x];
+  }
+}
+
+MSDA_FN void phase_column_sums(const SaliencyBlock& b, Share s) {
+  for (int32_t x = s.thread; x <= b.width; x += s.threads)
+    for (int32_t y = 1; y <= b.height; ++y)
+      b.integral[int64_t{y} * (b.width + 1) + x] += b.integral[int64_t{y - 1} * (b.width + 1) + x];
+}
+
+MSDA_FN void phase_contrasts(const SaliencyBlock& b, Share s) {
+  for (int64_t i = s.thread; i < int64_t{b.height} * b.width; i += s.threads) {
+    const int32_t y = static_cast<int32_t>(i / b.width), x = static_cast<int32_t>(i % b.width);
+    int32_t brighter = 0, darker = 0;
+    for (int32_t k = 0; k < kSquares; ++k) {
+      const int32_t reach = square_reach(k);
+      const int32_t y0 = greatest(y - reach + 1, 0), y1 = least(y + reach + 1, b.height);
+      const int32_t x0 = greatest(x - reach + 1, 0), x1 = least(x + reach + 1, b.width);
+      const uint32_t* above = b.integral + int64_t{y0} * (b.width + 1);
+      const uint32_t* below = b.integral + int64_t{y1} * (b.width + 1);
+      const uint32_t sum = (below[x1] - above[x1]) - (below[x0] - above[x0]);
+      const int32_t found = contrast(b.grey[i], static_cast<float>(static_cast<int32_t>(sum)),
+                                     static_cast<float>((y1 - y0) * (x1 - x0)));
+      brighter += greatest(found, 0);
+      darker += greatest(-found, 0);
+    }
+    b.sums[i] = static_cast<uint32_t>(brighter) | static_cast<uint32_t>(darker) << 16;
+    raise_to(b.most_brighter, static_cast<uint32_t>(brighter));
+    raise_to(b.most_darker, static_cast<uint32_t>(darker));
+  }
+}
+
+// The map is the sum of both shares; where that is more than a byte holds, 255.
+MSDA_FN void phase_map(const SaliencyBlock& b, Share s) {
+  const int32_t brighter = static_cast<int32_t>(*b.most_brighter);
+  const int32_t darker = static_cast<int32_t>(*b.most_darker);
+  for (int64_t i = s.thread; i < int64_t{b.height} * b.width; i += s.threads) {
+    const int32_t value = share_of(static_cast<int32_t>(b.sums[i] & 0xFFFFu), brighter) +
+                          share_of(static_cast<int32_t>(b.sums[i] >> 16), darker);
+    b.map[i] = static_cast<uint8_t>(least(value, 255));
+    raise_to(b.peak, peak_order(b.map[i], i));
+  }
+}
+
+}  // namespace msda
