@@ -8,7 +8,7 @@ A plan is drawn once per batch; pixels and labels are both functions of the plan
 """
 
 from dali_msda.detection import boxes
-from dali_msda.leaves import CutMix, Cutout, FMix, GMix, HMix, LaMix, Mixup, ResizeMix
+from dali_msda.leaves import CutMix, Cutout, FMix, GMix, HMix, LaMix, Mixup, ResizeMix, SaliencyMix
 from dali_msda.ops import blend, mask, mix, targets
 from dali_msda.plan import PLAN_DTYPE, draw, load, save
 from dali_msda.policy import Alternate, Choice, MultiMix, Policy
@@ -31,6 +31,7 @@ __all__ = [
     "MultiMix",
     "Policy",
     "ResizeMix",
+    "SaliencyMix",
     "blend",
     "boxes",
     "draw",

@@ -24,7 +24,7 @@ Draw = _structure(
     {"seed": c_uint64, "step": c_uint32, "rank": c_uint32}
     | dict.fromkeys("batch depth height width distinct leaves".split(), c_int32)
     | dict.fromkeys("interpolations shared".split(), c_int32)
-    | {"ids": c_void_p, "lam": c_void_p},
+    | dict.fromkeys("ids lam peaks".split(), c_void_p),
 )
 Blend = _structure(
     "MsdaBlend",
@@ -99,10 +99,11 @@ def draw(
     shares_lam: bool,
     ids: np.ndarray | None,
     lam: np.ndarray | None,
+    peaks: np.ndarray | None = None,
 ) -> None:
     """Fills ``plans``, ``(B,)`` or ``(B, k)``; ``shape`` is (depth, height, width)."""
     sizes = (len(plans), *shape, distinct, len(leaves), _interpolations(plans), shares_lam)
-    arguments = Draw(seed, step, rank, *sizes, _address(ids), _address(lam))
+    arguments = Draw(seed, step, rank, *sizes, _address(ids), _address(lam), _address(peaks))
     library().msda_draw(_address(plans), _address(leaves), ctypes.byref(arguments))
 
 

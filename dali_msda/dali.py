@@ -38,7 +38,7 @@ from dali_msda.arrays import scale_and_shift
 from dali_msda.methods import METHODS
 from dali_msda.policy import BOXES, PARTNERS, SCOPES, Policy
 
-OPERATORS = ("msda__Plan", "msda__Blend", "msda__Targets")
+OPERATORS = ("msda__Plan", "msda__Blend", "msda__Targets", "msda__Saliency")
 DYNAMIC = "nvidia.dali.experimental.dynamic"
 DTYPES = {"uint8": types.UINT8, "float32": types.FLOAT, "float16": types.FLOAT16}
 
@@ -79,6 +79,8 @@ def plan(
     rng: Any = None,
     lam: Any = None,
     padding: str = "detect",
+    peaks: Any = None,
+    mirror: Any = None,
 ) -> Any:
     """Draws one plan per sample: ``fn.msda.plan`` with a policy.
 
@@ -100,6 +102,12 @@ def plan(
             a batch, and says so once; ``"ignore"`` mixes them like any other sample. In dynamic
             mode nothing is found, since decoded samples have no source info there: read without
             ``pad_last_batch``.
+        peaks: y and x of each sample's most salient pixel, int32 ``(2,)``, which
+            :class:`dali_msda.SaliencyMix` needs; without them ``fn.msda.saliency(images)`` finds
+            them, and ``images`` must be such as it takes: ``(H, W, C)`` on the CPU, uint8 or float,
+            not normalised.
+        mirror: The flags that :func:`blend` will get, where peaks are to be found: mirrored samples
+            have mirrored peaks.
 
     Returns:
         uint8 ``(160,)`` per sample, or ``(k, 160)`` from :class:`dali_msda.MultiMix`.
@@ -115,7 +123,11 @@ def plan(
         "padding": padding,
         **_randomness(images, seed, rng),
     }
-    return _operators(images).plan(images, **_given(arguments))
+    operators = _operators(images)
+    if peaks is None and policy.needs_peaks:
+        _expect_cpu(images)
+        peaks = operators.saliency(images, **_given({"mirror": mirror}))
+    return operators.plan(images, **_given({**arguments, "peaks": peaks}))
 
 
 def blend(
@@ -213,7 +225,16 @@ def mix(
         TypeError: If ``images`` is no DALI batch, or ``rng`` or ``seed`` does not fit the mode.
         ValueError: As :func:`blend` does.
     """
-    plans = plan(images, policy, shard_id=shard_id, seed=seed, rng=rng, lam=lam, padding=padding)
+    plans = plan(
+        images,
+        policy,
+        shard_id=shard_id,
+        seed=seed,
+        rng=rng,
+        lam=lam,
+        padding=padding,
+        mirror=mirror,
+    )
     mixed = blend(images, plans, mean=mean, std=std, mirror=mirror, dtype=dtype, layout=layout)
     arguments = {"num_classes": num_classes, "smoothing": smoothing, "compact": compact}
     if compact:

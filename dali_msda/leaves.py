@@ -254,6 +254,38 @@ class ResizeMix(Leaf):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SaliencyMix(Leaf):
+    """CutMix whose box is centred on the partner's most salient pixel.
+
+    Drawing it takes the peaks of the images, as :func:`dali_msda.saliency` finds them;
+    :func:`dali_msda.mix` does so itself. With ``scope="batch"`` all boxes are that of the first
+    sample, around its partner's peak, as in the authors' code; the two of a ``"pair"`` share lambda
+    alone, each around the other's peak.
+
+    Attributes:
+        box: ``"clip"``: cut off at the border, as the authors' code does; ``"inside"``: shifted
+            inside, so that the peak need not be its centre; ``"wrap"``: round the border.
+
+    Reference:
+        Uddin et al., SaliencyMix, ICLR 2021, arXiv:2006.01791; sizes and clipping as in the
+        authors' code, which follows CutMix.
+    """
+
+    method: ClassVar[str] = "saliencymix"
+    box: str = "clip"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known("box", self.box, PLACES)
+
+    def leaves(self) -> np.ndarray:
+        """See :meth:`Policy.leaves`."""
+        leaf = super().leaves()
+        leaf["box"] = BOXES[self.box]
+        return leaf
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cutout(Leaf):
     """A square that is set to 0 in the output, the mean colour where it is normalised.
 
@@ -310,6 +342,6 @@ class LaMix(Policy):
 
 
 POLICIES: dict[str, type[Leaf]] = {
-    kind.method: kind for kind in (Mixup, CutMix, FMix, HMix, GMix, ResizeMix, Cutout)
+    kind.method: kind for kind in (Mixup, CutMix, FMix, HMix, GMix, ResizeMix, SaliencyMix, Cutout)
 }
 """Policy class by the name of its method."""

@@ -97,6 +97,18 @@ METHODS = {
         label_weight="share of pixels outside the box",
         deviations="tau is drawn per sample instead of per batch",
     ),
+    "saliencymix": Method(
+        code=7,
+        policy="SaliencyMix",
+        summary="a box around the partner's most salient pixel, pasted",
+        paper="Uddin et al., ICLR 2021, arXiv:2006.01791",
+        authors_code="afm-shahab-uddin/SaliencyMix",
+        own_weight="0 in the box, 1 around it",
+        label_weight="share of pixels outside the clipped box",
+        deviations="one box per sample instead of per batch (scope='batch' restores it); saliency "
+        "of the uint8 RGB image, where the code hands normalised floats to an OpenCV function that "
+        "reads them as bytes, so that its boxes lie anywhere",
+    ),
     "cutout": Method(
         code=8,
         policy="Cutout",

@@ -24,6 +24,7 @@ from dali_msda.arrays import (
 from dali_msda.methods import METHODS
 from dali_msda.plan import check, draw
 from dali_msda.policy import Policy, number
+from dali_msda.salient import saliency
 from dali_msda.shapes import sample_shape
 
 SHAPES = "shape (B, H, W, C), (B, L, C) or (B, D, H, W, C)"
@@ -338,7 +339,8 @@ def mix(
         images: uint8 or float32 ``(B, H, W, C)``; ``(B, L, C)`` or ``(B, D, H, W, C)`` for policies
             of Mixup and FMix.
         labels: Class indices ``(B,)`` or soft labels ``(B, C)``.
-        policy: What to draw.
+        policy: What to draw. For :class:`SaliencyMix` the images must be such as :func:`saliency`
+            takes: one channel or three, floats in 0 to 255.
         seed: As :func:`draw` takes it; so are the next five.
         step: Number of the batch.
         rank: Number of the process.
@@ -362,6 +364,9 @@ def mix(
     batch = shape[0]
     if len(labels) != batch:
         raise ValueError(f"labels: expected {batch}, one per image, got {len(labels)}")
+    peaks = None
+    if isinstance(policy, Policy) and policy.needs_peaks:
+        peaks = saliency(images, mirror=blending.get("mirror"), threads=blending.get("threads", 0))
     plan = draw(
         policy,
         batch,
@@ -372,6 +377,7 @@ def mix(
         ids=ids,
         lam=lam,
         distinct=distinct,
+        peaks=peaks,
     )
     mixed = blend(images, plan, **blending)
     return mixed, targets(

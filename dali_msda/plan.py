@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dali_msda import cpu
+from dali_msda.arrays import to_numpy
 from dali_msda.methods import METHODS
 from dali_msda.policy import BOXES, Policy
 from dali_msda.shapes import AXES, in_three, sample_shape, whole
@@ -111,6 +112,32 @@ def _serves(leaves: np.ndarray, shape: tuple[int, ...]) -> None:
         )
 
 
+def _peaks(peaks: object, policy: Policy, batch: int, height: int, width: int) -> np.ndarray | None:
+    if peaks is None:
+        if policy.needs_peaks:
+            raise ValueError(
+                "peaks: expected the most salient pixels of the images for SaliencyMix, got None; "
+                "give peaks=dali_msda.saliency(images), or call dali_msda.mix"
+            )
+        return None
+    values = to_numpy("peaks", peaks) if not isinstance(peaks, list | tuple) else np.asarray(peaks)
+    if values.dtype.kind not in "iu":
+        raise TypeError(f"peaks: expected whole numbers, got {values.dtype}")
+    if values.shape != (batch, 2):
+        raise ValueError(
+            f"peaks: expected shape ({batch}, 2), y and x of one pixel per sample, got shape "
+            f"{values.shape}"
+        )
+    inside = ((values >= 0) & (values < (height, width))).all(1)
+    if not inside.all():
+        wrong = int(np.flatnonzero(~inside)[0])
+        raise ValueError(
+            f"peaks[{wrong}]: expected y, x of a pixel of {height} x {width}, got "
+            f"{values[wrong].tolist()}"
+        )
+    return np.ascontiguousarray(values, np.int32)
+
+
 def draw(
     policy: Policy,
     batch: int,
@@ -124,6 +151,7 @@ def draw(
     ids: object = None,
     lam: object = None,
     distinct: int | None = None,
+    peaks: object = None,
 ) -> np.ndarray:
     """Draw the plan of one batch: a pure function of its arguments, the same on every machine.
 
@@ -145,6 +173,9 @@ def draw(
             ``(B,)``; for :class:`MultiMix` ``(B, k)``, or ``(k,)`` for all samples.
         distinct: Only the first ``distinct`` samples are mixed, among themselves; the rest are
             padding and stay as they are. All by default.
+        peaks: y and x of each sample's most salient pixel, integers ``(B, 2)``, as
+            :func:`dali_msda.saliency` finds them; :class:`SaliencyMix` needs them, other methods
+            draw the same with and without. Of samples that are mirrored, the mirrored pixels.
 
     Returns:
         Records of shape ``(B,)``, or ``(B, k)`` for :class:`MultiMix`, and dtype
@@ -174,6 +205,7 @@ def draw(
         distinct=whole("distinct", distinct, 0, batch + 1),
         ids=_ids(ids, batch),
         lam=_lam(lam, plans.shape, leaves),
+        peaks=_peaks(peaks, policy, batch, *in_three(shape)[1:]),
     )
     return plans
 

@@ -61,6 +61,11 @@ class Policy:
     interpolations: ClassVar[int | None] = None
     shares_lam: ClassVar[bool] = False
 
+    @property
+    def needs_peaks(self) -> bool:
+        """Whether a method's box follows the pixels, so that the peaks of the images are needed."""
+        return bool((self.leaves()["method"] == METHODS["saliencymix"].code).any())
+
     def leaves(self) -> np.ndarray:
         """The policy as the kernels read it, one record of :data:`LEAF_DTYPE` per leaf."""
         raise NotImplementedError

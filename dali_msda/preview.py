@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dali_msda.leaves import POLICIES
+from dali_msda.leaves import POLICIES, Mixup
 from dali_msda.ops import blend, mask, targets
 from dali_msda.plan import draw
 from dali_msda.policy import BOXES, Leaf
+from dali_msda.salient import saliency
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -249,7 +250,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--policy", choices=tuple(POLICIES), default="cutmix", help="method (cutmix)")
     add("--alpha", type=float, default=1.0, help="of Beta(alpha, alpha), 0.01 to 100 (1)")
     add("--lam", type=float, help="fixed own share in [0, 1], instead of a drawn one")
-    add("--box", choices=[box for box in BOXES if box != "minmax"], help="how cutmix cuts (clip)")
+    add(
+        "--box",
+        choices=[box for box in BOXES if box != "minmax"],
+        help="where a box may lie (clip)",
+    )
     add("--size", type=_size, default=(224, 224), metavar="HxW", help="of the images (224x224)")
     add("--rows", type=int, default=6, help="samples to show, at least 2 (6)")
     add("--seed", type=int, default=0, help="of the choice of images and of the plan (0)")
@@ -273,7 +278,8 @@ def main(args: argparse.Namespace) -> None:
         raise ValueError(f"seed: expected at least 0, got {args.seed}")
     policy = _policy(args)
     height, width = args.size
-    draw(policy, args.rows, height, width, seed=args.seed, step=0, lam=args.lam)  # checks lam
+    # Checks lam before the work.
+    draw(Mixup(), args.rows, height, width, seed=args.seed, step=0, lam=args.lam)
     output = _output(args.output)
     found = load(args.folder, args.rows, args.size, args.seed)
     if len(found) < 2:
@@ -282,7 +288,10 @@ def main(args: argparse.Namespace) -> None:
             f"{args.folder!r}"
         )
     images, names = np.stack([image for image, _ in found]), [name for _, name in found]
-    plan = draw(policy, len(found), height, width, seed=args.seed, step=0, lam=args.lam)
+    peaks = saliency(images) if policy.needs_peaks else None
+    plan = draw(
+        policy, len(found), height, width, seed=args.seed, step=0, lam=args.lam, peaks=peaks
+    )
     lam = "drawn" if args.lam is None else f"{args.lam:g}"
     box = f", box {policy.box}" if hasattr(policy, "box") else ""
     title = f"{args.policy}: lam {lam}, alpha {args.alpha:g}{box}, seed {args.seed}"

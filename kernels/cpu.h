@@ -66,6 +66,7 @@ struct MsdaDraw {
   int32_t shared;          // 1: all samples of the batch have the same lambdas
   const uint64_t* ids;     // dataset index of each sample, or null: (rank, slot) then
   const double* lam;       // nominal lambda of each record, or null: they are drawn
+  const int32_t* peaks;    // y and x of each sample's most salient pixel; null without kSaliencyMix
 };
 
 enum MsdaDtype : int32_t { kUint8 = 0, kFloat32 = 1, kFloat16 = 2, kBfloat16 = 3 };

@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "dali/pipeline/operator/checkpointing/stateless_operator.h"
+#include "mirror.h"
 #include "normalisation.h"
 #include "plan_input.h"
 #include "sample_layout.h"
@@ -64,7 +65,7 @@ class BlendOp : public dali::StatelessOperator<Backend> {
       // A volume is an image of the rows of all its planes: only the channels may move.
       if (blend_.out_layout == kChw) std::rotate(shape.begin(), shape.end() - 1, shape.end());
     }
-    ReadMirror(ws);
+    mirror_.Read(this->spec_, ws, blend_.samples);
     outputs = {{dali::uniform_list_shape(batch, plans_.Shaped(shape)), out_type_}};
     return true;
   }
@@ -77,7 +78,7 @@ class BlendOp : public dali::StatelessOperator<Backend> {
 
   PlanInput plans_;
   Normalisation normalisation_;
-  std::vector<uint8_t> mirror_;
+  Mirror mirror_;
   MsdaBlend blend_ = {};  // of the current batch, but for its pointers
 
  private:
@@ -104,24 +105,8 @@ class BlendOp : public dali::StatelessOperator<Backend> {
            "mean and std, or ask for FLOAT.");
   }
 
-  void ReadMirror(const Workspace& ws) {
-    const OpSpec& spec = this->spec_;
-    if (spec.HasTensorArgument("mirror")) {
-      read_integers(flags_, ws.ArgumentInput("mirror"), "mirror");
-    } else {
-      flags_.assign(blend_.samples, spec.template GetArgument<int>("mirror"));
-    }
-    mirror_.resize(flags_.size());
-    for (size_t i = 0; i < flags_.size(); ++i) {
-      expect(flags_[i] == 0 || flags_[i] == 1, "mirror: expected 0 or 1, got ", flags_[i],
-             " for sample ", i, ".");
-      mirror_[i] = static_cast<uint8_t>(flags_[i]);
-    }
-  }
-
   const DALIDataType out_type_;
-  TensorLayout layout_;         // of one mixed sample
-  std::vector<int64_t> flags_;  // as they came; kept from batch to batch, as is mirror_
+  TensorLayout layout_;  // of one mixed sample
 };
 
 }  // namespace msda::native

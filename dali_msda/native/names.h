@@ -14,8 +14,13 @@ struct Name {
 };
 
 // The methods that can be drawn and blended.
-constexpr Name kMethodNames[] = {{"mixup", kMixup},  {"cutmix", kCutMix}, {"fmix", kFMix},
-                                 {"hmix", kHMix},    {"gmix", kGMix},     {"resizemix", kResizeMix},
+constexpr Name kMethodNames[] = {{"mixup", kMixup},
+                                 {"cutmix", kCutMix},
+                                 {"fmix", kFMix},
+                                 {"hmix", kHMix},
+                                 {"gmix", kGMix},
+                                 {"resizemix", kResizeMix},
+                                 {"saliencymix", kSaliencyMix},
                                  {"cutout", kCutout}};
 // Variants of a method; the empty word is its default.
 constexpr Name kMixupModes[] = {

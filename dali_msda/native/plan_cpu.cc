@@ -50,6 +50,7 @@ PlanOp::PlanOp(const OpSpec& spec)
   draw_.interpolations = interpolations_of(spec, leaves_);
   draw_.shared = spec.GetArgument<bool>("share_lam");
   lam_.reserve(size_t(max_batch_size_) * draw_.interpolations);
+  peaks_.reserve(size_t(max_batch_size_) * 2);
   plans_.reserve(size_t(max_batch_size_) * draw_.interpolations);
 }
 
@@ -78,6 +79,7 @@ bool PlanOp::SetupImpl(std::vector<OutputDesc>& outputs, const Workspace& ws) {
     ReadPadding(images);
   });
   ReadLam(ws);
+  ReadPeaks(ws);
   ReadRandomness(ws);
   dali::TensorShape<> shape = {int64_t{sizeof(msda::Plan)}};
   if (draw_.interpolations > 1) shape = dali::shape_cat(int64_t{draw_.interpolations}, shape);
@@ -158,6 +160,34 @@ void PlanOp::SpreadLam() {
   lam_.resize(samples * each);
   for (size_t i = samples * each; i-- > 0;) lam_[i] = lam_[i / each];
   draw_.lam = lam_.empty() ? nullptr : lam_.data();
+}
+
+// y and x of one pixel of each sample.
+void PlanOp::ReadPeaks(const Workspace& ws) {
+  peaks_.clear();
+  draw_.peaks = nullptr;
+  if (!spec_.HasTensorArgument("peaks")) {
+    for (const MsdaLeaf& leaf : leaves_) {
+      expect(leaf.method != kSaliencyMix,
+             "peaks: expected y and x of each sample's most salient pixel for \"saliencymix\", got "
+             "none; give the output of fn.msda.saliency(images).");
+    }
+    return;
+  }
+  const auto& peaks = ws.ArgumentInput("peaks");
+  expect(peaks.type() == DALI_INT32, "peaks: expected int32, got ", peaks.type(),
+         "; give the output of fn.msda.saliency, or cast with fn.cast.");
+  for (int i = 0; i < peaks.num_samples(); ++i) {
+    const auto shape = peaks.tensor_shape_span(i);
+    expect(shape.size() == 1 && shape[0] == 2, "peaks: expected shape (2), y and x, got (",
+           peaks.tensor_shape(i), ") for sample ", i, ".");
+    const int32_t* at = peaks.tensor<int32_t>(i);
+    expect(0 <= at[0] && at[0] < draw_.height && 0 <= at[1] && at[1] < draw_.width,
+           "peaks: expected y, x of a pixel of ", draw_.height, " x ", draw_.width, ", got ", at[0],
+           ", ", at[1], " for sample ", i, "; find them on images of this size.");
+    peaks_.insert(peaks_.end(), at, at + 2);
+  }
+  draw_.peaks = peaks_.data();
 }
 
 // In dynamic mode the caller's generator is the state: its words stand for seed and batch number.

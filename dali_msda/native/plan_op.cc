@@ -47,14 +47,15 @@ A batch of one sample is its own partner.)code")
                   return std::optional(spec.GetArgument<int>("interpolations") > 1 ? 2 : 1);
                 })
     .AddArg("method", R"code(Method of each leaf: ``"mixup"``, ``"cutmix"``, ``"fmix"``, ``"hmix"``,
-``"gmix"``, ``"resizemix"`` or ``"cutout"``.
+``"gmix"``, ``"resizemix"``, ``"saliencymix"`` or ``"cutout"``.
 
 With ``w`` the own weight, a pixel of the output is ``w * own + (1 - w) * partner``. ``"mixup"``
 has ``w = lam`` everywhere. ``"cutmix"`` has ``w = 0`` in a box of nominal area share ``1 - lam``
 and ``w = 1`` around it, and its label weight is the share of pixels that stay own; ``"hmix"`` makes
 the box smaller by ``r`` and mixes around it; ``"fmix"`` has ``w = 1`` on the share ``lam`` of the
 pixels where a random field is greatest; ``"gmix"`` has a Gaussian bump; ``"resizemix"`` pastes the
-whole partner, shrunk by ``tau``; ``"cutout"`` sets a square of the output to 0.)code",
+whole partner, shrunk by ``tau``; ``"saliencymix"`` is ``"cutmix"`` whose box is centred on the
+partner's entry of ``peaks``; ``"cutout"`` sets a square of the output to 0.)code",
             DALI_STRING_VEC)
     .AddOptionalArg("alpha",
                     R"code(Shape of the distribution of the nominal weight, > 0:
@@ -70,12 +71,11 @@ whole partner, shrunk by ``tau``; ``"cutout"`` sets a square of the output to 0.
 partner), ``"derangement"`` (random, never its own), ``"flip"`` (``batch - 1 - i``) or ``"roll"``
 (``i - 1``).)code",
         Words{"permutation"})
-    .AddOptionalArg(
-        "box",
-        R"code(Where the CutMix box lies: ``"clip"`` (around a random pixel, clipped to the
+    .AddOptionalArg("box",
+                    R"code(Where the box lies: ``"clip"`` (around a random pixel, clipped to the
 image), ``"inside"`` (wholly inside), ``"wrap"`` (wraps round the border) or ``"minmax"`` (sides
 drawn as given by ``minmax``).)code",
-        Words{"clip"})
+                    Words{"clip"})
     .AddOptionalArg("sources",
                     "Samples mixed into one output, 2 to 4; more than 2 for "
                     "``\"mixup\"`` only.",
@@ -144,6 +144,12 @@ targets put the same axis in front of theirs. Needs leaves of two sources withou
                     "With several interpolations: whether all samples of a batch have the same "
                     "values of ``lam``. Else each unit of the leaf's scope has its own.",
                     false)
+    .AddOptionalArg<std::vector<int>>(
+        "peaks",
+        R"code(y and x of each sample's most salient pixel, int32 ``(2,)``, as
+:meth:`nvidia.dali.fn.msda.saliency` finds them; ``"saliencymix"`` needs them. Of samples that the
+blend mirrors, the mirrored pixels: give both operators the same ``mirror``.)code",
+        nullptr, true)
     .AddOptionalArg("shard_id",
                     R"code(Rank of the process, at least 0. It enters every draw: ranks with one
 seed never repeat each other's decisions.)code",

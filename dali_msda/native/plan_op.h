@@ -41,6 +41,7 @@ class PlanOp final : public dali::Operator<CPUBackend> {
   void ReadPadding(const Images& images);
   void ReadLam(const Workspace& ws);
   void SpreadLam();
+  void ReadPeaks(const Workspace& ws);
   void ReadRandomness(const Workspace& ws);
 
   const std::vector<MsdaLeaf> leaves_;
@@ -50,6 +51,7 @@ class PlanOp final : public dali::Operator<CPUBackend> {
   uint64_t batches_ = 0;
   MsdaDraw draw_ = {};       // of the current batch
   std::vector<double> lam_;  // kept from batch to batch, as is plans_
+  std::vector<int32_t> peaks_;
   std::vector<msda::Plan> plans_;
 };
 

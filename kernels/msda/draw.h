@@ -64,6 +64,7 @@ MSDA_FN void dirichlet(double* shares, int32_t n, double alpha, Stream& stream,
 struct Unit {
   const MsdaDraw* draw;
   uint64_t identity;
+  const int32_t* peak;  // y and x of the pixel that a kSaliencyMix box is centred on
   Stream stream(uint32_t purpose) const { return {draw->seed, identity, draw->step, purpose, 0}; }
 };
 
@@ -83,11 +84,20 @@ MSDA_FN int32_t box_side(int32_t box, int32_t n, double share) {
   return box == kBoxClip ? static_cast<int32_t>(side) / 2 * 2 : static_cast<int32_t>(rint(side));
 }
 
-MSDA_FN Interval place(int32_t box, int32_t n, int32_t side, uint64_t word) {
-  if (box == kBoxClip) {  // centre on any pixel, cut off at the border
-    const int32_t centre = bounded(word, n), begin = centre - side / 2, end = centre + side / 2;
+// A box around a pixel: cut off at the border, shifted inside or wrapped round.
+MSDA_FN Interval place_around(int32_t box, int32_t n, int32_t side, int32_t centre) {
+  int32_t begin = centre - side / 2;
+  if (box == kBoxClip) {
+    const int32_t end = centre + side / 2;
     return {begin < 0 ? 0 : begin, end > n ? n : end};
   }
+  if (begin < 0) begin = box == kBoxWrap ? begin + n : 0;
+  if (box == kBoxInside && begin > n - side) begin = n - side;
+  return {begin, begin + side};
+}
+
+MSDA_FN Interval place(int32_t box, int32_t n, int32_t side, uint64_t word) {
+  if (box == kBoxClip) return place_around(box, n, side, bounded(word, n));
   const int32_t begin = bounded(word, box == kBoxWrap ? n : n - side + 1);
   return {begin, begin + side};
 }
@@ -105,12 +115,16 @@ MSDA_FN void set_weight(Plan& p, float own) {
 
 MSDA_FN double pixels(const Plan& p) { return static_cast<double>(p.depth) * p.height * p.width; }
 
+// Sets the box and returns its share of the pixels.
+MSDA_FN double set_box(Plan& p, Interval y, Interval x) {
+  p.y0 = y.begin, p.y1 = y.end, p.x0 = x.begin, p.x1 = x.end;
+  return static_cast<double>(y.end - y.begin) * (x.end - x.begin) / pixels(p);
+}
+
 // Places a box and returns its share of the pixels.
 MSDA_FN double draw_box(Plan& p, int32_t box, int32_t side_y, int32_t side_x, Stream& position) {
   const Interval y = place(box, p.height, side_y, position.word());
-  const Interval x = place(box, p.width, side_x, position.word());
-  p.y0 = y.begin, p.y1 = y.end, p.x0 = x.begin, p.x1 = x.end;
-  return static_cast<double>(y.end - y.begin) * (x.end - x.begin) / pixels(p);
+  return set_box(p, y, place(box, p.width, side_x, position.word()));
 }
 
 // Yun et al., CutMix, ICCV 2019; box and label weight as in the authors' code.
@@ -126,6 +140,18 @@ MSDA_FN void draw_cutmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
   p.inside = 0.0f, p.outside = 1.0f;
   set_weight(p, static_cast<float>(1.0 - draw_box(p, leaf.box, side_y, side_x, position)));
   if (leaf.box == kBoxMinMax) p.lam = p.weight[0];
+}
+
+// Uddin et al., SaliencyMix, ICLR 2021: CutMix's box around the partner's most salient pixel.
+MSDA_FN void draw_saliencymix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
+  const double share = sqrt(1.0 - p.lam);
+  p.point[1] = unit.peak[0], p.point[2] = unit.peak[1];
+  const Interval y =
+      place_around(leaf.box, p.height, box_side(leaf.box, p.height, share), p.point[1]);
+  const Interval x =
+      place_around(leaf.box, p.width, box_side(leaf.box, p.width, share), p.point[2]);
+  p.inside = 0.0f, p.outside = 1.0f;
+  set_weight(p, static_cast<float>(1.0 - set_box(p, y, x)));
 }
 
 // Park, Yun and Chun, arXiv:2208.09913, HMix: a box of the partner, and Mixup around it.
@@ -333,6 +359,8 @@ MSDA_FN void draw_record(Plan& p, const MsdaLeaf& leaf, const Unit& unit, double
   switch (leaf.method) {
     case kCutMix:
       return draw_cutmix(p, leaf, unit);
+    case kSaliencyMix:
+      return draw_saliencymix(p, leaf, unit);
     case kFMix:
       return draw_fmix(p, leaf, unit);
     case kHMix:
@@ -349,12 +377,15 @@ MSDA_FN void draw_record(Plan& p, const MsdaLeaf& leaf, const Unit& unit, double
   }
 }
 
-// The records of one slot, one for each interpolation; `partners[k]` is the slot of source k + 1.
+// The records of one slot, one for each interpolation; `partners[k]` is the slot of source k + 1,
+// and `salient` the slot whose peak a kSaliencyMix box is centred on.
 // They share every draw but lambda, so boxes and masks are nested.
 MSDA_FN void draw_slot(Plan* plans, const MsdaDraw& draw, const MsdaLeaf& leaf, int32_t number,
-                       int32_t slot, const int32_t* partners, uint64_t unit_identity) {
-  const Unit unit = {&draw, unit_identity};
-  const Unit sharing = {&draw, draw.shared ? identity_of(draw, 0) : unit_identity};
+                       int32_t slot, const int32_t* partners, int32_t salient,
+                       uint64_t unit_identity) {
+  const int32_t* peak = draw.peaks ? draw.peaks + 2 * int64_t{salient} : nullptr;
+  const Unit unit = {&draw, unit_identity, peak};
+  const Unit sharing = {&draw, draw.shared ? identity_of(draw, 0) : unit_identity, peak};
   const bool mixes = unit.stream(kDrawProb).uniform() < leaf.prob;
   const double* given = draw.lam ? draw.lam + int64_t{slot} * draw.interpolations : nullptr;
   double amounts[kMaxInterpolations] = {};

@@ -1,0 +1,47 @@
+// fn.msda.saliency on the CPU: one job per sample.
+#include "dali/pipeline/util/thread_pool.h"
+#include "saliency_op.h"
+
+namespace msda::native {
+
+class SaliencyCpu final : public SaliencyOp<CPUBackend> {
+ public:
+  using SaliencyOp::SaliencyOp;
+
+ protected:
+  using dali::Operator<CPUBackend>::RunImpl;
+
+  void RunImpl(Workspace& ws) override {
+    auto& pool = ws.GetThreadPool();
+    const auto& images = ws.Input<CPUBackend>(0);
+    if (maps_) ws.Output<CPUBackend>(1).SetLayout("HW");
+    for (int i = 0; i < images.num_samples(); ++i) {
+      pool.AddWork([this, &ws, i](int) { RunSample(ws, i); }, images.tensor_shape_span(i)[0]);
+    }
+    pool.RunAll();
+  }
+
+ private:
+  void RunSample(Workspace& ws, int i) const {
+    const auto& images = ws.Input<CPUBackend>(0);
+    const auto shape = images.tensor_shape_span(i);
+    const void* in = images.raw_tensor(i);
+    void* map = maps_ ? ws.Output<CPUBackend>(1).raw_mutable_tensor(i) : nullptr;
+    MsdaSaliency one = {};
+    one.peaks = ws.Output<CPUBackend>(0).mutable_tensor<int32_t>(i);
+    one.maps = maps_ ? &map : nullptr;
+    one.ins = &in;
+    one.mirror = mirror_.data() + i;
+    one.batch = one.threads = 1;
+    one.height = static_cast<int32_t>(shape[0]);
+    one.width = static_cast<int32_t>(shape[1]);
+    one.channels = static_cast<int32_t>(shape[2]);
+    one.in_dtype = images.type() == DALI_UINT8 ? kUint8 : kFloat32;
+    one.isa = -1;
+    msda_saliency(&one);
+  }
+};
+
+DALI_REGISTER_OPERATOR(msda__Saliency, SaliencyCpu, CPU);
+
+}  // namespace msda::native
