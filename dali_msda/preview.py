@@ -250,11 +250,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--policy", choices=tuple(POLICIES), default="cutmix", help="method (cutmix)")
     add("--alpha", type=float, default=1.0, help="of Beta(alpha, alpha), 0.01 to 100 (1)")
     add("--lam", type=float, help="fixed own share in [0, 1], instead of a drawn one")
-    add(
-        "--box",
-        choices=[box for box in BOXES if box != "minmax"],
-        help="where a box may lie (clip)",
-    )
+    add("--box", choices=[box for box in BOXES if box != "minmax"], help="where boxes lie (clip)")
     add("--size", type=_size, default=(224, 224), metavar="HxW", help="of the images (224x224)")
     add("--rows", type=int, default=6, help="samples to show, at least 2 (6)")
     add("--seed", type=int, default=0, help="of the choice of images and of the plan (0)")

@@ -90,15 +90,28 @@ class Interpolation:
         self.shared = multi.share == "batch"
 
 
-def draw(policy, batch, *shape, seed, step, drawn, given=False, rank=0, ids=None, distinct=None):
+def draw(
+    policy,
+    batch,
+    *shape,
+    seed,
+    step,
+    drawn,
+    given=False,
+    rank=0,
+    ids=None,
+    distinct=None,
+    peaks=None,
+):
     """The plan of one batch, given the nominal ``lam`` and weights of the records ``drawn``.
 
     ``shape`` is that of the samples, one to three axes. ``given`` says that the caller gave
-    lambda, instead of having it drawn. The interpolations of a multi-mix are plans of their own,
-    which have all draws but lambda in common.
+    lambda, instead of having it drawn; ``peaks`` are the most salient pixels of the samples. The
+    interpolations of a multi-mix are plans of their own, which have all draws but lambda in common.
     """
     if (k := policy.interpolations) is not None:
         key = dict(seed=seed, step=step, given=given, rank=rank, ids=ids, distinct=distinct)
+        key["peaks"] = peaks
         columns = [
             draw(Interpolation(policy, i), batch, *shape, drawn=drawn[:, i], **key)
             for i in range(k)
@@ -144,6 +157,8 @@ def draw(policy, batch, *shape, seed, step, drawn, given=False, rank=0, ids=None
                     which.count,
                     identities[0] if which.shared else identity,
                 )
+            if leaf.method == "saliencymix":
+                filler.peak = peaks[partner[0][0 if leaf.scope == "batch" else i]]
             getattr(filler, leaf.method)()
     return plan
 

@@ -5,7 +5,8 @@ See :mod:`dali_msda.reference`, which puts the records of a batch together.
 Sources: Salmon et al., SC 2011 (Philox); Marsaglia and Tsang, ACM TOMS 2000 (Gamma variables);
 Zhang et al., arXiv:1710.09412 (Mixup); Yun et al., arXiv:1905.04899 (CutMix; ``clip`` is the box of
 the authors' code); Harris et al., arXiv:2002.12047 (FMix); Park et al., arXiv:2208.09913 (HMix,
-GMix); Qin et al., arXiv:2012.11101 (ResizeMix); DeVries and Taylor, arXiv:1708.04552 (Cutout).
+GMix); Qin et al., arXiv:2012.11101 (ResizeMix); Uddin et al., arXiv:2006.01791 (SaliencyMix);
+DeVries and Taylor, arXiv:1708.04552 (Cutout).
 """
 
 import itertools
@@ -223,6 +224,25 @@ class Filler:
         self.weigh(1.0 - area / self.pixels)
         if not self.given:
             self.p["lam"] = 1.0 - tau * tau
+
+    def saliencymix(self):
+        """CutMix's box around ``peak``; one that does not fit is cut, shifted or wrapped."""
+        self.p["point"] = 0, *self.peak
+        kind, share, area = self.leaf.box, math.sqrt(1.0 - self.lam), 1
+        for axis, n, at in zip("yx", self.sizes, map(int, self.peak), strict=True):
+            side = math.floor(n * share) // 2 * 2 if kind == "clip" else round(n * share)
+            low, high = at - side // 2, at - side // 2 + side
+            if kind == "clip":
+                low, high = max(low, 0), min(high, n)
+            elif kind == "wrap":
+                low, high = low % n, low % n + side
+            elif low < 0:
+                low, high = 0, side
+            elif high > n:
+                low, high = n - side, n
+            self.p[axis + "0"], self.p[axis + "1"] = low, high
+            area *= high - low
+        self.weigh(1.0 - area / self.pixels)
 
     def cutout(self):
         """A square that is cut off at the border; only the own sample takes part."""

@@ -38,8 +38,8 @@ def refusal(define, operator):
 LEAVES = {
     "method": (
         dict(method="mixsup"),
-        'method: expected one of "mixup", "cutmix", "fmix", "hmix", "gmix", "resizemix", "cutout", '
-        'got "mixsup"',
+        'method: expected one of "mixup", "cutmix", "fmix", "hmix", "gmix", "resizemix", '
+        '"saliencymix", "cutout", got "mixsup"',
     ),
     "scope": (dict(scope="row"), 'scope: expected one of "sample", "pair", "batch", got "row"'),
     "partner": (
@@ -175,7 +175,7 @@ def test_blend_refuses_images():
 
 RECORDS = {
     "version": (dict(version=9), "plans[2].version: expected 1, got 9; make the plans with"),
-    "method": (dict(method=7), '"cutout" or 0 for none, got number 7'),
+    "method": (dict(method=9), '"cutout" or 0 for none, got number 9'),
     "sources": (dict(sources=5), "plans[2].sources: expected 1 to 4, got 5"),
     "own": (dict(own=-1), "plans[2].source[0]: expected an index in [0, 4), got -1"),
     "partner": (dict(partner=4), "plans[2].source[1]: expected an index in [0, 4), got 4"),

@@ -24,6 +24,8 @@ VARIANTS = [
     msda.GMix(mode="paper"),
     msda.GMix(mode="exact", scope="pair"),
     msda.ResizeMix(tau=(0.2, 0.4)),
+    msda.SaliencyMix(box="wrap", scope="batch"),
+    msda.Choice([msda.SaliencyMix(box="inside"), msda.Cutout()]),
     msda.Choice([msda.FMix(alpha=0.3), msda.CutMix(), msda.GMix()], weights=[3, 1, 2]),
     msda.Alternate([msda.Choice([msda.HMix(), msda.Mixup()]), msda.FMix(modes=5)], [1, 2]),
     *(msda.MultiMix(kind(), 3) for kind in POLICIES.values() if kind is not msda.Cutout),

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from oracle import assert_same_plan
-from variants import CASES, make, name_of
+from variants import CASES, draw_any, make, name_of, peaks_for
 
 import dali_msda as msda
 from dali_msda import reference
@@ -26,11 +26,10 @@ TAKE_LAMBDA = [case for case in CASES if "minmax" not in case[1] and "n" not in 
 
 def assert_follows_the_definitions(policy, batch, height, width, *, lam=None, **key):
     """Compares every field of a drawn plan with the oracle's; returns the plan."""
-    plan = msda.draw(policy, batch, height, width, lam=lam, **key)
-    given = lam is not None
-    assert_same_plan(
-        plan, reference.draw(policy, batch, height, width, drawn=plan, given=given, **key)
-    )
+    plan = draw_any(policy, batch, height, width, lam=lam, **key)
+    given, peaks = lam is not None, peaks_for(policy, batch, height, width)
+    want = reference.draw(policy, batch, height, width, drawn=plan, given=given, peaks=peaks, **key)
+    assert_same_plan(plan, want)
     if given:
         mixed = plan["sources"] > 1
         given = np.broadcast_to(np.float32(lam), batch)

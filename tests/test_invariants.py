@@ -7,7 +7,7 @@ from doors import DOORS, widened
 from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 from oracle import assert_same_plan
-from variants import SHARES_THE_PARTNER
+from variants import SHARES_THE_PARTNER, draw_any, peaks_for
 
 import dali_msda as msda
 from dali_msda import reference
@@ -42,6 +42,7 @@ SETTINGS = {
     ),
     "gmix": st.fixed_dictionaries({"mode": st.sampled_from(["code", "paper", "exact"])}),
     "resizemix": st.fixed_dictionaries({"tau": ENDS}),
+    "saliencymix": st.fixed_dictionaries({"box": BOXES}),
     "cutout": st.fixed_dictionaries({"length": st.integers(1, 50)}),
 }
 assert set(SETTINGS) == set(METHODS)
@@ -78,9 +79,11 @@ def policies(**restricted):
     )
 
 
-CUT = [METHODS["cutmix"].code, METHODS["fmix"].code]  # each pixel is the one's or the other's
+# Each pixel is the one's or the other's.
+CUT = [METHODS[name].code for name in ("cutmix", "saliencymix", "fmix")]
 MIXES = [name for name in METHODS if name != "cutout"]
-PIXELS_COUNT, MEANS_MIX = ["mixup", "cutmix", "fmix", "resizemix"], ["fmix", "gmix"]
+PIXELS_COUNT = ["mixup", "cutmix", "fmix", "resizemix", "saliencymix"]
+MEANS_MIX = ["fmix", "gmix"]
 SHAPES = st.tuples(st.integers(1, 9), SIZES, SIZES, st.integers(1, 5))
 KEYS = st.fixed_dictionaries(
     {
@@ -103,14 +106,16 @@ DTYPES = st.sampled_from(["uint8", "float32"])
 
 @given(policies(), SHAPES, KEYS)
 def test_plans_follow_the_definitions(policy, shape, key):
-    plan = msda.draw(policy, *shape[:3], **key)
-    assert_same_plan(plan, reference.draw(policy, *shape[:3], drawn=plan, **key))
+    plan = draw_any(policy, *shape[:3], **key)
+    peaks = peaks_for(policy, *shape[:3])
+    want = reference.draw(policy, *shape[:3], drawn=plan, peaks=peaks, **key)
+    assert_same_plan(plan, want)
 
 
 @given(policies(), SHAPES, KEYS, DTYPES, st.integers(0, 99), st.sampled_from(["HWC", "CHW"]))
 def test_pixels_follow_the_definitions(policy, shape, key, dtype, seed, layout):
     images = images_of(shape, dtype, seed)
-    plan = msda.draw(policy, *shape[:3], **key)
+    plan = draw_any(policy, *shape[:3], **key)
     mirror = np.random.default_rng(seed).random(shape[0]) < 0.5
     options = {"mirror": mirror, "layout": layout}
     want = DOORS["reference"](images, plan, **options)
@@ -122,7 +127,7 @@ def test_a_shared_mask_keeps_the_sum_of_the_batch(policy, shape, key, dtype, lam
     """Every image goes out with the weights it came in with, only distributed differently."""
     lam = None if getattr(policy, "n", 2) > 2 else lam
     images = images_of(shape, dtype, 0)
-    plan = msda.draw(policy, *shape[:3], lam=lam, **key)
+    plan = draw_any(policy, *shape[:3], lam=lam, **key)
     mixed = msda.blend(images, plan, dtype="float32")
     sums = images.sum(0, dtype=np.float64), mixed.sum(0, dtype=np.float64)
     np.testing.assert_allclose(*sums, rtol=1e-6, atol=1e-3)
@@ -135,7 +140,7 @@ def test_a_shared_mask_keeps_the_sum_of_the_batch(policy, shape, key, dtype, lam
 @given(methods(SHARES_THE_PARTNER, scopes=["pair"], partners=BIJECTIVE), SHAPES, KEYS, DTYPES)
 def test_a_pair_keeps_its_sum(policy, shape, key, dtype):
     images = images_of(shape, dtype, 0)
-    plan = msda.draw(policy, *shape[:3], **key)
+    plan = draw_any(policy, *shape[:3], **key)
     partner = plan["partner"]
     np.testing.assert_array_equal(partner[partner], np.arange(shape[0]))
     mixed = msda.blend(images, plan, dtype="float32").astype(np.float64)
@@ -153,8 +158,8 @@ def test_a_pair_keeps_its_sum(policy, shape, key, dtype):
 def test_equal_images_stay_as_they_are(policy, key, dtype, image):
     """Exactly, in every type; a mean computed as w x + (1 - w) x would not."""
     batch = np.stack([np.abs(image % 256).astype(np.uint8) if dtype == "uint8" else image] * 6)
-    plan = msda.draw(policy, 6, 5, 7, **key)
-    alone = msda.draw(msda.Mixup(prob=0.0), 6, 5, 7, seed=0, step=0)
+    plan = draw_any(policy, 6, 5, 7, **key)
+    alone = draw_any(msda.Mixup(prob=0.0), 6, 5, 7, seed=0, step=0)
     got, want = (widened(msda.blend(batch, p, dtype=dtype), dtype) for p in (plan, alone))
     np.testing.assert_array_equal(got, want)
     if dtype in ("uint8", "float32"):
@@ -164,11 +169,11 @@ def test_equal_images_stay_as_they_are(policy, key, dtype, image):
 @given(methods(MIXES, minmax=False), SHAPES, KEYS, DTYPES)
 def test_lambda_1_is_the_batch_and_0_the_permuted_batch(policy, shape, key, dtype):
     images, labels = images_of(shape, dtype, 0), np.arange(shape[0])
-    plan = msda.draw(policy, *shape[:3], lam=1.0, **key)
+    plan = draw_any(policy, *shape[:3], lam=1.0, **key)
     np.testing.assert_array_equal(msda.blend(images, plan), images)
     rows = msda.targets(labels, plan, num_classes=shape[0])
     np.testing.assert_array_equal(rows, np.eye(shape[0])[labels])
-    plan = msda.draw(policy, *shape[:3], lam=0.0, **key)
+    plan = draw_any(policy, *shape[:3], lam=0.0, **key)
     cut_off = isinstance(policy, msda.CutMix) and policy.box == "clip"
     more = getattr(policy, "n", 2) > 2 or getattr(policy, "mode", "") == "paper"
     if not cut_off and not more:
@@ -180,7 +185,7 @@ def test_lambda_1_is_the_batch_and_0_the_permuted_batch(policy, shape, key, dtyp
 
 @given(policies(), SHAPES, KEYS, st.integers(1, 12), st.floats(0, 1), st.booleans())
 def test_rows_sum_to_1(policy, shape, key, classes, smoothing, soft):
-    plan = msda.draw(policy, *shape[:3], **key)
+    plan = draw_any(policy, *shape[:3], **key)
     labels = np.random.default_rng(0).integers(0, classes, shape[0])
     if soft:
         labels = np.random.default_rng(0).dirichlet([1.0] * classes, shape[0]).astype(np.float32)
@@ -192,7 +197,7 @@ def test_rows_sum_to_1(policy, shape, key, classes, smoothing, soft):
 @given(policies(), st.integers(1, 9), KEYS, st.integers(2, 12), st.floats(0, 0.5))
 @settings(max_examples=40)
 def test_compact_targets_are_as_good_as_rows(policy, batch, key, classes, smoothing):
-    plan = msda.draw(policy, batch, 8, 8, **key)
+    plan = draw_any(policy, batch, 8, 8, **key)
     labels = torch.randint(0, classes, (batch,))
     logits = torch.randn(batch, classes, dtype=torch.float64)
     rows = msda.targets(labels, plan, num_classes=classes, smoothing=smoothing)
@@ -204,7 +209,7 @@ def test_compact_targets_are_as_good_as_rows(policy, batch, key, classes, smooth
 
 @given(policies(names=PIXELS_COUNT, n=2, max_soft=0.0, reformulate=False), SHAPES, KEYS)
 def test_label_weight_is_the_mean_of_the_mask(policy, shape, key):
-    plan = msda.draw(policy, *shape[:3], **key)
+    plan = draw_any(policy, *shape[:3], **key)
     share = msda.mask(plan, *shape[1:3]).mean((1, 2), dtype=np.float64)
     np.testing.assert_array_equal(plan["weight"], share.astype(np.float32))
     np.testing.assert_array_equal(plan["partner_weight"], np.float32(1) - plan["weight"])
@@ -212,7 +217,7 @@ def test_label_weight_is_the_mean_of_the_mask(policy, shape, key):
 
 @given(policies(names=MEANS_MIX, mode="code", reformulate=False), SHAPES, KEYS)
 def test_label_weight_is_nearly_the_mean_of_a_soft_mask(policy, shape, key):
-    plan = msda.draw(policy, *shape[:3], **key)
+    plan = draw_any(policy, *shape[:3], **key)
     share = msda.mask(plan, *shape[1:3]).mean((1, 2), dtype=np.float64)
     np.testing.assert_allclose(plan["weight"], share, atol=5e-7)
     np.testing.assert_array_equal(plan["partner_weight"], np.float32(1) - plan["weight"])
@@ -222,7 +227,7 @@ def test_label_weight_is_nearly_the_mean_of_a_soft_mask(policy, shape, key):
 def test_masks_and_weights_are_shares(policy, shape, key, lam):
     if "minmax=(" in repr(policy):
         lam = None
-    plan = msda.draw(policy, *shape[:3], lam=lam, **key)
+    plan = draw_any(policy, *shape[:3], lam=lam, **key)
     masks = msda.mask(plan, *shape[1:3])
     assert ((masks >= 0) & (masks <= 1)).all()
     for field in ("weight", "partner_weight", "extra_weight", "lam"):
@@ -233,11 +238,11 @@ def test_masks_and_weights_are_shares(policy, shape, key, lam):
 def test_padding_stays_and_is_named_by_nobody(policy, shape, key, data):
     distinct = data.draw(st.integers(0, shape[0]))
     images = images_of(shape, "uint8", 0)
-    plan = msda.draw(policy, *shape[:3], distinct=distinct, **key)
+    plan = draw_any(policy, *shape[:3], distinct=distinct, **key)
     np.testing.assert_array_equal(msda.blend(images, plan)[distinct:], images[distinct:])
     used = np.column_stack([plan["own"], plan["partner"], plan["extra"]])[:distinct]
     assert (used < distinct).all()
-    whole = msda.draw(policy, distinct, *shape[1:3], **key)
+    whole = draw_any(policy, distinct, *shape[1:3], **key)
     np.testing.assert_array_equal(plan[:distinct], whole)
 
 
@@ -245,6 +250,6 @@ def test_padding_stays_and_is_named_by_nobody(policy, shape, key, data):
 @settings(max_examples=50)
 def test_a_plan_survives_its_file(tmp_path_factory, policy, shape, key):
     path = tmp_path_factory.mktemp("plans") / "plan.npy"
-    plan = msda.draw(policy, *shape[:3], **key)
+    plan = draw_any(policy, *shape[:3], **key)
     msda.save(path, plan)
     np.testing.assert_array_equal(msda.load(path), plan)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from doors import assert_same, poisoned
 from test_blend import every_kind_of_record, normalisation, random_images
-from variants import VARIANTS, make
+from variants import VARIANTS, draw_any, make
 
 import dali_msda as msda
 from dali_msda import cpu
@@ -38,7 +38,7 @@ def test_in_place_equals_out_of_place(policy, source):
     for seed, shape in enumerate([(1, 5, 7, 3), (2, 1, 513, 1), (7, 33, 31, 3), (8, 600, 2, 2)]):
         for mirror in (None, np.random.default_rng(seed).random(shape[0]) < 0.5):
             images = random_images(shape, source, seed)
-            plan = msda.draw(policy, *shape[:3], seed=seed, step=1)
+            plan = draw_any(policy, *shape[:3], seed=seed, step=1)
             options = {"mirror": mirror, "dtype": source}
             options |= normalisation(
                 shape[3], "std" if source == "float32" and seed % 2 else "none"

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from variants import CASES, VARIANTS, make
+from variants import CASES, VARIANTS, draw_any, make
 
 import dali_msda as msda
 from dali_msda.leaves import POLICIES
@@ -35,8 +35,8 @@ def test_policies_are_values(policy):
     assert pickle.loads(pickle.dumps(policy)) == policy
     with pytest.raises(dataclasses.FrozenInstanceError):
         policy.alpha = 2.0
-    plan = msda.draw(policy, 8, 9, 9, seed=0, step=0)
-    np.testing.assert_array_equal(plan, msda.draw(again, 8, 9, 9, seed=0, step=0))
+    plan = draw_any(policy, 8, 9, 9, seed=0, step=0)
+    np.testing.assert_array_equal(plan, draw_any(again, 8, 9, 9, seed=0, step=0))
 
 
 def test_the_table_names_the_policies():
@@ -44,7 +44,7 @@ def test_the_table_names_the_policies():
     for name, method in METHODS.items():
         assert POLICIES[name].__name__ == method.policy and POLICIES[name].method == name
         assert getattr(msda, method.policy) is POLICIES[name] and method.policy in msda.__all__
-        plan = msda.draw(POLICIES[name](), 3, 9, 9, seed=0, step=0)
+        plan = draw_any(POLICIES[name](), 3, 9, 9, seed=0, step=0)
         assert (plan["method"] == method.code).all()
         own = {field.name for field in dataclasses.fields(POLICIES[name])}
         tried = set().union(*VARIANTS[name])
@@ -62,6 +62,7 @@ def test_defaults():
     assert (fmix.decay, fmix.law, fmix.max_soft, fmix.rounding) == (3.0, "paper", 0.0, "nearest")
     assert not fmix.reformulate and fmix.modes is None
     assert (hmix.r, hmix.gamma, hmix.mode, hmix.box) == (0.5, None, "exact", "clip")
+    assert msda.SaliencyMix().box == "clip"
     assert msda.GMix().mode == "code" and resizemix.tau == (0.1, 0.8)
     assert msda.Cutout().length == 16 and resizemix == msda.ResizeMix(tau=[0.1, 0.8])
     assert msda.Choice([MIXUP, CUTMIX]) == msda.Choice((MIXUP, CUTMIX), weights=(1, 1))

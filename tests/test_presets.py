@@ -28,6 +28,7 @@ ARGUMENTS = {
     "hmix": "alpha r mode box scope partner",
     "gmix": "alpha mode scope partner",
     "resizemix": "tau scope partner",  # alpha has no effect
+    "saliencymix": "alpha box scope partner",
     "cutout": "length scope",  # neither have alpha and partner
 }
 SETTINGS = """model classes epochs batch_size schedule lr warmup_epochs momentum nesterov

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from variants import draw_any
 
 import dali_msda as msda
 from dali_msda import registered
@@ -23,12 +24,12 @@ VARIANTS = [
     msda.ResizeMix(tau=(0.2, 1.0), partner="derangement"),
     msda.Choice([msda.Mixup(n=3), msda.CutMix(), msda.ResizeMix(), msda.Cutout(length=4)]),
 ]
-HARD = [msda.CutMix(), msda.FMix(), msda.ResizeMix(), msda.CutMix(box="wrap")]
+HARD = [msda.CutMix(), msda.SaliencyMix(), msda.FMix(), msda.ResizeMix(), msda.CutMix(box="wrap")]
 SHAPES = [(6, 7, 12), (5, 13, 5), (2, 1, 1), (1, 9, 4), (3, 1, 17)]
 
 
 def plan_of(policy, shape, step=0, **options):
-    return msda.draw(policy, *shape, seed=3, step=step, **options)
+    return draw_any(policy, *shape, seed=3, step=step, **options)
 
 
 def maps_of(shape, dtype=np.uint8, classes=CLASSES, ignored=0.2, seed=0):

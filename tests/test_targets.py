@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from doors import poisoned
-from variants import CASES, make
+from variants import CASES, draw_any, make
 
 import dali_msda as msda
 from dali_msda import reference
@@ -22,7 +22,7 @@ ULP = 2.0**-23
 
 
 def plan_of(policy, batch=60, step=0):
-    return msda.draw(policy, batch, 9, 11, seed=1, step=step)
+    return draw_any(policy, batch, 9, 11, seed=1, step=step)
 
 
 def by_numpy(labels, plan, **options):
@@ -156,13 +156,16 @@ def test_mix_is_draw_blend_and_targets():
     blending = {"mean": 128, "std": 64, "dtype": "float16", "layout": "CHW", "mirror": [0, 1] * 4}
     key = {"seed": 3, "step": 4, "rank": 1}
     for policy in POLICIES:
-        plan = msda.draw(policy, 8, 9, 11, **key)
+        peaks = msda.saliency(images, mirror=blending["mirror"])
+        plan = msda.draw(policy, 8, 9, 11, peaks=peaks, **key)
         mixed, rows = msda.mix(
             images, labels, policy, num_classes=8, smoothing=0.1, **key, **blending
         )
         np.testing.assert_array_equal(mixed, msda.blend(images, plan, **blending))
         want = msda.targets(labels, plan, num_classes=8, smoothing=0.1)
         np.testing.assert_array_equal(rows, want)
+        if policy.needs_peaks:  # of images that are not mirrored
+            plan = msda.draw(policy, 8, 9, 11, peaks=msda.saliency(images), **key)
         _, compact = msda.mix(images, labels, policy, compact=True, **key)
         for got, one in zip(compact, msda.targets(labels, plan, compact=True), strict=True):
             np.testing.assert_array_equal(got, one)

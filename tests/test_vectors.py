@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from variants import draw_any
 
 import dali_msda as msda
 from dali_msda.cpu import library
@@ -38,6 +39,8 @@ POLICIES = [
     msda.GMix(mode="exact", alpha=0.5),
     msda.ResizeMix(),
     msda.Cutout(),
+    msda.SaliencyMix(),
+    msda.SaliencyMix(box="wrap", scope="batch"),
 ]
 OUTPUTS = [
     {"dtype": "uint8"},
@@ -51,7 +54,7 @@ def plan_lines():
     """One line per record: floats in hexadecimal, to the bit."""
     for policy in POLICIES:
         yield repr(policy)
-        for p in msda.draw(policy, 5, 33, 47, **KEY):
+        for p in draw_any(policy, 5, 33, 47, **KEY):
             sources = [p["own"], p["partner"], *p["extra"]]
             weights = [p["weight"], p["partner_weight"], *p["extra_weight"], p["lam"]]
             box = [p[name] for name in ("y0", "x0", "y1", "x1")]
@@ -67,7 +70,7 @@ def pixel_lines():
     count = np.arange(5 * 33 * 47 * 3, dtype=np.uint64)
     images = (count * 2654435761 >> 11).astype(np.uint8).reshape(5, 33, 47, 3)
     for policy in POLICIES:
-        plan = msda.draw(policy, 5, 33, 47, **KEY)
+        plan = draw_any(policy, 5, 33, 47, **KEY)
         sums = [zlib.crc32(msda.blend(images, plan, **options).tobytes()) for options in OUTPUTS]
         sums.append(zlib.crc32(msda.blend(images.astype(np.float32) / 255, plan).tobytes()))
         yield " ".join(f"{value:08x}" for value in sums)

@@ -1,5 +1,7 @@
 """Settings of every method of the table, so that what holds for all is tested for all."""
 
+import numpy as np
+
 import dali_msda as msda
 from dali_msda.methods import METHODS
 
@@ -26,6 +28,7 @@ VARIANTS = {
     ],
     "gmix": [{"mode": "code"}, {"mode": "paper"}, {"mode": "exact"}],
     "resizemix": [{}, {"tau": (0.5, 1.0)}],
+    "saliencymix": [{"box": "clip"}, {"box": "inside"}, {"box": "wrap"}],
     "cutout": [{}, {"length": 5}],
 }
 CASES = [(name, settings) for name, every in VARIANTS.items() for settings in every]
@@ -38,6 +41,20 @@ def make(case, **common):
     """The policy of a case."""
     name, settings = case
     return getattr(msda, METHODS[name].policy)(**settings, **common)
+
+
+def peaks_for(policy, batch, height, width):
+    """Salient pixels for a policy that needs them: any will do for what follows from a plan."""
+    if not policy.needs_peaks:
+        return None
+    rng = np.random.default_rng([batch, height, width])
+    return rng.integers(0, (height, width), (batch, 2), np.int32)
+
+
+def draw_any(policy, batch, height, width, **options):
+    """As ``msda.draw``, with peaks where the policy needs them."""
+    peaks = peaks_for(policy, batch, height, width)
+    return msda.draw(policy, batch, height, width, peaks=peaks, **options)
 
 
 def name_of(case):
