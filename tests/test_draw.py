@@ -173,20 +173,23 @@ def test_draws_follow_the_identity_and_nothing_else():
     """The same sample gets the same lambda and box wherever in whatever batch it stands."""
     policy = msda.Choice([make(case, alpha=0.4, prob=0.8) for case in CASES])
     ids = np.random.default_rng(0).permutation(1000)[:64]
-    whole = msda.draw(policy, 64, 30, 40, seed=1, step=2, ids=ids)
+    peaks = np.tile([11, 17], (64, 1))  # one for all, since partners change
+    whole = msda.draw(policy, 64, 30, 40, seed=1, step=2, ids=ids, peaks=peaks)
     for chosen in (np.arange(64)[::-1], np.arange(1, 64, 3), np.array([5])):
-        part = msda.draw(policy, len(chosen), 30, 40, seed=1, step=2, ids=ids[chosen])
+        key = dict(seed=1, step=2, ids=ids[chosen], peaks=peaks[chosen])
+        part = msda.draw(policy, len(chosen), 30, 40, **key)
         for field in WHAT_IS_DRAWN:
             np.testing.assert_array_equal(part[field], whole[field][chosen], err_msg=field)
-    slots = msda.draw(policy, 64, 30, 40, seed=1, step=2, rank=3)
-    named = msda.draw(policy, 64, 30, 40, seed=1, step=2, ids=(3 << 32) + np.arange(64))
+    slots = msda.draw(policy, 64, 30, 40, seed=1, step=2, rank=3, peaks=peaks)
+    ids = (3 << 32) + np.arange(64)
+    named = msda.draw(policy, 64, 30, 40, seed=1, step=2, ids=ids, peaks=peaks)
     np.testing.assert_array_equal(slots, named)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "n" not in case[1]], ids=name_of)
 @pytest.mark.parametrize("partner", ["permutation", "flip"])
 def test_scopes_share_what_is_drawn(case, partner):
-    key = {"seed": 2, "step": 5}
+    key = {"seed": 2, "step": 5, "peaks": np.tile([8, 5], (9, 1))}
     sample, batch, pair = (
         msda.draw(make(case, partner=partner, scope=scope), 9, 16, 16, **key)
         for scope in ("sample", "batch", "pair")

@@ -8,7 +8,7 @@ import torch
 from doors import DOORS, POISON, assert_same, widened
 from fields import fields_of
 from oracle import assert_same_plan
-from variants import CASES, make, name_of
+from variants import CASES, draw_any, make, name_of, peaks_for
 
 import dali_msda as msda
 from dali_msda import cpu, reference
@@ -17,14 +17,14 @@ from dali_msda.methods import METHODS
 INTERPOLATES = [
     case for case in CASES if not {"n", "minmax"} & case[1].keys() and case[0] != "cutout"
 ]
-BOXES = [case for case in INTERPOLATES if case[0] in ("cutmix", "hmix", "resizemix")]
+BOXES = [case for case in INTERPOLATES if case[0] in ("cutmix", "hmix", "resizemix", "saliencymix")]
 RNG = np.random.default_rng(0)
 EVERY = pytest.mark.parametrize("case", INTERPOLATES, ids=name_of)
 
 
 def draw(policy, batch=7, height=19, width=26, *, k=5, share="pair", seed=1, step=3, **key):
     multi = msda.MultiMix(policy, k, share)
-    return msda.draw(multi, batch, height, width, seed=seed, step=step, **key)
+    return draw_any(multi, batch, height, width, seed=seed, step=step, **key)
 
 
 # ------------------------------------------------------------------------------------ what is drawn
@@ -36,9 +36,10 @@ def draw(policy, batch=7, height=19, width=26, *, k=5, share="pair", seed=1, ste
 def test_every_record_follows_the_definitions(case, share, size, batch):
     for step, scope in enumerate(("sample", "pair", "batch")):
         multi = msda.MultiMix(make(case, scope=scope, prob=(1.0, 0.5, 1.0)[step]), 3, share)
-        plan = msda.draw(multi, batch, *size, seed=3, step=step, rank=2)
+        plan = draw_any(multi, batch, *size, seed=3, step=step, rank=2)
         assert plan.shape == (batch, 3)
-        want = reference.draw(multi, batch, *size, seed=3, step=step, rank=2, drawn=plan)
+        key = dict(seed=3, step=step, rank=2, peaks=peaks_for(multi, batch, *size))
+        want = reference.draw(multi, batch, *size, drawn=plan, **key)
         assert_same_plan(plan.ravel(), want.ravel())
 
 
