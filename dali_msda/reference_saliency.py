@@ -50,11 +50,16 @@ def contrasts(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return brighter, darker
 
 
-def saliency(image: np.ndarray) -> np.ndarray:
-    """Saliency map, uint8 ``(H, W)``."""
+def shares(image: np.ndarray) -> np.ndarray:
+    """Sum of both kinds of contrast, each scaled to 255."""
     total = np.zeros(image.shape[:2], np.int64)
     for contrast in contrasts(smooth(smooth(grey(image)))):
         if contrast.max() > 0:  # the share in single precision, then exact
             share = (contrast.astype(np.float32) / np.float32(contrast.max())).astype(np.float64)
             total += np.floor(255 * share).astype(np.int64)
-    return np.minimum(total, 255).astype(np.uint8)
+    return total
+
+
+def saliency(image: np.ndarray) -> np.ndarray:
+    """Saliency map, uint8 ``(H, W)``."""
+    return np.minimum(shares(image), 255).astype(np.uint8)

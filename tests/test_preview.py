@@ -81,6 +81,17 @@ def test_command(folder, tmp_path, capsys):
     assert min(shares) >= 0.6 - 0.05  # the box is clipped, so the own share grows only
 
 
+def test_salient_boxes(folder, tmp_path):
+    output = tmp_path / "preview.png"
+    size = ("--size", "32x48", "--rows", "4")
+    flags = ("--policy", "saliencymix", "--box", "inside", "--lam", 0.75)
+    assert run(folder, *flags, "-o", output, *size) == 0
+    picture = Image.open(output)
+    for row in range(4):
+        grey = cell(picture, row, 2, (32, 48))
+        assert (grey[..., 0] == 0).sum() == 16 * 24
+
+
 def test_same_arguments_same_bytes(folder, tmp_path):
     for name in ("a.png", "b.png"):
         assert run(folder, "--policy", "mixup", "--seed", 3, "-o", tmp_path / name) == 0

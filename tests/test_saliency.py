@@ -10,6 +10,7 @@ from photographs import pieces
 import dali_msda as msda
 from dali_msda import cpu
 from dali_msda.reference_saliency import saliency as by_definition
+from dali_msda.reference_saliency import shares
 
 SIZES = [(1, 1), (1, 2), (2, 1), (1, 60), (53, 1), (2, 2), (3, 5), (17, 16), (31, 53), (64, 61)]
 ISAS = range(len(cpu.isas()))
@@ -95,14 +96,21 @@ def test_of_equal_values_the_first_is_the_peak(first, second):
     assert peak.tolist() == [42, 52]
 
 
-def test_what_exceeds_a_byte_is_its_greatest_value():
-    """Both kinds of contrast are scaled apart, so that one pixel may have much of each."""
-    images = np.zeros((1, 64, 64, 1), np.uint8)
-    images[0, :, 32:] = 100
-    images[0, 20:44, 20:44] = 30
-    images[0, 31:33, 31:33] = 60
-    (found,) = msda.saliency(images, maps=True)[1]
-    np.testing.assert_array_equal(found, by_definition(images[0]))
+def test_what_exceeds_a_byte_is_255():
+    """Both kinds of contrast are scaled apart, so that a pixel may have much of each."""
+    images = np.full((1, 96, 96, 1), 194, np.uint8)
+    images[0, 29:, 55:] = 176
+    images[0, 66:, 37:] = 160
+    images[0, 63:, 66:93] = 109
+    total = shares(images[0])
+    assert (total > 255).any()
+    (peak,), (found,) = msda.saliency(images, maps=True)
+    np.testing.assert_array_equal(found, np.minimum(total, 255))
+    assert tuple(peak) == peak_of(found)
+    peaks, maps = np.empty((1, 2), np.int32), np.empty((1, 96, 96), np.uint8)
+    cpu.saliency(peaks, images, maps=maps, phases=(32, 2))
+    np.testing.assert_array_equal(maps[0], found)
+    np.testing.assert_array_equal(peaks[0], peak)
 
 
 def test_floats_are_rounded_first():
@@ -113,11 +121,12 @@ def test_floats_are_rounded_first():
         np.testing.assert_array_equal(got, expected)
     odd = np.array([0.5, 1.5, -9, 256, 1e9, np.inf, -np.inf, np.nan], np.float32)
     as_bytes = np.array([0, 2, 0, 255, 255, 255, 0, 0], np.uint8)
-    for values, expected in ((odd, as_bytes),):
-        got = msda.saliency(np.tile(values, 6).reshape(1, 6, 8, 1), maps=True)[1]
-        same = msda.saliency(np.tile(expected, 6).reshape(1, 6, 8, 1), maps=True)[1]
-        np.testing.assert_array_equal(got, same)
-        assert same.any()
+    got, same = (
+        msda.saliency(np.tile(values, 6).reshape(1, 6, 8, 1), maps=True)[1]
+        for values in (odd, as_bytes)
+    )
+    np.testing.assert_array_equal(got, same)
+    assert same.any()
 
 
 @pytest.mark.parametrize("width", [1, 40, 33])

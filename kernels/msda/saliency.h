@@ -122,6 +122,7 @@ MSDA_FN void phase_column_sums(const SaliencyBlock& b, Share s) {
 }
 
 MSDA_FN void phase_contrasts(const SaliencyBlock& b, Share s) {
+  int32_t most_brighter = 0, most_darker = 0;
   for (int64_t i = s.thread; i < int64_t{b.height} * b.width; i += s.threads) {
     const int32_t y = static_cast<int32_t>(i / b.width), x = static_cast<int32_t>(i % b.width);
     int32_t brighter = 0, darker = 0;
@@ -138,21 +139,26 @@ MSDA_FN void phase_contrasts(const SaliencyBlock& b, Share s) {
       darker += greatest(-found, 0);
     }
     b.sums[i] = static_cast<uint32_t>(brighter) | static_cast<uint32_t>(darker) << 16;
-    raise_to(b.most_brighter, static_cast<uint32_t>(brighter));
-    raise_to(b.most_darker, static_cast<uint32_t>(darker));
+    most_brighter = greatest(most_brighter, brighter);
+    most_darker = greatest(most_darker, darker);
   }
+  raise_to(b.most_brighter, static_cast<uint32_t>(most_brighter));
+  raise_to(b.most_darker, static_cast<uint32_t>(most_darker));
 }
 
 // The map is the sum of both shares; where that is more than a byte holds, 255.
 MSDA_FN void phase_map(const SaliencyBlock& b, Share s) {
   const int32_t brighter = static_cast<int32_t>(*b.most_brighter);
   const int32_t darker = static_cast<int32_t>(*b.most_darker);
+  uint64_t peak = 0;
   for (int64_t i = s.thread; i < int64_t{b.height} * b.width; i += s.threads) {
     const int32_t value = share_of(static_cast<int32_t>(b.sums[i] & 0xFFFFu), brighter) +
                           share_of(static_cast<int32_t>(b.sums[i] >> 16), darker);
     b.map[i] = static_cast<uint8_t>(least(value, 255));
-    raise_to(b.peak, peak_order(b.map[i], i));
+    const uint64_t order = peak_order(b.map[i], i);
+    if (order > peak) peak = order;
   }
+  raise_to(b.peak, peak);
 }
 
 }  // namespace msda
