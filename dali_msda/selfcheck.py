@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dali_msda import selfcheck_checks, selfcheck_fields
+from dali_msda import selfcheck_checks, selfcheck_fields, selfcheck_several
 from dali_msda import selfcheck_laws as laws
 from dali_msda.leaves import FMix
 from dali_msda.policy import Policy
@@ -35,8 +35,9 @@ REACH = 32
 
 def rows(run: Run) -> Iterator[Row]:
     """Every comparison of the self-check, one after the other."""
-    for check in (*selfcheck_checks.CHECKS, *selfcheck_fields.CHECKS):
-        yield from check(run)
+    for module in (selfcheck_checks, selfcheck_fields, selfcheck_several):
+        for check in module.CHECKS:
+            yield from check(run)
 
 
 def line(row: Row) -> str:

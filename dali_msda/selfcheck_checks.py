@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -127,7 +126,7 @@ def masks(run: Run) -> Iterator[Row]:
         yield rows.equal(check, mean, plan["weight"], tolerance=5e-6)
     for name, policy in {**policies, "cutout": Cutout(length=9)}.items():
         check = f"{name}: white blended with black is the mask, 19x30"
-        plan = _plan(run, check, replace(policy, partner="roll"), 64, *size)
+        plan = run.plan(check, replace(policy, partner="roll"), 64, *size)
         images = np.ones((64, *size, 3), np.float32)
         images[1::2] = 0
         white = blend(images, plan)[::2]  # their partners are black
@@ -163,10 +162,7 @@ def lambdas(run: Run) -> Iterator[Row]:
 
 def _moments(run: Run, check: str, policy: Leaf, expected: tuple[float, float, float]) -> Row:
     chunks = run.plans(check, policy, 1, 1, 200_000)
-    lam = np.concatenate([plan["lam"] for plan in chunks]).astype(np.float64)
-    powers = np.stack([lam, lam**2, lam**3])
-    error = powers.std(1) / math.sqrt(len(lam))
-    return rows.estimate(check, expected, powers.mean(1), error)
+    return rows.moments_of(check, expected, np.concatenate([plan["lam"] for plan in chunks]))
 
 
 def batches(run: Run) -> Iterator[Row]:
@@ -174,36 +170,21 @@ def batches(run: Run) -> Iterator[Row]:
     rng = run.rng("batches")
     images = rng.integers(0, 256, (32, 12, 17, 3), dtype=np.uint8)
     labels = rng.integers(0, 10, 32)
-    methods = {"mixup": Mixup(), "cutmix": CutMix(), "fmix": FMix(), "gmix": GMix()}
-    for name, policy in {**methods, "hmix": HMix()}.items():
+    methods = {"mixup": Mixup(), "cutmix": CutMix(), "fmix": FMix(), "hmix": HMix()}
+    for name, policy in {**methods, "gmix": GMix()}.items():
         yield from _one_mask(run, name, replace(policy, scope="batch"), images, labels)
-    for name, policy in methods.items():
         yield from _two_by_two(run, name, replace(policy, scope="pair"), images)
         yield from _alone(run, name, policy, images, labels)
     check = "partners: E of fixed points of a permutation of 64"
     fixed = [
-        np.count_nonzero(_plan(run, check, Mixup(), 64, 1, 1, step)["partner"] == np.arange(64))
+        np.count_nonzero(run.plan(check, Mixup(), 64, 1, 1, step)["partner"] == np.arange(64))
         for step in range(run.draws(3000))
     ]
     yield rows.mean_of(check, 1, np.array(fixed))
 
 
-def _plan(
-    run: Run,
-    check: str,
-    policy: Leaf,
-    batch: int,
-    height: int,
-    width: int,
-    step: int = 0,
-    lam: float | None = None,
-) -> np.ndarray:
-    rank = zlib.crc32(check.encode())
-    return rows.draw(policy, batch, height, width, seed=run.seed, step=step, rank=rank, lam=lam)
-
-
 def _mixed(run: Run, check: str, policy: Leaf, images: np.ndarray, lam: float | None = None):
-    plan = _plan(run, check, policy, *images.shape[:3], lam=lam)
+    plan = run.plan(check, policy, *images.shape[:3], lam=lam)
     return plan, blend(images, plan, dtype="float32").astype(np.float64)
 
 
@@ -233,10 +214,16 @@ def _alone(
     """Images that stay: mixed with their like, or at lambda 1; partners, at lambda 0."""
     check = f"{name}: an image mixed with its like"
     same = np.broadcast_to(images[:1], images.shape)
-    plan = _plan(run, check, policy, *images.shape[:3])
+    plan = run.plan(check, policy, *images.shape[:3])
     yield rows.equal(check, same, blend(np.ascontiguousarray(same), plan))
     check = f"{name}: sum of each row of targets"
-    yield rows.equal(check, 1, targets(labels, plan, num_classes=10).sum(1), tolerance=2e-6)
+    dense = targets(labels, plan, num_classes=10)
+    yield rows.equal(check, 1, dense.sum(1), tolerance=2e-6)
+    check = f"{name}: cross-entropy of rows, and of compact targets"
+    logs = run.rng(check).standard_normal((len(labels), 10))
+    pair, weight = targets(labels, plan, compact=True)
+    apart = (weight * np.take_along_axis(logs, pair, 1)).sum(1)
+    yield rows.equal(check, apart, (dense * logs).sum(1), tolerance=2e-6)
     check = f"{name}: lam 1 changes nothing"
     _, mixed = _mixed(run, check, policy, images, lam=1.0)
     yield rows.equal(check, images, mixed)

@@ -156,6 +156,87 @@ def beta_moments(alpha: float, beta: float) -> tuple[float, float, float]:
     return first, second, second * (alpha + 2) / (total + 2)
 
 
+# --------------------------------------------------------------------------- several interpolations
+
+
+def mixup_statistic(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean square of Mixup's output, for uniform lambda.
+
+    It is a square of lambda, and so the squares of it are of degree 4: three Gauss-Legendre nodes
+    integrate them exactly.
+
+    Args:
+        images: Pairs, ``(P, 2, H, W)``.
+
+    Returns:
+        Values, ``(P, 3)``, and the chance of each column.
+    """
+    nodes, chance = np.polynomial.legendre.leggauss(3)
+    own, partner = images[:, None, 0], images[:, None, 1]
+    lam = (nodes[:, None, None] + 1) / 2
+    return ((lam * own + (1 - lam) * partner) ** 2).mean((2, 3)), chance / 2
+
+
+def cutmix_statistic(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean square of CutMix's output: square images, clipped boxes, uniform lambda.
+
+    Args:
+        images: Pairs, ``(P, 2, n, n)``.
+
+    Returns:
+        Values, ``(P n n, n)``: a row for each pair and centre, a column for each side; and the
+        chance of each column, as in :func:`clipped_share`.
+    """
+    n = images.shape[-1]
+    cut = np.arange(n)
+    values = []
+    for side in cut // 2 * 2:
+        lines = places(n, side, "clip")
+        boxes = (lines[:, None, :, None] * lines[None, :, None, :]).reshape(1, n * n, n, n)
+        shown = np.where(boxes > 0, images[:, 1:], images[:, :1])
+        values.append((shown**2).mean((2, 3)).ravel())
+    return np.stack(values, 1), (2 * cut + 1) / n**2
+
+
+def variance_of_mean(
+    values: np.ndarray, chance: np.ndarray, batch: int, k: int, share: str
+) -> float:
+    """Variance of a statistic's mean over a batch of ``batch`` pairs with ``k`` lambdas each.
+
+    The statistic is a function l(p, lambda) of a pair p (with all that its interpolations share,
+    such as the centre of a box) and of lambda. Pairs are independent, and so are lambdas. With
+
+        V = Var l(p, lambda),  V_pair = Var_p E[l | p],  V_lambda = Var_lambda E[l | lambda]
+
+    two of the B K terms have the covariance V if they are the same, V_pair if they have the pair in
+    common, V_lambda if lambda, and 0 if neither. Where all pairs have the same K lambdas, that sums
+    up to
+
+        (1/K) [V/B + (B-1)/B V_lambda] + (1 - 1/K) V_pair/B
+
+    and where each pair draws its own, so that two pairs have none in common, to
+
+        (1/B) [V_pair + (V - V_pair)/K]
+
+    which is less by (B-1)/(B K) V_lambda (Shen et al., Mixup Augmentation with Multiple
+    Interpolations, section III, has the former).
+
+    Args:
+        values: l, ``(pairs, lambdas)``; the pairs are equally likely.
+        chance: Of each lambda.
+        batch: B.
+        k: K.
+        share: As :class:`~dali_msda.MultiMix` takes it.
+    """
+    mean = (values @ chance).mean()
+    total = ((values - mean) ** 2 @ chance).mean()
+    by_pair = (values @ chance).var()
+    by_lam = chance @ (values.mean(0) - mean) ** 2
+    if share == "batch":
+        return float((total / batch + (batch - 1) / batch * by_lam + (k - 1) * by_pair / batch) / k)
+    return float((by_pair + (total - by_pair) / k) / batch)
+
+
 # ----------------------------------------------------------------------------------- FMix's fields
 
 

@@ -92,6 +92,14 @@ def mean_of(check: str, expected: float, values: np.ndarray, tolerance: float = 
     return estimate(check, expected, values.mean(), error, tolerance)
 
 
+def moments_of(check: str, expected: tuple[float, float, float], values: np.ndarray) -> Row:
+    """Compare E x, E x^2 and E x^3 with those of independent values."""
+    values = np.asarray(values, np.float64)
+    powers = np.stack([values, values**2, values**3])
+    error = powers.std(1) / math.sqrt(len(values))
+    return estimate(check, expected, powers.mean(1), error)
+
+
 def moments(chunks: Iterable[np.ndarray], sums: Sums) -> tuple[np.ndarray, np.ndarray, int]:
     """Mean and standard deviation of what ``sums`` adds up, and the number of masks."""
     total, squares, count = 0.0, 0.0, 0
@@ -163,6 +171,20 @@ class Run:
         """NumPy's random numbers for a check."""
         return np.random.default_rng([self.seed, zlib.crc32(check.encode())])
 
+    def plan(
+        self,
+        check: str,
+        policy: Policy,
+        batch: int,
+        height: int,
+        width: int,
+        step: int = 0,
+        lam: object = None,
+    ) -> np.ndarray:
+        """The plan of one batch; every check has random numbers of its own."""
+        rank = zlib.crc32(check.encode())
+        return draw(policy, batch, height, width, seed=self.seed, step=step, rank=rank, lam=lam)
+
     def plans(
         self,
         check: str,
@@ -172,12 +194,12 @@ class Run:
         full: int,
         lam: float | None = None,
     ) -> Iterator[np.ndarray]:
-        """Records that a policy draws, in chunks; every check has random numbers of its own."""
-        left, step, rank = self.draws(full), 0, zlib.crc32(check.encode())
+        """Records that a policy draws, in chunks."""
+        left, step = self.draws(full), 0
         chunk = max(1, CHUNK // (height * width))
         while left > 0:
             batch = min(left, chunk)
-            yield draw(policy, batch, height, width, seed=self.seed, step=step, rank=rank, lam=lam)
+            yield self.plan(check, policy, batch, height, width, step, lam)
             left, step = left - batch, step + 1
 
     def shares(

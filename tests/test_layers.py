@@ -22,7 +22,7 @@ LAYERS = [  # bottom first
     ["detection"],
     ["dali", "ffcv", "torch"],
     ["preview", "selfcheck_laws", "selfcheck_rows"],
-    ["selfcheck_checks", "selfcheck_fields"],
+    ["selfcheck_checks", "selfcheck_fields", "selfcheck_several"],
     ["selfcheck"],
     ["cli"],
     ["__main__"],

@@ -1,6 +1,7 @@
 """The self-check: its theory gives the published numbers, and it fails where a bug is put in."""
 
 import importlib.util
+import itertools
 import math
 import os
 import re
@@ -18,6 +19,7 @@ from dali_msda import selfcheck_checks as checks
 from dali_msda import selfcheck_fields as fields
 from dali_msda import selfcheck_laws as laws
 from dali_msda import selfcheck_rows as rows
+from dali_msda import selfcheck_several as several
 
 ROOT = Path(__file__).parent.parent
 QUICK = rows.Run(seed=0, share=command.QUICK)
@@ -184,6 +186,44 @@ def test_legacy_masks_have_one_run_a_row():
     assert (masks > np.roll(masks, 1, 2)).sum(2).max() == 1
 
 
+def test_variance_is_that_of_all_batches():
+    """Every batch of two pairs with two lambdas each, out of three pairs and three lambdas."""
+    values = np.array([[1.0, 4.0, 2.0], [0.5, 0.0, 3.0], [7.0, 2.0, 1.0]])
+    chance = np.array([0.5, 0.2, 0.3])
+    for share in ("pair", "batch"):
+        mean = square = total = 0.0
+        for pairs in itertools.product(range(3), repeat=2):
+            for lams in itertools.product(range(3), repeat=4 if share == "pair" else 2):
+                weight = chance[list(lams)].prod() / 9
+                first, second = lams[:2], lams[-2:]
+                found = (values[pairs[0], first] + values[pairs[1], second]).mean() / 2
+                total, mean = total + weight, mean + weight * found
+                square += weight * found**2
+        assert total == pytest.approx(1)
+        found = laws.variance_of_mean(values, chance, 2, 2, share)
+        assert found == pytest.approx(square - mean**2, rel=1e-12)
+
+
+def test_statistics_of_pairs():
+    images = np.random.default_rng(4).random((3, 2, 5, 5))
+    values, chance = laws.mixup_statistic(images)
+    lam = np.linspace(0, 1, 20_001)[:, None, None]
+    own, partner = images[1]
+    exact = ((lam * own + (1 - lam) * partner) ** 2).mean((1, 2))
+    assert values[1] @ chance == pytest.approx(exact.mean(), rel=1e-4)
+    assert values[1] ** 2 @ chance == pytest.approx((exact**2).mean(), rel=1e-4)
+    values, chance = laws.cutmix_statistic(images)
+    assert chance.sum() == pytest.approx(1)
+    middle = chance @ [
+        np.mean(all_masks(CutMix(), 5, 5, 1 - (k / 5) ** 2 - 1e-9)) for k in range(5)
+    ]
+    assert middle == pytest.approx(laws.clipped_share(5))
+    boxes = all_masks(CutMix(), 5, 5, 1 - 0.81).reshape(25, 5, 5)  # sides of four pixels
+    shown = np.where(boxes > 0, images[2, 1], images[2, 0])
+    np.testing.assert_allclose(values[50:75, 4], (shown**2).mean((1, 2)))
+    np.testing.assert_allclose(values[:25, 1], (images[0, 0] ** 2).mean())
+
+
 # ------------------------------------------------------------------------------------------ rows
 
 
@@ -246,13 +286,17 @@ def test_passes(capsys):
     assert code == 0 and not err and set(found.values()) == {"ok"}
     assert re.split(r"\s+", out.splitlines()[0]) == "check expected measured sigma verdict".split()
     assert f"{len(found)} checks passed (seed 0, limit 5 sigma)" in out
-    for what in ("coverage", "Figure 4", "E[1 - w]", "slope of the power", "arcsine", "changes"):
+    for what in (
+        "coverage", "Figure 4", "E[1 - w]", "slope of the power", "arcsine", "changes", "nested",
+        "multi-mix of cutmix: variance, K 5, lambdas of each batch", "lamix", "compact targets",
+    ):  # fmt: skip
         assert any(what in check for check in found), what
 
 
 def test_is_a_function_of_the_seed(monkeypatch, capsys):
     monkeypatch.setattr(checks, "CHECKS", (checks.weights,))
     monkeypatch.setattr(fields, "CHECKS", (fields.regions,))
+    monkeypatch.setattr(several, "CHECKS", (several.order,))
     first, again, other = (run(capsys, "--quick", "--seed", seed)[1] for seed in "778")
     assert first == again != other.replace("seed 8", "seed 7")
     code, _, err = run(capsys, "--seed", "-1")
@@ -296,6 +340,29 @@ def less_often(plan):
     plan["lam"] **= 2
 
 
+def rising(plan):
+    if plan.ndim > 1:
+        plan["lam"] = plan["lam"][:, ::-1]
+
+
+def other_boxes(plan):
+    if plan.ndim > 1:
+        plan["x0"][:, 1] += plan["x0"][:, 1] < plan["x1"][:, 1]
+
+
+def own_lambdas(plan):
+    if plan.ndim > 1:
+        plan["lam"][1:] = np.random.default_rng(0).random(plan["lam"][1:].shape)
+
+
+def average_label(plan):
+    plan["weight"] = plan["partner_weight"] = 0.5
+
+
+def pixels_by_lambda(plan):
+    plan["inside"] = plan["outside"] = plan["lam"]
+
+
 BUGS = {  # what is done to the records, and the rows that must notice
     nominal_label: (checks.masks, "cutmix, clip: w is the mean of the mask"),
     swapped_point: (checks.pairs_of_pixels, "gmix, paper: a_jk, 4x7"),
@@ -304,6 +371,11 @@ BUGS = {  # what is done to the records, and the rows that must notice
     another_field: (fields.slopes, "fmix: slope of the power, 2x2, decay 3"),
     same_field: (fields.stationary, "fmix, paper: E of every pixel"),
     less_often: (checks.lambdas, "mixup: moments of Beta(1, 1)"),
+    rising: (several.nesting, "multi-mix of fmix: lambdas that rise"),
+    other_boxes: (several.nesting, "multi-mix of hmix: boxes that are not nested"),
+    own_lambdas: (several.order, "multi-mix, lambdas of each batch: slots"),
+    average_label: (several.lamix, "lamix: labels are mixed by lambda"),
+    pixels_by_lambda: (several.lamix, "lamix: pixels are half and half"),
 }
 
 
@@ -316,7 +388,8 @@ def test_a_wrong_draw_fails(bug, monkeypatch, capsys):
 
     check, name = BUGS[bug]
     monkeypatch.setattr(checks, "CHECKS", (check,))
-    monkeypatch.setattr(fields, "CHECKS", ())
+    for module in (fields, several):
+        monkeypatch.setattr(module, "CHECKS", ())
     assert run(capsys, "--quick")[0] == 0
     monkeypatch.setattr(rows, "draw", wrong)
     code, out, err = run(capsys, "--quick")
@@ -355,11 +428,35 @@ KERNEL_BUGS = {  # file, right, wrong, and the row that must notice
         "draw_box(p, leaf.box, side_y, side_x, position), set_weight(p, p.lam);",
         "cutmix, clip: w is the mean of the mask",
     ),
+    "draw all anew for each interpolation": (
+        "draw.h",
+        "draw_record(p, leaf, unit, amounts[k],",
+        "draw_record(p, leaf, {&draw, unit_identity + k}, amounts[k],",
+        "multi-mix of hmix: each is a mix of its own",
+    ),
+    "leave the lambdas unsorted": (
+        "draw.h",
+        "for (; at > 0 && (is_tau",
+        "for (; at > 64 && (is_tau",
+        "multi-mix of mixup: lambdas that rise with k",
+    ),
+    "give each pair lambdas of its own": (
+        "draw.h",
+        "draw.shared ? identity_of(draw, 0) : unit_identity",
+        "unit_identity",
+        "multi-mix of mixup: variance, K 5, lambdas of each batch",
+    ),
+    "mix LaMix's pixels by lambda": (
+        "draw.h",
+        "leaf.mode == kMixupAverage ? 0.5f : p.lam",
+        "p.lam",
+        "lamix: pixels are half and half",
+    ),
 }
 
 
 def test_wrong_kernels_fail(tmp_path):
-    """A copy of the package, compiled with four bugs at once."""
+    """A copy of the package, compiled with all these bugs at once."""
     unwanted = shutil.ignore_patterns("__pycache__", "_lib")
     for folder in ("dali_msda", "kernels"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=unwanted)
@@ -409,7 +506,7 @@ def test_panels_are_measured_beside_theory():
 
 def test_the_figure_is_drawn(monkeypatch, capsys, tmp_path):
     pytest.importorskip("matplotlib")
-    for module in (checks, fields):
+    for module in (checks, fields, several):
         monkeypatch.setattr(module, "CHECKS", ())
     code, out, _ = run(capsys, "--quick", "--plot", str(tmp_path / "figure.png"))
     assert code == 0 and "figure.png: Figure 4" in out
