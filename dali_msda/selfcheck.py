@@ -32,6 +32,13 @@ QUICK = 0.05
 REACH = 32
 """Greatest displacement that the plot shows, along either axis."""
 
+PANELS = {
+    **selfcheck_checks.FIGURE,
+    **{name: selfcheck_checks.OTHERS[name] for name in ("gmix, exact", "resizemix")},
+    "stochastic": selfcheck_checks.STOCHASTIC,
+    "fmix": FMix(),
+}
+
 
 def rows(run: Run) -> Iterator[Row]:
     """Every comparison of the self-check, one after the other."""
@@ -122,8 +129,7 @@ def _averaged(chunks: Iterator[np.ndarray]) -> np.ndarray:
 
 def panels(run: Run, n: int = 64, lam: float = 0.5) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Name, closed form and measured a_jk of every method, by displacement."""
-    named = {**selfcheck_checks.FIGURE, "stochastic": selfcheck_checks.STOCHASTIC, "fmix": FMix()}
-    for name, policy in named.items():
+    for name, policy in PANELS.items():
         yield (
             name,
             _theory(policy, n, lam),
@@ -146,24 +152,30 @@ def plot(run: Run, file: str) -> None:
     from matplotlib import pyplot
 
     found = list(panels(run))
-    across = (len(found) + 1) // 2
-    figure, axes = pyplot.subplots(4, across, figsize=(2.3 * across, 9.6), layout="constrained")
+    across = len(found) // 2
+    figure, axes = pyplot.subplots(
+        4, across, figsize=(1.75 * across + 1, 8), layout="constrained", sharex=True, sharey=True
+    )
     for index, (name, theory, measured) in enumerate(found):
         band, column = divmod(index, across)
-        law = "arcsine law" if name == "fmix" else "closed form"
-        picture = _panel(axes[2 * band, column], theory, f"{name}\n{law}")
-        _panel(axes[2 * band + 1, column], measured, "measured")
-    for index in range(len(found), 2 * across):
-        for row in (2, 3):
-            axes[row, index - across].set_axis_off()
-    figure.colorbar(picture, ax=axes, shrink=0.5, label="$a_{jk}$")
-    figure.suptitle("$a_{jk}$ over the displacement j - k; 64 x 64, $\\lambda$ = 0.5")
+        above, below = axes[2 * band : 2 * band + 2, column]
+        law = " (arcsine law)" if name == "fmix" else ""
+        _panel(above, theory, f"{name}{law}")
+        picture = _panel(below, measured, f"within {np.abs(measured - theory).max():.3f}")
+    for row, label in zip(axes, 2 * ("closed form", "measured"), strict=True):
+        row[0].set_ylabel(f"{label}\ndy", fontsize=9)
+    for bottom in axes[-1]:
+        bottom.set_xlabel("dx", fontsize=9)
+    bar = figure.colorbar(picture, ax=axes, shrink=0.6, aspect=30, pad=0.01)
+    bar.set_label("$a_{jk}$")
+    figure.suptitle("$a_{jk}$ over the displacement j - k = (dy, dx); 64 x 64, $\\lambda$ = 0.5")
     figure.savefig(file, dpi=100)
     pyplot.close(figure)
 
 
 def _panel(axes: Axes, values: np.ndarray, title: str) -> object:
     axes.set_title(title, fontsize=9)
-    axes.tick_params(labelsize=7)
+    axes.set(xticks=(-REACH, 0, REACH), yticks=(-REACH, 0, REACH))
+    axes.tick_params(labelsize=7, length=2)
     extent = (-REACH - 0.5, REACH + 0.5, REACH + 0.5, -REACH - 0.5)
     return axes.imshow(values, vmin=0, vmax=0.5, extent=extent, cmap="viridis")
