@@ -16,7 +16,7 @@ PACKAGE = ROOT / "dali_msda"
 LAYERS = [  # bottom first
     ["arrays", "build", "methods", "shapes"],
     ["cpu", "cuda", "policy"],
-    ["leaves", "plan", "salient"],
+    ["leaves", "pictures", "plan", "salient", "sheets"],
     ["ops"],
     ["registered"],
     ["detection"],
