@@ -131,7 +131,7 @@ def save(picture: Image, path: str | os.PathLike) -> None:
         OSError: If the file cannot be written.
     """
     path = output(path)
-    options = {"quality": 90} if path.suffix.lower() in (".jpg", ".jpeg", ".webp") else {}
+    options = {"quality": 85} if path.suffix.lower() in (".jpg", ".jpeg", ".webp") else {}
     try:
         handle, scratch = tempfile.mkstemp(".part" + path.suffix, f".{path.stem}.", path.parent)
         try:
