@@ -10,7 +10,7 @@ import numpy as np
 
 from dali_msda import selfcheck_laws as laws
 from dali_msda import selfcheck_rows as rows
-from dali_msda.leaves import CutMix, Cutout, FMix, GMix, HMix, Mixup, ResizeMix
+from dali_msda.leaves import CutMix, Cutout, FMix, GMix, HMix, Mixup, ResizeMix, SaliencyMix
 from dali_msda.ops import blend, targets
 from dali_msda.policy import Choice, Leaf, Policy
 from dali_msda.selfcheck_rows import Row, Run
@@ -133,6 +133,23 @@ def masks(run: Run) -> Iterator[Row]:
         yield rows.equal(check, rows.mask(plan, *size)[::2, ..., None], white, tolerance=1e-6)
 
 
+def around_peaks(run: Run) -> Iterator[Row]:
+    """SaliencyMix: CutMix's boxes, centred on the partner's most salient pixel."""
+    size, batch, check = (19, 30), run.draws(2000), "saliencymix: boxes around the peak, 19x30"
+    peaks = run.rng(check).integers(0, size, (batch, 2))
+    plan = run.plan(check, SaliencyMix(partner="roll"), batch, *size, peaks=peaks)
+    centre, expected, found = peaks[plan["partner"]], [], []
+    share = np.sqrt(1 - plan["lam"].astype(np.float64))
+    for axis, (name, n) in enumerate(zip("yx", size, strict=True)):
+        half = (n * share).astype(int) // 2
+        expected += [np.maximum(centre[:, axis] - half, 0), np.minimum(centre[:, axis] + half, n)]
+        found += [plan[name + "0"], plan[name + "1"]]
+    yield rows.equal(check, expected, found)
+    mean = rows.mask(plan, *size).mean((1, 2), dtype=np.float64)
+    check = "saliencymix: w is the mean of the mask, 19x30"
+    yield rows.equal(check, mean, plan["weight"], tolerance=5e-6)
+
+
 def _weights(run: Run, check: str, policy: Leaf, n: int, full: int, lam: float | None = None):
     for plan in run.plans(check, policy, n, n, full, lam):
         yield plan["partner_weight"].astype(np.float64)
@@ -234,4 +251,4 @@ def _alone(
     yield rows.equal(check, images[plan["partner"]], mixed)
 
 
-CHECKS = (coverage, pairs_of_pixels, figure_4, weights, masks, lambdas, batches)
+CHECKS = (coverage, pairs_of_pixels, figure_4, weights, masks, around_peaks, lambdas, batches)

@@ -180,10 +180,11 @@ class Run:
         width: int,
         step: int = 0,
         lam: object = None,
+        peaks: np.ndarray | None = None,
     ) -> np.ndarray:
         """The plan of one batch; every check has random numbers of its own."""
-        rank = zlib.crc32(check.encode())
-        return draw(policy, batch, height, width, seed=self.seed, step=step, rank=rank, lam=lam)
+        keys = dict(seed=self.seed, step=step, rank=zlib.crc32(check.encode()))
+        return draw(policy, batch, height, width, **keys, lam=lam, peaks=peaks)
 
     def plans(
         self,

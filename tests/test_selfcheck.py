@@ -128,6 +128,10 @@ def off_by_one(plan):
     plan["x0"] += plan["x0"] < plan["x1"]
 
 
+def below_the_peak(plan):
+    plan["y1"] += plan["y1"] < plan["height"]
+
+
 def another_field(plan):
     plan["decay"] += 0.5
 
@@ -167,6 +171,7 @@ BUGS = {  # what is done to the records, and the rows that must notice
     nominal_label: (checks.masks, "cutmix, clip: w is the mean of the mask"),
     swapped_point: (checks.pairs_of_pixels, "gmix, paper: a_jk, 4x7"),
     off_by_one: (checks.coverage, "cutmix, inside: coverage, 4x4"),
+    below_the_peak: (checks.around_peaks, "saliencymix: boxes around the peak"),
     one_pixel_more: (fields.counts, "fmix, paper: pixels of each mask"),
     another_field: (fields.slopes, "fmix: slope of the power, 2x2, decay 3"),
     same_field: (fields.stationary, "fmix, paper: E of every pixel"),
@@ -231,7 +236,7 @@ KERNEL_BUGS = {  # file, right, wrong, and the row that must notice
     "draw all anew for each interpolation": (
         "draw.h",
         "draw_record(p, leaf, unit, amounts[k],",
-        "draw_record(p, leaf, {&draw, unit_identity + k}, amounts[k],",
+        "draw_record(p, leaf, {&draw, unit_identity + k, peak}, amounts[k],",
         "multi-mix of hmix: each is a mix of its own",
     ),
     "leave the lambdas unsorted": (
