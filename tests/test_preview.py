@@ -217,15 +217,13 @@ def test_files_are_taken_as_named(folder, tmp_path, shown):
     assert len(shown["rows"]) == 2
 
 
-def test_salient_boxes(folder, tmp_path):
+def test_salient_boxes(folder, tmp_path, shown):
     output = tmp_path / "preview.png"
     size = ("--size", "32x48", "--rows", "4")
     flags = ("--policy", "saliencymix", "--box", "inside", "--lam", 0.75)
     assert run(folder, *flags, "-o", output, *size) == 0
-    picture = Image.open(output)
-    for row in range(4):
-        grey = cell(picture, row, 2, (32, 48))
-        assert (grey[..., 0] == 0).sum() == 16 * 24
+    assert_drawn(Image.open(output), shown["rows"])
+    assert [(row[2].image == 0).sum() for row in shown["rows"]] == [16 * 24] * 4
 
 
 def test_same_arguments_same_bytes(folder, tmp_path):
