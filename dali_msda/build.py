@@ -49,7 +49,7 @@ PLUGIN = (
     f"-std=c++20 {FLAGS} -fvisibility=hidden -D_GLIBCXX_USE_CXX11_ABI=1 -Wno-free-nonheap-object"
 )
 BASELINE = "-march=x86-64"  # any 64-bit PC; nothing may depend on the machine that compiles
-PER_ISA = ("cpu_field.cpp", "cpu_rows.cpp", "cpu_salient.cpp")
+PER_ISA = ("cpu_field.cpp", "cpu_rows.cpp", "cpu_salient.cpp", "cpu_select.cpp")
 ISAS = (  # those are compiled once for each of these; the CPU backend chooses at run time
     f"{BASELINE} -DMSDA_ISA=x86_64",
     "-march=x86-64-v3 -DMSDA_ISA=v3",

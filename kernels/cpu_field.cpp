@@ -7,6 +7,7 @@
 // clang-format off: the templates of msda/fourier.h look for the fused() of cpu_vector.h
 #include "cpu_vector.h"
 #include "cpu_field.h"
+#include "cpu_normals.h"
 // clang-format on
 
 #define MSDA_JOIN_(name, isa) name##_##isa
@@ -15,63 +16,82 @@
 namespace msda {
 namespace {
 
-// Distance of rows in floats: whole vectors, and an odd number of cache lines, so that a column
-// does not fall into a few sets of the cache.
-int64_t padded(int64_t n) {
-  const int64_t lines = (n + 15) / 16;
-  return (lines + 1 - lines % 2) * 16;
-}
-
 struct Layout {
-  int64_t stride;            // of the half spectrum's rows
-  int64_t pair_stride;       // of the transposed lines: one row an entry, one column a pair
-  int64_t rows;              // of the half spectrum, a multiple of 2 kLanes
-  float *re, *im;            // rows x stride
+  int64_t stride, pair_stride;
+  int64_t rows, columns;  // of the half spectrum, in whole vectors (of pairs), that are not all 0
+  float *re, *im;         // rows x stride
   float *line_re, *line_im;  // width x pair_stride
   Complex<Floats>* room;
 
   Layout(const FieldTables& t, float* memory) {
-    const Field& f = t.f;
-    stride = padded(f.half);
-    pair_stride = padded(pairs_of(f));
-    rows = (rows_of(f) + 31) / 32 * 32;
+    const FieldSizes s = field_sizes(t);
+    stride = s.stride, pair_stride = s.pair_stride;
+    rows = (pairs_of(t.f) + kLanes - 1) / kLanes * kLanes * 2;
+    columns = (t.columns + kLanes - 1) / kLanes * kLanes;
     re = memory;
-    im = re + rows * stride;
-    line_re = im + rows * stride;
-    line_im = line_re + f.width * pair_stride;
-    room = reinterpret_cast<Complex<Floats>*>(line_im + f.width * pair_stride);
+    im = re + s.spectrum;
+    line_re = im + s.spectrum;
+    line_im = line_re + s.lines;
+    room = reinterpret_cast<Complex<Floats>*>(line_im + s.lines);
   }
 };
 
+// Entries first + x .. of the half spectrum: normals times amplitudes.
+void scale_normals(const FieldTables& t, float* re, float* im, const FieldNormals& n, int64_t first,
+                   int32_t blocks) {
+  for (int32_t i = 0; i < blocks; i += kLanes) {
+    Floats real[2], imaginary[2];
+    interleave(real, load(n.re[0] + i), load(n.re[1] + i));
+    interleave(imaginary, load(n.im[0] + i), load(n.im[1] + i));
+    for (int32_t at = 2 * i; at < 2 * i + 2 * kLanes; at += kLanes) {
+      put(re + at, real[at > 2 * i] * load(t.amplitude_re + first + at), false);
+      put(im + at, imaginary[at > 2 * i] * load(t.amplitude_im + first + at), false);
+    }
+  }
+}
+
+// Rows from the first to the last: a vector may write on into the next one.
 void draw_spectrum(const FieldTables& t, const uint32_t* seed, const Layout& l) {
   Field f = t.f;
   f.seed[0] = seed[0], f.seed[1] = seed[1];
-  const int32_t columns = t.columns;
+  FieldNormals n;
   for (int32_t row = 0; row < rows_of(f); ++row) {
     const int64_t first = static_cast<int64_t>(row) * f.half;
     float* re = l.re + row * l.stride;
     float* im = l.im + row * l.stride;
-    // Entries share a Philox block in twos; both halves of a block lie in a row but at its ends.
-    const float* are = t.amplitude_re + first;
-    const float* aim = t.amplitude_im + first;
-    for (int32_t x = 0; x < columns; ++x) {
-      const uint32_t index = static_cast<uint32_t>(first + x);
-      const Words4 w = field_words(f, index >> 1);
-      const bool odd = index & 1u;
-      const Complex<float> n = normals(odd ? w.v[2] : w.v[0], odd ? w.v[3] : w.v[1]);
-      re[x] = n.re * are[x];
-      im[x] = n.im * aim[x];
+    // Entries of even and odd number share a Philox block, whose first may be the last row's.
+    for (int32_t x = -static_cast<int32_t>(first & 1); x < t.drawn[row]; x += 2 * kBlocks) {
+      const int32_t left = (t.drawn[row] - x + 1) / 2;
+      const int32_t blocks = left < kBlocks ? left : kBlocks;
+      field_normals(&n, f, static_cast<uint32_t>(first + x) >> 1, blocks);
+      scale_normals(t, re + x, im + x, n, first + x, blocks);
     }
-    for (int64_t x = columns; x < l.stride; ++x) re[x] = im[x] = 0.0f;
+    for (int64_t x = t.drawn[row]; x < l.columns; ++x) re[x] = im[x] = 0.0f;
   }
-  for (int64_t i = rows_of(f) * l.stride; i < l.rows * l.stride; ++i) l.re[i] = l.im[i] = 0.0f;
+  for (int64_t row = rows_of(f); row < l.rows; ++row)
+    for (int64_t x = 0; x < l.columns; ++x) l.re[row * l.stride + x] = l.im[row * l.stride + x] = 0;
 }
 
-void transform(const Passes& p, const Turns& turns, const Data& data, const Line& line,
+template <int32_t R>
+void transform_pass(const Passes& p, int32_t radix, int32_t block, const Turns& turns,
+                    const Data& data, const StraightLine& line, Complex<Floats>* room) {
+  for (int32_t j = 0; j < block / (R ? R : radix); ++j)
+    for (int32_t first = j; first < p.length; first += block)
+      butterfly_at<R>(p, radix, block, first, j, turns, data, line, room);
+}
+
+void transform(const Passes& p, const Turns& turns, const Data& data, const StraightLine& line,
                Complex<Floats>* room) {
-  for (int32_t pass = 0; pass < p.count; ++pass)
-    for (int32_t i = 0; i < p.length / p.radix[pass]; ++i)
-      butterfly(p, pass, i, turns, data, line, room);
+  int32_t block = p.length;
+  for (int32_t k = 0; k < p.count; block /= p.radix[k++]) {
+    const auto pass = p.radix[k] == 2   ? transform_pass<2>
+                      : p.radix[k] == 3 ? transform_pass<3>
+                      : p.radix[k] == 4 ? transform_pass<4>
+                      : p.radix[k] == 5 ? transform_pass<5>
+                      : p.radix[k] == 7 ? transform_pass<7>
+                                        : transform_pass<0>;
+    pass(p, p.radix[k], block, turns, data, line, room);
+  }
 }
 
 // Stores a square transposed: row i of `v` becomes column i.
@@ -109,13 +129,19 @@ void pair_square(const FieldTables& t, const Layout& l, int32_t p, int32_t k) {
 
 // Rows 2 p and 2 p + 1 of the half spectrum become column p of the transposed lines.
 void pair_rows(const FieldTables& t, const Layout& l) {
-  const int32_t last = (t.f.width - 1) / 2;  // entries 1 .. last have a mirror image
+  const int32_t width = t.f.width;
+  const int32_t mirrored = (width - 1) / 2;  // entries 1 .. mirrored have a mirror image
+  const int32_t last = mirrored < t.columns - 1 ? mirrored : t.columns - 1;
   for (int32_t p = 0; p < pairs_of(t.f); p += kLanes) {
     int32_t k = 1;
     for (; k + kLanes - 1 <= last; k += kLanes) pair_square(t, l, p, k);
     for (int32_t i = p; i < p + kLanes; ++i) {
       pair_entry(t, l, i, 0);
-      for (int32_t rest = k; rest < t.f.half; ++rest) pair_entry(t, l, i, rest);
+      for (int32_t rest = k; rest < t.columns; ++rest) pair_entry(t, l, i, rest);
+    }
+    for (int32_t zero = t.columns; zero <= width - t.columns; ++zero) {
+      put(l.line_re + zero * l.pair_stride + p, Floats{}, false);
+      put(l.line_im + zero * l.pair_stride + p, Floats{}, false);
     }
   }
 }
@@ -155,59 +181,15 @@ void MSDA_JOIN(field_values, MSDA_ISA)(float* values, const FieldTables& t, cons
   const int64_t plane = f.height * l.stride;
   for (int32_t column = 0; column < t.columns; column += kLanes) {
     for (int32_t z = 0; z < f.depth; ++z)
-      transform(t.y, t.turns_y, data, {z * plane + column, 0, f.height, l.stride}, l.room);
+      transform(t.y, t.turns_y, data, {z * plane + column, l.stride}, l.room);
     for (int32_t y = 0; y < f.height && f.depth > 1; ++y)
-      transform(t.z, t.turns_z, data, {y * l.stride + column, 0, f.depth, plane}, l.room);
+      transform(t.z, t.turns_z, data, {y * l.stride + column, plane}, l.room);
   }
   pair_rows(t, l);
   const Data lines = {l.line_re, l.line_im};
   for (int32_t p = 0; p < pairs_of(f); p += kLanes)
-    transform(t.x, t.turns_x, lines, {p, 0, f.width, l.pair_stride}, l.room);
+    transform(t.x, t.turns_x, lines, {p, l.pair_stride}, l.room);
   place_values(values, t, l);
-}
-
-void MSDA_JOIN(field_bits, MSDA_ISA)(uint32_t* bits, const float* values, int64_t pixels,
-                                     float least, int64_t last) {
-  const Floats bound = splat(least);
-  for (int64_t word = 0; word < (pixels + 31) / 32; ++word) {
-    const int64_t first = 32 * word, n = pixels - first < 32 ? pixels - first : 32;
-    uint32_t above = 0, same = 0;
-    int64_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) {
-      const Floats v = load(values + first + i);
-      above |= greater(v, bound) << i;
-      same |= equal(v, bound) << i;
-    }
-    for (; i < n; ++i) {
-      above |= uint32_t{values[first + i] > least} << i;
-      same |= uint32_t{values[first + i] == least} << i;
-    }
-    const int64_t ties = last - first + 1;  // of those equal to the bound, the first ones
-    const uint32_t counted = ties <= 0 ? 0 : ties >= 32 ? ~0u : (1u << ties) - 1;
-    bits[word] = above | (same & counted);
-  }
-}
-
-int64_t MSDA_JOIN(field_between, MSDA_ISA)(uint64_t* between, int64_t* above, const float* values,
-                                           int64_t pixels, float low, float high) {
-  int64_t count = 0, larger = 0, i = 0;
-  for (; i + kLanes <= pixels; i += kLanes) {
-    const Floats v = load(values + i);
-    const uint32_t over = greater(v, splat(high));
-    larger += __builtin_popcount(over);
-    for (uint32_t some = (greater(v, splat(low)) | equal(v, splat(low))) & ~over; some;
-         some &= some - 1) {
-      const int64_t at = i + __builtin_ctz(some);
-      between[count++] = uint64_t{descending_key(values[at])} << 32 | static_cast<uint32_t>(at);
-    }
-  }
-  for (; i < pixels; ++i) {
-    larger += values[i] > high;
-    if (values[i] >= low && values[i] <= high)
-      between[count++] = uint64_t{descending_key(values[i])} << 32 | static_cast<uint32_t>(i);
-  }
-  *above = larger;
-  return count;
 }
 
 }  // namespace msda

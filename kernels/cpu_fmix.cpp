@@ -19,7 +19,8 @@ namespace {
 
 constexpr FieldValues kValues[] = {field_values_x86_64, field_values_v3, field_values_v4};
 constexpr FieldBits kBits[] = {field_bits_x86_64, field_bits_v3, field_bits_v4};
-constexpr FieldBetween kBetween[] = {field_between_x86_64, field_between_v3, field_between_v4};
+constexpr FieldThreshold kThreshold[] = {field_threshold_x86_64, field_threshold_v3,
+                                         field_threshold_v4};
 
 // cos and sin of 2 pi k / n by Taylor series of an angle of at most an eighth of a turn: no libm,
 // so that every machine has the same table.
@@ -58,14 +59,16 @@ class Tables {
  public:
   explicit Tables(const Field& f) : axes_{Axis(f.depth), Axis(f.height), Axis(f.width)} {
     const size_t entries = static_cast<size_t>(rows_of(f)) * f.half;
-    re_.resize(entries), im_.resize(entries);
+    re_.resize(entries + 2 * kMostLanes), im_.resize(entries + 2 * kMostLanes);
+    drawn_.resize(rows_of(f));
     int32_t columns = 1, radix = 2;
     for (size_t i = 0; i < entries; ++i) {
-      const int32_t x = static_cast<int32_t>(i % f.half);
-      const Amplitudes a = amplitudes(f, static_cast<int32_t>(i / f.half), x);
+      const int32_t row = static_cast<int32_t>(i / f.half), x = static_cast<int32_t>(i % f.half);
+      const Amplitudes a = amplitudes(f, row, x);
       re_[i] = a.re, im_[i] = a.im;
-      if (a.re != 0.0f || a.im != 0.0f) columns = std::max(columns, x + 1);
+      if (a.re != 0.0f || a.im != 0.0f) drawn_[row] = x + 1;
     }
+    for (int32_t entries_of_row : drawn_) columns = std::max(columns, entries_of_row);
     line_.resize(rows_of(f));
     for (int32_t i = 0; i < rows_of(f); ++i)
       line_[axes_[0].place[i / f.height] * f.height + axes_[1].place[i % f.height]] = i;
@@ -84,6 +87,7 @@ class Tables {
               line_.data(),
               re_.data(),
               im_.data(),
+              drawn_.data(),
               columns,
               radix};
   }
@@ -91,7 +95,7 @@ class Tables {
 
  private:
   Axis axes_[3];
-  std::vector<int32_t> line_;
+  std::vector<int32_t> line_, drawn_;
   std::vector<float> re_, im_;
 };
 
@@ -126,38 +130,6 @@ std::shared_ptr<const Tables> tables_of(const Plan& p) {
   kept.push_front(std::make_shared<const Tables>(f));
   if (kept.size() > kKept) kept.pop_back();
   return kept.front();
-}
-
-// The last own pixel and its value: the `count`-th smallest (key, index).  A sample of the field
-// says between which values it must lie; if it does not, all values are looked at.
-struct Threshold {
-  float least;
-  int64_t last;
-};
-
-Threshold threshold(const float* values, int64_t pixels, int64_t count, int32_t isa) {
-  constexpr int64_t kSample = 512;
-  const float infinity = std::numeric_limits<float>::infinity();
-  if (count <= 0) return {infinity, -1};
-  static thread_local std::vector<float> sample;
-  static thread_local std::vector<uint64_t> between;
-  between.resize(std::max<int64_t>(pixels, between.size()));
-  float low = -infinity, high = infinity;
-  if (pixels > 8 * kSample) {
-    sample.resize(kSample);
-    for (int64_t i = 0; i < kSample; ++i) sample[i] = values[i * pixels / kSample];
-    std::sort(sample.begin(), sample.end(), std::greater<float>());
-    const int64_t at = count * kSample / pixels, slack = kSample / 32;
-    if (at >= slack) high = sample[at - slack];
-    if (at + slack < kSample) low = sample[at + slack];
-  }
-  int64_t above, n = kBetween[isa](between.data(), &above, values, pixels, low, high);
-  if (count <= above || count > above + n)
-    n = kBetween[isa](between.data(), &above, values, pixels, -infinity, infinity);
-  const auto wanted = between.begin() + (count - above - 1);
-  std::nth_element(between.begin(), wanted, between.begin() + n);
-  const int64_t last = static_cast<uint32_t>(*wanted);
-  return {values[last], last};
 }
 
 struct Scratch {
@@ -199,12 +171,14 @@ void make_field(const Plan& p, void* field, int32_t isa, bool values_kept) {
   static thread_local Scratch scratch;
   const std::shared_ptr<const Tables> tables = tables_of(p);
   const int64_t pixels = pixels_of(tables->tables.f);
-  float* values = scratch.at(pixels + 16 + field_scratch(tables->tables));
+  const int64_t rest_floats = std::max(field_scratch(tables->tables), select_scratch(pixels));
+  float* values = scratch.at(pixels + 16 + rest_floats);
   float* rest = values + (pixels + 15) / 16 * 16;
   if (!values_kept) kValues[isa](values, tables->tables, p.field_seed, rest);
   if (p.soft > 0) return soften(p, static_cast<float*>(field), values, pixels);
-  const Threshold t = threshold(values, pixels, p.count, isa);
-  kBits[isa](static_cast<uint32_t*>(field), values, pixels, t.least, t.last);
+  const Threshold t = p.count > 0 ? kThreshold[isa](values, pixels, p.count, rest)
+                                  : Threshold{std::numeric_limits<float>::infinity(), -1};
+  kBits[isa](static_cast<uint32_t*>(field), values, pixels, t);
 }
 
 // Whether a record's mask is the one before it, as where a batch shares one: it is copied then.
@@ -252,16 +226,6 @@ void field_bits_by_phases(const Plan& p, uint32_t* bits, int32_t threads, int32_
 }
 
 }  // namespace
-
-int64_t field_scratch(const FieldTables& t) {
-  const auto padded = [](int64_t n) {
-    const int64_t lines = (n + 15) / 16;
-    return (lines + 1 - lines % 2) * 16;
-  };
-  const int64_t rows = (rows_of(t.f) + 31) / 32 * 32;
-  return 2 * rows * padded(t.f.half) + 2 * t.f.width * padded(pairs_of(t.f)) +
-         2 * 2 * 16 * static_cast<int64_t>(t.greatest_radix) + 64;
-}
 
 }  // namespace msda
 

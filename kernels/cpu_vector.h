@@ -133,7 +133,7 @@ inline Floats colour(Floats a, Floats b, Floats c) {
   return __builtin_shuffle(__builtin_shuffle(a, b, first), c, second);
 }
 
-// Bit i: whether a[i] > b[i]; whether they are equal.
+// Bit i: whether a[i] > b[i]; whether it is at least that; whether they are equal.
 inline uint32_t greater(Floats a, Floats b) {
 #if defined(__AVX512F__)
   return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
@@ -141,6 +141,16 @@ inline uint32_t greater(Floats a, Floats b) {
   return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ));
 #else
   return _mm_movemask_ps(_mm_cmpgt_ps((__m128)a, (__m128)b));
+#endif
+}
+
+inline uint32_t at_least(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GE_OQ);
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GE_OQ));
+#else
+  return _mm_movemask_ps(_mm_cmpge_ps((__m128)a, (__m128)b));
 #endif
 }
 
@@ -152,6 +162,32 @@ inline uint32_t equal(Floats a, Floats b) {
 #else
   return _mm_movemask_ps(_mm_cmpeq_ps((__m128)a, (__m128)b));
 #endif
+}
+
+// Stores the lanes of which a bit is set side by side, and anything up to a vector's end; returns
+// how many there are.
+inline int32_t keep(float* to, Floats v, uint32_t some) {
+  if (some == 0) return 0;
+#if defined(__AVX512F__)
+  put(to, (Floats)_mm512_maskz_compress_ps(static_cast<__mmask16>(some), (__m512)v), false);
+  return __builtin_popcount(some);
+#else
+  int32_t count = 0;
+  for (; some; some &= some - 1) to[count++] = v[__builtin_ctz(some)];
+  return count;
+#endif
+}
+
+// a[0], b[0], a[1], b[1], ... in two vectors.
+inline void interleave(Floats* out, Floats a, Floats b) {
+  Ints low = {}, high = {};
+#pragma GCC unroll 16
+  for (int32_t i = 0; i < kLanes; ++i) {
+    low[i] = i / 2 + i % 2 * kLanes;
+    high[i] = low[i] + kLanes / 2;
+  }
+  out[0] = __builtin_shuffle(a, b, low);
+  out[1] = __builtin_shuffle(a, b, high);
 }
 
 // Exchanges bit kBit of the row and of the lane, for all rows of a square.

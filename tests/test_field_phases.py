@@ -54,8 +54,8 @@ def test_nor_do_those_of_large_masks(shape, law):
 
 
 def test_a_threshold_that_a_sample_does_not_find():
-    """Every 1024th of 512 x 1024 pixels lies in one column, along which little changes."""
-    plan = records(3, (1, 512, 1024), lam=[0.2, 0.5, 0.9])
+    """Every 513th of 1024 x 513 pixels lies in one column, along which little changes."""
+    plan = records(3, (1, 1024, 513), lam=[0.2, 0.5, 0.9])
     want = masks(plan)
     np.testing.assert_array_equal(want.sum((1, 2, 3)), plan["count"])
     for isa in ISAS:

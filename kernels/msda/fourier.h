@@ -17,6 +17,12 @@ constexpr int32_t kMaxPasses = 31;
 
 MSDA_FN float fused(float a, float b, float c) { return fmaf(a, b, c); }
 
+// A number in every lane; x - 0 is x, whatever its sign, and costs nothing.
+template <typename V>
+MSDA_FN V lanes(float x) {
+  return x - V{};
+}
+
 template <typename V>
 struct Complex {
   V re, im;
@@ -32,12 +38,12 @@ MSDA_FN Complex<V> operator-(Complex<V> a, Complex<V> b) {
 }
 template <typename V>
 MSDA_FN Complex<V> times_i(Complex<V> a) {
-  return {V{} - a.im, a.re};
+  return {-a.im, a.re};
 }
 // a (c + i s)
 template <typename V>
 MSDA_FN Complex<V> turned(Complex<V> a, V c, V s) {
-  return {fused(a.re, c, V{} - a.im * s), fused(a.re, s, a.im * c)};
+  return {fused(a.re, c, -(a.im * s)), fused(a.re, s, a.im * c)};
 }
 
 // How a length is cut into passes.
@@ -110,7 +116,7 @@ MSDA_FN void sum_of_odd(Complex<V>* a, Complex<V>* held, int32_t r, const Turns&
     for (int32_t k = 0; k < half; ++k) {
       turn += p;
       if (turn >= r) turn -= r;
-      const V c = V{} + turns.cosine[turn * step], s = V{} + turns.sine[turn * step];
+      const V c = lanes<V>(turns.cosine[turn * step]), s = lanes<V>(turns.sine[turn * step]);
       even = {fused(c, held[k].re, even.re), fused(c, held[k].im, even.im)};
       odd = {fused(s, held[half + k].re, odd.re), fused(s, held[half + k].im, odd.im)};
     }
@@ -133,6 +139,13 @@ MSDA_FN int64_t entry(const Line& line, int32_t k) {
   return k <= line.fold ? line.first + k * line.stride : line.second - k * line.stride;
 }
 
+// The same without a fold.
+struct StraightLine {
+  int64_t first, stride;
+};
+
+MSDA_FN int64_t entry(const StraightLine& line, int32_t k) { return line.first + k * line.stride; }
+
 struct Data {
   float *re, *im;
 };
@@ -151,15 +164,13 @@ MSDA_FN void set(const Data& data, int64_t at, const Complex<V>& value) {
   __builtin_memcpy(data.im + at, &value.im, sizeof(V));
 }
 
-// Butterfly number `index` (0 .. length / radix - 1) of one pass of the transform of a line, for
-// radix R, or for any in `room`, which then holds 2 radix values, if R is 0.
-template <int32_t R, typename V>
-MSDA_FN void butterfly_of(const Passes& p, int32_t pass, int32_t index, const Turns& turns,
-                          const Data& data, const Line& line, Complex<V>* room) {
-  int32_t block = p.length;
-  for (int32_t k = 0; k < pass; ++k) block /= p.radix[k];
-  const int32_t r = R ? R : p.radix[pass], part = block / r;
-  const int32_t j = index % part, first = index / part * block + j;
+// One butterfly of a pass that splits blocks of `block` entries into R parts, or into any number in
+// `room`, which then holds 2 radix values, if R is 0: it takes entries first, first + part, ...,
+// where `first` is entry j of its block.
+template <int32_t R, typename V, typename L>
+MSDA_FN void butterfly_at(const Passes& p, int32_t radix, int32_t block, int32_t first, int32_t j,
+                          const Turns& turns, const Data& data, const L& line, Complex<V>* room) {
+  const int32_t r = R ? R : radix, part = block / r;
   Complex<V> local[R ? 2 * R : 1];
   Complex<V>* a = R ? local : room;
   for (int32_t q = 0; q < r; ++q) a[q] = get<V>(data, entry(line, first + q * part));
@@ -172,9 +183,20 @@ MSDA_FN void butterfly_of(const Passes& p, int32_t pass, int32_t index, const Tu
   set(data, entry(line, first), a[0]);
   const int32_t spacing = p.length / block * j;  // e^(2 pi i j q / block)
   for (int32_t q = 1; q < r; ++q) {
-    if (j > 0) a[q] = turned(a[q], V{} + turns.cosine[q * spacing], V{} + turns.sine[q * spacing]);
+    if (j > 0)
+      a[q] = turned(a[q], lanes<V>(turns.cosine[q * spacing]), lanes<V>(turns.sine[q * spacing]));
     set(data, entry(line, first + q * part), a[q]);
   }
+}
+
+// Butterfly number `index` (0 .. length / radix - 1) of one pass of the transform of a line.
+template <int32_t R, typename V>
+MSDA_FN void butterfly_of(const Passes& p, int32_t pass, int32_t index, const Turns& turns,
+                          const Data& data, const Line& line, Complex<V>* room) {
+  int32_t block = p.length;
+  for (int32_t k = 0; k < pass; ++k) block /= p.radix[k];
+  const int32_t r = R ? R : p.radix[pass], part = block / r, j = index % part;
+  butterfly_at<R>(p, r, block, index / part * block + j, j, turns, data, line, room);
 }
 
 template <typename V>

@@ -12,14 +12,19 @@ struct Words4 {
   uint32_t v[4];
 };
 
+constexpr int32_t kPhiloxRounds = 10;
+constexpr uint32_t kPhiloxA = 0xD2511F53u, kPhiloxB = 0xCD9E8D57u;
+constexpr uint32_t kPhiloxKeyA = 0x9E3779B9u,
+                   kPhiloxKeyB = 0xBB67AE85u;  // golden ratio, sqrt(3) - 1
+
 MSDA_FN Words4 philox4x32(Words4 c, uint32_t k0, uint32_t k1) {
-  for (int32_t round = 0; round < 10; ++round) {
-    const uint64_t a = uint64_t{0xD2511F53u} * c.v[0];
-    const uint64_t b = uint64_t{0xCD9E8D57u} * c.v[2];
+  for (int32_t round = 0; round < kPhiloxRounds; ++round) {
+    const uint64_t a = uint64_t{kPhiloxA} * c.v[0];
+    const uint64_t b = uint64_t{kPhiloxB} * c.v[2];
     c = {{static_cast<uint32_t>(b >> 32) ^ c.v[1] ^ k0, static_cast<uint32_t>(b),
           static_cast<uint32_t>(a >> 32) ^ c.v[3] ^ k1, static_cast<uint32_t>(a)}};
-    k0 += 0x9E3779B9u;  // golden ratio
-    k1 += 0xBB67AE85u;  // sqrt(3) - 1
+    k0 += kPhiloxKeyA;
+    k1 += kPhiloxKeyB;
   }
   return c;
 }
