@@ -74,6 +74,8 @@ def library() -> ctypes.CDLL:
     for name, arguments in _SIGNATURES.items():
         getattr(lib, name).argtypes, getattr(lib, name).restype = arguments, None
     lib.msda_isa_name.argtypes, lib.msda_isa_name.restype = [c_int32], ctypes.c_char_p
+    lib.msda_field_block_bytes.argtypes = [c_void_p]
+    lib.msda_field_block_bytes.restype = c_int64
     return lib
 
 
@@ -191,7 +193,7 @@ def fields(
     """Fills ``rows``, uint32 ``(plans.size, words)``, for the FMix records among ``plans``.
 
     A row takes one bit per pixel, or one float where the record's ``soft`` is not 0. ``phases`` is
-    (threads, order): the bits are then made as the GPU does, for tests.
+    (threads, order): the masks are then made as the GPU does, for tests.
     """
     addresses = _pointers(rows)
     sizes = (plans.size, _interpolations(plans))
@@ -200,6 +202,11 @@ def fields(
         library().msda_fields(ctypes.byref(arguments))
     else:
         library().msda_fields_by_phases(ctypes.byref(arguments), *phases)
+
+
+def field_block_bytes(plans: np.ndarray) -> int:
+    """Bytes of shared memory that a block of GPU threads needs for the field of ``plans[0]``."""
+    return library().msda_field_block_bytes(_address(plans))
 
 
 def saliency(

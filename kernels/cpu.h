@@ -142,6 +142,9 @@ int32_t msda_same_mask(const msda::Plan* a, const msda::Plan* b);
 void msda_fields(const MsdaFields* fields);
 void msda_fields_by_phases(const MsdaFields* fields, int32_t threads, int32_t order);
 
+// Bytes of shared memory that a block of GPU threads needs for a record's field (field_phases.h).
+int64_t msda_field_block_bytes(const msda::Plan* plan);
+
 // Where each image is most salient (msda/saliency.h).  The second as msda_fields_by_phases.
 void msda_saliency(const MsdaSaliency* saliency);
 void msda_saliency_by_phases(const MsdaSaliency* saliency, int32_t threads, int32_t order);

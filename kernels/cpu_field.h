@@ -81,4 +81,9 @@ void field_bits_x86_64(uint32_t*, const float*, int64_t, Threshold);
 void field_bits_v3(uint32_t*, const float*, int64_t, Threshold);
 void field_bits_v4(uint32_t*, const float*, int64_t, Threshold);
 
+// Weights of a mask whose edge is softened: 1 for the pixels of the bits `before`, and from 1 to 0
+// for the 2 `soft` ones that `until` has besides (cpu_soften.cpp).
+void soften(float* weights, const float* values, int64_t pixels, const uint32_t* before,
+            const uint32_t* until, int64_t soft);
+
 }  // namespace msda

@@ -1,7 +1,6 @@
 // The masks of FMix: tables that masks of one size share, the threshold at a rank, the bits.
 #include <algorithm>
 #include <cstring>
-#include <functional>
 #include <limits>
 #include <list>
 #include <memory>
@@ -13,6 +12,7 @@
 #include "cpu_field.h"
 #include "cpu_phases.h"
 #include "cpu_threads.h"
+#include "msda/field_soft.h"
 
 namespace msda {
 namespace {
@@ -141,24 +141,23 @@ struct Scratch {
   }
 };
 
-// Softened edges (eq. in appendix D.2 of the paper): the 2 soft pixels around the threshold go from
-// 1 to 0 in equal steps, both included, so that the sum stays `count`.
-void soften(const Plan& p, float* weights, const float* values, int64_t pixels) {
-  static thread_local std::vector<uint64_t> orders;
-  orders.resize(std::max<size_t>(pixels, orders.size()));
-  for (int64_t i = 0; i < pixels; ++i)
-    orders[i] = uint64_t{descending_key(values[i])} << 32 | static_cast<uint32_t>(i);
-  const auto begin = orders.begin(), end = begin + pixels;
-  const auto low = begin + (p.count - p.soft), high = begin + (p.count + p.soft);
-  if (low < end) std::nth_element(begin, low, end);
-  std::partial_sort(low, high, end);
-  const int64_t steps = 2 * int64_t{p.soft} - 1;
-  for (auto it = begin; it < end; ++it) {
-    const double ramp = 1.0 - static_cast<double>(it - low) / static_cast<double>(steps);
-    weights[static_cast<uint32_t>(*it)] = it < low    ? 1.0f
-                                          : it < high ? static_cast<float>(ramp)
-                                                      : 0.0f;
-  }
+// Bits of the `count` pixels whose values are the greatest.
+void make_bits(uint32_t* bits, const float* values, int64_t pixels, int64_t count, float* scratch,
+               int32_t isa) {
+  const Threshold t = count > 0 ? kThreshold[isa](values, pixels, count, scratch)
+                                : Threshold{std::numeric_limits<float>::infinity(), -1};
+  kBits[isa](bits, values, pixels, t);
+}
+
+void make_weights(const Plan& p, float* weights, const float* values, int64_t pixels,
+                  float* scratch, int32_t isa) {
+  static thread_local std::vector<uint32_t> bits;
+  const int64_t words = (pixels + 31) / 32;
+  if (static_cast<int64_t>(bits.size()) < 2 * words) bits.resize(2 * words);
+  uint32_t *before = bits.data(), *until = before + words;
+  make_bits(before, values, pixels, p.count - p.soft, scratch, isa);
+  make_bits(until, values, pixels, p.count + p.soft, scratch, isa);
+  soften(weights, values, pixels, before, until, p.soft);
 }
 
 bool same_values(const Plan& a, const Plan& b) {
@@ -175,10 +174,10 @@ void make_field(const Plan& p, void* field, int32_t isa, bool values_kept) {
   float* values = scratch.at(pixels + 16 + rest_floats);
   float* rest = values + (pixels + 15) / 16 * 16;
   if (!values_kept) kValues[isa](values, tables->tables, p.field_seed, rest);
-  if (p.soft > 0) return soften(p, static_cast<float*>(field), values, pixels);
-  const Threshold t = p.count > 0 ? kThreshold[isa](values, pixels, p.count, rest)
-                                  : Threshold{std::numeric_limits<float>::infinity(), -1};
-  kBits[isa](static_cast<uint32_t*>(field), values, pixels, t);
+  if (p.soft > 0)
+    make_weights(p, static_cast<float*>(field), values, pixels, rest, isa);
+  else
+    make_bits(static_cast<uint32_t*>(field), values, pixels, p.count, rest, isa);
 }
 
 // Whether a record's mask is the one before it, as where a batch shares one: it is copied then.
@@ -186,7 +185,7 @@ bool repeats(const MsdaFields& f, int64_t i) {
   return i > 0 && msda_same_mask(f.plans + i - 1, f.plans + i);
 }
 
-void field_bits_by_phases(const Plan& p, uint32_t* bits, int32_t threads, int32_t order) {
+void field_by_phases(const Plan& p, uint32_t* row, int32_t threads, int32_t order) {
   const std::shared_ptr<const Tables> shared = tables_of(p);
   const FieldTables& t = shared->tables;
   const Field f = field_of(p);
@@ -217,12 +216,28 @@ void field_bits_by_phases(const Plan& p, uint32_t* bits, int32_t threads, int32_
     for (int32_t pass = 0; pass < passes.count; ++pass)
       run([&](Share s) { phase_pass(b, axis, pass, s); });
   }
-  for (int32_t level = 0; level < kLevels && p.count > 0; ++level) {
-    run([&](Share s) { phase_clear(b, s); });
-    run([&](Share s) { phase_count(b, level, s); });
-    run([&](Share s) { phase_choose(&b, level, s); });
+  const auto select = [&](int32_t rank) {
+    b.rank = rank, b.prefix = 0;
+    for (int32_t level = 0; level < kLevels && rank > 0; ++level) {
+      run([&](Share s) { phase_clear(b, s); });
+      run([&](Share s) { phase_count(b, level, s); });
+      run([&](Share s) { phase_choose(&b, level, s); });
+    }
+    return b.prefix;
+  };
+  if (p.soft == 0) {
+    select(p.count);
+    return run([&](Share s) { phase_bits(b, row, p.count > 0, s); });
   }
-  run([&](Share s) { phase_bits(b, bits, p.count > 0, s); });
+  uint32_t taken = 0;
+  const uint64_t before = select(p.count - p.soft), last = select(p.count + p.soft);
+  const Band band = {p.count > p.soft, before, last, static_cast<uint32_t>(p.soft), row, &taken};
+  run([&](Share s) { phase_list(b, band, s); });
+  for (uint32_t length = 2; length / 2 < 2 * band.soft; length *= 2)
+    for (uint32_t gap = length / 2; gap > 0; gap /= 2)
+      run([&](Share s) { phase_sort(b, band, length, gap == length / 2 ? 0 : gap, s); });
+  run([&](Share s) { phase_ramp(b, band, s); });
+  run([&](Share s) { phase_weights(b, band, s); });
 }
 
 }  // namespace
@@ -258,10 +273,11 @@ void msda_fields(const MsdaFields* fields) {
   }
 }
 
+int64_t msda_field_block_bytes(const Plan* plan) { return field_block_bytes(field_of(*plan)); }
+
 void msda_fields_by_phases(const MsdaFields* fields, int32_t threads, int32_t order) {
   for (int32_t i = 0; i < fields->batch; ++i)
     if (fields->plans[i].method == kFMix)
-      field_bits_by_phases(fields->plans[i], static_cast<uint32_t*>(fields->fields[i]), threads,
-                           order);
+      field_by_phases(fields->plans[i], static_cast<uint32_t*>(fields->fields[i]), threads, order);
 }
 }

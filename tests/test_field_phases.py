@@ -63,15 +63,21 @@ def test_a_threshold_that_a_sample_does_not_find():
     np.testing.assert_array_equal(masks(plan, phases=(256, 3)), want)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 97), (1, 31, 53), (1, 100, 80), (5, 7, 6)], ids=str)
-def test_ramps_depend_on_nobody_either(shape):
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 2), (1, 1, 97), (1, 5, 1), (1, 31, 53), (1, 100, 80), (5, 7, 6)], ids=str
+)
+def test_ramps_depend_on_nobody_either(shape, law):
     pixels = int(np.prod(shape))
-    plan = records(4, shape)
-    plan["count"] = [1, pixels // 3, pixels // 2, pixels - 1]
-    plan["soft"] = [1, pixels // 4, pixels // 2, 1]
+    plan = records(4, shape, **LAWS[law])
+    plan["count"] = [1, max(1, pixels // 3), pixels // 2, pixels - 1]
+    plan["soft"] = [1, max(1, pixels // 4), pixels // 2, 1]
     want = ramped(plan)
+    np.testing.assert_allclose(want.sum((1, 2, 3)), plan["count"], rtol=1e-5)
     for isa, threads in itertools.product(ISAS, (1, 2, 7)):
         np.testing.assert_array_equal(ramped(plan, isa=isa, threads=threads), want)
+    for threads, order in itertools.product(THREADS, ORDERS):
+        np.testing.assert_array_equal(ramped(plan, phases=(threads, order)), want)
 
 
 def test_each_mask_is_its_own():
@@ -102,3 +108,27 @@ def test_more_kinds_of_fields_than_are_kept():
     first = [masks(records(2, shape)) for shape in shapes]
     for k in (0, 24, 3, 12, 0, 7):
         np.testing.assert_array_equal(masks(records(2, shapes[k])), first[k])
+
+
+@pytest.mark.parametrize(
+    ("shape", "values"),
+    [
+        ((1, 224, 224), 2 * 224 * 113),
+        ((1, 225, 223), 2 * 226 * 112),  # an odd last row is paired with zeros
+        ((1, 1, 97), 2 * 2 * 49),
+        ((16, 9, 25), 2 * 144 * 13),
+    ],
+    ids=str,
+)
+def test_the_memory_of_a_block(shape, values):
+    """The field, a histogram of 2048 digits, and less than 1 KB for the rest."""
+    used = cpu.field_block_bytes(records(1, shape))
+    assert 0 < used - 4 * values - 4 * 2048 < 1024
+
+
+def test_which_fields_fit_into_shared_memory():
+    def fits(size, kilobytes):
+        return cpu.field_block_bytes(records(1, (1, size, size))) <= kilobytes * 1024
+
+    for kilobytes, size in ((227, 235), (163, 197), (99, 151)):
+        assert fits(size, kilobytes) and not fits(size + 1, kilobytes)

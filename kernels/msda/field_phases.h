@@ -22,6 +22,19 @@ struct FieldBlock {
   uint32_t rank;    // how many more are to be taken below the threshold's prefix
 };
 
+// Bytes that a block shares if all of it lies in shared memory: the values, the histogram and the
+// block's own record.  (The tables of the axes, 12 bytes a pixel of each, are only read, and room
+// for large radices is not asked for by sizes that are products of 2, 3, 5 and 7.)  224 x 224 takes
+// 202496 + 8192 bytes and the record, of the 232448 that a block may have on Hopper and Blackwell:
+// one block a multiprocessor.  The largest square is 235 x 235 there, 197 x 197 in the 163 KB of an
+// A100 and 151 x 151 in 99 KB.  Softened edges take no more (msda/field_soft.h).
+MSDA_FN int64_t field_block_bytes(const Field& f) {
+  const int64_t values = 2 * static_cast<int64_t>(pairs_of(f)) * f.half;
+  return values * static_cast<int64_t>(sizeof(Complex<float>)) +
+         kDigits * static_cast<int64_t>(sizeof(uint32_t)) +
+         static_cast<int64_t>(sizeof(FieldBlock));
+}
+
 MSDA_FN int64_t pixels_of(const Field& f) { return static_cast<int64_t>(rows_of(f)) * f.width; }
 
 MSDA_FN void phase_spectrum(const FieldBlock& b, Share s) {
@@ -71,15 +84,19 @@ MSDA_FN void phase_pair(const FieldBlock& b, Share s) {
   }
 }
 
-// Key and index of a pixel as one number: the own pixels are those of the smallest.
-MSDA_FN uint64_t order_of(const FieldBlock& b, int64_t pixel) {
+// Where a pixel's value lies after the transforms.
+MSDA_FN float* value_at(const FieldBlock& b, int64_t pixel) {
   const Field& f = b.f;
   const int32_t x = static_cast<int32_t>(pixel % f.width);
   const int32_t line = static_cast<int32_t>(pixel / f.width);
   const int32_t row = b.place_z[line / f.height] * f.height + b.place_y[line % f.height];
   const int64_t at = entry(paired_line(f, row / 2), b.place_x[x]);
-  const float value = row % 2 ? b.data.im[at] : b.data.re[at];
-  return uint64_t{descending_key(value)} << 32 | static_cast<uint32_t>(pixel);
+  return (row % 2 ? b.data.im : b.data.re) + at;
+}
+
+// Key and index of a pixel as one number: the own pixels are those of the smallest.
+MSDA_FN uint64_t order_of(const FieldBlock& b, int64_t pixel) {
+  return uint64_t{descending_key(*value_at(b, pixel))} << 32 | static_cast<uint32_t>(pixel);
 }
 
 // Digits of the order, from the top; the last is narrower.

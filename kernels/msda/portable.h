@@ -79,6 +79,15 @@ MSDA_FN void add_one(uint32_t* counter) {
 #endif
 }
 
+// The same; returns what it was before.
+MSDA_FN uint32_t take_one(uint32_t* counter) {
+#if defined(__CUDA_ARCH__)
+  return atomicAdd(counter, 1u);
+#else
+  return (*counter)++;
+#endif
+}
+
 // Raises a value that the threads of a block share to `value`, where that is greater.
 MSDA_FN void raise_to(uint32_t* shared, uint32_t value) {
 #if defined(__CUDA_ARCH__)
