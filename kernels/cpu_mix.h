@@ -61,6 +61,13 @@ bool has_box(const Plan& p) {
          p.method == kResizeMix;
 }
 
+// One axis of a Gaussian bump, for n pixels.  `flatten` brings all of bump() into the loop, which
+// is vectorised then.
+__attribute__((flatten)) void bumps(float* __restrict along, float falloff, int32_t point,
+                                    int32_t n) {
+  for (int32_t i = 0; i < n; ++i) along[i] = bump(falloff, i - point);
+}
+
 // Methods whose weight may differ from pixel to pixel.
 bool has_weights(const Plan& p) { return p.method == kGMix || p.method == kFMix; }
 
@@ -116,7 +123,7 @@ struct Block {
   const In* partner;  // the whole partner, as it lies in memory, and whether it is mirrored
   bool partner_mirrored;
   const void* field;                     // kFMix
-  const float* along_x;                  // kGMix: the bump along a row
+  const float *along_x, *along_y;        // kGMix: the bump along a row and along a column
   float *pixel_weights, *value_weights;  // room for a row
 
   int32_t values() const { return rows * p.width * channels; }
@@ -145,8 +152,8 @@ struct Block {
   // Own weight of each pixel of a row, of two sources.
   void weights_of_row(float* __restrict weights, int32_t row) const {
     if (p.method == kGMix) {
-      const float along_y = bump(p.falloff[1], row - p.point[1]);
-      for (int32_t x = 0; x < p.width; ++x) weights[x] = gaussian_weight(p, along_y, along_x[x]);
+      const float row_bump = along_y[row];
+      for (int32_t x = 0; x < p.width; ++x) weights[x] = gaussian_weight(p, row_bump, along_x[x]);
       return;
     }
     if (p.method == kFMix) {

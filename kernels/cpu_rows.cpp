@@ -6,13 +6,14 @@
 // Blocks of whole rows are mixed, normalised, rearranged, converted and stored; of several
 // interpolations of a pair each block is done for all of them in turn.  Each source byte is read
 // once and each output byte written once, past the caches where the batch is larger than they are.
-//  RGB bytes whose weight is one number stay in registers all the way; anything else is
-// mixed into floats in the first-level cache first.
+// RGB bytes of two sources stay in registers all the way; anything else is mixed into floats in the
+// first-level cache first.
 #include "cpu_rows.h"
 
 #include <string.h>
 
 #include "cpu_mix.h"
+#include "cpu_rgb.h"
 #include "cpu_vector.h"
 
 // MSDA_JOIN(blend_rows, MSDA_ISA) is blend_rows_v3 in the build for v3.
@@ -49,122 +50,6 @@ void copy_out(void* to, const void* from, int64_t bytes, bool past) {
   memcpy(to, from, bytes);
 }
 
-// --------------------------------------------------------------------------------- RGB, vectorised
-
-// Where an RGB block comes from, kLanes values at a time and value by value.
-struct FromFloats {
-  const float* mixed;
-  Floats vector(int32_t i) const { return load(mixed + i); }
-  float value(int32_t i) const { return mixed[i]; }
-};
-struct FromOne {
-  const uint8_t* source;
-  Floats vector(int32_t i) const { return load(source + i); }
-  float value(int32_t i) const { return source[i]; }
-};
-struct FromTwo {
-  const uint8_t *own, *partner;
-  float weight;
-  Floats vector(int32_t i) const {
-    const Floats b = load(partner + i);
-    return fused(splat(weight), load(own + i) - b, b);
-  }
-  float value(int32_t i) const { return mix_integers(own[i], partner[i], weight); }
-};
-// One source in the values [begin, end) of a row, the other around them.
-struct FromBox {
-  const uint8_t *outer, *inner;
-  int32_t begin, end;
-  Floats vector(int32_t i) const {
-    if (i + kLanes <= begin || i >= end) return load(outer + i);
-    if (i >= begin && i + kLanes <= end) return load(inner + i);
-    Floats both;
-    for (int32_t k = 0; k < kLanes; ++k) both[k] = value(i + k);
-    return both;
-  }
-  float value(int32_t i) const { return (i >= begin && i < end ? inner : outer)[i]; }
-};
-
-// Own minus partner.
-struct FromDifference {
-  const uint8_t *own, *partner;
-  Floats vector(int32_t i) const { return load(own + i) - load(partner + i); }
-  float value(int32_t i) const { return static_cast<float>(own[i]) - partner[i]; }
-};
-// What the interpolations of a pair have in common: its difference and the partner, as floats that
-// lie as the output does, pixel by pixel or, `pitch` values apart, in planes.
-struct FromPair {
-  const float *difference, *partner;
-  const float* weights;  // of each value, or of each pixel of the planes; null: `weight` throughout
-  float weight;
-  int32_t pitch;
-  Floats vector(int32_t i, int32_t plane = 0) const {
-    const int32_t at = plane * pitch + i;
-    return fused(weights ? load(weights + i) : splat(weight), load(difference + at),
-                 load(partner + at));
-  }
-  float value(int32_t i, int32_t plane = 0) const {
-    const int32_t at = plane * pitch + i;
-    return fmaf(weights ? weights[i] : weight, difference[at], partner[at]);
-  }
-};
-
-// Pixels [0, n) into three planes.
-template <typename Out, typename From>
-void rgb_to_planes(Out* const* planes, From from, int32_t n, const float* scale, const float* shift,
-                   bool past) {
-  // Locals: the stores could otherwise change them.
-  Out *red = planes[0], *green = planes[1], *blue = planes[2];
-  const Floats scales[3] = {splat(scale[0]), splat(scale[1]), splat(scale[2])};
-  const Floats shifts[3] = {splat(shift[0]), splat(shift[1]), splat(shift[2])};
-  int32_t x = 0;
-  for (; x + kLanes <= n; x += kLanes) {
-    const Floats a = from.vector(3 * x), b = from.vector(3 * x + kLanes),
-                 c = from.vector(3 * x + 2 * kLanes);
-    put(red + x, fused(colour<0>(a, b, c), scales[0], shifts[0]), past);
-    put(green + x, fused(colour<1>(a, b, c), scales[1], shifts[1]), past);
-    put(blue + x, fused(colour<2>(a, b, c), scales[2], shifts[2]), past);
-  }
-  for (; x < n; ++x) {
-    store(red + x, normalise(from.value(3 * x), scale[0], shift[0]));
-    store(green + x, normalise(from.value(3 * x + 1), scale[1], shift[1]));
-    store(blue + x, normalise(from.value(3 * x + 2), scale[2], shift[2]));
-  }
-}
-
-template <typename Out>
-void rgb_to_planes(Out* const* planes, FromPair from, int32_t n, const float* scale,
-                   const float* shift, bool past) {
-  for (int32_t c = 0; c < 3; ++c) {
-    Out* plane = planes[c];
-    const Floats scales = splat(scale[c]), shifts = splat(shift[c]);
-    int32_t x = 0;
-    for (; x + kLanes <= n; x += kLanes)
-      put(plane + x, fused(from.vector(x, c), scales, shifts), past);
-    for (; x < n; ++x) store(plane + x, normalise(from.value(x, c), scale[c], shift[c]));
-  }
-}
-
-// Pixels [0, n), interleaved as they come.
-template <typename Out, typename From>
-void rgb_to_pixels(Out* out, From from, int32_t n, const float* scale, const float* shift,
-                   bool past) {
-  Floats scales[3], shifts[3];
-  for (int32_t k = 0; k < 3; ++k)
-    for (int32_t i = 0; i < kLanes; ++i) {
-      scales[k][i] = scale[(k * kLanes + i) % 3];
-      shifts[k][i] = shift[(k * kLanes + i) % 3];
-    }
-  int32_t x = 0;
-  for (; x + kLanes <= n; x += kLanes)
-    for (int32_t k = 0; k < 3; ++k) {
-      const int32_t at = 3 * x + k * kLanes;
-      put(out + at, fused(from.vector(at), scales[k], shifts[k]), past);
-    }
-  for (int32_t i = 3 * x; i < 3 * n; ++i)
-    store(out + i, normalise(from.value(i), scale[i % 3], shift[i % 3]));
-}
-
 // ------------------------------------------------------------------------------------- the blocks
 
 // A block of a sample, by its number: one or more of its rows.
@@ -177,17 +62,17 @@ struct Walk {
   const MsdaBlend& b;
   float* mixed;
   char *staged, *mirrored[kMaxSources];
-  float scale[3], shift[3];       // of RGB; 1 and -0 change nothing, not even the sign of a zero
-  bool past;                      // store past the caches
-  mutable int32_t bumps_of = -1;  // whose bumps `along_x` holds: outputs from this one on
+  float scale[3], shift[3];     // of RGB; 1 and -0 change nothing, not even the sign of a zero
+  bool past;                    // store past the caches
+  mutable int32_t bumped = -1;  // whose bumps `along` holds: outputs from this one on
   mutable Turned turned[kMaxSources] = {};  // what the blocks in `mirrored` hold
-  float *weights, *along_x;
+  float *weights, *along;
 
   Walk(const MsdaBlend& blend, char* memory, int64_t value_bytes)
       : b(blend), mixed(reinterpret_cast<float*>(memory)) {
     const int64_t part = scratch_part(b);
     weights = reinterpret_cast<float*>(memory + kScratchParts * part);
-    along_x = weights + static_cast<int64_t>(b.width) * (1 + b.channels);
+    along = weights + static_cast<int64_t>(b.width) * (1 + b.channels);
     staged = memory + part;
     for (int32_t k = 0; k < kMaxSources; ++k) mirrored[k] = memory + (2 + k) * part;
     for (int32_t c = 0; c < 3; ++c) {
@@ -198,24 +83,30 @@ struct Walk {
     past = sample * b.batch * value_bytes >= kStreamBytes;
   }
 
-  const float* bump_along_x(int32_t index) const {
+  // The bumps of an output along x and, behind them, along y.
+  const float* bumps_of(int32_t index) const {
     const int32_t first = index - index % b.interpolations;
-    for (int32_t k = 0; k < b.interpolations && bumps_of != first; ++k) {
+    const int64_t each = static_cast<int64_t>(b.width) + b.height;
+    for (int32_t k = 0; k < b.interpolations && bumped != first; ++k) {
       const Plan& p = b.plans[first + k];
-      for (int32_t x = 0; p.method == kGMix && x < b.width; ++x)
-        along_x[static_cast<int64_t>(k) * b.width + x] = bump(p.falloff[2], x - p.point[2]);
+      if (p.method != kGMix) continue;
+      bumps(along + k * each, p.falloff[2], p.point[2], b.width);
+      bumps(along + k * each + b.width, p.falloff[1], p.point[1], b.height);
     }
-    bumps_of = first;
-    return along_x + static_cast<int64_t>(index - first) * b.width;
+    bumped = first;
+    return along + (index - first) * each;
   }
 
   template <typename In>
   Block<In> block(int32_t index, int32_t y, int32_t rows) const {
     const Plan& p = b.plans[index];
-    Block<In> block = {p,       y,       rows,    b.channels,       {}, nullptr, false,
-                       nullptr, nullptr, weights, weights + b.width};
+    Block<In> block = {p,     y,       rows,    b.channels, {},      nullptr,
+                       false, nullptr, nullptr, nullptr,    weights, weights + b.width};
     if (p.method == kFMix) block.field = b.fields[index];
-    if (p.method == kGMix) block.along_x = bump_along_x(index);
+    if (p.method == kGMix) {
+      block.along_x = bumps_of(index);
+      block.along_y = block.along_x + b.width;
+    }
     if (p.method == kResizeMix && p.sources > 1) {
       block.partner = static_cast<const In*>(b.ins[p.source[1]]);
       block.partner_mirrored = b.mirror && b.mirror[p.source[1]];
@@ -237,28 +128,58 @@ struct Walk {
   }
 };
 
-template <typename Out, typename From>
-void finish_rgb(const Walk& walk, Out* out, From from, int64_t first, int32_t pixels) {
+// Where the RGB values of a block go: straight to the output, unless vectors past the caches would
+// have to be misaligned, else to the cache first.  Three planes, or pixels at to[0].
+template <typename Out>
+struct Target {
+  Out *to[3], *direct[3];
+  bool staged, past;
+};
+
+// `alone`: pixels that are put at a time, all of them or a row.
+template <typename Out>
+Target<Out> target_of(const Walk& walk, Out* out, int64_t first, int32_t pixels, int32_t alone) {
   const MsdaBlend& b = walk.b;
   const int64_t plane = static_cast<int64_t>(b.height) * b.width;
-  const bool chw = b.out_layout == kChw;
-  Out* direct[3] = {out + first, out + first + plane, out + first + 2 * plane};
   const int32_t vector = kLanes * sizeof(Out);
-  const bool fits =
-      chw ? aligned(direct[0], vector) && plane % kLanes == 0 : aligned(out + first * 3, vector);
-  // Straight to the output, unless vectors past the caches would have to be misaligned.
-  if (!walk.past || (fits && sizeof(Out) > 1 && kLanes > 4)) {
-    if (chw) return rgb_to_planes(direct, from, pixels, walk.scale, walk.shift, walk.past);
-    return rgb_to_pixels(out + first * 3, from, pixels, walk.scale, walk.shift, walk.past);
+  Target<Out> t = {};
+  bool fits = alone == pixels || alone % kLanes == 0;
+  if (b.out_layout == kChw) {
+    for (int32_t c = 0; c < 3; ++c) t.direct[c] = out + first + c * plane;
+    fits = fits && aligned(t.direct[0], vector) && plane % kLanes == 0;
+  } else {
+    t.direct[0] = out + first * 3;
+    fits = fits && aligned(t.direct[0], vector);
   }
+  t.staged = walk.past && !(fits && sizeof(Out) > 1 && kLanes > 4);
+  t.past = walk.past && !t.staged;
   Out* staged = reinterpret_cast<Out*>(walk.staged);
-  if (!chw) {
-    rgb_to_pixels(staged, from, pixels, walk.scale, walk.shift, false);
-    return stream_bytes(out + first * 3, staged, 3 * pixels * sizeof(Out));
-  }
-  Out* planes[3] = {staged, staged + pixels, staged + 2 * pixels};
-  rgb_to_planes(planes, from, pixels, walk.scale, walk.shift, false);
-  for (int32_t c = 0; c < 3; ++c) stream_bytes(direct[c], planes[c], pixels * sizeof(Out));
+  for (int32_t c = 0; c < 3; ++c) t.to[c] = t.staged ? staged + c * pixels : t.direct[c];
+  return t;
+}
+
+// Pixels [at, at + n) of the block.
+template <typename Out, typename From>
+void put_rgb(const Walk& walk, const Target<Out>& t, From from, int32_t at, int32_t n) {
+  if (walk.b.out_layout != kChw)
+    return rgb_to_pixels(t.to[0] + 3 * at, from, n, walk.scale, walk.shift, t.past);
+  Out* planes[3] = {t.to[0] + at, t.to[1] + at, t.to[2] + at};
+  rgb_to_planes(planes, from, n, walk.scale, walk.shift, t.past);
+}
+
+template <typename Out>
+void send(const Walk& walk, const Target<Out>& t, int32_t pixels) {
+  if (!t.staged) return;
+  if (walk.b.out_layout != kChw)
+    return stream_bytes(t.direct[0], t.to[0], 3 * pixels * sizeof(Out));
+  for (int32_t c = 0; c < 3; ++c) stream_bytes(t.direct[c], t.to[c], pixels * sizeof(Out));
+}
+
+template <typename Out, typename From>
+void finish_rgb(const Walk& walk, Out* out, From from, int64_t first, int32_t pixels) {
+  const Target<Out> target = target_of(walk, out, first, pixels, pixels);
+  put_rgb(walk, target, from, 0, pixels);
+  send(walk, target, pixels);
 }
 
 template <typename Out>
@@ -303,34 +224,46 @@ bool is_cut(const Plan& p) {
 template <typename Out>
 void finish_box(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t first) {
   const Plan& p = block.p;
-  for (int32_t r = 0; r < block.rows; ++r, first += p.width) {
+  const int32_t pixels = block.rows * p.width;
+  const Target<Out> target = target_of(walk, out, first, pixels, p.width);
+  for (int32_t r = 0; r < block.rows; ++r) {
     Run runs[3];
-    const int32_t count = runs_of_row(runs, p, block.y + r);
-    const auto source = [&](int32_t k) {
-      return block.sources[runs[k].weight == 0.0f] + r * p.width * 3;
-    };
+    const int32_t count = runs_of_row(runs, p, block.y + r), at = r * p.width;
+    const auto source = [&](int32_t k) { return block.sources[runs[k].weight == 0.0f] + at * 3; };
     if (count == 1)
-      finish_rgb(walk, out, FromOne{source(0)}, first, p.width);
+      put_rgb(walk, target, FromOne{source(0)}, at, p.width);
     else
-      finish_rgb(walk, out, FromBox{source(0), source(1), runs[1].begin * 3, runs[1].end * 3},
-                 first, p.width);
+      put_rgb(walk, target, FromBox{source(0), source(1), runs[1].begin, runs[1].end}, at, p.width);
   }
+  send(walk, target, pixels);
+}
+
+template <typename Out>
+void finish_rgb_bytes(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t first) {
+  const Plan& p = block.p;
+  const int32_t pixels = block.rows * p.width;
+  const uint8_t* const* sources = block.sources;
+  float weight;
+  if (block.uniform(&weight)) {
+    if (weight == 1.0f || weight == 0.0f)
+      return finish_rgb(walk, out, FromOne{sources[weight == 0.0f]}, first, pixels);
+    return finish_rgb(walk, out, FromTwo{sources[0], sources[1], weight}, first, pixels);
+  }
+  if (p.sources > 2 || p.method == kResizeMix) {
+    block.mix(walk.mixed);
+    return finish_rgb(walk, out, FromFloats{walk.mixed}, first, pixels);
+  }
+  if (is_cut(p)) return finish_box(walk, out, block, first);
+  for (int32_t r = 0; r < block.rows; ++r)
+    block.weights_of_row(walk.mixed + r * p.width, block.y + r);
+  finish_rgb(walk, out, FromWeighted{sources[0], sources[1], walk.mixed}, first, pixels);
 }
 
 template <typename Out>
 void finish(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t first) {
-  const int32_t pixels = block.rows * block.p.width;
-  float weight;
-  if (walk.b.channels == 3 && block.uniform(&weight)) {
-    if (weight == 1.0f || weight == 0.0f)
-      return finish_rgb(walk, out, FromOne{block.sources[weight == 0.0f]}, first, pixels);
-    return finish_rgb(walk, out, FromTwo{block.sources[0], block.sources[1], weight}, first,
-                      pixels);
-  }
-  if (walk.b.channels == 3 && is_cut(block.p)) return finish_box(walk, out, block, first);
+  if (walk.b.channels == 3) return finish_rgb_bytes(walk, out, block, first);
   block.mix(walk.mixed);
-  if (walk.b.channels == 3) return finish_rgb(walk, out, FromFloats{walk.mixed}, first, pixels);
-  finish_any(walk, out, walk.mixed, first, pixels);
+  finish_any(walk, out, walk.mixed, first, block.rows * block.p.width);
 }
 
 template <typename Out>

@@ -12,8 +12,8 @@ inline int32_t rows_per_block(const MsdaBlend& b) {
 }
 
 // One thread's scratch: the mixed block, a block on its way out and a mirrored block of each
-// source, in parts that are multiples of 64 bytes; then the weights of a row: of each pixel, of
-// each value, and along x for each interpolation.
+// source, in parts that are multiples of 64 bytes; then the weights of a row, of each pixel and of
+// each value, and those along x and along y for each interpolation.
 constexpr int32_t kScratchParts = 2 + kMaxSources;
 
 inline int64_t scratch_part(const MsdaBlend& b) {
@@ -22,7 +22,8 @@ inline int64_t scratch_part(const MsdaBlend& b) {
 }
 
 inline int64_t scratch_bytes(const MsdaBlend& b) {
-  const int64_t weights = static_cast<int64_t>(b.width) * (1 + b.channels + b.interpolations);
+  const int64_t weights = static_cast<int64_t>(b.width) * (1 + b.channels) +
+                          (static_cast<int64_t>(b.width) + b.height) * b.interpolations;
   return kScratchParts * scratch_part(b) + (weights * 4 + 63) / 64 * 64;
 }
 
