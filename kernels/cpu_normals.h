@@ -79,7 +79,9 @@ struct FieldNormals {
 __attribute__((flatten)) inline void field_normals(FieldNormals* out, const Field& f,
                                                    uint32_t first, int32_t blocks) {
   alignas(64) uint32_t w[4][kBlocks];
-  blocks <= kLanes ? field_words_of<1>(w, f, first) : field_words_of<4>(w, f, first);
+  blocks <= kLanes       ? field_words_of<1>(w, f, first)
+  : blocks <= 2 * kLanes ? field_words_of<2>(w, f, first)
+                         : field_words_of<4>(w, f, first);
   const int32_t whole = (blocks + kLanes - 1) / kLanes * kLanes;
   for (int32_t part = 0; part < 2; ++part)
     for (int32_t i = 0; i < whole; ++i) {
