@@ -216,9 +216,11 @@ void clear_box(const MsdaBlend& b, Out* out, const Plan& p, int32_t y, int32_t r
   }
 }
 
-// CutMix as it is drawn: rows are copied from one source and, in the box, from the other.
+// CutMix and SaliencyMix as they are drawn: rows are copied from one source and, in the box, from
+// the other.
 bool is_cut(const Plan& p) {
-  return p.method == kCutMix && p.sources == 2 && p.inside == 0.0f && p.outside == 1.0f;
+  const bool cuts = p.method == kCutMix || p.method == kSaliencyMix;
+  return cuts && p.sources == 2 && p.inside == 0.0f && p.outside == 1.0f;
 }
 
 template <typename Out>
