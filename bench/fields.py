@@ -5,9 +5,10 @@
 CPU time of one thread; candidates take turns, and every turn draws masks that were not drawn
 before. ``ratio`` is masks per second over those of ``numpy64``, the algorithm of the released code
 (github.com/ecs-vlc/FMix) written anew: a draw of the half spectrum, an inverse real transform, the
-whole field sorted, in double precision. It has what its algorithm needs and no more, neither the
-draw of lambda nor the checks around it. ``legacy`` is measured beside the spectrum that the
-released code ends up with: two columns of what it draws.
+whole field sorted, in double precision. It has what the algorithm needs and neither the beta
+distribution of lambda nor checks around it. ``legacy`` is measured beside the spectrum that the
+released code ends up with, two columns of what it draws; ``soft`` beside masks that are not
+softened.
 
 ``numpy32`` is how one would write it today: single precision, a fast generator, amplitudes computed
 once, a partition in place of the sort. ``ratio32`` is the ratio to that one: most of what separates
