@@ -1,10 +1,10 @@
-"""For PyTorch: the loss for soft labels."""
+"""For PyTorch: the losses for soft labels."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["soft_target_cross_entropy"]
+__all__ = ["lamix_loss", "soft_target_cross_entropy"]
 
 
 def soft_target_cross_entropy(
@@ -46,18 +46,82 @@ def soft_target_cross_entropy(
         raise ValueError(f"logits: expected shape (B, C), got {tuple(logits.shape)}")
     if not 0 <= smoothing <= 1:
         raise ValueError(f"smoothing: expected a share in [0, 1], got {smoothing}")
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
-    if logits.dtype not in (torch.float32, torch.float64):
-        logits = logits.float()
-    log_p = functional.log_softmax(logits, dim=1)
+    log_p = functional.log_softmax(_precise(logits), dim=1)
     if targets.is_floating_point():
         loss = _dense(log_p, targets, weights)
     else:
         loss = _compact(log_p, targets, weights)
     if smoothing:
         loss = (1 - smoothing) * loss - smoothing * log_p.mean(1)
+    return _reduced(loss, reduction)
+
+
+def lamix_loss(
+    local_logits: Tensor,
+    global_logits: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    beta: float = 0.5,
+    smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """Loss of LaMix: cross-entropy with a label that the model itself draws part of.
+
+    A second linear head on the same features gives the global logits ``g``, and from them the
+    global label ``p = softmax(sigmoid(g))``. With the mixed label ``t`` of the loader, which for
+    originals is their own, and ``q = softmax(local_logits)`` of the classifier::
+
+        target = beta * t + (1 - beta) * p
+        loss   = -sum(target * log q)
+
+    The gradient flows through ``p`` as well: the second head learns from nothing else. (The paper
+    does not say so. It also prints the loss without its sign.) Because of the sigmoid, ``p`` stays
+    within a factor of e of uniform. Only the classifier is used after training.
+
+    Args:
+        local_logits: ``(B, C)`` of the classifier, any floating type; computed in float32, or in
+            float64 if they are.
+        global_logits: ``(B, C)`` of the second head, likewise.
+        targets: As in :func:`soft_target_cross_entropy`; so is what follows but ``beta``.
+        weights: Of labels, ``(B, n)``, or nothing.
+        beta: Share of the mixed label, in [0, 1]; 1 leaves the global label out.
+        smoothing: Share of the mixed label that is spread over all classes, in [0, 1].
+        reduction: "mean" or "sum" over the batch, or "none" for ``(B,)``.
+
+    Returns:
+        A scalar, or ``(B,)``.
+
+    Raises:
+        ValueError: As :func:`soft_target_cross_entropy` does; or if the two logits differ in shape
+            or ``beta`` is out of range.
+
+    Reference:
+        Bypassing the Random Input Mixing in Mixup, ICLR 2021 submission, eqs. 9 to 11.
+    """
+    if not 0 <= beta <= 1:
+        raise ValueError(f"beta: expected a share in [0, 1], got {beta}")
+    if global_logits.shape != local_logits.shape:
+        raise ValueError(
+            f"global_logits: expected the shape of local_logits, {tuple(local_logits.shape)}, got "
+            f"{tuple(global_logits.shape)}"
+        )
+    options = dict(smoothing=smoothing, reduction="none")
+    mixed = soft_target_cross_entropy(local_logits, targets, weights, **options)
+    label = _precise(global_logits).sigmoid().softmax(1)
+    shared = soft_target_cross_entropy(local_logits, label, reduction="none")
+    return _reduced(beta * mixed + (1 - beta) * shared, reduction)
+
+
+def _reduced(loss: Tensor, reduction: str) -> Tensor:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
     return loss if reduction == "none" else getattr(loss, reduction)()
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """In float32 unless they are in float64."""
+    return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
 
 
 def _dense(log_p: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:

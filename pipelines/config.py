@@ -5,6 +5,10 @@ A policy is a nested mapping that reads as the Python it stands for::
     policy:
       choice: [{cutmix: {alpha: 1.0}}, {mixup: {alpha: 0.2}}]
       weights: [0.5, 0.5]
+
+    policy:
+      multimix: {cutmix: {alpha: 1.0}}
+      k: 5
 """
 
 import argparse
@@ -17,11 +21,13 @@ from typing import Any
 
 import yaml
 
-from dali_msda.leaves import POLICIES
-from dali_msda.policy import Alternate, Choice, Policy
+from dali_msda.leaves import POLICIES, LaMix
+from dali_msda.pipelines.schedules import checked_points, checked_sizes
+from dali_msda.policy import Alternate, Choice, MultiMix, Policy
 
 PRESETS = Path(__file__).parent / "presets"
-COMPOSITIONS = {"choice": Choice, "alternate": Alternate}
+NAMED = {**POLICIES, "lamix": LaMix}
+COMPOSITIONS = {"choice": Choice, "alternate": Alternate, "multimix": MultiMix}
 
 
 def _setting(default, help, *, low=None, high=None, choices=None, kind=None, group="run"):
@@ -50,11 +56,15 @@ class Config:
     val_list: str = _data("", "the same for validation")
     classes: int = _data(0, "number of classes; 0 counts the class folders", low=0)
     size: int = _data(224, "height and width of the network's input, in pixels", low=1)
+    sizes: Any = _data(  # noqa: RUF009  the call returns a field
+        None, "sizes from later epochs on, the last for validation: '{15: 352}'", kind=object
+    )
     val_resize: int = _data(256, "shorter side before the central crop, in pixels", low=1)
     min_area: float = _data(0.08, "smallest random crop, as a share of the image", low=1e-4, high=1)
     policy: Any = _data(  # noqa: RUF009  the call returns a field
         None, "what to mix, as YAML: '{cutmix: {alpha: 1.0}}'; none", kind=object
     )
+    copies: int = _data(1, "random crops of each image in a batch, mixed by turns", low=1, high=64)
     dtype: str = _data("float32", "type of the images", choices=("float32", "float16"))
     loader: str = _data(
         "auto",
@@ -66,18 +76,26 @@ class Config:
 
     model: str = _training("resnet101", "a model of torchvision, or else of timm; or timm:NAME")
     epochs: int = _training(90, "passes over the training images", low=1)
-    batch_size: int = _training(256, "images per step, over all processes", low=1)
+    batch_size: int = _training(
+        256, "images per step, over all processes; copies and multimix multiply them", low=1
+    )
     lr: float = _training(0.1, "learning rate after the warm-up", low=0)
     warmup_epochs: float = _training(5.0, "epochs of linear warm-up", low=0)
     warmup_lr: float = _training(0.0, "learning rate at the first step of the warm-up", low=0)
-    schedule: str = _training("cosine", "after the warm-up", choices=("step", "cosine"))
+    schedule: str = _training("cosine", "after the warm-up", choices=("step", "cosine", "linear"))
     milestones: tuple = _training((30, 60, 80), "epochs at which a step schedule decays", low=0)
     gamma: float = _training(0.1, "factor of each decay of a step schedule", low=0, high=1)
     final_lr: float = _training(0.0, "learning rate at the end of a cosine schedule", low=0)
+    points: Any = _training(  # noqa: RUF009  the call returns a field
+        ((0, 1.0),), "of a linear schedule: '[[epoch, share of lr], ...]'", kind=object
+    )
     momentum: float = _training(0.9, "of SGD", low=0, high=1)
     nesterov: bool = _training(True, "Nesterov's momentum")
     weight_decay: float = _training(1e-4, "of all parameters", low=0)
     smoothing: float = _training(0.0, "label smoothing, a share in [0, 1]", low=0, high=1)
+    lamix_beta: float = _training(
+        0.0, "share of the mixed label beside LaMix's global one; 0: no global label", low=0, high=1
+    )
     loss: str = _training(
         "compact", "soft labels as labels and weights, or as rows", choices=("compact", "dense")
     )
@@ -98,9 +116,12 @@ class Config:
             value = _converted(field.name, getattr(self, field.name), field.metadata)
             object.__setattr__(self, field.name, value)
         policy_from_dict(self.policy)
-        if self.val_resize < self.size:
+        object.__setattr__(self, "points", checked_points(self.points))
+        object.__setattr__(self, "sizes", checked_sizes(self.sizes))
+        if self.val_resize < self.val_size:
+            what = "the last of sizes" if self.sizes else "size"
             raise ValueError(
-                f"val_resize: expected at least size, {self.size}, got {self.val_resize}"
+                f"val_resize: expected at least {what}, {self.val_size}, got {self.val_resize}"
             )
         if self.nesterov and not self.momentum:
             raise ValueError(
@@ -118,6 +139,11 @@ class Config:
             )
         if not (self.data or self.val):
             raise ValueError("val: expected a folder, shards or 'none', got none. Give --val PATH.")
+
+    @property
+    def val_size(self) -> int:
+        """Size of validation images: that of the last training images."""
+        return [self.size, *self.sizes.values()][-1]
 
 
 def _converted(name: str, value: Any, about: Mapping[str, Any]) -> Any:
@@ -158,8 +184,9 @@ def policy_from_dict(value: Any, path: str = "policy") -> Policy | None:
 
     Args:
         value: None or "none"; a method's name; or a mapping of one name to its arguments. The
-            names ``choice`` and ``alternate`` hold a list of policies, and their other arguments
-            (``weights``, ``scope``; ``counts``) stand beside them.
+            names ``choice`` and ``alternate`` hold a list of policies, ``multimix`` one, and their
+            other arguments (``weights``, ``scope``; ``counts``; ``k``, ``share``) stand beside
+            them.
         path: Where in the configuration this is, for messages.
 
     Raises:
@@ -182,20 +209,24 @@ def policy_from_dict(value: Any, path: str = "policy") -> Policy | None:
             f"{path}: expected one method, got {names}. Use choice: or alternate: [...]."
         )
     ((name, arguments),) = value.items()
-    if name not in POLICIES:
-        raise ValueError(f"{path}: {_unknown('method', name, [*POLICIES, *COMPOSITIONS])}")
-    return _constructed(POLICIES[name], arguments or {}, f"{path}.{name}")
+    if name not in NAMED:
+        raise ValueError(f"{path}: {_unknown('method', name, [*NAMED, *COMPOSITIONS])}")
+    return _constructed(NAMED[name], arguments or {}, f"{path}.{name}")
 
 
 def _composition(name: str, kind: type, value: dict, path: str) -> Policy:
-    members = value.pop(name)
-    if not isinstance(members, list | tuple):
-        raise ValueError(f"{path}.{name}: expected a list of policies, got {members!r}")
-    policies = [policy_from_dict(member, f"{path}.{name}[{i}]") for i, member in enumerate(members)]
+    members, inner = value.pop(name), f"{path}.{name}"
+    if kind is MultiMix:
+        field, policies = "policy", policy_from_dict(members, inner)
+    elif isinstance(members, list | tuple):
+        field = "policies"
+        policies = [policy_from_dict(member, f"{inner}[{i}]") for i, member in enumerate(members)]
+    else:
+        raise ValueError(f"{inner}: expected a list of policies, got {members!r}")
     try:
-        return _constructed(kind, {"policies": policies, **value}, path)
-    except ValueError as error:  # which calls the list by its name in Python
-        raise ValueError(str(error).replace(f"{path}.policies", f"{path}.{name}", 1)) from error
+        return _constructed(kind, {field: policies, **value}, path)
+    except ValueError as error:  # which calls its members by their name in Python
+        raise ValueError(str(error).replace(f"{path}.{field}", inner, 1)) from error
 
 
 def _constructed(kind: type, arguments: Any, path: str) -> Policy:

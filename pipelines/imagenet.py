@@ -14,12 +14,15 @@ drawn anew in each epoch, the same on all ranks, which then take disjoint parts 
 """
 
 import functools
+from collections.abc import Iterator
 
+import numpy as np
 import nvidia.dali.backend
 import torch
 from nvidia.dali import fn, types
 
 from dali_msda.pipelines.loader import IMAGENET_MEAN, IMAGENET_STD, Loader, ceil_div
+from dali_msda.pipelines.schedules import checked_sizes, size_at
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "EvaluationLoader", "TrainingLoader"]
 
@@ -30,41 +33,103 @@ class TrainingLoader(Loader):
     The last incomplete batch is dropped: DALI would fill it up with copies of one image, which
     would then be mixed with each other and trained on. What is dropped differs by epoch.
 
+    Where an image yields several samples, ``copies`` times the ``k`` of a ``MultiMix``, these
+    follow one another, copy by copy: ``B`` in what is yielded is the product of ``batch_size`` with
+    both, and ``reshape(batch_size, copies, k, ...)`` takes it apart. Nothing is copied to that end.
+
     Args:
         policy: What to mix, or None for none.
         compact: Yield labels and weights ``(B, n)``, ``n`` sources, instead of rows ``(B, C)``.
         min_area: Smallest area of a crop, as a share of the image, in (0, 1].
+        size: Height and width of the output, in pixels, in epoch 0.
+        sizes: Those from later epochs on, ``{epoch: pixels}``.
+        copies: Batch augmentation: each image is decoded once, and cropped and mirrored this many
+            times. The copies of one number are a batch that is mixed on its own, with draws of its
+            own: copy ``c`` as rank ``shard_id + c * num_shards`` would.
         **options: As for :class:`Loader`.
 
     Yields:
         ``images, labels, weights`` (int64 and float32) or ``images, targets`` (float32); without
         a policy ``images, labels``, the labels int64 ``(B,)``.
+
+    Reference:
+        Copies: Hoffer et al., Augment your batch, arXiv:1901.09335.
     """
 
     training = True
 
-    def __init__(self, source, *, policy=None, compact=True, min_area=0.08, **options):
+    def __init__(
+        self,
+        source,
+        *,
+        policy=None,
+        compact=True,
+        min_area=0.08,
+        size=224,
+        sizes=None,
+        copies=1,
+        **options,
+    ):
         if not 0 < min_area <= 1:
             raise ValueError(f"min_area: expected a share in (0, 1], got {min_area}")
+        if copies < 1:
+            raise ValueError(f"copies: expected at least 1, got {copies}")
         if policy is not None and options.get("device_id") is not None:
             _check_gpu_operators()
         self.policy, self.compact, self.min_area = policy, compact, min_area
-        super().__init__(source, **options)
+        self.sizes, self.copies = {0: size, **checked_sizes(sizes)}, copies
+        super().__init__(source, size=size, **options)
 
     def __len__(self) -> int:
         return self.samples // self.num_shards // self.batch_size
 
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        yield from super().__iter__()
+        if self.size != size_at(self.sizes, self.epoch):
+            self._rebuild(self._pipeline.checkpoint())
+
+    @property
+    def turn(self) -> int | None:
+        """Number of the policy, in an ``Alternate``, that mixed the batch yielded last.
+
+        With ``LaMix``, 0 stands for originals and 1 for averaged pairs. Before the first batch, and
+        without a policy, it is None. A restored loader knows the turn of the batch it goes on from.
+        """
+        batch = self.epoch * self._runs_per_epoch() + self.position - 1
+        if self.epoch and not self.position:  # some at the end of an epoch are not handed out
+            batch = (self.epoch - 1) * self._runs_per_epoch() + len(self) - 1
+        if self.policy is None or batch < 0:
+            return None
+        leaves = self.policy.leaves()
+        _, first = np.unique(leaves["stage"], return_index=True)
+        ends = leaves["count"][first].cumsum()
+        return int(np.searchsorted(ends, batch % ends[-1], side="right"))
+
+    def _own(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        axes = tensors[0].ndim - 4  # of copies and interpolations, which follow that of the images
+        return [tensor.flatten(0, axes) for tensor in tensors]
+
     def _graph(self) -> tuple:
         encoded, labels = self._read()
-        images = fn.decoders.image_random_crop(
-            encoded,
-            device=self._decoder,
-            random_area=[self.min_area, 1.0],
-            random_aspect_ratio=[3 / 4, 4 / 3],
-            num_attempts=100,
+        crops = [(images, fn.random.coin_flip()) for images in self._crops(encoded)]
+        copies = [self._mixed(*crop, labels, number) for number, crop in enumerate(crops)]
+        if self.copies == 1:
+            return copies[0]
+        return tuple(fn.stack(*parts) for parts in zip(*copies, strict=True))
+
+    def _crops(self, encoded) -> list:
+        """Random parts of each image, of the size that is yielded; one for each copy."""
+        part = dict(
+            random_area=[self.min_area, 1.0], random_aspect_ratio=[3 / 4, 4 / 3], num_attempts=100
         )
-        images = fn.resize(images, size=[self.size, self.size], antialias=True)
-        mirror = fn.random.coin_flip()
+        scale = dict(size=[self.size, self.size], antialias=True)
+        if self.copies == 1:  # nothing else of the image is decoded
+            images = fn.decoders.image_random_crop(encoded, device=self._decoder, **part)
+            return [fn.resize(images, **scale)]
+        images = fn.decoders.image(encoded, device=self._decoder)
+        return [fn.random_resized_crop(images, **part, **scale) for _ in range(self.copies)]
+
+    def _mixed(self, images, mirror, labels, copy: int) -> tuple:
         if self.policy is None:
             return self._normalised(images, mirror=mirror), _flat(labels)
         from dali_msda.dali import mix  # loads the operators
@@ -79,10 +144,15 @@ class TrainingLoader(Loader):
             layout="HWC" if self.channels_last else "CHW",
             compact=self.compact,
             seed=self.seed,
-            shard_id=self.shard_id,
+            shard_id=self.shard_id + copy * self.num_shards,
             padding="ignore",  # a padded batch is dropped
             **self.normalise,
         )
+
+    def _rebuild(self, checkpoint: bytes) -> None:
+        self.size = size_at(self.sizes, self.epoch)
+        self._pipeline = None  # two pipelines at once would need twice the memory
+        self._pipeline = self._built(checkpoint)
 
     def state_dict(self) -> dict:
         """Return what a new loader of the same arguments needs to go on from this very batch.
@@ -103,14 +173,14 @@ class TrainingLoader(Loader):
                 raise ValueError(
                     f"loader state: expected {name} {value}, as in this run, got {state.get(name)}"
                 )
-        self._pipeline = None  # two pipelines at once would need twice the memory
-        self._pipeline = self._built(state["pipeline"])
         self.epoch, self.position = state["epoch"], state["position"]
+        self._rebuild(state["pipeline"])
 
     @functools.cached_property
     def _identity(self) -> dict:
         """What decides on the batches, and so must be the same to go on."""
-        names = ("samples", "batch_size", "size", "min_area", "seed", "shard_id", "num_shards")
+        names = ("samples", "batch_size", "sizes", "min_area", "copies", "seed", "shard_id")
+        names += ("num_shards",)
         own = {name: getattr(self, name) for name in names}
         return own | {"policy": repr(self.policy), "fingerprint": self.source.fingerprint()}
 

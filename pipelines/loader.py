@@ -98,7 +98,7 @@ class Loader:
         raise NotImplementedError
 
     def _own(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Cut a batch to the samples that count."""
+        """Give a batch the shape that is handed out, and the samples that count."""
         return tensors
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:

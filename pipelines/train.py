@@ -39,7 +39,8 @@ from dali_msda.pipelines.processes import (
     stopping_between_steps,
 )
 from dali_msda.pipelines.run_folder import RunFolder, find_checkpoint, load_checkpoint
-from dali_msda.torch import soft_target_cross_entropy
+from dali_msda.pipelines.schedules import learning_rate
+from dali_msda.torch import lamix_loss, soft_target_cross_entropy
 
 PROG = "python -m dali_msda.pipelines.train"
 GLANCE = 50  # steps between looks at the loss, each of which waits for the GPU
@@ -92,7 +93,7 @@ class Run:
         self.config, self.process, self.folder = config, process, folder
         self.loader, self.val_loader = loader, val_loader
         torch.manual_seed(config.seed)
-        model = make_model(config.model, loader.num_classes)
+        model = make_model(config.model, loader.num_classes, global_head=config.lamix_beta > 0)
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.model = model.to(process.device, memory_format=layout)
         self.parallel = DistributedDataParallel(self.model) if process.size > 1 else self.model
@@ -125,7 +126,7 @@ class Run:
                 targets = [target.to(device, non_blocking=True) for target in targets]
                 with torch.autocast(device.type, torch.bfloat16, enabled=config.amp):
                     logits = self.parallel(images)
-                loss = soft_target_cross_entropy(logits, *targets, smoothing=config.smoothing)
+                loss = self._loss(logits, targets)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 self.optimizer.step()
@@ -222,6 +223,13 @@ class Run:
             epoch = min(self.loader.epoch + 1, self.config.epochs)
             print(f"resumed at step {self.step}, in epoch {epoch}", flush=True)
 
+    def _loss(self, logits: torch.Tensor, targets: list[torch.Tensor]) -> torch.Tensor:
+        beta, smoothing = self.config.lamix_beta, self.config.smoothing
+        if not beta:
+            return soft_target_cross_entropy(logits, *targets, smoothing=smoothing)
+        local, shared = logits.split(self.loader.num_classes, dim=1)
+        return lamix_loss(local, shared, *targets, beta=beta, smoothing=smoothing)
+
     def _glance(self, loss: float, bar: tqdm) -> None:
         if not math.isfinite(loss):
             raise FloatingPointError(
@@ -244,18 +252,6 @@ class Run:
         return f"stopped at step {self.step}; --resume auto goes on from {self.folder.checkpoint}"
 
 
-def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
-    """Learning rate of a step, counted from 0: a linear warm-up, then steps or half a cosine."""
-    warmup = round(config.warmup_epochs * steps_per_epoch)
-    if step < warmup:
-        return config.warmup_lr + (config.lr - config.warmup_lr) * step / warmup
-    if config.schedule == "step":
-        decays = sum(step >= round(epoch * steps_per_epoch) for epoch in config.milestones)
-        return config.lr * config.gamma**decays
-    done = (step - warmup) / (config.epochs * steps_per_epoch - warmup)
-    return config.final_lr + (config.lr - config.final_lr) * 0.5 * (1 + math.cos(math.pi * done))
-
-
 def make_loaders(
     config: Config, process: Process, stack: contextlib.ExitStack
 ) -> tuple[TrainingLoader, EvaluationLoader | None]:
@@ -275,7 +271,6 @@ def make_loaders(
     on_gpu = config.loader == "gpu" or (config.loader == "auto" and process.device.type == "cuda")
     options = dict(
         batch_size=config.batch_size // process.size,
-        size=config.size,
         dtype=config.dtype,
         channels_last=config.channels_last,
         seed=config.seed,
@@ -291,13 +286,20 @@ def make_loaders(
         policy=policy_from_dict(config.policy),
         compact=config.loss == "compact",
         min_area=config.min_area,
+        size=config.size,
+        sizes=config.sizes,
+        copies=config.copies,
         **options,
     )
     stack.enter_context(loader)
     if val is None:
         return loader, None
     val_loader = EvaluationLoader(
-        val, num_classes=loader.num_classes, resize=config.val_resize, **options
+        val,
+        num_classes=loader.num_classes,
+        size=config.val_size,
+        resize=config.val_resize,
+        **options,
     )
     return loader, stack.enter_context(val_loader)
 
