@@ -295,6 +295,11 @@ def test_schedules():
     cosine = config(schedule="cosine", epochs=10, lr=0.4, warmup_epochs=2, final_lr=0.2)
     rates = [learning_rate(cosine, number, 10) for number in (0, 10, 20, 60, 100)]
     assert rates == pytest.approx([0.0, 0.2, 0.4, 0.3, 0.2])
+    points = [[0, 1], [2, 0.5], [2, 0.1], [4, 0], [4, 2], [4, 0.3]]
+    linear = config(schedule="linear", epochs=10, lr=0.4, warmup_epochs=1, points=points)
+    rates = [learning_rate(linear, number, 10) for number in (0, 5, 10, 15, 20, 30, 40, 99)]
+    assert rates == pytest.approx([0.0, 0.2, 0.3, 0.25, 0.04, 0.02, 0.12, 0.12])
+    assert learning_rate(config(schedule="linear", warmup_epochs=0), 30, 10) == 0.1
 
 
 def test_metrics_equal_their_definitions_however_they_are_batched():
@@ -346,6 +351,12 @@ def test_a_policy_reads_as_the_python_it_stands_for():
     }
     choice = msda.Choice([msda.CutMix(minmax=(0.2, 0.5)), msda.Mixup(n=3)], weights=(3, 1))
     assert policy_from_dict(value) == msda.Alternate([choice, msda.Mixup()], counts=[2, 1])
+    assert policy_from_dict("lamix") == msda.LaMix()
+    assert policy_from_dict({"lamix": {"partner": "flip"}}) == msda.LaMix(partner="flip")
+    assert policy_from_dict({"multimix": "mixup"}) == msda.MultiMix(msda.Mixup())
+    value = {"multimix": {"choice": ["cutmix", "fmix"]}, "k": 3, "share": "batch"}
+    choice = msda.Choice([msda.CutMix(), msda.FMix()])
+    assert policy_from_dict(value) == msda.MultiMix(choice, k=3, share="batch")
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -401,6 +412,17 @@ def test_lists_and_null_in_a_policy():
         ),
         ({"alternate": [None, "mixup"]}, r"policy\.alternate\[0\]: .* got None"),
         ({"choice": []}, r"policy\.choice: expected a non-empty list"),
+        ({"multimix": ["mixup"]}, r"policy\.multimix: expected a mapping such as"),
+        ({"multimix": None}, r"policy\.multimix: expected a method, Choice or .* got None"),
+        ({"multimix": "lamix"}, r"policy\.multimix: expected a method, Choice or .* got LaMix"),
+        ({"multimix": "cutout"}, r"policy\.multimix: expected methods that mix two samples"),
+        ({"multimix": {"mixup": {"alpha": 0}}}, r"policy\.multimix\.mixup\.alpha: expected a"),
+        ({"multimix": "mixup", "k": 1}, r"policy\.k: expected 2 to 64"),
+        ({"multimix": "mixup", "share": "all"}, r"policy\.share: expected one of 'pair', 'batch'"),
+        ({"multimix": "mixup", "K": 5}, "policy: expected argument among .* Did you mean k?"),
+        ({"choice": [{"multimix": "mixup"}]}, r"policy\.choice\[0\]: expected a method, got Multi"),
+        ({"lamix": {"alpha": 1}}, r"policy\.lamix: expected argument among partner; got 'alpha'"),
+        ({"lamix": {"partner": "me"}}, r"policy\.lamix\.partner: expected one of"),
         ({"resizemix": {"tau": [0.1]}}, r"policy\.resizemix\.tau: expected a pair"),
         ([], "policy: expected a mapping such as"),
         (3, "policy: expected a mapping such as"),
@@ -429,6 +451,23 @@ def test_a_wrong_policy_is_located(value, message):
         ({"size": 300}, "val_resize: expected at least size, 300, got 256"),
         ({"momentum": 0.0}, "nesterov: expected momentum > 0"),
         ({"epochs": 3}, "warmup_epochs: expected at most epochs, 3, got 5"),
+        ({"copies": 0}, r"copies: expected a number in \[1, 64\], got 0"),
+        ({"lamix_beta": 1.5}, r"lamix_beta: expected a number in \[0, 1\], got 1.5"),
+        ({"sizes": [15, 352]}, r"sizes: expected \{epoch: pixels\}, .* got \[15, 352\]"),
+        ({"sizes": {0: 352}}, "sizes: expected .* of at least 1, got {0: 352}"),
+        ({"sizes": {15: 0}}, "sizes: expected .* of at least 1, got {15: 0}"),
+        ({"sizes": {15: 160.0}}, "sizes: expected .* whole numbers"),
+        (
+            {"sizes": {9: 128, 5: 288}, "val_resize": 127},
+            "val_resize: expected at least the last of",
+        ),
+        ({"points": 0.1}, r"points: expected \[\[epoch, share of lr\], \.\.\.\], numbers"),
+        ({"points": []}, "points: expected .* got \\[\\]"),
+        ({"points": [[0, 1], [5]]}, "points: expected .* got"),
+        ({"points": [[0, -1]]}, "points: expected .* numbers of at least 0"),
+        ({"points": [[0, float("nan")]]}, "points: expected .* numbers of at least 0"),
+        ({"points": [[1, 1]]}, r"points: expected epochs that rise from 0, got \[1\]"),
+        ({"points": [[0, 1], [5, 1], [4, 1]]}, r"points: expected epochs that rise from 0"),
         ({"data": ""}, "data: expected a folder with train/ and val/, got none"),
     ],
 )
