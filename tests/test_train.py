@@ -458,7 +458,7 @@ def test_a_wrong_policy_is_located(value, message):
         ({"sizes": {15: 0}}, "sizes: expected .* of at least 1, got {15: 0}"),
         ({"sizes": {15: 160.0}}, "sizes: expected .* whole numbers"),
         (
-            {"sizes": {9: 128, 5: 288}, "val_resize": 127},
+            {"sizes": {9: 280, 5: 288}, "val_resize": 279},
             "val_resize: expected at least the last of",
         ),
         ({"points": 0.1}, r"points: expected \[\[epoch, share of lr\], \.\.\.\], numbers"),
