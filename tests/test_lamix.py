@@ -1,5 +1,7 @@
 """LaMix in training: its loss, the second head, and a run that stops and goes on."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import nn
 
 import dali_msda as msda
 from dali_msda.pipelines.models import add_global_head, make_model
-from dali_msda.pipelines.train import main
+from dali_msda.pipelines.train import Run, main
 from dali_msda.torch import lamix_loss, soft_target_cross_entropy
 
 ROWS, CLASSES = 5, 7
@@ -216,6 +218,15 @@ def test_training_lowers_the_loss(data, tmp_path, more):
     assert values[-1] < 0.9 * values[0]
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert ("fc.global_head.weight" in state["model"]) == (more.get("lamix_beta", 0.5) > 0)
+
+
+@pytest.mark.parametrize("beta", [0.3, 1.0])
+def test_the_trainer_takes_the_model_s_own_logits_first(beta):
+    (local, shared), target = logits(), [*targets()[:2]]
+    config = SimpleNamespace(lamix_beta=beta, smoothing=0.1)
+    run = SimpleNamespace(config=config, loader=SimpleNamespace(num_classes=CLASSES))
+    ours = Run._loss(run, torch.cat([local, shared], 1), target)
+    assert torch.equal(ours, lamix_loss(local, shared, *target, beta=beta, smoothing=0.1))
 
 
 def test_the_second_head_learns_and_a_run_goes_on_with_it(data, tmp_path, monkeypatch):

@@ -419,7 +419,7 @@ def test_lists_and_null_in_a_policy():
         ({"multimix": {"mixup": {"alpha": 0}}}, r"policy\.multimix\.mixup\.alpha: expected a"),
         ({"multimix": "mixup", "k": 1}, r"policy\.k: expected 2 to 64"),
         ({"multimix": "mixup", "share": "all"}, r"policy\.share: expected one of 'pair', 'batch'"),
-        ({"multimix": "mixup", "K": 5}, "policy: expected argument among .* Did you mean k?"),
+        ({"multimix": "mixup", "shared": 1}, "policy: expected argument among .* mean share?"),
         ({"choice": [{"multimix": "mixup"}]}, r"policy\.choice\[0\]: expected a method, got Multi"),
         ({"lamix": {"alpha": 1}}, r"policy\.lamix: expected argument among partner; got 'alpha'"),
         ({"lamix": {"partner": "me"}}, r"policy\.lamix\.partner: expected one of"),
