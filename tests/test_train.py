@@ -444,7 +444,7 @@ def test_a_wrong_policy_is_located(value, message):
         ({"lr": float("inf")}, "lr: expected at least 0, got inf"),
         ({"lr": "1e-4"}, r"lr: expected a number, got '1e-4'; YAML wants a point in it: 1\.0e-4"),
         ({"smoothing": 2}, r"smoothing: expected a number in \[0, 1\], got 2"),
-        ({"schedule": "linear"}, "schedule: expected one of step, cosine, got 'linear'"),
+        ({"schedule": "flat"}, "schedule: expected one of step, cosine, linear, got 'flat'"),
         ({"milestones": [30, 20]}, r"milestones: expected rising epochs, got \[30.0, 20.0\]"),
         ({"milestones": 30}, "milestones: expected a list of numbers, got 30"),
         ({"milestones": ["a"]}, r"milestones\[0\]: expected a number, got 'a'"),
@@ -520,4 +520,4 @@ def test_help_tells_every_setting_and_its_default(capsys):
     assert end.value.code == 0
     for field in dataclasses.fields(Config):
         assert f"--{field.name.replace('_', '-')}" in text
-    assert "images per step, over all processes (default: 256)" in text
+    assert "copies and multimix multiply them (default: 256)" in text
