@@ -1,4 +1,5 @@
 // Saliency maps and their peaks: images in, scratch of each thread, map out.
+#include <cstring>
 #include <vector>
 
 #include "cpu.h"
@@ -50,22 +51,6 @@ class Memory {
   SalientScratch scratch_ = {};
 };
 
-template <typename In>
-void fill_grey(uint8_t* grey, const void* image, int64_t pixels, int32_t channels) {
-  const In* in = static_cast<const In*>(image);
-  if (channels == 1) {
-    for (int64_t i = 0; i < pixels; ++i) grey[i] = grey_at(in, i, 1);
-  } else {
-    for (int64_t i = 0; i < pixels; ++i) grey[i] = grey_at(in, i, 3);
-  }
-}
-
-void fill_grey(uint8_t* grey, const MsdaSaliency& s, int64_t i) {
-  const int64_t pixels = int64_t{s.height} * s.width;
-  if (s.in_dtype == kUint8) return fill_grey<uint8_t>(grey, s.ins[i], pixels, s.channels);
-  fill_grey<float>(grey, s.ins[i], pixels, s.channels);
-}
-
 // Writes the peak and, where one is asked for, the map, both flipped where the image is.
 void put_out(const MsdaSaliency& s, int64_t i, const uint8_t* map, int64_t peak) {
   const bool flipped = s.mirror && s.mirror[i];
@@ -81,27 +66,29 @@ void put_out(const MsdaSaliency& s, int64_t i, const uint8_t* map, int64_t peak)
 }
 
 // The map, over the image's grey values, and its peak.  A share is looked up: sums are few.
-int64_t finish_map(const SalientScratch& s) {
+int64_t finish_map(SalientScratch s) {
   uint16_t brighter[kMostSum + 1], darker[kMostSum + 1];
   for (int32_t k = 0; k <= s.most_brighter; ++k)
     brighter[k] = static_cast<uint16_t>(share_of(k, s.most_brighter));
   for (int32_t k = 0; k <= s.most_darker; ++k)
     darker[k] = static_cast<uint16_t>(share_of(k, s.most_darker));
-  int32_t most = -1;
-  int64_t peak = 0;
-  for (int64_t i = 0; i < int64_t{s.height} * s.width; ++i) {
-    const int32_t value = least(brighter[s.brighter[i]] + darker[s.darker[i]], 255);
-    s.grey[i] = static_cast<uint8_t>(value);
-    if (value > most) most = value, peak = i;
-  }
-  return peak;
+  const int64_t pixels = int64_t{s.height} * s.width;
+  uint8_t* map = s.grey;
+  for (int64_t i = 0; i < pixels; ++i)
+    map[i] = static_cast<uint8_t>(least(brighter[s.brighter[i]] + darker[s.darker[i]], 255));
+  uint8_t most = 0;
+  for (int64_t i = 0; i < pixels; ++i) most = map[i] > most ? map[i] : most;
+  return static_cast<const uint8_t*>(std::memchr(map, most, pixels)) - map;
 }
 
 void saliency_of(const MsdaSaliency& s, int64_t i) {
   static thread_local Memory memory;
   SalientScratch& scratch = memory.fit(s.height, s.width);
-  fill_grey(scratch.grey, s, i);
-  kSums[chosen_isa(s.isa)](scratch);
+  const int32_t isa = chosen_isa(s.isa);
+  if (s.in_dtype == kUint8)
+    kSums[isa](scratch, static_cast<const uint8_t*>(s.ins[i]), nullptr, s.channels);
+  else
+    kSums[isa](scratch, nullptr, static_cast<const float*>(s.ins[i]), s.channels);
   const int64_t peak = finish_map(scratch);
   put_out(s, i, scratch.grey, peak);
 }

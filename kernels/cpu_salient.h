@@ -4,8 +4,7 @@
 
 namespace msda {
 
-// What one thread works in for images of one size; everything has room for kMargin more values.
-constexpr int32_t kMargin = 64;
+// What one thread works in for images of one size.
 struct SalientScratch {
   int32_t height, width;
   uint8_t *grey, *other;               // (H, W) each
@@ -17,10 +16,12 @@ struct SalientScratch {
   int32_t most_brighter, most_darker;  // of the image
 };
 
-// From the grey image, `grey`, to the sums of contrasts and their greatest values.
-using SalientSums = void (*)(SalientScratch& scratch);
-void salient_sums_x86_64(SalientScratch&);
-void salient_sums_v3(SalientScratch&);
-void salient_sums_v4(SalientScratch&);
+// From an image, which is either bytes or floats, to the sums of contrasts and their greatest
+// values.
+using SalientSums = void (*)(SalientScratch& scratch, const uint8_t* bytes, const float* floats,
+                             int32_t channels);
+void salient_sums_x86_64(SalientScratch&, const uint8_t*, const float*, int32_t);
+void salient_sums_v3(SalientScratch&, const uint8_t*, const float*, int32_t);
+void salient_sums_v4(SalientScratch&, const uint8_t*, const float*, int32_t);
 
 }  // namespace msda
