@@ -3,7 +3,7 @@
 // using a mobile platform and novel features derived from a visual saliency mechanism", Image and
 // Vision Computing 2010, with the constants of OpenCV's StaticSaliencyFineGrained.
 //
-// All is integer arithmetic, or float arithmetic on integers whose result is exact.  The phases at
+// All is integer arithmetic, or float arithmetic whose whole part is exact.  The phases at
 // the end are how a block of threads makes it, with a barrier after each (as in field_phases.h).
 #pragma once
 #include "msda/blend.h"
@@ -61,12 +61,9 @@ MSDA_FN int32_t contrast(float value, float sum, float area) {
   return static_cast<int32_t>((value * area - sum) / (others > 1.0f ? others : 1.0f));
 }
 
-// A sum of contrasts as a share of the greatest one, in 255ths.  The product is exact in doubles.
-MSDA_FN int32_t share_of(int32_t sum, int32_t most) {
-  if (most == 0) return 0;
-  return static_cast<int32_t>(
-      255.0 * static_cast<double>(static_cast<float>(sum) / static_cast<float>(most)));
-}
+// A sum of contrasts as a share of the greatest one, in 255ths, cut to a whole number.  For all
+// sums there are (up to 6 x 255) OpenCV's quotient in floats, times 255 in doubles, gives the same.
+MSDA_FN int32_t share_of(int32_t sum, int32_t most) { return most == 0 ? 0 : 255 * sum / most; }
 
 // Where several pixels have the greatest value the first is the peak: orders are compared.
 MSDA_FN uint64_t peak_order(int32_t value, int64_t pixel) {
