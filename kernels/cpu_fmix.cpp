@@ -231,7 +231,7 @@ void field_by_phases(const Plan& p, uint32_t* row, int32_t threads, int32_t orde
   }
   uint32_t taken = 0;
   const uint64_t before = select(p.count - p.soft), last = select(p.count + p.soft);
-  const Band band = {p.count > p.soft, before, last, static_cast<uint32_t>(p.soft), row, &taken};
+  const Band band = {before, last, static_cast<uint32_t>(p.soft), row, &taken};
   run([&](Share s) { phase_list(b, band, s); });
   for (uint32_t length = 2; length / 2 < 2 * band.soft; length *= 2)
     for (uint32_t gap = length / 2; gap > 0; gap /= 2)

@@ -80,6 +80,16 @@ def test_ramps_depend_on_nobody_either(shape, law):
         np.testing.assert_array_equal(ramped(plan, phases=(threads, order)), want)
 
 
+def test_ramps_of_any_band():
+    """Narrow and wide ones: their orders agree in few or in many bits."""
+    shape, n = (1, 20, 30), 400
+    generator, plan = np.random.default_rng(1), records(n, shape)
+    plan["count"] = generator.integers(1, 600, n)
+    most = np.minimum(plan["count"], 600 - plan["count"])
+    plan["soft"] = np.maximum(1, most * generator.random(n) ** 3)
+    np.testing.assert_array_equal(ramped(plan, phases=(64, 2)), ramped(plan))
+
+
 def test_each_mask_is_its_own():
     """Neither its neighbours in the batch nor what memory held before change it."""
     shape = (1, 37, 41)

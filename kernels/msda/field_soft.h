@@ -13,8 +13,8 @@ namespace msda {
 
 // The band of ranks [count - soft, count + soft).
 struct Band {
-  bool any_before;        // whether pixels come before it: then those up to order `before`
-  uint64_t before, last;  // the last order before the band, and its own last
+  uint64_t before, last;  // the last order before the band (0, which no pixel has: there is none),
+                          // and its own last
   uint32_t soft;
   uint32_t* row;    // pixels_of(f) words: first the list, in the end the weights
   uint32_t* taken;  // how many pixels are listed; 0 at the start
@@ -28,7 +28,7 @@ MSDA_FN float ramp(uint32_t rank, uint32_t soft) {
 MSDA_FN void phase_list(const FieldBlock& b, const Band& band, Share s) {
   for (int64_t i = s.thread; i < pixels_of(b.f); i += s.threads) {
     const uint64_t order = order_of(b, i);
-    const bool before = band.any_before && order <= band.before;
+    const bool before = order <= band.before;
     if (!before && order <= band.last)
       band.row[take_one(band.taken)] = static_cast<uint32_t>(i);
     else
