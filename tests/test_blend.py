@@ -217,6 +217,7 @@ def test_threads_and_instruction_sets_do_not_show(source, dtype, norm, layout):
         ("float32", "float32", "CHW", (3, 803, 440, 4)),
         ("uint8", "float32", "CHW", (28, 224, 224, 3)),  # 224 x 224: whole vectors, all aligned
         ("uint8", "float32", "HWC", (28, 224, 224, 3)),
+        ("uint8", "float32", "CHW", (330, 64, 68, 3)),  # the planes are, their rows are not
         ("uint8", "float16", "CHW", (56, 224, 224, 3)),
         ("uint8", "bfloat16", "HWC", (56, 224, 224, 3)),
         ("float32", "float32", "CHW", (28, 224, 224, 3)),
