@@ -38,10 +38,11 @@ KERNELS = (PACKAGE.parent if IN_CHECKOUT else PACKAGE) / "kernels"
 
 # No contraction and no fast-math: every rounding stands in the source. -fno-math-errno and
 # -fno-trapping-math change no result; they let rintf and its like become single instructions.
-# -Wmaybe-uninitialized is off since GCC 12 finds cases in its own AVX-512 header.
+# -Wmaybe-uninitialized is off since GCC 12 finds cases in its own AVX-512 header; unknown pragmas
+# are those of the GPU's compilers.
 FLAGS = (
     "-O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -fPIC -pthread "
-    "-Wall -Wextra -Wno-maybe-uninitialized -Werror=return-type"
+    "-Wall -Wextra -Wno-maybe-uninitialized -Wno-unknown-pragmas -Werror=return-type"
 )
 KERNEL = f"-std=c++17 {FLAGS}"
 # DALI is built with the C++11 ABI. GCC 12 misjudges the small vectors in its headers.

@@ -27,12 +27,19 @@ MSDA_FN float mix_two(float own, float partner, float w, float) {
 
 // Three or four sources, as differences from the first that takes part: exact when all are equal.
 // A source of weight 0 is not read.
+// (Arrays of four are indexed by constants, so that a GPU keeps them in registers.)
 MSDA_FN float mix_many(const float* values, const float* weights, int32_t sources) {
-  int32_t base = 0;
-  while (base < sources - 1 && weights[base] == 0.0f) ++base;
-  float mixed = values[base];
-  for (int32_t k = base + 1; k < sources; ++k)
-    if (weights[k] != 0.0f) mixed = fmaf(weights[k], values[k] - values[base], mixed);
+  float base = 0.0f, mixed = 0.0f;
+  bool found = false;
+  for (int32_t k = 0; k < kMaxSources; ++k) {
+    if (k >= sources) break;
+    if (found) {
+      if (weights[k] != 0.0f) mixed = fmaf(weights[k], values[k] - base, mixed);
+    } else if (weights[k] != 0.0f || k == sources - 1) {
+      base = mixed = values[k];
+      found = true;
+    }
+  }
   return mixed;
 }
 
@@ -45,6 +52,8 @@ MSDA_FN uint8_t to_uint8(float v) {
 
 // float -> IEEE binary16, round to nearest even, as vcvtps2ph does.
 MSDA_FN uint16_t to_float16(float v) {
+  uint32_t pair;
+  if (hardware_float16_pair(&pair, v, 0.0f)) return static_cast<uint16_t>(pair);
   const uint32_t bits = bits_of(v), sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7FFFFFFFu;
   if (magnitude > 0x7F800000u)  // NaN: quiet, payload cut
     return static_cast<uint16_t>(sign | 0x7E00u | ((magnitude >> 13) & 0x3FFu));
@@ -57,6 +66,8 @@ MSDA_FN uint16_t to_float16(float v) {
 
 // float -> bfloat16, round to nearest even; NaN stays NaN (quiet).
 MSDA_FN uint16_t to_bfloat16(float v) {
+  uint32_t pair;
+  if (hardware_bfloat16_pair(&pair, v, 0.0f)) return static_cast<uint16_t>(pair);
   const uint32_t bits = bits_of(v);
   const uint32_t quiet = (bits >> 16) | 0x40u;
   const uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
@@ -81,7 +92,8 @@ template <typename In>
 MSDA_FN float blend_value(const In* const* sources, const bool* mirrored, const Plan& plan,
                           const void* field, int32_t y, int32_t x, int32_t c, int32_t channels) {
   float values[kMaxSources] = {};
-  for (int32_t k = 0; k < plan.sources; ++k) {
+  for (int32_t k = 0; k < kMaxSources; ++k) {
+    if (k >= plan.sources) break;
     int32_t row = y, column = x;
     if (plan.method == kResizeMix && k == 1 && in_box(plan, y, x)) {
       row = shrunk_from(y, plan.y0, plan.falloff[1], plan.height);

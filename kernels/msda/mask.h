@@ -31,6 +31,12 @@ MSDA_FN float field_weight(const Plan& p, const void* field, int64_t pixel) {
   return static_cast<float>((static_cast<const uint32_t*>(field)[pixel >> 5] >> (pixel & 31)) & 1u);
 }
 
+// Whether own_weight looks at a box.
+MSDA_FN bool weighs_by_box(const Plan& p) {
+  return p.method == kCutMix || p.method == kHMix || p.method == kSaliencyMix ||
+         p.method == kResizeMix || p.method == kCutout;
+}
+
 // The switch is uniform over a sample, so a warp never diverges on it.  `row` counts all rows of
 // the sample: of a volume, depth by depth.
 MSDA_FN float own_weight(const Plan& p, const void* field, int32_t row, int32_t x) {

@@ -22,6 +22,7 @@ using int32_t = int;
 using uint32_t = unsigned int;
 using int64_t = long long;
 using uint64_t = unsigned long long;
+using uintptr_t = unsigned long long;
 #else
 #include <cmath>
 #include <cstdint>
@@ -67,6 +68,63 @@ MSDA_FN uint64_t bits_of(double value) {
   uint64_t bits;
   __builtin_memcpy(&bits, &value, sizeof bits);
   return bits;
+#endif
+}
+
+// Sixteen bytes at an aligned address: the widest load and store there is.
+struct alignas(16) Words16 {
+  uint32_t word[4];
+};
+
+MSDA_FN Words16 load16(const char* at) {
+#if defined(__CUDA_ARCH__)
+  const uint4 w = __ldg(reinterpret_cast<const uint4*>(at));
+  return {{w.x, w.y, w.z, w.w}};
+#else
+  Words16 w;
+  __builtin_memcpy(&w, at, sizeof w);
+  return w;
+#endif
+}
+
+// On a GPU past the caches: an output is not read again soon, while inputs are, as partners.
+MSDA_FN void store16(char* at, const Words16& w) {
+#if defined(__CUDA_ARCH__)
+  __stcs(reinterpret_cast<uint4*>(at), make_uint4(w.word[0], w.word[1], w.word[2], w.word[3]));
+#else
+  __builtin_memcpy(at, &w, sizeof w);
+#endif
+}
+
+MSDA_FN uint32_t address_bits(const char* at) {
+  return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(at));
+}
+
+// Two floats as binary16 (bfloat16), rounded to nearest even, the first in the low half: false
+// where the machine has no instruction for it.
+MSDA_FN bool hardware_float16_pair(uint32_t* pair, float low, float high) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(*pair) : "f"(high), "f"(low));
+  return true;
+#elif defined(__CUDA_ARCH__)
+  uint16_t first, second;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(first) : "f"(low));
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(second) : "f"(high));
+  *pair = first | static_cast<uint32_t>(second) << 16;
+  return true;
+#else
+  static_cast<void>(pair), static_cast<void>(low), static_cast<void>(high);
+  return false;
+#endif
+}
+
+MSDA_FN bool hardware_bfloat16_pair(uint32_t* pair, float low, float high) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(*pair) : "f"(high), "f"(low));
+  return true;
+#else
+  static_cast<void>(pair), static_cast<void>(low), static_cast<void>(high);
+  return false;
 #endif
 }
 

@@ -1,0 +1,44 @@
+// The GPU backend's arguments, as its entry points (*.cu) take them by value and their hosts
+// (dali_msda/cuda.py, dali_msda/native/) fill them in.  Every pointer is one of the device.
+// Arguments are checked by the hosts; plans are those of the CPU.
+#pragma once
+#include "msda/plan.h"
+
+// Samples of a batch: apart, each at its own address, or `stride` bytes from one to the next.
+struct MsdaSamples {
+  char* first;
+  int64_t stride;
+  void* const* each;  // null: first + i * stride
+};
+
+// out = what the plan says; MsdaBlend of cpu.h says what each member means.
+struct MsdaCudaBlend {
+  MsdaSamples outs, ins, fields;
+  const msda::Plan* plans;
+  const uint8_t* mirror;       // one flag per input sample, or null
+  const float *scale, *shift;  // per channel, or null
+  const int32_t* pairs;        // in place, without `mirror`: as in MsdaBlend; else null
+  int32_t batch;               // plans, a multiple of `shared`
+  int32_t shared;              // so many plans in a row have one own sample and one partner
+  int32_t height, width, channels;
+  int32_t chw;  // whether the output is CHW; else it is HWC
+};
+
+// (batch, height, width) own weights.
+struct MsdaCudaMask {
+  float* weights;
+  MsdaSamples fields;
+  const msda::Plan* plans;
+  int32_t batch, height, width;
+};
+
+// Dense rows, or class indices and weights, four each per plan.
+struct MsdaCudaTargets {
+  float* rows;         // (batch, classes)
+  int64_t* labels;     // (batch, 4)
+  float* weights;      // (batch, 4)
+  const void* source;  // labels of the type that the entry point names
+  const msda::Plan* plans;
+  int32_t batch, classes;
+  float smoothing;
+};
