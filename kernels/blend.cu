@@ -1,7 +1,7 @@
 // The mixed batch, in one launch.  msda_blend_<type of the inputs>_<type of the outputs>.
 //
 // A thread makes the 16 bytes that neighbouring pixels of a row fill in each plane of the output
-// (in HWC: in all planes together).  grid.y: groups of `shared` outputs; grid.x: their rows.
+// (in HWC: in all planes together).  grid.y: groups of `interpolations` outputs; grid.x: their rows.
 #include "msda/group.h"
 #include "walk.h"
 
@@ -9,17 +9,17 @@ namespace msda {
 namespace {
 
 template <typename In, typename Out, int32_t kChannels>
-__device__ __forceinline__ void blend_groups(const MsdaCudaBlend& b) {
+__device__ __forceinline__ void blend_groups(const MsdaGpuBlend& b) {
   constexpr int32_t kPixels = 16 / static_cast<int32_t>(sizeof(Out));
   using H = Held<In, kChannels, kPixels>;
-  walk(b.batch / b.shared, b.height, (b.width + kPixels - 1u) / kPixels,
+  walk(b.batch / b.interpolations, b.height, (b.width + kPixels - 1u) / kPixels,
        [&b](int32_t i, int32_t y, int32_t k) {
-         blend_group<H, Out>(b, i * b.shared, y, k * kPixels);
+         blend_group<H, Out>(b, i * b.interpolations, y, k * kPixels);
        });
 }
 
 template <typename In, typename Out>
-__device__ __forceinline__ void blend(const MsdaCudaBlend& b) {
+__device__ __forceinline__ void blend(const MsdaGpuBlend& b) {
   if (b.channels == 3) return blend_groups<In, Out, 3>(b);
   if (b.channels == 1) return blend_groups<In, Out, 1>(b);
   walk(b.batch, b.height, b.width * b.channels, [&b](int32_t i, int32_t y, int32_t k) {
@@ -33,25 +33,25 @@ __device__ __forceinline__ void blend(const MsdaCudaBlend& b) {
 extern "C" {
 using namespace msda;
 
-__global__ void msda_blend_uint8_uint8(const __grid_constant__ MsdaCudaBlend b) {
+__global__ void msda_blend_uint8_uint8(const __grid_constant__ MsdaGpuBlend b) {
   blend<uint8_t, uint8_t>(b);
 }
-__global__ void msda_blend_uint8_float32(const __grid_constant__ MsdaCudaBlend b) {
+__global__ void msda_blend_uint8_float32(const __grid_constant__ MsdaGpuBlend b) {
   blend<uint8_t, float>(b);
 }
-__global__ void msda_blend_uint8_float16(const __grid_constant__ MsdaCudaBlend b) {
+__global__ void msda_blend_uint8_float16(const __grid_constant__ MsdaGpuBlend b) {
   blend<uint8_t, Float16>(b);
 }
-__global__ void msda_blend_uint8_bfloat16(const __grid_constant__ MsdaCudaBlend b) {
+__global__ void msda_blend_uint8_bfloat16(const __grid_constant__ MsdaGpuBlend b) {
   blend<uint8_t, Bfloat16>(b);
 }
-__global__ void msda_blend_float32_float32(const __grid_constant__ MsdaCudaBlend b) {
+__global__ void msda_blend_float32_float32(const __grid_constant__ MsdaGpuBlend b) {
   blend<float, float>(b);
 }
-__global__ void msda_blend_float32_float16(const __grid_constant__ MsdaCudaBlend b) {
+__global__ void msda_blend_float32_float16(const __grid_constant__ MsdaGpuBlend b) {
   blend<float, Float16>(b);
 }
-__global__ void msda_blend_float32_bfloat16(const __grid_constant__ MsdaCudaBlend b) {
+__global__ void msda_blend_float32_bfloat16(const __grid_constant__ MsdaGpuBlend b) {
   blend<float, Bfloat16>(b);
 }
 }  // extern "C"

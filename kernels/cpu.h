@@ -2,6 +2,7 @@
 // operators link.  Arguments are checked by the callers (dali_msda/ops.py, dali_msda/native/);
 // the functions here trust them, never allocate per batch and never throw.
 #pragma once
+#include "msda/fourier.h"
 #include "msda/plan.h"
 
 extern "C" {
@@ -120,6 +121,13 @@ struct MsdaTargets {
   float smoothing;  // share of the mass spread evenly over all classes
 };
 
+// What the transforms along one axis of a field need; tables of passes.length values each.
+struct MsdaAxis {
+  float *cosine, *sine;
+  int32_t* place;
+  msda::Passes passes;
+};
+
 // Fills draw->batch * draw->interpolations records, those of a sample in a row.
 void msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw);
 
@@ -148,6 +156,9 @@ int64_t msda_field_block_bytes(const msda::Plan* plan);
 // Where each image is most salient (msda/saliency.h).  The second as msda_fields_by_phases.
 void msda_saliency(const MsdaSaliency* saliency);
 void msda_saliency_by_phases(const MsdaSaliency* saliency, int32_t threads, int32_t order);
+
+// Fills in the tables and the passes of an axis of axis->passes.length pixels (the GPU's host).
+void msda_axis(MsdaAxis* axis);
 
 // The mixed batch.  msda_blend uses a pool of threads of its own; msda_blend_range does the rows
 // [begin, end) of msda_blend_rows on the calling thread (DALI brings threads): rows of the batch,

@@ -192,7 +192,7 @@ void field_by_phases(const Plan& p, uint32_t* row, int32_t threads, int32_t orde
   const int64_t entries = 2 * static_cast<int64_t>(pairs_of(f)) * f.half;
   std::vector<float> re(entries), im(entries);
   std::vector<Complex<float>> room(static_cast<size_t>(threads) * 2 * t.greatest_radix);
-  std::vector<uint32_t> histogram(kDigits);
+  std::vector<uint32_t> histogram(kDigits + kDigitGroups);
   FieldBlock b = {f,
                   t.z,
                   t.y,
@@ -221,6 +221,7 @@ void field_by_phases(const Plan& p, uint32_t* row, int32_t threads, int32_t orde
     for (int32_t level = 0; level < kLevels && rank > 0; ++level) {
       run([&](Share s) { phase_clear(b, s); });
       run([&](Share s) { phase_count(b, level, s); });
+      run([&](Share s) { phase_sum(b, s); });
       run([&](Share s) { phase_choose(&b, level, s); });
     }
     return b.prefix;
@@ -274,6 +275,14 @@ void msda_fields(const MsdaFields* fields) {
 }
 
 int64_t msda_field_block_bytes(const Plan* plan) { return field_block_bytes(field_of(*plan)); }
+
+void msda_axis(MsdaAxis* axis) {
+  const Axis made(axis->passes.length);
+  axis->passes = made.passes;
+  std::copy(made.cosine.begin(), made.cosine.end(), axis->cosine);
+  std::copy(made.sine.begin(), made.sine.end(), axis->sine);
+  std::copy(made.place.begin(), made.place.end(), axis->place);
+}
 
 void msda_fields_by_phases(const MsdaFields* fields, int32_t threads, int32_t order) {
   for (int32_t i = 0; i < fields->batch; ++i)

@@ -2,7 +2,7 @@
 #include "msda/group.h"
 #include "walk.h"
 
-extern "C" __global__ void msda_mask_float32(const __grid_constant__ MsdaCudaMask m) {
+extern "C" __global__ void msda_mask_float32(const __grid_constant__ MsdaGpuMask m) {
   using namespace msda;
   constexpr int32_t kPixels = 4;
   walk(m.batch, m.height, (m.width + kPixels - 1u) / kPixels,

@@ -8,6 +8,7 @@
 namespace msda {
 
 constexpr int32_t kDigitBits = 11, kDigits = 1 << kDigitBits;
+constexpr int32_t kDigitGroup = 32, kDigitGroups = kDigits / kDigitGroup;
 
 // What the threads of a block share.
 struct FieldBlock {
@@ -17,33 +18,39 @@ struct FieldBlock {
   const int32_t *place_z, *place_y, *place_x;  // reversed() of every entry of each axis
   Data data;                                   // 2 * pairs_of(f) rows of f.half values
   Complex<float>* room;                        // a large radix: 2 radix values a thread, or null
-  uint32_t* histogram;                         // kDigits
+  uint32_t* histogram;                         // kDigits + kDigitGroups
   uint64_t prefix;  // digits of the threshold that are known, from the top
-  uint32_t rank;    // how many more are to be taken below the threshold's prefix
+  uint32_t rank;    // how many more are to be taken below the threshold's prefix; 0: it is found
 };
 
 // Bytes that a block shares if all of it lies in shared memory: the values, the histogram and the
 // block's own record.  (The tables of the axes, 12 bytes a pixel of each, are only read, and room
 // for large radices is not asked for by sizes that are products of 2, 3, 5 and 7.)  224 x 224 takes
-// 202496 + 8192 bytes and the record, of the 232448 that a block may have on Hopper and Blackwell:
+// 202496 + 8448 bytes and the record, of the 232448 that a block may have on Hopper and Blackwell:
 // one block a multiprocessor.  The largest square is 235 x 235 there, 197 x 197 in the 163 KB of an
 // A100 and 151 x 151 in 99 KB.  Softened edges take no more (msda/field_soft.h).
 MSDA_FN int64_t field_block_bytes(const Field& f) {
   const int64_t values = 2 * static_cast<int64_t>(pairs_of(f)) * f.half;
   return values * static_cast<int64_t>(sizeof(Complex<float>)) +
-         kDigits * static_cast<int64_t>(sizeof(uint32_t)) +
+         (kDigits + kDigitGroups) * static_cast<int64_t>(sizeof(uint32_t)) +
          static_cast<int64_t>(sizeof(FieldBlock));
 }
 
-MSDA_FN int64_t pixels_of(const Field& f) { return static_cast<int64_t>(rows_of(f)) * f.width; }
+// A field has fewer than 2^31 pixels, so that items are counted in 32 bits: a GPU divides those much
+// faster.
+MSDA_FN uint32_t pixels_of(const Field& f) {
+  return static_cast<uint32_t>(rows_of(f)) * static_cast<uint32_t>(f.width);
+}
+
+MSDA_FN uint32_t entries_of(const Field& f) { return 2u * pairs_of(f) * f.half; }
 
 MSDA_FN void phase_spectrum(const FieldBlock& b, Share s) {
-  const int64_t entries = 2 * static_cast<int64_t>(pairs_of(b.f)) * b.f.half;
-  for (int64_t i = s.thread; i < entries; i += s.threads) {
-    const int32_t row = static_cast<int32_t>(i / b.f.half);
+  const uint32_t half = b.f.half, entries = entries_of(b.f);
+  for (uint32_t i = s.thread; i < entries; i += s.threads) {
+    const int32_t row = static_cast<int32_t>(i / half);
     const Complex<float> none = {0.0f, 0.0f};  // an odd last row is paired with zeros
     set(b.data, i,
-        row < rows_of(b.f) ? spectrum_value(b.f, row, static_cast<int32_t>(i % b.f.half)) : none);
+        row < rows_of(b.f) ? spectrum_value(b.f, row, static_cast<int32_t>(i % half)) : none);
   }
 }
 
@@ -56,17 +63,14 @@ MSDA_FN void phase_pass(const FieldBlock& b, int32_t axis, int32_t pass, Share s
   const Field& f = b.f;
   const Passes& p = axis == 0 ? b.z : axis == 1 ? b.y : b.x;
   const Turns& turns = axis == 0 ? b.turns_z : axis == 1 ? b.turns_y : b.turns_x;
-  const int32_t each = p.length / p.radix[pass];
-  const int64_t lines = axis == 2   ? pairs_of(f)
-                        : axis == 1 ? static_cast<int64_t>(f.depth) * f.half
-                                    : static_cast<int64_t>(f.height) * f.half;
-  for (int64_t i = s.thread; i < lines * each; i += s.threads) {
-    const int64_t number = i % lines;  // neighbouring threads take neighbouring lines
-    const int64_t stride = axis == 1 ? f.half : static_cast<int64_t>(f.height) * f.half;
-    const int64_t first =
-        axis == 1 ? number / f.half * f.height * f.half + number % f.half : number;
-    const Line line =
-        axis == 2 ? paired_line(f, static_cast<int32_t>(number)) : Line{first, 0, p.length, stride};
+  const uint32_t half = f.half, plane = half * f.height;
+  const uint32_t lines = axis == 2 ? pairs_of(f) : axis == 1 ? half * f.depth : plane;
+  const uint32_t items = lines * static_cast<uint32_t>(p.length / p.radix[pass]);
+  for (uint32_t i = s.thread; i < items; i += s.threads) {
+    const uint32_t number = i % lines;  // neighbouring threads take neighbouring lines
+    const int64_t first = axis == 1 ? number / half * plane + number % half : number;
+    const Line line = axis == 2 ? paired_line(f, static_cast<int32_t>(number))
+                                : Line{first, 0, p.length, axis == 1 ? half : plane};
     butterfly(p, pass, static_cast<int32_t>(i / lines), turns, b.data, line,
               room_of(b, p, pass, s));
   }
@@ -74,29 +78,28 @@ MSDA_FN void phase_pass(const FieldBlock& b, int32_t axis, int32_t pass, Share s
 
 MSDA_FN void phase_pair(const FieldBlock& b, Share s) {
   const Field& f = b.f;
-  for (int64_t i = s.thread; i < static_cast<int64_t>(pairs_of(f)) * f.half; i += s.threads) {
-    const int32_t k = static_cast<int32_t>(i % f.half);
-    const int64_t at = i / f.half * 2 * f.half + k;
-    Complex<float> low = get<float>(b.data, at), high = get<float>(b.data, at + f.half);
-    pair_up(&low, &high, k, f.width);
+  const uint32_t half = f.half, items = pairs_of(f) * half;
+  for (uint32_t i = s.thread; i < items; i += s.threads) {
+    const int64_t at = i / half * 2 * half + i % half;
+    Complex<float> low = get<float>(b.data, at), high = get<float>(b.data, at + half);
+    pair_up(&low, &high, static_cast<int32_t>(i % half), f.width);
     set(b.data, at, low);
-    set(b.data, at + f.half, high);
+    set(b.data, at + half, high);
   }
 }
 
 // Where a pixel's value lies after the transforms.
-MSDA_FN float* value_at(const FieldBlock& b, int64_t pixel) {
+MSDA_FN float* value_at(const FieldBlock& b, uint32_t pixel) {
   const Field& f = b.f;
-  const int32_t x = static_cast<int32_t>(pixel % f.width);
-  const int32_t line = static_cast<int32_t>(pixel / f.width);
-  const int32_t row = b.place_z[line / f.height] * f.height + b.place_y[line % f.height];
-  const int64_t at = entry(paired_line(f, row / 2), b.place_x[x]);
+  const uint32_t line = pixel / static_cast<uint32_t>(f.width), height = f.height;
+  const int32_t row = b.place_z[line / height] * f.height + b.place_y[line % height];
+  const int64_t at = entry(paired_line(f, row / 2), b.place_x[pixel - line * f.width]);
   return (row % 2 ? b.data.im : b.data.re) + at;
 }
 
 // Key and index of a pixel as one number: the own pixels are those of the smallest.
-MSDA_FN uint64_t order_of(const FieldBlock& b, int64_t pixel) {
-  return uint64_t{descending_key(*value_at(b, pixel))} << 32 | static_cast<uint32_t>(pixel);
+MSDA_FN uint64_t order_of(const FieldBlock& b, uint32_t pixel) {
+  return uint64_t{descending_key(*value_at(b, pixel))} << 32 | pixel;
 }
 
 // Digits of the order, from the top; the last is narrower.
@@ -111,29 +114,46 @@ MSDA_FN void phase_clear(const FieldBlock& b, Share s) {
 }
 
 MSDA_FN void phase_count(const FieldBlock& b, int32_t level, Share s) {
+  if (b.rank == 0) return;
   const int32_t shift = digit_shift(level), above = level ? digit_shift(level - 1) : 64;
-  for (int64_t i = s.thread; i < pixels_of(b.f); i += s.threads) {
+  const uint32_t pixels = pixels_of(b.f);
+  for (uint32_t i = s.thread; i < pixels; i += s.threads) {
     const uint64_t order = order_of(b, i);
     if (level > 0 && order >> above != b.prefix) continue;
     add_one(&b.histogram[(order >> shift) & ((uint64_t{1} << (above - shift)) - 1)]);
   }
 }
 
-// One thread: the digit in which the threshold lies.
-MSDA_FN void phase_choose(FieldBlock* b, int32_t level, Share s) {
-  if (s.thread != 0) return;
-  const int32_t shift = digit_shift(level), above = level ? digit_shift(level - 1) : 64;
-  uint32_t digit = 0;
-  while (b->rank > b->histogram[digit]) b->rank -= b->histogram[digit++];
-  b->prefix = (level ? b->prefix << (above - shift) : 0) | digit;
+// Sums of kDigitGroup digits each, so that one thread need not look at all of them.
+MSDA_FN void phase_sum(const FieldBlock& b, Share s) {
+  for (int32_t i = s.thread; i < kDigitGroups; i += s.threads) {
+    uint32_t sum = 0;
+    for (int32_t k = 0; k < kDigitGroup; ++k) sum += b.histogram[i * kDigitGroup + k];
+    b.histogram[kDigits + i] = sum;
+  }
 }
 
-// Words of 32 pixels; bit i of word j is pixel 32 j + i.  `b.prefix` is the last own pixel's order.
+// One thread: the digit in which the threshold lies.  Where all orders with this digit are below
+// it, the threshold is the greatest such order, and no further level is needed.
+MSDA_FN void phase_choose(FieldBlock* b, int32_t level, Share s) {
+  if (s.thread != 0 || b->rank == 0) return;
+  const int32_t shift = digit_shift(level), above = level ? digit_shift(level - 1) : 64;
+  uint32_t rank = b->rank, group = 0;
+  while (rank > b->histogram[kDigits + group]) rank -= b->histogram[kDigits + group++];
+  uint32_t digit = group * kDigitGroup;
+  while (rank > b->histogram[digit]) rank -= b->histogram[digit++];
+  const bool found = rank == b->histogram[digit];
+  b->prefix = (level ? b->prefix << (above - shift) : 0) | digit;
+  if (found) b->prefix = (b->prefix << shift) + ((uint64_t{1} << shift) - 1);
+  b->rank = found ? 0 : rank;
+}
+
+// Words of 32 pixels; bit i of word j is pixel 32 j + i.  `b.prefix` is the greatest own order.
 MSDA_FN void phase_bits(const FieldBlock& b, uint32_t* bits, bool any, Share s) {
-  const int64_t pixels = pixels_of(b.f);
-  for (int64_t word = s.thread; word < (pixels + 31) / 32; word += s.threads) {
+  const uint32_t pixels = pixels_of(b.f);
+  for (uint32_t word = s.thread; word < (pixels + 31) / 32; word += s.threads) {
     uint32_t value = 0;
-    for (int32_t i = 0; i < 32 && 32 * word + i < pixels; ++i)
+    for (uint32_t i = 0; i < 32 && 32 * word + i < pixels; ++i)
       if (any && order_of(b, 32 * word + i) <= b.prefix) value |= 1u << i;
     bits[word] = value;
   }

@@ -152,16 +152,13 @@ struct Data {
 
 template <typename V>
 MSDA_FN Complex<V> get(const Data& data, int64_t at) {
-  Complex<V> value;
-  __builtin_memcpy(&value.re, data.re + at, sizeof(V));
-  __builtin_memcpy(&value.im, data.im + at, sizeof(V));
-  return value;
+  return {load_lanes<V>(data.re + at), load_lanes<V>(data.im + at)};
 }
 
 template <typename V>
 MSDA_FN void set(const Data& data, int64_t at, const Complex<V>& value) {
-  __builtin_memcpy(data.re + at, &value.re, sizeof(V));
-  __builtin_memcpy(data.im + at, &value.im, sizeof(V));
+  store_lanes(data.re + at, value.re);
+  store_lanes(data.im + at, value.im);
 }
 
 // One butterfly of a pass that splits blocks of `block` entries into R parts, or into any number in

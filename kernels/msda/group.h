@@ -1,7 +1,7 @@
 // One thread's share of a blend: neighbouring pixels of one row, which fill one 16-byte store of
 // each plane.  The values are those of blend_value, by the same expressions.
 #pragma once
-#include "cuda.h"
+#include "gpu.h"
 #include "msda/window.h"
 
 namespace msda {
@@ -104,7 +104,7 @@ MSDA_FN void turn_round(H* h) {
 
 // Pixels x, x + 1, ... of row y of a sample, if they are not held yet.
 template <typename H>
-MSDA_FN void hold(H* h, const MsdaCudaBlend& b, int32_t sample, int32_t y, int32_t x) {
+MSDA_FN void hold(H* h, const MsdaGpuBlend& b, int32_t sample, int32_t y, int32_t x) {
   if (h->held) return;
   h->held = true;
   const bool mirrored = b.mirror && b.mirror[sample];
@@ -117,7 +117,7 @@ MSDA_FN void hold(H* h, const MsdaCudaBlend& b, int32_t sample, int32_t y, int32
 
 // One value of an output, looked up by itself.
 template <typename In, typename Out>
-MSDA_FN void blend_one(const MsdaCudaBlend& b, int32_t i, int32_t y, int32_t x, int32_t c) {
+MSDA_FN void blend_one(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x, int32_t c) {
   const Plan& p = b.plans[i];
   const In* sources[kMaxSources] = {};
   bool mirrored[kMaxSources] = {};
@@ -137,7 +137,7 @@ MSDA_FN void blend_one(const MsdaCudaBlend& b, int32_t i, int32_t y, int32_t x, 
 
 // What becomes of the pixels of a group, and into which memory.
 template <typename H, typename Out>
-MSDA_FN void store_group(const MsdaCudaBlend& b, int32_t i, const H& own, const H& partner,
+MSDA_FN void store_group(const MsdaGpuBlend& b, int32_t i, const H& own, const H& partner,
                          const float* weights, int32_t y, int32_t x) {
   constexpr int32_t kRun = 16 / static_cast<int32_t>(sizeof(Out));
   float scale[H::kChannels], shift[H::kChannels];
@@ -177,7 +177,7 @@ MSDA_FN bool is_apart(const Plan& p, int32_t y, int32_t x) {
 // Pixels x, x + 1, ... of row y of output i.  `own` and `partner` stay held for the next output;
 // with `both` they are held whether this output needs them or not.
 template <typename H, typename Out>
-MSDA_FN void blend_pixels(const MsdaCudaBlend& b, int32_t i, H* own, H* partner, int32_t own_sample,
+MSDA_FN void blend_pixels(const MsdaGpuBlend& b, int32_t i, H* own, H* partner, int32_t own_sample,
                           int32_t partner_sample, bool both, int32_t y, int32_t x) {
   const Plan& p = b.plans[i];
   float weights[H::kPixels];
@@ -198,11 +198,11 @@ MSDA_FN void blend_pixels(const MsdaCudaBlend& b, int32_t i, H* own, H* partner,
 // Pixels x, x + 1, ... of row y of the outputs that share their sources: first, first + 1, ...; in
 // place, `first` and the one it is paired with, of which each reads what the other overwrites.
 template <typename H, typename Out>
-MSDA_FN void blend_group(const MsdaCudaBlend& b, int32_t first, int32_t y, int32_t x) {
+MSDA_FN void blend_group(const MsdaGpuBlend& b, int32_t first, int32_t y, int32_t x) {
   const int32_t other = b.pairs ? b.pairs[first] : first;
   if (other < first) return;  // done by the thread that has the other one
   const bool paired = other > first;
-  const int32_t outputs = paired ? 2 : b.shared, step = paired ? other - first : 1;
+  const int32_t outputs = paired ? 2 : b.interpolations, step = paired ? other - first : 1;
   H own, partner;
   drop(&own), drop(&partner);
   bool any_apart = false;

@@ -71,6 +71,27 @@ MSDA_FN uint64_t bits_of(double value) {
 #endif
 }
 
+// A float, or as many as a vector has lanes, at any address of a float.
+template <typename V>
+MSDA_FN V load_lanes(const float* at) {
+#if defined(__CUDA_ARCH__)
+  return *reinterpret_cast<const V*>(at);
+#else
+  V value;
+  __builtin_memcpy(&value, at, sizeof value);
+  return value;
+#endif
+}
+
+template <typename V>
+MSDA_FN void store_lanes(float* at, const V& value) {
+#if defined(__CUDA_ARCH__)
+  *reinterpret_cast<V*>(at) = value;
+#else
+  __builtin_memcpy(at, &value, sizeof value);
+#endif
+}
+
 // Sixteen bytes at an aligned address: the widest load and store there is.
 struct alignas(16) Words16 {
   uint32_t word[4];

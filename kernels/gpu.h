@@ -2,6 +2,7 @@
 // (dali_msda/cuda.py, dali_msda/native/) fill them in.  Every pointer is one of the device.
 // Arguments are checked by the hosts; plans are those of the CPU.
 #pragma once
+#include "msda/fourier.h"
 #include "msda/plan.h"
 
 // Samples of a batch: apart, each at its own address, or `stride` bytes from one to the next.
@@ -12,7 +13,7 @@ struct MsdaSamples {
 };
 
 // out = what the plan says; MsdaBlend of cpu.h says what each member means.
-struct MsdaCudaBlend {
+struct MsdaGpuBlend {
   MsdaSamples outs, ins, fields;
   const msda::Plan* plans;
   const uint8_t* mirror;       // one flag per input sample, or null
@@ -25,7 +26,7 @@ struct MsdaCudaBlend {
 };
 
 // (batch, height, width) own weights.
-struct MsdaCudaMask {
+struct MsdaGpuMask {
   float* weights;
   MsdaSamples fields;
   const msda::Plan* plans;
@@ -33,7 +34,7 @@ struct MsdaCudaMask {
 };
 
 // Dense rows, or class indices and weights, four each per plan.
-struct MsdaCudaTargets {
+struct MsdaGpuTargets {
   float* rows;         // (batch, classes)
   int64_t* labels;     // (batch, 4)
   float* weights;      // (batch, 4)
@@ -41,4 +42,22 @@ struct MsdaCudaTargets {
   const msda::Plan* plans;
   int32_t batch, classes;
   float smoothing;
+};
+
+struct MsdaGpuAxis {
+  const float *cosine, *sine;
+  const int32_t* place;
+  msda::Passes passes;
+};
+
+// Bits of the kFMix records that are not softened; all of one size, that of the axes.
+struct MsdaGpuFields {
+  MsdaSamples fields;  // whole 32-bit words
+  const msda::Plan* plans;
+  MsdaGpuAxis axes[3];  // z, y, x
+  char* workspace;       // `per_block` bytes for each block of the grid
+  int64_t per_block;
+  int32_t batch;
+  int32_t in_shared;  // 1: the values lie in dynamic shared memory, else in the workspace
+  int32_t radix;      // the greatest of the axes: above 7 the workspace has room for it
 };
