@@ -1,4 +1,4 @@
-"""Finds the C++ sources and compiles them: the only caller of compilers in the project.
+"""Finds the C++ sources, compiles them and keeps the results; dali_msda/nvrtc.py does the GPU's.
 
 There are two shared libraries: ``cpu`` holds the CPU backend, ``dali`` the DALI operators with the
 same kernels linked in. A library's file name carries a key over all that goes into it: sources,
@@ -22,7 +22,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -99,16 +99,27 @@ def build(name: str, *, force: bool = False) -> Path:
 
     With ``force``, compiles in any case. A library in the cache is preferred to the package's own.
     """
-    file = file_name(name)
-    with _writable_cache(file) as folder:
-        found = None if force else _find(file)  # another process may just have made it
-        if found is None:
-            print(f"dali_msda: compiling {folder / file}", file=sys.stderr, flush=True)
-            found = compile_into(folder, name)
-            line = f"{hashlib.sha256(found.read_bytes()).hexdigest()}  {file}\n"
-            scratch = folder / f".{file}.sha256"
-            scratch.write_text(line)
-            scratch.replace(_digest_file(found))
+    return cached(file_name(name), lambda folder: compile_into(folder, name), force=force)
+
+
+def cached(file: str, make: Callable[[Path], Path], *, force: bool = False) -> Path:
+    """Returns the intact file of this name, which ``make(folder)`` puts into the cache if need be.
+
+    The name says what the content is: a file that does not match its digest is made again, and of
+    several processes one makes it. A cache that cannot be written is replaced by a temporary
+    folder, with a line on stderr.
+    """
+    found = None if force else _find(file)
+    if found is None:
+        with _writable_cache(file) as folder:
+            found = None if force else _find(file)  # another process may just have made it
+            if found is None:
+                print(f"dali_msda: compiling {folder / file}", file=sys.stderr, flush=True)
+                found = make(folder)
+                line = f"{hashlib.sha256(found.read_bytes()).hexdigest()}  {file}\n"
+                scratch = folder / f".{file}.sha256"
+                scratch.write_text(line)
+                scratch.replace(_digest_file(found))
     return found
 
 
@@ -211,12 +222,17 @@ def _dali_folder() -> Path:
     return folder
 
 
-def _cuda_folders() -> list[Path]:
-    """Folders with the CUDA headers: the wheels' or, failing these, a CUDA toolkit's."""
+def cuda_roots() -> list[Path]:
+    """Where parts of CUDA may lie: the wheels' folders, the newest first, then a toolkit's."""
     wheels = [Path(entry, "nvidia") for entry in sys.path]
-    roots = [root for wheel in wheels for root in sorted(wheel.glob("cu[0-9]*/include"))[::-1]]
-    roots += [root for wheel in wheels for root in wheel.glob("cuda_*/include")]
-    roots += [Path(os.environ.get("CUDA_HOME") or "/usr/local/cuda", "include")]
+    roots = [root for wheel in wheels for root in sorted(wheel.glob("cu[0-9]*"))[::-1]]
+    roots += [root for wheel in wheels for root in wheel.glob("cuda_*")]
+    return [*roots, Path(os.environ.get("CUDA_HOME") or "/usr/local/cuda")]
+
+
+def _cuda_folders() -> list[Path]:
+    """Folders with the CUDA headers."""
+    roots = [root / "include" for root in cuda_roots()]
     roots += [root / "cccl" for root in roots]
     folders = []
     for header in CUDA_HEADERS:

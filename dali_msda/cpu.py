@@ -63,6 +63,7 @@ _SIGNATURES = {
     "msda_saliency_by_phases": [POINTER(Saliency), c_int32, c_int32],
     "msda_targets_dense": [c_void_p, POINTER(Targets)],
     "msda_targets_compact": [c_void_p, c_void_p, POINTER(Targets)],
+    "msda_axis": [c_void_p],
     "msda_maths": [c_void_p, c_void_p, c_int64, c_int32],
 }
 

@@ -3,7 +3,7 @@
 // A thread makes the 16 bytes that neighbouring pixels of a row fill in each plane of the output
 // (in HWC: in all planes together).  grid.y: groups of `interpolations` outputs; grid.x: their rows.
 #include "msda/group.h"
-#include "walk.h"
+#include "walk.cuh"
 
 namespace msda {
 namespace {

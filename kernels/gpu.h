@@ -19,8 +19,8 @@ struct MsdaGpuBlend {
   const uint8_t* mirror;       // one flag per input sample, or null
   const float *scale, *shift;  // per channel, or null
   const int32_t* pairs;        // in place, without `mirror`: as in MsdaBlend; else null
-  int32_t batch;               // plans, a multiple of `shared`
-  int32_t shared;              // so many plans in a row have one own sample and one partner
+  int32_t batch;               // plans, a multiple of `interpolations`
+  int32_t interpolations;      // so many outputs in a row have the same sources (1: any)
   int32_t height, width, channels;
   int32_t chw;  // whether the output is CHW; else it is HWC
 };
@@ -55,7 +55,7 @@ struct MsdaGpuFields {
   MsdaSamples fields;  // whole 32-bit words
   const msda::Plan* plans;
   MsdaGpuAxis axes[3];  // z, y, x
-  char* workspace;       // `per_block` bytes for each block of the grid
+  char* workspace;      // `per_block` bytes for each block of the grid
   int64_t per_block;
   int32_t batch;
   int32_t in_shared;  // 1: the values lie in dynamic shared memory, else in the workspace

@@ -1,6 +1,6 @@
 // The own weight of every pixel.
 #include "msda/group.h"
-#include "walk.h"
+#include "walk.cuh"
 
 extern "C" __global__ void msda_mask_float32(const __grid_constant__ MsdaGpuMask m) {
   using namespace msda;

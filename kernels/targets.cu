@@ -2,7 +2,7 @@
 // for float32, of rows that are soft already.  msda_targets_compact_<type>: indices and weights.
 #include "gpu.h"
 #include "msda/target.h"
-#include "walk.h"
+#include "walk.cuh"
 
 namespace msda {
 namespace {

@@ -18,6 +18,7 @@ from dali_msda import build, cli
 ROOT = Path(__file__).parent.parent
 CPU = '#include "cpu.h"\nextern "C" int answer() { return kAnswer; }\n'
 ROWS = "int MSDA_ISA() { return 0; }\n"
+SHIPPED = {".py", ".h", ".cpp", ".cu", ".cuh", ".cc", ".yaml"}
 PLUGIN = '#include "cpu.h"\nint dali_answer();\nextern "C" int both() { return dali_answer(); }\n'
 
 
@@ -291,7 +292,7 @@ def test_wheel_contents(wheel):
     for folder in ("dali_msda", "kernels", "pipelines"):
         inside = "dali_msda" if folder == "dali_msda" else f"dali_msda/{folder}"
         for path in (ROOT / folder).rglob("*"):
-            if path.is_file() and path.suffix in {".py", ".h", ".cpp", ".cc", ".yaml"}:
+            if path.is_file() and path.suffix in SHIPPED:
                 assert f"{inside}/{path.relative_to(ROOT / folder)}" in names
 
 

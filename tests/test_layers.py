@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "dali_msda"
 LAYERS = [  # bottom first
     ["arrays", "build", "methods", "shapes"],
-    ["cpu", "cuda", "policy"],
-    ["leaves", "pictures", "plan", "salient", "sheets"],
+    ["cpu", "nvrtc", "policy"],
+    ["cuda", "leaves", "pictures", "plan", "salient", "sheets"],
     ["ops"],
     ["registered"],
     ["detection"],

@@ -115,9 +115,9 @@ MSDA_FN Words4 field_words(const Field& f, uint32_t block) {
 MSDA_FN Complex<float> spectrum_value(const Field& f, int32_t row, int32_t x) {
   const Amplitudes a = amplitudes(f, row, x);
   if (a.re == 0.0f && a.im == 0.0f) return {0.0f, 0.0f};
-  const uint32_t index = static_cast<uint32_t>(row) * f.half + x, second = (index & 1u) * 2;
+  const uint32_t index = static_cast<uint32_t>(row) * f.half + x;
   const Words4 w = field_words(f, index >> 1);
-  const Complex<float> n = normals(w.v[second], w.v[second + 1]);
+  const Complex<float> n = index & 1u ? normals(w.v[2], w.v[3]) : normals(w.v[0], w.v[1]);
   return {n.re * a.re, n.im * a.im};
 }
 

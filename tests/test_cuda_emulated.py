@@ -1,0 +1,424 @@
+"""The GPU's entry points, run on the CPU: the CPU backend's bits, each value written once.
+
+Inputs and outputs stand between pages that must not be touched, so that an address out of range
+stops the launch. What is not shown here is that a GPU does the same: tests/test_cuda.py, which
+needs one.
+"""
+
+import ctypes
+import itertools
+
+import numpy as np
+import pytest
+from doors import STORED, assert_same, output_shape, widened
+from emulation import ORDERS, Fault, Walled, launch, rows_at, scattered, walled
+from fields import LAWS, fields_of, masks, records
+from test_blend import every_kind_of_record, normalisation, random_images
+
+import dali_msda as msda
+from dali_msda import cpu, cuda
+
+KINDS = [
+    ("uint8", "uint8"),
+    *itertools.product(("uint8", "float32"), ("float32", "float16", "bfloat16")),
+]
+SHAPES = [  # batch, height, width, channels
+    (5, 3, 32, 3),  # the fast way: whole groups, all aligned
+    (4, 5, 48, 1),
+    (4, 2, 7, 3),
+    (3, 4, 17, 3),  # rows begin at any address
+    (3, 3, 41, 1),
+    (2, 3, 16, 4),  # looked up one by one
+    (3, 2, 5, 2),
+    (3, 1, 1, 3),
+    (2, 7, 1, 1),
+    (1, 2, 13, 3),
+]
+LAUNCHES = [(32, 1.0, "forwards"), (97, 0.4, "backwards"), (256, 0.0, "shuffled")]
+
+
+def launch_grid(samples, rows, items, block, share):
+    """A grid that holds this share of the threads that there is work for."""
+    needed = -(-rows * items // block)
+    return max(1, round(share * needed)), max(1, round(share * samples))
+
+
+def blend_arguments(outs, images, plan, *, chw, scale=None, shift=None, mirror=None, fields=None):
+    """Arguments over memory between walls, which they keep alive."""
+    flat = np.ascontiguousarray(plan).reshape(-1)
+    kept = [walled(flat.view(np.uint8))]
+    small = []
+    for value in (mirror, scale, shift):
+        kept.append(None if value is None else walled(value))
+        small.append(None if value is None else kept[-1].address)
+    if fields is None:
+        fields = fields_of(plan) if plan.size else np.empty((0, 1), np.uint32)
+    kept.append(walled(fields))
+    b = cuda.Blend(outs, images, rows_at(kept[-1].array), kept[0].address, *small, None)
+    b.batch, b.interpolations = plan.size, plan.shape[1] if plan.ndim > 1 else 1
+    b.kept = kept
+    b.chw = chw
+    return b
+
+
+def emulated_blend(
+    images, plan, dtype, layout, *, block=64, share=1.0, order="forwards", at_end=True,
+    apart=False, watch=True, **options,
+):  # fmt: skip
+    """The blend by its entry point; the number of writes of each byte must be one."""
+    batch, height, width, channels = images.shape
+    shape = output_shape(images, layout)[1:]
+    out = Walled((*plan.shape, *shape), STORED[dtype], at_end=at_end)
+    if apart:
+        sources = scattered([walled(image, at_end=at_end) for image in images])
+    else:
+        sources = walled(images, at_end=at_end)
+    taken = sources if apart else rows_at(sources.array)
+    b = blend_arguments(
+        rows_at(out.array.reshape(plan.size, *shape)), taken, plan, chw=layout == "CHW", **options
+    )
+    b.height, b.width, b.channels = height, width, channels
+    items = cuda.group_items(dtype, width, channels)
+    grid = launch_grid(plan.size // b.interpolations, height, items, block, share)
+    name = f"msda_blend_{images.dtype.name}_{dtype}"
+    writes = launch(
+        name, b, grid, block, order=order, watch=out.array if watch else None
+    )
+    if watch:
+        assert (writes == 1).all(), f"{(writes != 1).sum()} bytes not written once"
+    return widened(out.array.copy(), dtype)
+
+
+def on_the_cpu(images, plan, dtype, layout, *, mirror=None, scale=None, shift=None):
+    shape = output_shape(images, layout)[1:]
+    out = np.zeros((*plan.shape, *shape), STORED[dtype])
+    cpu.blend(
+        out, images, plan, out_dtype=dtype, layout=layout, scale=scale, shift=shift,
+        mirror=mirror, fields=fields_of(plan), plain=True,
+    )  # fmt: skip
+    return widened(out, dtype)
+
+
+def options_of(images, dtype, seed):
+    """Mirror flags and a normalisation, or none, by the seed."""
+    rng = np.random.default_rng(seed)
+    options = {}
+    if seed % 3:
+        options["mirror"] = (rng.random(len(images)) < 0.5).astype(np.uint8)
+    if dtype != "uint8" and seed % 2:
+        chosen = normalisation(images.shape[3], "mean and std")
+        options["scale"] = np.float32(1 / chosen["std"])
+        options["shift"] = np.float32(-chosen["mean"] / chosen["std"])
+    return options
+
+
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+@pytest.mark.parametrize("source, dtype", KINDS)
+def test_the_blend_is_the_cpus_and_writes_once(source, dtype, layout):
+    for seed, shape in enumerate(SHAPES):
+        images = random_images(shape, source, seed)
+        plan = every_kind_of_record(*shape[:3], seed=seed)
+        options = options_of(images, dtype, seed)
+        want = on_the_cpu(images, plan, dtype, layout, **options)
+        block, share, order = LAUNCHES[seed % 3]
+        got = emulated_blend(
+            images, plan, dtype, layout, block=block, share=share, order=order,
+            at_end=seed % 2 == 0, apart=seed % 4 > 1, **options,
+        )  # fmt: skip
+        assert_same(got, want)
+
+
+@pytest.mark.parametrize("source, dtype", KINDS)
+def test_every_method_at_every_place_of_a_group(source, dtype):
+    """Many records, so that each method meets boxes, bits and tails of every position."""
+    for seed, shape in enumerate([(60, 5, 24, 3), (60, 3, 37, 3), (40, 4, 50, 1)]):
+        images = random_images(shape, source, seed)
+        plan = every_kind_of_record(*shape[:3], seed=seed)
+        assert len(np.unique(plan["method"])) >= 8
+        options = options_of(images, dtype, seed + 1)
+        for layout in ("CHW", "HWC"):
+            want = on_the_cpu(images, plan, dtype, layout, **options)
+            got = emulated_blend(images, plan, dtype, layout, watch=False, **options)
+            assert_same(got, want)
+
+
+@pytest.mark.parametrize("source, dtype", KINDS)
+def test_interpolations_share_their_sources(source, dtype):
+    shape = (6, 4, 21, 3)
+    images = random_images(shape, source)
+    flags = np.array([0, 1, 0, 1, 1, 0], np.uint8)
+    for policy in (msda.FMix(), msda.GMix(), msda.CutMix(prob=0.5), msda.ResizeMix()):
+        plan = msda.draw(msda.MultiMix(policy, 3), *shape[:3], seed=3, step=1)
+        want = on_the_cpu(images, plan, dtype, "CHW", mirror=flags)
+        got = emulated_blend(images, plan, dtype, "CHW", mirror=flags, apart=True)
+        assert got.shape == (6, 3, 3, 4, 21)
+        assert_same(got, want)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_in_place(dtype, channels):
+    shape = (8, 5, 19, channels)
+    images = random_images(shape, dtype)
+    policies = [msda.Mixup(), msda.CutMix(), msda.FMix(), msda.GMix(), msda.Cutout(length=4)]
+    for seed, policy in enumerate(policies):
+        plan = msda.draw(policy, *shape[:3], seed=seed, step=0)
+        plan["partner"] = pairs = np.array([1, 0, 2, 6, 7, 5, 3, 4], np.int32)
+        want = on_the_cpu(images, plan, dtype, "HWC")
+        memory = walled(images)
+        places = rows_at(memory.array)
+        b = blend_arguments(places, places, plan, chw=0)
+        kept = walled(pairs)
+        b.pairs, (b.height, b.width, b.channels) = kept.address, shape[1:]
+        for order in ORDERS:
+            memory.array[...] = images
+            launch(f"msda_blend_{dtype}_{dtype}", b, (2, 3), 32, order=order)
+            assert_same(memory.array.copy(), want)
+
+
+def test_other_batches_than_that_of_the_inputs():
+    """A plan may have more records than there are samples, or fewer, or none."""
+    images = random_images((3, 4, 24, 3), "uint8")
+    empty = every_kind_of_record(1, 4, 24)[:0]
+    assert emulated_blend(images, empty, "float16", "CHW").shape == (0, 3, 4, 24)
+    for batch in (1, 7):
+        plan = every_kind_of_record(batch, 4, 24, seed=1)
+        for name in ("own", "partner", "extra"):
+            plan[name] %= 3
+        want = on_the_cpu(images, plan, "float16", "CHW")
+        assert_same(emulated_blend(images, plan, "float16", "CHW"), want)
+
+
+# --------------------------------------------------------------------------- masks, targets, fields
+
+
+@pytest.mark.parametrize("block, share, order", LAUNCHES)
+def test_the_mask(block, share, order):
+    for height, width in ((3, 16), (4, 7), (1, 1), (2, 33)):
+        plan = every_kind_of_record(12, height, width, seed=width)
+        out = Walled((12, height, width), np.float32)
+        memory, fields = walled(plan.view(np.uint8)), walled(fields_of(plan))
+        m = cuda.Mask(
+            out.address, rows_at(fields.array), memory.address, 12, height, width
+        )
+        grid = launch_grid(12, height, -(-width // 4), block, share)
+        writes = launch("msda_mask_float32", m, grid, block, order=order, watch=out.array)
+        assert (writes == 1).all()
+        np.testing.assert_array_equal(out.array, msda.mask(plan, height, width))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.float32])
+@pytest.mark.parametrize("block, share, order", LAUNCHES)
+def test_the_targets(kind, block, share, order):
+    rng = np.random.default_rng(0)
+    for batch, classes in ((9, 7), (1, 1), (40, 3), (2, 100)):
+        plan = every_kind_of_record(batch, 4, 4, seed=batch)
+        labels = rng.integers(0, classes, batch).astype(kind)
+        if kind == np.float32:
+            labels = rng.random((batch, classes), np.float32)
+        memory, source = walled(plan.view(np.uint8)), walled(labels)
+        t = cuda.Targets(None, None, None, source.address, memory.address, batch, classes, 0.1)
+        for dense in (True, False)[: 2 - (kind == np.float32)]:
+            rows = Walled((batch, classes), np.float32)
+            indices, weights = Walled((batch, 4), np.int64), Walled((batch, 4), np.float32)
+            t.rows, t.labels, t.weights = rows.address, indices.address, weights.address
+            name = f"msda_targets_{'dense' if dense else 'compact'}_{np.dtype(kind).name}"
+            grid = launch_grid(1, batch, classes if dense else 4, block, share)
+            watch = rows.array if dense else indices.array
+            writes = launch(name, t, grid, block, order=order, watch=watch)
+            assert (writes == 1).all()
+            if dense:
+                want = msda.targets(labels, plan, num_classes=classes, smoothing=0.1)
+                np.testing.assert_array_equal(rows.array, want)
+                continue
+            want_indices, want_weights = np.empty((batch, 4), np.int64), np.empty((batch, 4), "f4")
+            cpu.targets_compact(want_indices, want_weights, plan, labels.astype(np.int64))
+            np.testing.assert_array_equal(indices.array, want_indices)
+            writes = launch(name, t, grid, block, order=order, watch=weights.array)
+            assert (writes == 1).all()
+            np.testing.assert_array_equal(weights.array, want_weights)
+
+
+def emulated_fields(plan, *, blocks, threads, in_shared, order):
+    """Rows of bits; the rows of other methods stay as they were."""
+    shape = tuple(int(plan[name][0]) for name in ("depth", "height", "width"))
+    values, room = cuda.field_bytes(shape)
+    per_block = room + (0 if in_shared else values)
+    words = -(-int(np.prod(shape)) // 32)
+    rows = walled(np.full((len(plan), words), 0xCDCDCDCD, np.uint32))
+    memory, workspace = walled(plan.view(np.uint8)), Walled(blocks * per_block, np.uint8)
+    f = cuda.Fields(rows_at(rows.array), memory.address)
+    kept = []
+    for k, length in enumerate(shape):
+        tables, passes = cuda.axis(length)
+        kept.append([walled(row) for row in tables])
+        f.axes[k] = cuda.Axis(*(table.address for table in kept[-1]), passes)
+    f.workspace, f.per_block, f.batch = workspace.address, per_block, len(plan)
+    f.in_shared, f.radix = in_shared, cuda.greatest_radix(shape)
+    launch("msda_field_bits", f, (blocks, 1), threads, order=order)
+    return rows.array.copy()
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (1, 1, 97), (1, 7, 11), (1, 32, 48), (1, 45, 26), (5, 7, 6)], ids=str
+)
+def test_the_fields(shape, law):
+    """Threads wait for one another at barriers, and take their turns in any order between them."""
+    pixels = int(np.prod(shape))
+    plan = records(6, shape, **LAWS[law])
+    plan["count"] = [0, min(1, pixels), pixels // 3, -(-pixels // 2), pixels - 1, pixels]
+    want = fields_of(plan)
+    runs = itertools.product(ORDERS, (True, False))
+    for (order, in_shared), threads, blocks in zip(runs, (32, 96, 256) * 2, (1, 4, 7) * 2):
+        got = emulated_fields(
+            plan, blocks=blocks, threads=threads, in_shared=in_shared, order=order
+        )
+        np.testing.assert_array_equal(got, want)
+
+
+def test_the_field_of_a_common_size():
+    plan = records(2, (1, 224, 224), lam=[0.3, 0.7])
+    got = emulated_fields(plan, blocks=2, threads=1024, in_shared=True, order="shuffled")
+    np.testing.assert_array_equal(got, fields_of(plan))
+    values, room = cuda.field_bytes((1, 224, 224))
+    assert (values, room) == (202_496, 0)
+    assert values + cuda.HISTOGRAM_BYTES + 1024 <= 227 * 1024  # a block's memory on Hopper
+
+
+def test_fields_of_other_methods_are_passed_over():
+    plan = records(5, (1, 8, 9))
+    plan["method"][[0, 3]] = [2, 0]
+    got = emulated_fields(plan, blocks=2, threads=64, in_shared=True, order="forwards")
+    assert (got[[0, 3]] == 0xCDCDCDCD).all()
+    np.testing.assert_array_equal(got[[1, 2, 4]], fields_of(plan)[[1, 2, 4]])
+
+
+def test_ties_are_taken_in_order_of_the_pixels():
+    """A field of one mode along y is constant along x: whole rows tie at the threshold."""
+    plan = records(4, (1, 40, 24), legacy=True, decay=9.0, lam=[0.2, 0.4, 0.6, 0.8])
+    got = emulated_fields(plan, blocks=1, threads=96, in_shared=True, order="backwards")
+    np.testing.assert_array_equal(got, fields_of(plan))
+    np.testing.assert_array_equal(masks(plan).sum((1, 2, 3)), plan["count"])
+
+
+# ------------------------------------------------------------------------------------- huge batches
+
+
+def sparse(shape, dtype, rows, seed):
+    """A huge sample, 0 but for some rows."""
+    memory = Walled(shape, dtype)
+    for y in rows:
+        memory.array[0, y] = random_images(shape[2:], np.dtype(dtype).name, seed + y)
+    return memory
+
+
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+@pytest.mark.parametrize(
+    "source, dtype, shape",
+    [
+        ("uint8", "float16", (1, 40_000, 40_008, 3)),
+        ("uint8", "uint8", (1, 46_341, 46_343, 1)),
+        ("float32", "float32", (1, 30_011, 30_013, 3)),
+        ("uint8", "float16", (1, 30_011, 30_013, 3)),
+        ("uint8", "bfloat16", (1, 70_001, 6_007, 6)),
+        ("uint8", "float16", (1, 3, 800_000_017, 1)),
+    ],
+    ids=str,
+)
+def test_past_2_to_the_31_elements(source, dtype, shape, layout):
+    """The last block of a grid as large as the batch, over memory that is never allocated."""
+    _, height, width, channels = shape
+    assert height * width * channels > 2**31
+    rows = (height - 2, height - 1)
+    images = sparse(shape, source, rows, 1) if width < 10**6 else Walled(shape, source)
+    images.array[0, -1, -40:] = random_images((40, channels), source, 9)
+    plan = msda.draw(msda.CutMix(), 1, height, width, seed=1, step=0)
+    plan["sources"], plan["inside"], plan["outside"] = 2, 0.25, 0.75
+    plan["y0"], plan["y1"], plan["x0"], plan["x1"] = height - 1, height, width - 11, width - 2
+    mirror = np.array([0], np.uint8)
+    out = Walled((1, *output_shape(images.array, layout)[1:]), STORED[dtype])
+    b = blend_arguments(
+        rows_at(out.array), rows_at(images.array), plan, chw=layout == "CHW", mirror=mirror,
+        fields=np.zeros((1, 1), np.uint32),
+    )  # fmt: skip
+    b.height, b.width, b.channels = height, width, channels
+    items, block = cuda.group_items(dtype, width, channels), 256
+    total = -(-height * items // block)
+    launch(f"msda_blend_{source}_{dtype}", b, (total, 1), block,
+           blocks=((total - 2, 0), (2, 1)))  # fmt: skip
+    tail = images.array[:, -1:, -40:].copy()
+    small = plan.copy()
+    small["height"], small["width"] = 1, 40
+    small["y0"], small["y1"] = 0, 1
+    small["x0"], small["x1"] = plan["x0"] - (width - 40), plan["x1"] - (width - 40)
+    want = on_the_cpu(tail, small, dtype, layout)
+    got = out.array[:, :, -1:, -40:] if layout == "CHW" else out.array[:, -1:, -40:]
+    assert_same(widened(got.copy(), dtype), want)
+
+
+def test_samples_far_apart():
+    """Offsets of samples past 2^32 bytes, and more samples than a grid's y axis may have."""
+    memory = Walled((70_000, 1, 24, 3), np.uint8)
+    far = Walled(3 * (1 << 33), np.uint8)
+    image = random_images((1, 1, 24, 3), "uint8")
+    far.array[2 << 33 : (2 << 33) + image.size] = image.ravel()
+    plan = msda.draw(msda.Mixup(prob=0), 70_000, 1, 24, seed=0, step=0)
+    plan["own"] = plan["partner"] = 2
+    b = blend_arguments(
+        rows_at(memory.array), cuda.Samples(far.address, 1 << 33, None), plan, chw=0,
+        fields=np.zeros((1, 1), np.uint32),
+    )  # fmt: skip
+    b.height, b.width, b.channels = 1, 24, 3
+    grid = cuda.grid(70_000, 1, cuda.group_items("uint8", 24, 3), 32, 1)
+    assert grid == (1, 65_535)
+    launch("msda_blend_uint8_uint8", b, grid, 32)
+    assert (memory.array == image).all()
+
+
+def test_launches_cover_their_work_within_cudas_limits():
+    for samples, rows, items, block, resident in [
+        (256, 224, 28, 256, 1056),
+        (1, 2**31 - 1, 2**27, 1024, 264),
+        (2**31 - 1, 1, 1, 128, 132),
+        (0, 5, 5, 128, 132),
+        (64, 8, 8, 512, 264),
+    ]:
+        x, y = cuda.grid(samples, rows, items, block, resident)
+        assert 1 <= x and x * block < 2**31 and 1 <= y <= 65535
+        assert x <= max(1, -(-rows * items // block))
+    assert cuda.grid(256, 224, 28, 256, 1056) == (25, 256)
+
+
+# ------------------------------------------------------------------------- the emulation has teeth
+
+
+def test_an_address_out_of_range_stops_the_launch():
+    images = walled(random_images((2, 3, 16, 3), "uint8"))
+    plan = msda.draw(msda.Mixup(), 2, 3, 16, seed=0, step=0)
+    out = Walled((2, 3, 16, 3), np.float32)
+    b = blend_arguments(rows_at(out.array), rows_at(images.array), plan, chw=0)
+    b.height, b.width, b.channels = 4, 16, 3  # a row too many
+    with pytest.raises(Fault, match="msda_blend_uint8_float32: touched 0x"):
+        launch("msda_blend_uint8_float32", b, (1, 2), 64)
+
+
+def test_a_value_written_twice_or_never_shows():
+    plan = every_kind_of_record(4, 3, 16)
+    out, memory, fields = Walled((4, 3, 16), "f4"), walled(plan.view("u1")), walled(fields_of(plan))
+    m = cuda.Mask(out.address, rows_at(fields.array), memory.address, 4, 3, 16)
+    twice = ((0, 0), (2, 1))  # the second block has nothing to do, and the second sample no block
+    writes = launch("msda_mask_float32", m, (2, 4), 32, watch=out.array, blocks=twice)
+    assert (writes.reshape(4, -1)[0] == 1).all() and not writes.reshape(4, -1)[1:].any()
+    m.fields.stride = 0
+    m.weights -= 64  # as if a row began too early
+    with pytest.raises(Fault):
+        launch("msda_mask_float32", m, (64, 4), 32, blocks=((0, 3), (1, 1)))
+        m.weights += 64 + 4 * 48 * 4
+        launch("msda_mask_float32", m, (1, 4), 32)
+
+
+def test_structures_are_as_large_as_the_kernels():
+    """Python's view of kernels/gpu.h."""
+    sizes = {"Samples": 24, "Blend": 72 + 5 * 8 + 6 * 4, "Mask": 8 + 24 + 8 + 12 + 4}
+    assert {name: ctypes.sizeof(getattr(cuda, name)) for name in sizes} == sizes
