@@ -4,7 +4,7 @@ PYTHON ?= python3
 
 RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.dali_msda
-CXX_FILES = $(shell find kernels dali_msda/native -name '*.h' -o -name '*.c[cpu]*')
+CXX_FILES = $(shell find kernels dali_msda/native tests -name '*.h' -o -name '*.c[cpu]*')
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format bench wheel clean

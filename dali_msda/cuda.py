@@ -37,9 +37,7 @@ Targets = _structure(
     dict.fromkeys("rows labels weights source plans".split(), c_void_p)
     | {"batch": c_int32, "classes": c_int32, "smoothing": c_float},
 )
-Passes = _structure(
-    "Passes", {"length": c_int32, "count": c_int32, "radix": c_int32 * MAX_PASSES}
-)
+Passes = _structure("Passes", {"length": c_int32, "count": c_int32, "radix": c_int32 * MAX_PASSES})
 Axis = _structure(
     "MsdaGpuAxis", dict.fromkeys("cosine sine place".split(), c_void_p) | {"passes": Passes}
 )
@@ -79,9 +77,7 @@ def group_items(out_dtype: str, width: int, channels: int) -> int:
     return -(-width // per_store) if channels in (1, 3) else width * channels
 
 
-def grid(
-    samples: int, rows: int, items: int, block: int, resident: int
-) -> tuple[int, int]:
+def grid(samples: int, rows: int, items: int, block: int, resident: int) -> tuple[int, int]:
     """Blocks along x and y of a launch that walks ``items`` items in each of ``rows`` rows.
 
     A thread takes one item while the grid is not many times what the device holds at once, of

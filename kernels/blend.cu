@@ -1,7 +1,8 @@
 // The mixed batch, in one launch.  msda_blend_<type of the inputs>_<type of the outputs>.
 //
 // A thread makes the 16 bytes that neighbouring pixels of a row fill in each plane of the output
-// (in HWC: in all planes together).  grid.y: groups of `interpolations` outputs; grid.x: their rows.
+// (in HWC: in all planes together).  grid.y: groups of `interpolations` outputs; grid.x: their
+// rows.
 #include "msda/group.h"
 #include "walk.cuh"
 

@@ -84,8 +84,9 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
     __syncthreads();
     transform(b, 2, s);
     select(&b, s);
-    phase_bits(b, reinterpret_cast<uint32_t*>(a.fields.each ? static_cast<char*>(a.fields.each[i])
-                                                            : a.fields.first + i * a.fields.stride),
+    phase_bits(b,
+               reinterpret_cast<uint32_t*>(a.fields.each ? static_cast<char*>(a.fields.each[i])
+                                                         : a.fields.first + i * a.fields.stride),
                p.count > 0, s);
     __syncthreads();
   }

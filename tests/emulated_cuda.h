@@ -69,12 +69,15 @@ inline void run_block_with_barriers(const Launch& l, const std::function<void()>
     getcontext(&threads[t]);
     threads[t].uc_stack = {stacks.data() + kStack * t, 0, kStack};
     threads[t].uc_link = nullptr;
-    makecontext(&threads[t], +[] {
-      call_body();
-      ucontext_t* mine = running;
-      running = nullptr;  // tells the scheduler that this thread is done
-      swapcontext(mine, &scheduler);
-    }, 0);
+    makecontext(
+        &threads[t],
+        +[] {
+          call_body();
+          ucontext_t* mine = running;
+          running = nullptr;  // tells the scheduler that this thread is done
+          swapcontext(mine, &scheduler);
+        },
+        0);
   }
   for (uint32_t left = l.block; left > 0;)
     for (uint32_t i = 0; i < l.block; ++i) {
@@ -144,7 +147,7 @@ inline void launch(Launch* l, const std::function<void()>& kernel) {
 #define __syncthreads emulated::barrier
 
 // run_<kernel>(arguments, launch) for a kernel that takes one struct.
-#define EMULATED(kernel, Arguments)                                                  \
+#define EMULATED(kernel, Arguments)                                                   \
   extern "C" void run_##kernel(const Arguments* arguments, emulated::Launch* where) { \
-    emulated::launch(where, [&] { kernel(*arguments); });                            \
+    emulated::launch(where, [&] { kernel(*arguments); });                             \
   }

@@ -1,4 +1,4 @@
-"""The GPU's kernels on the CPU: launches that say who wrote what, and memory with walls around it."""
+"""The GPU's kernels on the CPU: launches that count writes, memory with walls around it."""
 
 import ctypes
 import functools
@@ -102,7 +102,9 @@ class Walled:
             _libc.mprotect(self.base + PAGE, self.pages - 2 * PAGE, 3)
         self.address = self.base + (self.pages - PAGE - size if at_end else PAGE)
         content = (ctypes.c_char * size).from_address(self.address)
-        self.array = np.frombuffer(content, dtype).reshape(shape) if size else np.empty(shape, dtype)
+        self.array = (
+            np.frombuffer(content, dtype).reshape(shape) if size else np.empty(shape, dtype)
+        )
 
     def __del__(self):
         _libc.munmap(self.base, self.pages)

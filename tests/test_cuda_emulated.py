@@ -66,7 +66,7 @@ def emulated_blend(
     apart=False, watch=True, **options,
 ):  # fmt: skip
     """The blend by its entry point; the number of writes of each byte must be one."""
-    batch, height, width, channels = images.shape
+    _, height, width, channels = images.shape
     shape = output_shape(images, layout)[1:]
     out = Walled((*plan.shape, *shape), STORED[dtype], at_end=at_end)
     if apart:
@@ -81,9 +81,7 @@ def emulated_blend(
     items = cuda.group_items(dtype, width, channels)
     grid = launch_grid(plan.size // b.interpolations, height, items, block, share)
     name = f"msda_blend_{images.dtype.name}_{dtype}"
-    writes = launch(
-        name, b, grid, block, order=order, watch=out.array if watch else None
-    )
+    writes = launch(name, b, grid, block, order=order, watch=out.array if watch else None)
     if watch:
         assert (writes == 1).all(), f"{(writes != 1).sum()} bytes not written once"
     return widened(out.array.copy(), dtype)
@@ -198,9 +196,7 @@ def test_the_mask(block, share, order):
         plan = every_kind_of_record(12, height, width, seed=width)
         out = Walled((12, height, width), np.float32)
         memory, fields = walled(plan.view(np.uint8)), walled(fields_of(plan))
-        m = cuda.Mask(
-            out.address, rows_at(fields.array), memory.address, 12, height, width
-        )
+        m = cuda.Mask(out.address, rows_at(fields.array), memory.address, 12, height, width)
         grid = launch_grid(12, height, -(-width // 4), block, share)
         writes = launch("msda_mask_float32", m, grid, block, order=order, watch=out.array)
         assert (writes == 1).all()
@@ -269,8 +265,9 @@ def test_the_fields(shape, law):
     plan = records(6, shape, **LAWS[law])
     plan["count"] = [0, min(1, pixels), pixels // 3, -(-pixels // 2), pixels - 1, pixels]
     want = fields_of(plan)
-    runs = itertools.product(ORDERS, (True, False))
-    for (order, in_shared), threads, blocks in zip(runs, (32, 96, 256) * 2, (1, 4, 7) * 2):
+    runs = [*itertools.product(ORDERS, (True, False))]
+    sizes = [(32, 1), (96, 4), (256, 7)] * 2
+    for (order, in_shared), (threads, blocks) in zip(runs, sizes, strict=True):
         got = emulated_fields(
             plan, blocks=blocks, threads=threads, in_shared=in_shared, order=order
         )
@@ -385,7 +382,7 @@ def test_launches_cover_their_work_within_cudas_limits():
         (64, 8, 8, 512, 264),
     ]:
         x, y = cuda.grid(samples, rows, items, block, resident)
-        assert 1 <= x and x * block < 2**31 and 1 <= y <= 65535
+        assert x >= 1 and x * block < 2**31 and 1 <= y <= 65535
         assert x <= max(1, -(-rows * items // block))
     assert cuda.grid(256, 224, 28, 256, 1056) == (25, 256)
 
