@@ -49,6 +49,14 @@ def expect_contiguous(name: str, batch: np.ndarray) -> None:
         )
 
 
+def expect_classes(num_classes: object) -> None:
+    """Raise TypeError or ValueError unless it is a number of classes."""
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer):
+        raise TypeError(f"num_classes: expected a whole number, got {num_classes!r}")
+    if num_classes < 1:
+        raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+
+
 def scale_and_shift(
     mean: object, std: object, channels: int
 ) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -1,18 +1,26 @@
-"""The arguments of the GPU's kernels, kernels/gpu.h, and the shape of their launches."""
+"""The GPU backend: kernels/gpu.h's entry points, launched on a stream of the caller's.
+
+Arguments are checked by the callers. The functions are those of :mod:`dali_msda.cpu`, for arrays of
+:mod:`dali_msda.gpu_arrays`; they start work on the current stream and do not wait for it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+from collections.abc import Iterator
 from ctypes import c_float, c_int32, c_int64, c_void_p
 
 import numpy as np
 
-from dali_msda import cpu
+from dali_msda import cpu, driver
+from dali_msda.gpu_arrays import GpuArray, current_stream
+from dali_msda.methods import METHODS
 
 MAX_PASSES = 31  # of kernels/msda/fourier.h
-FIELD_THREADS = 1024
-HISTOGRAM_BYTES = 4 * (2048 + 64)
+FIELD_THREADS = 1024  # at most
+FIELD_SHARED = 10 * 1024  # what kernels/field.cu has besides the values
 UNROLLED_RADIX = 7  # larger butterflies need room in memory
 
 
@@ -63,12 +71,11 @@ def greatest_radix(shape: tuple[int, int, int]) -> int:
 
 
 def field_bytes(shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Bytes of the values of a field, (depth, height, width), and of room for large butterflies."""
+    """Bytes of the values of a field, (depth, height, width), and of a thread's butterflies."""
     depth, height, width = shape
     pairs = (depth * height + 1) // 2
     radix = greatest_radix(shape)
-    room = FIELD_THREADS * 2 * radix * 8 if radix > UNROLLED_RADIX else 0
-    return 2 * pairs * (width // 2 + 1) * 8, room
+    return 2 * pairs * (width // 2 + 1) * 8, 2 * radix * 8 if radix > UNROLLED_RADIX else 0
 
 
 def group_items(out_dtype: str, width: int, channels: int) -> int:
@@ -87,3 +94,139 @@ def grid(samples: int, rows: int, items: int, block: int, resident: int) -> tupl
     needed = -(-rows * items // block)
     wanted = max(1, -(-64 * resident // max(1, across)))
     return max(1, min(needed, wanted, (2**31 - 1) // block)), max(1, across)
+
+
+@contextlib.contextmanager
+def _stream_of(array: GpuArray) -> Iterator[tuple[driver.Device, int]]:
+    """The device of an array, made current, and the caller's stream there."""
+    device = driver.device(array.gpu)
+    with device.current():
+        yield device, current_stream(array)
+
+
+def _samples(batch: GpuArray, axes: int = 1) -> Samples:
+    """A batch whose first ``axes`` axes count samples, which lie one behind the other."""
+    return Samples(batch.ctypes.data, batch.strides[axes - 1], None)
+
+
+def _launch(
+    device: driver.Device, stream: int, name: str, walked: tuple[int, int, int], argument: object
+) -> None:
+    """Launches a kernel that walks (samples, rows, items)."""
+    if not min(walked):
+        return
+    entry = device.entry(name)
+    block, resident = entry.occupancy()
+    entry.launch(grid(*walked, block, resident), block, 0, stream, argument)
+
+
+def blend(
+    outs: GpuArray,
+    images: GpuArray,
+    plans: np.ndarray,
+    *,
+    out_dtype: str,
+    layout: str,
+    scale: np.ndarray | None = None,
+    shift: np.ndarray | None = None,
+    mirror: np.ndarray | GpuArray | None = None,
+    pairs: np.ndarray | None = None,
+) -> None:
+    """Fills ``outs`` from ``images``, ``(B, H, W, C)``, as :func:`dali_msda.cpu.blend` does.
+
+    The masks of FMix are made on the way. ``mirror`` may lie on the GPU or on the CPU.
+    """
+    with _stream_of(images) as (device, stream):
+        fields = FieldJob.of(device, plans)
+        flags = None if isinstance(mirror, GpuArray) else mirror
+        parts = [plans, flags, scale, shift, pairs]
+        with device.batch(parts, fields.scratch if fields else 0, stream) as (*small, scratch):
+            bits = fields.launch(stream, small[0], scratch) if fields else Samples()
+            job = Blend(_samples(outs, plans.ndim), _samples(images), bits, *small)
+            if isinstance(mirror, GpuArray):
+                job.mirror = mirror.ctypes.data
+            job.batch = plans.size
+            job.interpolations = plans.shape[1] if plans.ndim > 1 else 1
+            _, job.height, job.width, job.channels = images.shape
+            job.chw = layout == "CHW"
+            items = group_items(out_dtype, job.width, job.channels)
+            walked = (job.batch // job.interpolations, job.height, items)
+            _launch(device, stream, f"msda_blend_{images.dtype.name}_{out_dtype}", walked, job)
+
+
+def mask(weights: GpuArray, plans: np.ndarray) -> None:
+    """Fills ``weights``, float32 ``(*plans.shape, H, W)``."""
+    with _stream_of(weights) as (device, stream):
+        fields = FieldJob.of(device, plans)
+        with device.batch([plans], fields.scratch if fields else 0, stream) as (address, scratch):
+            bits = fields.launch(stream, address, scratch) if fields else Samples()
+            height, width = weights.shape[-2:]
+            job = Mask(weights.ctypes.data, bits, address, plans.size, height, width)
+            walked = (plans.size, height, -(-width // 4))
+            _launch(device, stream, "msda_mask_float32", walked, job)
+
+
+def targets_dense(out: GpuArray, plans: np.ndarray, labels: GpuArray, smoothing: float) -> None:
+    """Fills ``out``, float32 ``(*plans.shape, C)``; labels: int ``(N,)``, float32 ``(N, C)``."""
+    classes = out.shape[-1]
+    with _stream_of(out) as (device, stream), device.batch([plans], 0, stream) as (address, _):
+        job = Targets(out.ctypes.data, None, None, labels.ctypes.data, address)
+        job.batch, job.classes, job.smoothing = plans.size, classes, smoothing
+        name = f"msda_targets_dense_{labels.dtype.name}"
+        _launch(device, stream, name, (1, plans.size, classes), job)
+
+
+def targets_compact(
+    out_labels: GpuArray, out_weights: GpuArray, plans: np.ndarray, labels: GpuArray
+) -> None:
+    """Fills ``(*plans.shape, 4)``: int64 class indices and float32 weights."""
+    with _stream_of(labels) as (device, stream), device.batch([plans], 0, stream) as (address, _):
+        job = Targets(None, out_labels.ctypes.data, out_weights.ctypes.data, labels.ctypes.data)
+        job.plans, job.batch = address, plans.size
+        name = f"msda_targets_compact_{labels.dtype.name}"
+        _launch(device, stream, name, (1, plans.size, 4), job)
+
+
+class FieldJob:
+    """The masks of a batch's FMix records: their memory and their launch."""
+
+    @classmethod
+    def of(cls, device: driver.Device, plans: np.ndarray) -> FieldJob | None:
+        """None where no record has a field."""
+        return cls(device, plans) if (plans["method"] == METHODS["fmix"].code).any() else None
+
+    def __init__(self, device: driver.Device, plans: np.ndarray):
+        first = plans.reshape(-1)[0]
+        self.shape = tuple(int(first[name]) for name in ("depth", "height", "width"))
+        self.device, self.batch = device, plans.size
+        values, room = field_bytes(self.shape)
+        self.row = -(-int(np.prod(self.shape)) // 32) * 4
+        self.in_shared = values + FIELD_SHARED <= device.shared_bytes
+        self.shared = values if self.in_shared else 0
+        # Enough threads for eight values each: small fields share a multiprocessor.
+        limit = min(FIELD_THREADS, max(64, -(-values // 64) // 32 * 32))
+        self.entry = device.entry("msda_field_bits")
+        self.threads, resident = self.entry.occupancy(limit, self.shared)
+        self.blocks = min(self.batch, resident)
+        self.per_block = room * self.threads + (0 if self.in_shared else values)
+        self.rows = -(-self.row * self.batch // 256) * 256
+        self.scratch = self.rows + self.blocks * self.per_block
+
+    def launch(self, stream: int, plans: int, scratch: int) -> Samples:
+        """Makes the masks in the scratch memory."""
+        rows = Samples(scratch, self.row, None)
+        job = Fields(rows, plans, workspace=scratch + self.rows, per_block=self.per_block)
+        for k, length in enumerate(self.shape):
+            job.axes[k] = resident_axis(self.device, length)
+        job.batch, job.in_shared = self.batch, self.in_shared
+        job.radix = greatest_radix(self.shape)
+        self.entry.launch((self.blocks, 1), self.threads, self.shared, stream, job)
+        return rows
+
+
+@functools.lru_cache(256)
+def resident_axis(device: driver.Device, length: int) -> Axis:
+    """The tables of an axis in the memory of a device."""
+    tables, passes = axis(length)
+    first = device.resident_copy(tables)
+    return Axis(first, first + 4 * length, first + 8 * length, passes)

@@ -1,7 +1,8 @@
-"""The array functions: a plan applied to pixels and to labels, for NumPy arrays and torch tensors.
+"""The array functions: a plan applied to pixels and to labels, for NumPy, torch and CuPy arrays.
 
 They take arrays where they are and return the same kind, without a copy: a torch tensor in CPU
-memory comes back as a torch tensor. Everything is checked here, once.
+memory comes back as a torch tensor, and what lies on a GPU is mixed there, on the caller's current
+stream, to the same bits. Everything is checked here, once.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import threading
 
 import numpy as np
 
-from dali_msda import cpu
+from dali_msda import cpu, cuda, gpu_arrays, gpu_checks
 from dali_msda.arrays import (
+    expect_classes,
     expect_contiguous,
     like,
     mirror_flags,
-    output,
     scale_and_shift,
     thread_count,
     to_numpy,
@@ -36,7 +37,8 @@ def mask(
     width: int | None = None,
     *,
     shape: tuple[int, ...] | None = None,
-) -> np.ndarray:
+    out: object = None,
+) -> object:
     """Own weight of every pixel, as :func:`blend` applies it.
 
     Args:
@@ -45,19 +47,24 @@ def mask(
         width: Width the plan was drawn for, in pixels.
         shape: Instead of height and width: ``(length,)``, ``(height, width)`` or
             ``(depth, height, width)``.
+        out: Memory to write to, contiguous, on the CPU or on a GPU.
 
     Returns:
         float32 in [0, 1]: ``(B, H, W)`` or ``(B, *shape)``; with a plan ``(B, k)``
-        ``(B, k, H, W)`` or ``(B, k, *shape)``.
+        ``(B, k, H, W)`` or ``(B, k, *shape)``. It is ``out`` where that was given.
 
     Raises:
-        TypeError, ValueError: If the plan was drawn for another size.
+        TypeError, ValueError: If the plan was drawn for another size, or ``out`` does not fit.
     """
     shape = sample_shape(height, width, shape)
     plan = check(plan, 2**31, shape)
-    weights = np.empty((*plan.shape, *shape), np.float32)
-    cpu.mask(weights, plan, _fields(plan))
-    return weights
+    memory = gpu_checks.output(out, (*plan.shape, *shape), "float32", out)
+    weights = gpu_checks.contiguous(memory)
+    if isinstance(weights, gpu_arrays.GpuArray):
+        cuda.mask(weights, gpu_checks.hard(plan))
+    else:
+        cpu.mask(weights, plan, _fields(plan))
+    return weights if out is None else out
 
 
 def _fields(plan: np.ndarray, threads: int = 0) -> np.ndarray | None:
@@ -83,7 +90,8 @@ def _scratch(words: int) -> np.ndarray:
 
 
 def _images(images: object) -> np.ndarray:
-    array = to_numpy("images", images)
+    there = gpu_arrays.on_gpu(images)
+    array = gpu_arrays.view("images", images) if there else to_numpy("images", images)
     dtype = str(getattr(images, "dtype", array.dtype)).removeprefix("torch.")
     if not 3 <= array.ndim <= 5:
         raise ValueError(f"images: expected {SHAPES}, got {array.shape}")
@@ -207,10 +215,28 @@ def blend(
     scale, shift = scale_and_shift(mean, std, channels)
     name = _out_dtype(dtype, source, scale is not None)
     shape = (*size, channels) if layout == "HWC" else (channels, *size)
-    result = output(out, (*plan.shape, *shape), name)
+    there = isinstance(source, gpu_arrays.GpuArray)
+    if there and out is None:
+        out = gpu_arrays.empty((*plan.shape, *shape), name, images)
+    result = gpu_checks.output(out, (*plan.shape, *shape), name, images)
     pairs = _pairs(plan, source, result)
     if pairs is not None and (layout == "CHW" and channels > 1 and math.prod(size) > 1):
         raise ValueError("layout: expected 'HWC' in place, got 'CHW'; give another out=")
+    if there:
+        flags = gpu_checks.mirror_flags(mirror, source, pairs is not None)
+        gpu_checks.same_device(images=source, out=result)
+        cuda.blend(
+            result,
+            source,
+            gpu_checks.hard(plan),
+            out_dtype=name,
+            layout="HWC" if pairs is not None else layout,
+            scale=scale,
+            shift=shift,
+            mirror=flags,
+            pairs=pairs,
+        )
+        return out
     flags = mirror_flags(mirror, len(source))
     cpu.blend(
         result,
@@ -230,6 +256,8 @@ def blend(
 
 def _labels(labels: object, num_classes: int | None) -> tuple[np.ndarray, int]:
     """Labels as int64 ``(N,)`` or float32 ``(N, C)``, and the number of classes."""
+    if gpu_arrays.on_gpu(labels):
+        return gpu_checks.labels_there(gpu_arrays.view("labels", labels), num_classes)
     array = np.asarray(labels) if isinstance(labels, list) else to_numpy("labels", labels)
     if array.ndim == 2 and array.dtype.kind == "f":
         classes = array.shape[1]
@@ -247,10 +275,7 @@ def _labels(labels: object, num_classes: int | None) -> tuple[np.ndarray, int]:
         )
     if num_classes is None:
         return np.ascontiguousarray(array, np.int64), 0
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer):
-        raise TypeError(f"num_classes: expected a whole number, got {num_classes!r}")
-    if num_classes < 1:
-        raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+    expect_classes(num_classes)
     wrong = np.flatnonzero((array < 0) | (array >= num_classes))
     if len(wrong):
         raise ValueError(
@@ -275,7 +300,9 @@ def targets(
     up, so that every row sums to 1.
 
     Args:
-        labels: Class indices ``(N,)`` of any integer type, or soft labels ``(N, C)``.
+        labels: Class indices ``(N,)`` of any integer type, or soft labels ``(N, C)``. On a GPU
+            int64, int32 or float32; an index that is no class is not noticed there, and its share
+            goes to no class.
         plan: Records from :func:`draw`, the ones the images were mixed with.
         num_classes: Number of classes, C; needed for dense rows of class indices.
         smoothing: Share of the mass that is spread over all classes, in [0, 1].
@@ -302,17 +329,30 @@ def targets(
             raise ValueError(
                 "compact: expected no smoothing and no out; smooth in the loss, where it is free"
             )
+        used = max(2, int(plan["sources"].max(initial=2)))
+        if isinstance(array, gpu_arrays.GpuArray):
+            both = [
+                gpu_arrays.empty((*plan.shape, 4), kind, labels) for kind in ("int64", "float32")
+            ]
+            cuda.targets_compact(*(gpu_arrays.view("out", one) for one in both), plan, array)
+            return both[0][..., :used], both[1][..., :used]
         indices, weights = (np.empty((*plan.shape, 4), kind) for kind in (np.int64, np.float32))
         cpu.targets_compact(indices, weights, plan, array)
-        used = max(2, int(plan["sources"].max(initial=2)))
         return like(indices[..., :used], labels), like(weights[..., :used], labels)
     if not classes:
         raise ValueError("num_classes: expected a number of classes for dense rows, got None")
-    result = output(out, (*plan.shape, classes), "float32")
-    if not result.flags.c_contiguous:
-        raise ValueError(f"out: expected a contiguous array, got strides {result.strides}")
+    there = isinstance(array, gpu_arrays.GpuArray)
+    if there and out is None:
+        out = gpu_arrays.empty((*plan.shape, classes), "float32", labels)
+    result = gpu_checks.contiguous(
+        gpu_checks.output(out, (*plan.shape, classes), "float32", labels)
+    )
     if np.shares_memory(result, array):
         raise ValueError("out: expected memory apart from the labels'; give another array")
+    if there:
+        gpu_checks.same_device(labels=array, out=result)
+        cuda.targets_dense(result, plan, array, smoothing)
+        return out
     cpu.targets_dense(result, plan, array, smoothing)
     return out if out is not None else like(result, labels)
 

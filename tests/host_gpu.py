@@ -1,0 +1,89 @@
+"""A GPU that is none: arrays in CPU memory that pass for a GPU's, a device that emulates kernels.
+
+With it everything but the driver itself runs without a GPU: checks, arguments, launches.
+"""
+
+import contextlib
+
+import numpy as np
+from emulation import Walled, launch, walled
+
+from dali_msda import driver, gpu_arrays
+
+STREAM = 7
+
+
+class HostArray:
+    """An array of another library, said to be on GPU number ``index``."""
+
+    class Place:
+        def __init__(self, number):
+            self.id = number
+
+    def __init__(self, values, index=0):
+        self.values, self.device = values, self.Place(index)
+        self.shape, self.dtype = values.shape, values.dtype
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, key):
+        return HostArray(self.values[key], self.device.id)
+
+    @property
+    def __cuda_array_interface__(self):
+        about = dict(self.values.__array_interface__)
+        return about | {"version": 3, "data": (about["data"][0], not self.values.flags.writeable)}
+
+
+class HostEntry:
+    def __init__(self, device, name):
+        self.device, self.name = device, name
+
+    def occupancy(self, limit=0, shared=0):
+        assert shared <= self.device.shared_bytes
+        return min(limit or 96, 256), 3
+
+    def launch(self, grid, block, shared, stream, argument):
+        assert stream == STREAM and block <= 1024
+        self.device.launched.append(self.name)
+        launch(self.name, argument, grid, block, order="shuffled")
+
+
+class HostDevice:
+    """What dali_msda.driver.Device does, without a driver."""
+
+    def __init__(self, index, shared_bytes=227 * 1024):
+        self.index, self.shared_bytes, self.multiprocessors = index, shared_bytes, 3
+        self.launched, self.kept = [], []
+
+    def current(self):
+        return contextlib.nullcontext()
+
+    def entry(self, name):
+        return HostEntry(self, name)
+
+    def resident_copy(self, values):
+        self.kept.append(walled(values))
+        return self.kept[-1].address
+
+    @contextlib.contextmanager
+    def batch(self, parts, scratch, stream):
+        memory = [part if part is None else walled(np.ascontiguousarray(part)) for part in parts]
+        memory.append(Walled(scratch, np.uint8))
+        memory[-1].array[...] = 0xCD
+        yield [part if part is None else part.address for part in memory]
+
+
+def install(monkeypatch, **how):
+    """Puts such a device in the place of the driver's; returns it."""
+    device = HostDevice(0, **how)
+    monkeypatch.setattr(driver, "device", lambda index: device)
+    monkeypatch.setattr("dali_msda.cuda.current_stream", lambda array: STREAM)
+    stored = {"bfloat16": "uint16"}
+
+    def empty(shape, dtype, model):
+        return HostArray(np.full(shape, 77, stored.get(dtype, dtype)))
+
+    monkeypatch.setattr(gpu_arrays, "empty", empty)
+    return device
