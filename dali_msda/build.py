@@ -88,7 +88,7 @@ def library(name: str) -> Path:
             the compiler is missing or fails.
     """
     file = file_name(name)
-    found = _find(file)
+    found = find(file)
     if found is None and name == "dali" and not IN_CHECKOUT:
         raise RuntimeError(_no_plugin(dali_version()))
     return found or build(name)
@@ -109,10 +109,10 @@ def cached(file: str, make: Callable[[Path], Path], *, force: bool = False) -> P
     several processes one makes it. A cache that cannot be written is replaced by a temporary
     folder, with a line on stderr.
     """
-    found = None if force else _find(file)
+    found = None if force else find(file)
     if found is None:
         with _writable_cache(file) as folder:
-            found = None if force else _find(file)  # another process may just have made it
+            found = None if force else find(file)  # another process may just have made it
             if found is None:
                 print(f"dali_msda: compiling {folder / file}", file=sys.stderr, flush=True)
                 found = make(folder)
@@ -278,9 +278,9 @@ def _run(command: list[str]) -> None:
     sys.stderr.write(done.stderr)  # warnings
 
 
-def _find(file: str) -> Path | None:
-    """An intact library of this name, if there is one."""
-    for path in (_user_cache() / file, _substitute_cache() / file):
+def find(file: str) -> Path | None:
+    """Returns the intact file of this name in a cache or the package, if there is one."""
+    for path in (cache_folder() / file, _substitute_cache() / file):
         with contextlib.suppress(OSError):
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             if _digest_file(path).read_text().split()[:1] == [digest] and _is_ours(path.parent):
@@ -293,8 +293,8 @@ def _digest_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def _user_cache() -> Path:
-    """The user's cache, one folder per C library: machines may share a home and differ in it."""
+def cache_folder() -> Path:
+    """Returns the user's cache, a folder per C library: machines that share a home may differ."""
     for base in (os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache")):
         if os.path.isabs(base):
             return Path(base, "dali_msda", os.confstr("CS_GNU_LIBC_VERSION").replace(" ", "-"))
@@ -317,7 +317,7 @@ def _is_ours(folder: Path) -> bool:
 @contextlib.contextmanager
 def _writable_cache(file: str) -> Iterator[Path]:
     """A folder for this file, locked against other processes that would make the same file."""
-    folder, lock = _user_cache(), f"{file}.lock"
+    folder, lock = cache_folder(), f"{file}.lock"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / lock).touch()

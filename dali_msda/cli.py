@@ -8,6 +8,10 @@ from collections.abc import Sequence
 # Each command is a module with `add_arguments(parser)` and `main(args)`, imported when asked for.
 COMMANDS = {
     "build": ("dali_msda.build", "Compile the CPU backend and the DALI operators for this machine"),
+    "doctor": (
+        "dali_msda.doctor",
+        "Say what is installed, what is missing and what to do about it",
+    ),
     "preview": ("dali_msda.preview", "Draw a contact sheet of mixed images from a folder"),
     "selfcheck": ("dali_msda.selfcheck", "Compare draws of the kernels with the papers' formulas"),
 }

@@ -36,9 +36,7 @@ def library() -> ctypes.CDLL:
     try:
         lib = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
-        raise RuntimeError(
-            "CUDA: no driver (libcuda.so.1); install NVIDIA's, or give arrays in CPU memory"
-        ) from error
+        raise RuntimeError("CUDA: no driver (libcuda.so.1 was not found)") from error
     lib.cuGetErrorString.argtypes = [c_int, c_void_p]
     handle, size, number = c_void_p, c_size_t, c_uint
     for name, arguments in {

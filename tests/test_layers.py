@@ -18,7 +18,7 @@ LAYERS = [  # bottom first
     ["cpu", "nvrtc", "policy"],
     ["driver", "leaves", "pictures", "plan", "salient", "sheets"],
     ["gpu_arrays"],
-    ["cuda", "gpu_checks"],
+    ["cuda", "doctor", "gpu_checks"],
     ["ops"],
     ["registered"],
     ["detection"],
