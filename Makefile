@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.dali_msda
 CXX_FILES = $(shell find kernels dali_msda/native tests -name '*.h' -o -name '*.c[cpu]*')
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench wheel clean
+.PHONY: help install demo test gpu check format bench wheel clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -19,6 +19,10 @@ demo: $(INSTALLED)  ## make a small data set, train on it with mixing, show the 
 
 test: $(INSTALLED)  ## run the tests
 	$(RUN) pytest
+
+# From a plain copy of the tree, where there is a GPU: needs NumPy, torch, CuPy, pytest and g++.
+gpu:  ## run the tests that need a GPU, with $(PYTHON)
+	$(PYTHON) -m pytest -m gpu tests/test_cuda.py
 
 check: $(INSTALLED)  ## check style and format
 	$(RUN) ruff check .

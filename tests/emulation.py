@@ -34,22 +34,26 @@ class Launch(ctypes.Structure):
     ]
 
 
-@functools.cache
-def library():
-    """All entry points, compiled by g++ once and kept like any other library."""
+def compiled(name):
+    """A C++ source here with all entry points, compiled once and kept like any library."""
     parts = [*sorted(build.KERNELS.rglob("*.*h")), *sorted(build.KERNELS.glob("*.cu"))]
-    parts += [HERE / "emulated_cuda.h", HERE / "emulated_kernels.cpp"]
+    parts += [HERE / "emulated_cuda.h", HERE / "emulated_kernels.cpp", HERE / f"{name}.cpp"]
     key = hashlib.sha256(FLAGS.encode() + b"".join(path.read_bytes() for path in parts))
-    file = f"msda_emulated-{key.hexdigest()[:16]}.so"
+    file = f"msda_{name}-{key.hexdigest()[:16]}.so"
 
     def make(folder):
         command = ["g++", *FLAGS.split(), f"-I{build.KERNELS}", f"-I{HERE}"]
-        source = HERE / "emulated_kernels.cpp"
         scratch = folder / f".{file}"
-        subprocess.run([*command, source, "-o", scratch], check=True)
+        subprocess.run([*command, HERE / f"{name}.cpp", "-o", scratch, "-ldl"], check=True)
         return scratch.replace(folder / file)
 
-    return ctypes.CDLL(str(build.cached(file, make)))
+    return build.cached(file, make)
+
+
+@functools.cache
+def library():
+    """All entry points."""
+    return ctypes.CDLL(str(compiled("emulated_kernels")))
 
 
 class Fault(AssertionError):
