@@ -11,6 +11,7 @@ import ctypes
 import functools
 from collections.abc import Iterator
 from ctypes import c_float, c_int32, c_int64, c_void_p
+from math import prod
 
 import numpy as np
 
@@ -132,7 +133,7 @@ def blend(
     mirror: np.ndarray | GpuArray | None = None,
     pairs: np.ndarray | None = None,
 ) -> None:
-    """Fills ``outs`` from ``images``, ``(B, H, W, C)``, as :func:`dali_msda.cpu.blend` does.
+    """Fills ``outs`` from ``images``, ``(B, ..., W, C)``, as :func:`dali_msda.cpu.blend` does.
 
     The masks of FMix are made on the way. ``mirror`` may lie on the GPU or on the CPU.
     """
@@ -147,7 +148,8 @@ def blend(
                 job.mirror = mirror.ctypes.data
             job.batch = plans.size
             job.interpolations = plans.shape[1] if plans.ndim > 1 else 1
-            _, job.height, job.width, job.channels = images.shape
+            _, *axes, job.width, job.channels = images.shape
+            job.height = prod(axes)
             job.chw = layout == "CHW"
             items = group_items(out_dtype, job.width, job.channels)
             walked = (job.batch // job.interpolations, job.height, items)
@@ -155,12 +157,12 @@ def blend(
 
 
 def mask(weights: GpuArray, plans: np.ndarray) -> None:
-    """Fills ``weights``, float32 ``(*plans.shape, H, W)``."""
+    """Fills ``weights``, float32 ``(*plans.shape, ..., W)``."""
     with _stream_of(weights) as (device, stream):
         fields = FieldJob.of(device, plans)
         with device.batch([plans], fields.scratch if fields else 0, stream) as (address, scratch):
             bits = fields.launch(stream, address, scratch) if fields else Samples()
-            height, width = weights.shape[-2:]
+            height, width = prod(weights.shape[plans.ndim : -1]), weights.shape[-1]
             job = Mask(weights.ctypes.data, bits, address, plans.size, height, width)
             walked = (plans.size, height, -(-width // 4))
             _launch(device, stream, "msda_mask_float32", walked, job)
@@ -200,7 +202,7 @@ class FieldJob:
         self.shape = tuple(int(first[name]) for name in ("depth", "height", "width"))
         self.device, self.batch = device, plans.size
         values, room = field_bytes(self.shape)
-        self.row = -(-int(np.prod(self.shape)) // 32) * 4
+        self.row = -(-prod(self.shape) // 32) * 4
         self.in_shared = values + FIELD_SHARED <= device.shared_bytes
         self.shared = values if self.in_shared else 0
         # Enough threads for eight values each: small fields share a multiprocessor.

@@ -8,8 +8,10 @@ from dali_msda import arrays, gpu_arrays
 from dali_msda.methods import METHODS
 
 
-def output(out: object, shape: tuple[int, ...], dtype: str, model: object) -> np.ndarray:
-    """The memory to write to, which must be where ``model`` is."""
+def output(
+    out: object, shape: tuple[int, ...], dtype: str, model: object, axes: int = 1
+) -> np.ndarray:
+    """The memory to write to, which must be where ``model`` is; ``axes`` of it count samples."""
     if not gpu_arrays.on_gpu(model):
         if gpu_arrays.on_gpu(out):
             raise ValueError(
@@ -17,7 +19,7 @@ def output(out: object, shape: tuple[int, ...], dtype: str, model: object) -> np
             )
         return arrays.output(out, shape, dtype)
     memory = arrays.output(gpu_arrays.view("out", out), shape, dtype)
-    if len(shape) > 4 and memory.size and memory.strides[0] != memory.shape[1] * memory.strides[1]:
+    if axes > 1 and memory.size and memory.strides[0] != memory.shape[1] * memory.strides[1]:
         raise ValueError(
             "out: expected a batch whose samples lie one behind the other on a GPU, got "
             f"strides {memory.strides}"

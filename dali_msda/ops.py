@@ -218,7 +218,7 @@ def blend(
     there = isinstance(source, gpu_arrays.GpuArray)
     if there and out is None:
         out = gpu_arrays.empty((*plan.shape, *shape), name, images)
-    result = gpu_checks.output(out, (*plan.shape, *shape), name, images)
+    result = gpu_checks.output(out, (*plan.shape, *shape), name, images, plan.ndim)
     pairs = _pairs(plan, source, result)
     if pairs is not None and (layout == "CHW" and channels > 1 and math.prod(size) > 1):
         raise ValueError("layout: expected 'HWC' in place, got 'CHW'; give another out=")

@@ -11,7 +11,7 @@ from doors import POISON, STORED, assert_same, output_shape, widened
 from fields import LAWS, records
 from host_gpu import HostArray, install
 from test_blend import every_kind_of_record, normalisation, random_images
-from variants import CASES, make, name_of
+from variants import CASES, draw_any, make, name_of
 
 import dali_msda as msda
 from dali_msda import driver, gpu_arrays
@@ -154,7 +154,7 @@ def test_every_type_layout_and_shape(there, source, dtype, layout):
 def test_every_method(there, case):
     for seed, shape in enumerate([(6, 9, 24, 3), (5, 8, 21, 3)]):
         images = random_images(shape, "uint8", seed)
-        plan = msda.draw(make(case), *shape[:3], seed=seed, step=1)
+        plan = draw_any(make(case), *shape[:3], seed=seed, step=1)
         want = on_the_cpu(images, plan, "float16", "CHW", std=60.0)
         assert_same(blended(there, images, plan, "float16", "CHW", std=60.0), want)
 
@@ -165,6 +165,25 @@ def test_interpolations(there):
         plan = msda.draw(msda.MultiMix(policy, 4), 5, 6, 17, seed=1, step=2)
         want = on_the_cpu(images, plan, "float32", "CHW")
         assert_same(blended(there, images, plan, "float32", "CHW"), want)
+
+
+@pytest.mark.parametrize("shape", [(45,), (1, 33), (3, 7, 10), (4, 5, 32)], ids=str)
+def test_sequences_and_volumes(there, shape):
+    policies = [msda.Mixup(n=3), msda.Mixup(), msda.FMix(), msda.FMix(law="legacy")]
+    for seed, policy in enumerate(policies):
+        images = random_images((5, *shape, 3), "uint8", seed)
+        plan = msda.draw(policy, 5, shape=shape, seed=seed, step=0)
+        for dtype, layout in (("float16", "CHW"), ("uint8", "HWC")):
+            want = on_the_cpu(images, plan, dtype, layout)
+            got = widened(
+                there.numpy(msda.blend(there.array(images), plan, dtype=dtype, layout=layout)),
+                dtype,
+            )
+            assert_same(got, want)
+        if len(shape) == 1:
+            memory = np.full((5, *shape), np.nan, np.float32)
+            weights = msda.mask(plan, shape=shape, out=there.array(memory))
+            np.testing.assert_array_equal(there.numpy(weights), msda.mask(plan, shape=shape))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

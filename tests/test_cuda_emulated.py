@@ -153,6 +153,19 @@ def test_interpolations_share_their_sources(source, dtype):
         assert_same(got, want)
 
 
+@pytest.mark.parametrize("source, dtype", KINDS)
+@pytest.mark.parametrize("mirrored", [0, 1])
+def test_the_ends_of_a_sample(source, dtype, mirrored):
+    """The first and the last pixels of a sample that fills its pages to either end."""
+    for width, channels, at_end in itertools.product((1, 3, 8, 15, 16, 31), (1, 3), (0, 1)):
+        images = random_images((2, 2, width, channels), source, width)
+        plan = msda.draw(msda.Mixup(partner="roll"), 2, 2, width, seed=width, step=0)
+        options = {"mirror": np.full(2, mirrored, np.uint8)}
+        want = on_the_cpu(images, plan, dtype, "HWC", **options)
+        got = emulated_blend(images, plan, dtype, "HWC", at_end=at_end, apart=True, **options)
+        assert_same(got, want)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_in_place(dtype, channels):

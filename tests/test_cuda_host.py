@@ -11,7 +11,7 @@ from doors import assert_same
 from fields import LAWS, records
 from host_gpu import HostArray, install
 from test_blend import every_kind_of_record, random_images
-from variants import CASES, make, name_of
+from variants import CASES, draw_any, make, name_of
 
 import dali_msda as msda
 from dali_msda import cuda
@@ -41,7 +41,7 @@ def test_every_method(device, case):
         options = {"dtype": dtype, "layout": "CHW" if seed else "HWC"}
         if seed == 1:
             options |= {"mean": [120, 110, 100], "std": 58.0, "mirror": [0, 1, 1, 0, 0, 1]}
-        plan = msda.draw(make(case), *shape[:3], seed=seed, step=4)
+        plan = draw_any(make(case), *shape[:3], seed=seed, step=4)
         want = msda.blend(images, plan, **options)
         assert not device.launched
         got = msda.blend(HostArray(images), plan, **options)
