@@ -21,7 +21,7 @@ from dali_msda.methods import METHODS
 
 MAX_PASSES = 31  # of kernels/msda/fourier.h
 FIELD_THREADS = 1024  # at most
-FIELD_SHARED = 10 * 1024  # what kernels/field.cu has besides the values
+FIELD_SHARED = 9 * 1024  # what kernels/field.cu has besides the values
 UNROLLED_RADIX = 7  # larger butterflies need room in memory
 
 
@@ -202,12 +202,13 @@ class FieldJob:
         self.shape = tuple(int(first[name]) for name in ("depth", "height", "width"))
         self.device, self.batch = device, plans.size
         values, room = field_bytes(self.shape)
-        self.row = -(-prod(self.shape) // 32) * 4
+        pixels = prod(self.shape)
+        self.row = 4 * (pixels if plans["soft"].any() else -(-pixels // 32))
         self.in_shared = values + FIELD_SHARED <= device.shared_bytes
         self.shared = values if self.in_shared else 0
         # Enough threads for eight values each: small fields share a multiprocessor.
         limit = min(FIELD_THREADS, max(64, -(-values // 64) // 32 * 32))
-        self.entry = device.entry("msda_field_bits")
+        self.entry = device.entry("msda_field_masks")
         self.threads, resident = self.entry.occupancy(limit, self.shared)
         self.blocks = min(self.batch, resident)
         self.per_block = room * self.threads + (0 if self.in_shared else values)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from dali_msda import arrays, gpu_arrays
-from dali_msda.methods import METHODS
 
 
 def output(
@@ -32,16 +31,6 @@ def contiguous(out: np.ndarray) -> np.ndarray:
     if not out.flags.c_contiguous:
         raise ValueError(f"out: expected a contiguous array, got strides {out.strides}")
     return out
-
-
-def hard(plan: np.ndarray) -> np.ndarray:
-    """The plan, of which a GPU can make all masks."""
-    if ((plan["method"] == METHODS["fmix"].code) & (plan["soft"] > 0)).any():
-        raise ValueError(
-            "max_soft: expected 0 on a GPU, which makes hard masks only; mix on the CPU, or give "
-            "FMix max_soft=0"
-        )
-    return plan
 
 
 def same_device(**given: np.ndarray) -> None:

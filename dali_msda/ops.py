@@ -61,7 +61,7 @@ def mask(
     memory = gpu_checks.output(out, (*plan.shape, *shape), "float32", out)
     weights = gpu_checks.contiguous(memory)
     if isinstance(weights, gpu_arrays.GpuArray):
-        cuda.mask(weights, gpu_checks.hard(plan))
+        cuda.mask(weights, plan)
     else:
         cpu.mask(weights, plan, _fields(plan))
     return weights if out is None else out
@@ -228,7 +228,7 @@ def blend(
         cuda.blend(
             result,
             source,
-            gpu_checks.hard(plan),
+            plan,
             out_dtype=name,
             layout="HWC" if pairs is not None else layout,
             scale=scale,

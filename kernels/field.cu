@@ -1,9 +1,10 @@
-// The masks of FMix, a block of threads for each; nothing but the bits leaves the block.
+// The masks of FMix, a block of threads for each; nothing but its bits, or, where it is softened,
+// its weights, leaves the block.
 //
 // The values of a field lie in shared memory where they fit, else in the workspace; then comes, for
 // axes with a prime factor above 7, room for the butterflies of each thread.
 #include "gpu.h"
-#include "msda/field_phases.h"
+#include "msda/field_soft.h"
 
 namespace msda {
 namespace {
@@ -27,8 +28,6 @@ __device__ __forceinline__ void prepare(FieldBlock* b, const MsdaGpuFields& a, c
                               mine + (a.in_shared ? 0 : 2 * entries * int64_t{sizeof(float)}))
                         : nullptr;
   b->histogram = histogram;
-  b->prefix = 0;
-  b->rank = static_cast<uint32_t>(p.count);
 }
 
 __device__ __forceinline__ void copy_passes(Passes* to, const Passes& from) {
@@ -44,7 +43,10 @@ __device__ __forceinline__ void transform(const FieldBlock& b, int32_t axis, Sha
   }
 }
 
-__device__ __forceinline__ void select(FieldBlock* b, Share s) {
+// The order of the `rank`-th pixel, or one between it and the next.
+__device__ __forceinline__ uint64_t select(FieldBlock* b, int32_t rank, Share s) {
+  if (s.thread == 0) b->rank = static_cast<uint32_t>(rank), b->prefix = 0;
+  __syncthreads();
   for (int32_t level = 0; level < kLevels && b->rank > 0; ++level) {
     phase_clear(*b, s);
     __syncthreads();
@@ -55,16 +57,32 @@ __device__ __forceinline__ void select(FieldBlock* b, Share s) {
     phase_choose(b, level, s);
     __syncthreads();
   }
+  const uint64_t order = b->prefix;
+  __syncthreads();
+  return order;
+}
+
+__device__ __forceinline__ void soften(const FieldBlock& b, const Band& band, Share s) {
+  phase_list(b, band, s);
+  __syncthreads();
+  for (uint32_t run = 2; run / 2 < 2 * band.soft; run *= 2)
+    for (uint32_t gap = run / 2; gap > 0; gap /= 2) {
+      phase_sort(b, band, run, gap == run / 2 ? 0 : gap, s);
+      __syncthreads();
+    }
+  phase_ramp(b, band, s);
+  __syncthreads();
+  phase_weights(b, band, s);
 }
 
 }  // namespace
 }  // namespace msda
 
 extern "C" __global__ void __launch_bounds__(1024, 1)
-    msda_field_bits(const __grid_constant__ MsdaGpuFields a) {
+    msda_field_masks(const __grid_constant__ MsdaGpuFields a) {
   using namespace msda;
   __shared__ FieldBlock b;
-  __shared__ uint32_t histogram[kDigits + kDigitGroups];
+  __shared__ uint32_t histogram[kDigits + kDigitGroups], taken;
   const Share s = {static_cast<int32_t>(threadIdx.x), static_cast<int32_t>(blockDim.x)};
   if (s.thread == 0) {  // these are the same for every mask
     copy_passes(&b.z, a.axes[0].passes);
@@ -73,7 +91,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
   }
   for (int32_t i = blockIdx.x; i < a.batch; i += gridDim.x) {
     const Plan& p = a.plans[i];
-    if (p.method != kFMix || p.soft > 0) continue;
+    if (p.method != kFMix) continue;
     if (s.thread == 0) prepare(&b, a, p, histogram);
     __syncthreads();
     phase_spectrum(b, s);
@@ -83,11 +101,19 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
     phase_pair(b, s);
     __syncthreads();
     transform(b, 2, s);
-    select(&b, s);
-    phase_bits(b,
-               reinterpret_cast<uint32_t*>(a.fields.each ? static_cast<char*>(a.fields.each[i])
-                                                         : a.fields.first + i * a.fields.stride),
-               p.count > 0, s);
+    if (s.thread == 0) taken = 0;
+    uint64_t before = 0, last = 0;  // of the band that is softened, if there is one
+    for (int32_t end = p.soft > 0 ? 0 : 1; end < 2; ++end) {
+      before = last;
+      last = select(&b, end ? p.count + p.soft : p.count - p.soft, s);
+    }
+    uint32_t* row =
+        reinterpret_cast<uint32_t*>(a.fields.each ? static_cast<char*>(a.fields.each[i])
+                                                  : a.fields.first + i * a.fields.stride);
+    if (p.soft > 0)
+      soften(b, {p.count > p.soft, before, last, static_cast<uint32_t>(p.soft), row, &taken}, s);
+    else
+      phase_bits(b, row, p.count > 0, s);
     __syncthreads();
   }
 }

@@ -50,9 +50,9 @@ struct MsdaGpuAxis {
   msda::Passes passes;
 };
 
-// Bits of the kFMix records that are not softened; all of one size, that of the axes.
+// Masks of the kFMix records, which are all of one size, that of the axes.
 struct MsdaGpuFields {
-  MsdaSamples fields;  // whole 32-bit words
+  MsdaSamples fields;  // of each: whole words of bits or, where it is softened, one float a pixel
   const msda::Plan* plans;
   MsdaGpuAxis axes[3];  // z, y, x
   char* workspace;      // `per_block` bytes for each block of the grid

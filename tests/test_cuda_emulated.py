@@ -249,11 +249,12 @@ def test_the_targets(kind, block, share, order):
 
 
 def emulated_fields(plan, *, blocks, threads, in_shared, order):
-    """Rows of bits; the rows of other methods stay as they were."""
+    """Rows of bits or of weights; the rows of other methods stay as they were."""
     shape = tuple(int(plan[name][0]) for name in ("depth", "height", "width"))
     values, room = cuda.field_bytes(shape)
     per_block = room * threads + (0 if in_shared else values)
-    words = -(-int(np.prod(shape)) // 32)
+    pixels = int(np.prod(shape))
+    words = pixels if plan["soft"].any() else -(-pixels // 32)
     rows = walled(np.full((len(plan), words), 0xCDCDCDCD, np.uint32))
     memory, workspace = walled(plan.view(np.uint8)), Walled(blocks * per_block, np.uint8)
     f = cuda.Fields(rows_at(rows.array), memory.address)
@@ -264,7 +265,7 @@ def emulated_fields(plan, *, blocks, threads, in_shared, order):
         f.axes[k] = cuda.Axis(*(table.address for table in kept[-1]), passes)
     f.workspace, f.per_block, f.batch = workspace.address, per_block, len(plan)
     f.in_shared, f.radix = in_shared, cuda.greatest_radix(shape)
-    launch("msda_field_bits", f, (blocks, 1), threads, order=order)
+    launch("msda_field_masks", f, (blocks, 1), threads, order=order)
     return rows.array.copy()
 
 
@@ -285,6 +286,23 @@ def test_the_fields(shape, law):
             plan, blocks=blocks, threads=threads, in_shared=in_shared, order=order
         )
         np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 97), (1, 20, 33), (1, 32, 48), (5, 7, 6)], ids=str)
+def test_the_ramps(shape):
+    """Softened edges: two thresholds, a list in any order, a sort across the threads."""
+    pixels = int(np.prod(shape))
+    plan = records(5, shape)
+    plan["count"] = [1, pixels // 3, pixels // 2, pixels - 1, pixels // 2]
+    plan["soft"] = [1, pixels // 4, pixels // 2, 1, 0]
+    rows = fields_of(plan)
+    for (order, in_shared), threads in zip(
+        itertools.product(ORDERS, (True, False)), (32, 96, 256) * 2, strict=True
+    ):
+        got = emulated_fields(plan, blocks=3, threads=threads, in_shared=in_shared, order=order)
+        np.testing.assert_array_equal(got[:4], rows[:4])
+        words = -(-pixels // 32)
+        np.testing.assert_array_equal(got[4, :words], rows[4, :words])
 
 
 def test_the_field_of_a_common_size():

@@ -16,21 +16,13 @@ from variants import CASES, draw_any, make, name_of
 import dali_msda as msda
 from dali_msda import cuda
 
-HARD = [case for case in CASES if not case[1].get("max_soft")]
-
 
 @pytest.fixture
 def device(monkeypatch):
     return install(monkeypatch)
 
 
-def hard_record(*shape, seed=0):
-    plan = every_kind_of_record(*shape, seed=seed)
-    plan["soft"] = 0
-    return plan
-
-
-@pytest.mark.parametrize("case", HARD, ids=name_of)
+@pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_every_method(device, case):
     """NumPy in: the CPU. A GPU's array in: the same bits there."""
     shape = (6, 9, 22, 3)
@@ -47,16 +39,16 @@ def test_every_method(device, case):
         got = msda.blend(HostArray(images), plan, **options)
         np.testing.assert_array_equal(got.values.view(want.dtype), want)
         assert device.launched.pop() == f"msda_blend_{source}_{dtype}"
-        assert device.launched == ["msda_field_bits"] * (case[0] == "fmix")
+        assert device.launched == ["msda_field_masks"] * (case[0] == "fmix")
         device.launched.clear()
 
 
 def test_one_launch_whatever_the_batch_holds(device):
     images = random_images((40, 7, 19, 3), "uint8")
-    plan = hard_record(40, 7, 19)
+    plan = every_kind_of_record(40, 7, 19)
     got = msda.blend(HostArray(images), plan)
     np.testing.assert_array_equal(got.values, msda.blend(images, plan))
-    assert device.launched == ["msda_field_bits", "msda_blend_uint8_uint8"]
+    assert device.launched == ["msda_field_masks", "msda_blend_uint8_uint8"]
 
 
 def test_interpolations(device):
@@ -74,7 +66,7 @@ def test_interpolations(device):
 def test_out_and_strides(device):
     """Images apart from one another, outputs too, and the array that was given comes back."""
     room = random_images((12, 5, 18, 3), "uint8")
-    images, plan = room[1::2], hard_record(6, 5, 18)
+    images, plan = room[1::2], every_kind_of_record(6, 5, 18)
     memory = np.full((13, 5, 18, 3), 99, np.uint8)
     out = HostArray(memory[0:12:2])
     assert msda.blend(HostArray(images), plan, out=out) is out
@@ -95,11 +87,11 @@ def test_in_place(device):
         roll = msda.draw(msda.CutMix(partner="roll", alpha=100), 8, 5, 18, seed=0, step=0)
         msda.blend(array, roll, out=array)
     with pytest.raises(ValueError, match="got memory that overlaps them"):
-        msda.blend(array[:7], hard_record(7, 5, 18), out=array[1:])
+        msda.blend(array[:7], every_kind_of_record(7, 5, 18), out=array[1:])
 
 
 def test_mirror_flags_may_lie_on_either_side(device):
-    images, plan = random_images((6, 5, 18, 3), "uint8"), hard_record(6, 5, 18)
+    images, plan = random_images((6, 5, 18, 3), "uint8"), every_kind_of_record(6, 5, 18)
     flags = np.array([1, 0, 1, 1, 0, 0], bool)
     want = msda.blend(images, plan, mirror=flags)
     for given in (flags, flags.tolist(), HostArray(flags), HostArray(flags.astype(np.uint8))):
@@ -118,15 +110,16 @@ def test_masks_in_shared_memory_or_not(monkeypatch, shape, law, shared_bytes):
     """A small card's masks are those of a large one; 97 needs room for its butterflies."""
     device = install(monkeypatch, shared_bytes=shared_bytes)
     plan = records(7, shape, lam=np.linspace(0, 1, 7), **LAWS[law])
+    plan["soft"][2:5] = 1, 9, plan["count"][4] // 2
     _, height, width = shape
     out = HostArray(np.full((7, height, width), np.nan, np.float32))
     assert msda.mask(plan, height, width, out=out) is out
     np.testing.assert_array_equal(out.values, msda.mask(plan, height, width))
-    assert device.launched == ["msda_field_bits", "msda_mask_float32"]
+    assert device.launched == ["msda_field_masks", "msda_mask_float32"]
 
 
 def test_mask_into_memory_of_the_cpu():
-    plan = hard_record(5, 6, 7)
+    plan = every_kind_of_record(5, 6, 7)
     out = np.empty((5, 6, 7), np.float32)
     assert msda.mask(plan, 6, 7, out=out) is out
     np.testing.assert_array_equal(out, msda.mask(plan, 6, 7))
@@ -136,7 +129,7 @@ def test_mask_into_memory_of_the_cpu():
 
 @pytest.mark.parametrize("kind", [np.int64, np.int32, np.float32])
 def test_targets(device, kind):
-    plan, rng = hard_record(9, 4, 4), np.random.default_rng(0)
+    plan, rng = every_kind_of_record(9, 4, 4), np.random.default_rng(0)
     labels = rng.integers(0, 11, 9).astype(kind)
     if kind == np.float32:
         labels = rng.random((9, 11), np.float32)
@@ -164,14 +157,14 @@ def test_mix(device):
 
 
 def test_empty_batches(device):
-    images, plan = random_images((3, 4, 5, 3), "uint8"), hard_record(1, 4, 5)[:0]
+    images, plan = random_images((3, 4, 5, 3), "uint8"), every_kind_of_record(1, 4, 5)[:0]
     assert msda.blend(HostArray(images), plan).values.shape == (0, 4, 5, 3)
     assert msda.targets(HostArray(np.arange(3)), plan, num_classes=3).values.shape == (0, 3)
     assert not device.launched
 
 
 def test_errors_at_the_door(device):
-    images, plan = random_images((4, 6, 8, 3), "uint8"), hard_record(4, 6, 8)
+    images, plan = random_images((4, 6, 8, 3), "uint8"), every_kind_of_record(4, 6, 8)
     there = HostArray(images)
     with pytest.raises(ValueError, match="out: expected an array on the GPU, like the others"):
         msda.blend(there, plan, out=np.empty_like(images))
@@ -187,10 +180,6 @@ def test_errors_at_the_door(device):
         locked = np.empty_like(images)
         locked.flags.writeable = False
         msda.blend(there, plan, out=HostArray(locked))
-    with pytest.raises(ValueError, match="max_soft: expected 0 on a GPU"):
-        soft = msda.draw(msda.FMix(max_soft=0.4), 4, 6, 8, seed=1, step=0)
-        assert soft["soft"].any()
-        msda.blend(there, soft)
     for labels in (np.arange(4, dtype=np.uint8), np.zeros((4, 3)), np.zeros((2, 2, 1), np.float32)):
         with pytest.raises(TypeError, match="labels: expected int64 or int32 class indices"):
             msda.targets(HostArray(labels), plan, num_classes=4)

@@ -26,11 +26,11 @@ MSDA_FN float ramp(uint32_t rank, uint32_t soft) {
 
 // Lists the pixels of the band; the others have their weight.
 MSDA_FN void phase_list(const FieldBlock& b, const Band& band, Share s) {
-  for (int64_t i = s.thread; i < pixels_of(b.f); i += s.threads) {
+  for (uint32_t i = s.thread; i < pixels_of(b.f); i += s.threads) {
     const uint64_t order = order_of(b, i);
     const bool before = order <= band.before;
     if (!before && order <= band.last)
-      band.row[take_one(band.taken)] = static_cast<uint32_t>(i);
+      band.row[take_one(band.taken)] = i;
     else
       *value_at(b, i) = before ? 1.0f : 0.0f;
   }
@@ -60,7 +60,7 @@ MSDA_FN void phase_ramp(const FieldBlock& b, const Band& band, Share s) {
 }
 
 MSDA_FN void phase_weights(const FieldBlock& b, const Band& band, Share s) {
-  for (int64_t i = s.thread; i < pixels_of(b.f); i += s.threads)
+  for (uint32_t i = s.thread; i < pixels_of(b.f); i += s.threads)
     band.row[i] = bits_of(*value_at(b, i));
 }
 
