@@ -196,7 +196,7 @@ def blend(
             axes. ``"CHW"`` makes ``(B, C, L)`` of sequences and ``(B, C, D, H, W)`` of volumes.
         out: Memory to write to, of the output's shape and type. The images themselves will do where
             their type and layout fit and the plan is one of pairs.
-        threads: Threads to use, 0 for one per core.
+        threads: Threads to use on the CPU, 0 for one per core.
 
     Returns:
         ``(B, H, W, C)`` or ``(B, C, H, W)``, of the kind that came in (NumPy or torch): ``out``
@@ -222,6 +222,7 @@ def blend(
     pairs = _pairs(plan, source, result)
     if pairs is not None and (layout == "CHW" and channels > 1 and math.prod(size) > 1):
         raise ValueError("layout: expected 'HWC' in place, got 'CHW'; give another out=")
+    threads = thread_count(threads)
     if there:
         flags = gpu_checks.mirror_flags(mirror, source, pairs is not None)
         gpu_checks.same_device(images=source, out=result)
@@ -246,10 +247,10 @@ def blend(
         layout="HWC" if pairs is not None else layout,
         scale=scale,
         shift=shift,
-        fields=_fields(plan, thread_count(threads)),
+        fields=_fields(plan, threads),
         mirror=flags,
         pairs=pairs,
-        threads=thread_count(threads),
+        threads=threads,
     )
     return out if out is not None else like(result, images, name)
 
