@@ -36,8 +36,8 @@ MSDA_FN int64_t field_block_bytes(const Field& f) {
          static_cast<int64_t>(sizeof(FieldBlock));
 }
 
-// A field has fewer than 2^31 pixels, so that items are counted in 32 bits: a GPU divides those much
-// faster.
+// A field has fewer than 2^31 pixels, so that items are counted in 32 bits: a GPU divides those
+// much faster.
 MSDA_FN uint32_t pixels_of(const Field& f) {
   return static_cast<uint32_t>(rows_of(f)) * static_cast<uint32_t>(f.width);
 }
