@@ -311,7 +311,8 @@ def test_the_field_of_a_common_size():
     np.testing.assert_array_equal(got, fields_of(plan))
     values, room = cuda.field_bytes((1, 224, 224))
     assert (values, room) == (202_496, 0)
-    assert values + cuda.FIELD_SHARED <= 227 * 1024  # a block's memory on Hopper
+    # A block's memory on Hopper, and what the host reckons with for all of it.
+    assert cpu.field_block_bytes(plan) <= values + cuda.FIELD_SHARED <= 227 * 1024
 
 
 def test_fields_of_other_methods_are_passed_over():

@@ -140,5 +140,5 @@ def test_which_fields_fit_into_shared_memory():
     def fits(size, kilobytes):
         return cpu.field_block_bytes(records(1, (1, size, size))) <= kilobytes * 1024
 
-    for kilobytes, size in ((227, 235), (163, 197), (99, 151)):
+    for kilobytes, size in ((227, 235), (163, 197), (99, 150)):
         assert fits(size, kilobytes) and not fits(size + 1, kilobytes)

@@ -28,7 +28,7 @@ struct FieldBlock {
 // for large radices is not asked for by sizes that are products of 2, 3, 5 and 7.)  224 x 224 takes
 // 202496 + 8448 bytes and the record, of the 232448 that a block may have on Hopper and Blackwell:
 // one block a multiprocessor.  The largest square is 235 x 235 there, 197 x 197 in the 163 KB of an
-// A100 and 151 x 151 in 99 KB.  Softened edges take no more (msda/field_soft.h).
+// A100 and 150 x 150 in 99 KB.  Softened edges take no more (msda/field_soft.h).
 MSDA_FN int64_t field_block_bytes(const Field& f) {
   const int64_t values = 2 * static_cast<int64_t>(pairs_of(f)) * f.half;
   return values * static_cast<int64_t>(sizeof(Complex<float>)) +
