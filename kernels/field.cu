@@ -111,7 +111,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
         reinterpret_cast<uint32_t*>(a.fields.each ? static_cast<char*>(a.fields.each[i])
                                                   : a.fields.first + i * a.fields.stride);
     if (p.soft > 0)
-      soften(b, {p.count > p.soft, before, last, static_cast<uint32_t>(p.soft), row, &taken}, s);
+      soften(b, {before, last, static_cast<uint32_t>(p.soft), row, &taken}, s);
     else
       phase_bits(b, row, p.count > 0, s);
     __syncthreads();
