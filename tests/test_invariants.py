@@ -174,7 +174,7 @@ def test_lambda_1_is_the_batch_and_0_the_permuted_batch(policy, shape, key, dtyp
     rows = msda.targets(labels, plan, num_classes=shape[0])
     np.testing.assert_array_equal(rows, np.eye(shape[0])[labels])
     plan = draw_any(policy, *shape[:3], lam=0.0, **key)
-    cut_off = isinstance(policy, msda.CutMix) and policy.box == "clip"
+    cut_off = isinstance(policy, msda.CutMix | msda.SaliencyMix) and policy.box == "clip"
     more = getattr(policy, "n", 2) > 2 or getattr(policy, "mode", "") == "paper"
     if not cut_off and not more:
         mixed = plan["sources"] == 2

@@ -44,11 +44,14 @@ def make(case, **common):
 
 
 def peaks_for(policy, batch, height, width):
-    """Salient pixels for a policy that needs them: any will do for what follows from a plan."""
+    """Salient pixels for a policy that needs them: any will do for what follows from a plan.
+
+    Those of a sample do not depend on how many follow.
+    """
     if not policy.needs_peaks:
         return None
-    rng = np.random.default_rng([batch, height, width])
-    return rng.integers(0, (height, width), (batch, 2), np.int32)
+    rng = np.random.default_rng([height, width])
+    return (rng.random((batch, 2)) * (height, width)).astype(np.int32)
 
 
 def draw_any(policy, batch, height, width, **options):
