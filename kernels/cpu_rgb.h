@@ -41,30 +41,6 @@ struct FromWeighted {
   float value(int32_t i) const { return mix_integers(own[i], partner[i], weights[i / 3]); }
 };
 
-// Own minus partner.
-struct FromDifference {
-  const uint8_t *own, *partner;
-  Floats vector(int32_t i) const { return load(own + i) - load(partner + i); }
-  float value(int32_t i) const { return static_cast<float>(own[i]) - partner[i]; }
-};
-// What the interpolations of a pair have in common: its difference and the partner, as floats that
-// lie as the output does, pixel by pixel or, `pitch` values apart, in planes.
-struct FromPair {
-  const float *difference, *partner;
-  const float* weights;  // of each value, or of each pixel of the planes; null: `weight` throughout
-  float weight;
-  int32_t pitch;
-  Floats vector(int32_t i, int32_t plane = 0) const {
-    const int32_t at = plane * pitch + i;
-    return fused(weights ? load(weights + i) : splat(weight), load(difference + at),
-                 load(partner + at));
-  }
-  float value(int32_t i, int32_t plane = 0) const {
-    const int32_t at = plane * pitch + i;
-    return fmaf(weights ? weights[i] : weight, difference[at], partner[at]);
-  }
-};
-
 // Third kThird of the values of kLanes pixels from x on.
 template <int32_t kThird, typename From>
 __attribute__((always_inline)) inline Floats third(const From& from, int32_t x) {
@@ -115,19 +91,6 @@ void rgb_to_planes(Out* const* planes, From from, int32_t n, const float* scale,
     store(red + x, normalise(from.value(3 * x), scale[0], shift[0]));
     store(green + x, normalise(from.value(3 * x + 1), scale[1], shift[1]));
     store(blue + x, normalise(from.value(3 * x + 2), scale[2], shift[2]));
-  }
-}
-
-template <typename Out>
-void rgb_to_planes(Out* const* planes, FromPair from, int32_t n, const float* scale,
-                   const float* shift, bool past) {
-  for (int32_t c = 0; c < 3; ++c) {
-    Out* plane = planes[c];
-    const Floats scales = splat(scale[c]), shifts = splat(shift[c]);
-    int32_t x = 0;
-    for (; x + kLanes <= n; x += kLanes)
-      put(plane + x, fused(from.vector(x, c), scales, shifts), past);
-    for (; x < n; ++x) store(plane + x, normalise(from.value(x, c), scale[c], shift[c]));
   }
 }
 

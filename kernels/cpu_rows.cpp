@@ -282,72 +282,6 @@ void finish_block(const Walk& walk, Out* out, const Block<In>& block, int64_t fi
   if (block.p.method == kCutout) clear_box(walk.b, out, block.p, block.y, block.rows, first);
 }
 
-// ---------------------------------------------------------------- several interpolations of a pair
-
-// Whether the interpolations from `first` on are of one pair of RGB images, pixel upon pixel.
-bool is_pair(const MsdaBlend& b, int32_t first) {
-  const Plan& p = b.plans[first];
-  for (int32_t k = 0; k < b.interpolations; ++k) {
-    const Plan& q = b.plans[first + k];
-    if (q.sources != 2 || q.method == kResizeMix || q.method == kCutout) return false;
-    if (q.source[0] != p.source[0] || q.source[1] != p.source[1]) return false;
-  }
-  return b.interpolations > 1 && b.channels == 3;
-}
-
-FromPair pair_of(const Walk& walk, const Block<uint8_t>& block) {
-  const int32_t n = block.rows * block.p.width;
-  const float ones[3] = {1.0f, 1.0f, 1.0f}, nothing[3] = {-0.0f, -0.0f, -0.0f};
-  // Two sources leave the room of the third and the fourth.
-  float* to[2] = {reinterpret_cast<float*>(walk.mirrored[2]),
-                  reinterpret_cast<float*>(walk.mirrored[3])};
-  const FromDifference difference = {block.sources[0], block.sources[1]};
-  const FromOne partner = {block.sources[1]};
-  if (walk.b.out_layout == kChw) {
-    float* planes[2][3];
-    for (int32_t i = 0; i < 6; ++i) planes[i / 3][i % 3] = to[i / 3] + i % 3 * n;
-    rgb_to_planes(planes[0], difference, n, ones, nothing, false);
-    rgb_to_planes(planes[1], partner, n, ones, nothing, false);
-  } else {
-    rgb_to_pixels(to[0], difference, n, ones, nothing, false);
-    rgb_to_pixels(to[1], partner, n, ones, nothing, false);
-  }
-  return {to[0], to[1], nullptr, 0.0f, n};
-}
-
-// Own weights of a block's pixels, or of its values where these lie pixel by pixel.
-const float* weights_of(const Walk& walk, const Block<uint8_t>& block) {
-  for (int32_t r = 0; r < block.rows; ++r) {
-    const int64_t width = block.p.width;
-    if (walk.b.out_layout == kChw) {
-      block.weights_of_row(walk.mixed + r * width, block.y + r);
-    } else {
-      block.weights_of_row(block.pixel_weights, block.y + r);
-      spread(walk.mixed + r * width * 3, block.pixel_weights, block.p.width, 3);
-    }
-  }
-  return walk.mixed;
-}
-
-template <typename Out>
-bool finish_interpolations(const Walk& walk, int32_t first, int32_t y, int32_t rows, uint8_t) {
-  const MsdaBlend& b = walk.b;
-  if (!is_pair(b, first)) return false;
-  FromPair from = pair_of(walk, walk.block<uint8_t>(first, y, rows));
-  for (int32_t index = first; index < first + b.interpolations; ++index) {
-    const Block<uint8_t> block = walk.block<uint8_t>(index, y, rows);
-    from.weights = block.uniform(&from.weight) ? nullptr : weights_of(walk, block);
-    finish_rgb(walk, static_cast<Out*>(b.outs[index]), from, static_cast<int64_t>(y) * b.width,
-               from.pitch);
-  }
-  return true;
-}
-
-template <typename Out>
-bool finish_interpolations(const Walk&, int32_t, int32_t, int32_t, float) {
-  return false;
-}
-
 template <typename In, typename Out>
 void rows_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
   const Walk walk(b, memory, sizeof(Out));
@@ -358,12 +292,11 @@ void rows_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
     int64_t rows = b.height - y;
     if (rows > end - row) rows = end - row;
     if (rows > step) rows = step;
-    row += rows;
-    if (finish_interpolations<Out>(walk, first, y, static_cast<int32_t>(rows), In{})) continue;
     for (int32_t index = first; index < first + b.interpolations; ++index)
       finish_block(walk, static_cast<Out*>(b.outs[index]),
                    walk.block<In>(index, y, static_cast<int32_t>(rows)),
                    static_cast<int64_t>(y) * b.width);
+    row += rows;
   }
   if (walk.past) _mm_sfence();
 }
