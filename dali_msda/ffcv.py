@@ -1,0 +1,280 @@
+"""FFCV: operations that mix images and labels inside an FFCV loader.
+
+Both operations of a :class:`Mixer` work from one plan per batch, so that they cannot disagree::
+
+    from dali_msda.ffcv import Loader, Mixer
+
+    mixer = Mixer(CutMix(), num_classes=1000, seed=0)
+    loader = Loader("train.beton", batch_size=256, num_workers=8, order=OrderOption.RANDOM, seed=0,
+        pipelines={
+            "image": [RandomResizedCropRGBImageDecoder((224, 224)),
+                      *mixer.images(mean=MEAN, std=STD, mirror=0.5)],
+            "label": [IntDecoder(), *mixer.targets(smoothing=0.1)],
+        })
+
+:class:`Loader` is FFCV's with an epoch that operations can read. Importing this module imports
+FFCV, which sets torch to one thread; it is given back the threads it had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from dali_msda import cpu
+from dali_msda.ffcv_loader import AllocationQuery, Loader, Mixing, State, running
+from dali_msda.leaves import Mixup
+from dali_msda.ops import blend, targets
+from dali_msda.plan import draw
+from dali_msda.policy import Policy, number
+from dali_msda.salient import saliency
+from dali_msda.shapes import whole
+
+__all__ = ["Loader", "Mixer"]
+
+CHANNELS = 3  # of all images in FFCV
+# What the draws of flips are for. The kernels number their purposes from 1 up (msda/philox.h); the
+# greatest number of all is far from them.
+FLIP_PURPOSE = 255
+
+
+class Mixer:
+    """Mixes the images and the labels of an FFCV loader, as one plan per batch says.
+
+    The plan is a pure function of the seed, the epoch and the dataset indices of the batch: the
+    same for any number of workers and batches ahead, another in every epoch, and the same again
+    when a run is resumed with ``loader.next_epoch = n``. Ranks of distributed training may share a
+    seed, since their batches hold other samples.
+
+    A loader needs one pipeline with :meth:`images` and at least one with :meth:`targets`. Several
+    loaders may use one mixer.
+
+    Args:
+        policy: What to draw. :class:`dali_msda.MultiMix` gives images and targets the axes
+            ``(B, k)`` in front.
+        num_classes: Number of classes, C.
+        seed: Key of all random numbers, below 2**64.
+
+    Raises:
+        TypeError, ValueError: If an argument is of the wrong kind or out of range.
+    """
+
+    def __init__(self, policy: Policy, num_classes: int, *, seed: int = 0):
+        if not isinstance(policy, Policy):
+            raise TypeError(f"policy: expected a policy such as CutMix(alpha=1.0), got {policy!r}")
+        self.policy = policy
+        self.num_classes = whole("num_classes", num_classes, 1, 2**31)
+        self.seed = whole("seed", seed, 0, 2**64)
+        self._takes_turns = bool(policy.leaves()["stage"].any())
+
+    def images(
+        self,
+        *,
+        mean: object = None,
+        std: object = None,
+        dtype: object = None,
+        layout: str = "CHW",
+        mirror: float = 0.0,
+    ) -> list[Mixing]:
+        """Make the operation that mixes, mirrors, normalises and rearranges images in one pass.
+
+        It takes the decoder's uint8 pixels, so it stands before ``ToTensor`` and in place of
+        ``NormalizeImage``, ``RandomHorizontalFlip``, ``ToTensor`` and ``ToTorchImage``; what
+        follows it must take tensors, such as ``ToDevice``. It runs on the loader's ``num_workers``
+        threads without the interpreter lock and writes into FFCV's own memory: as with all of
+        FFCV, a batch is valid until the next one is asked for.
+
+        Args:
+            mean: As :func:`dali_msda.blend` takes it; so are the next three.
+            std: Divided by.
+            dtype: ``"uint8"``, ``"float32"``, ``"float16"`` or ``"bfloat16"``.
+            layout: ``"CHW"``, or ``"HWC"``, of which ``ToTorchImage()`` makes the view in torch's
+                ``channels_last``.
+            mirror: Probability that an image is flipped left to right before it is mixed, drawn
+                for each by :meth:`flips`.
+
+        Returns:
+            The operation, in a list to be unpacked into a pipeline. It makes tensors ``(B, C, H,
+            W)`` or ``(B, H, W, C)``.
+
+        Raises:
+            TypeError, ValueError: If an argument is of the wrong kind or out of range.
+        """
+        number("mirror", mirror, 0.0, 1.0, "a probability in [0, 1]")
+        return [_Images(self, float(mirror), dict(mean=mean, std=std, dtype=dtype, layout=layout))]
+
+    def targets(self, *, smoothing: float = 0.0, compact: bool = False) -> list[Mixing]:
+        """Make the operation that mixes labels.
+
+        It stands after ``IntDecoder``, or after an ``NDArrayDecoder`` of soft labels, float
+        ``(C,)``, and before ``ToTensor``, whose place it takes.
+
+        Args:
+            smoothing: Share of the mass that is spread over all classes, in [0, 1].
+            compact: Make a pair of class indices and weights instead of dense rows, ``(B, n)``
+                each, n = 2 or the greatest number of sources that the policy mixes. No operation
+                can follow, since FFCV's take one tensor.
+
+        Returns:
+            The operation, in a list to be unpacked into a pipeline. It makes a tensor float32
+            ``(B, C)``; or, if ``compact``, a tuple of int64 and float32.
+
+        Raises:
+            TypeError, ValueError: If an argument is of the wrong kind or out of range.
+        """
+        return [_Targets(self, smoothing, compact)]
+
+    def step(self, epoch: int, batch: int, batches: int) -> int:
+        """Step of a batch's draws: the epoch, since dataset indices tell its batches apart.
+
+        For policies that take turns batch by batch (:class:`dali_msda.Alternate`,
+        :class:`dali_msda.LaMix`) it is the number of the batch since the first epoch.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            batch: Number of the batch in its epoch, from 0.
+            batches: Batches in an epoch, ``len(loader)``.
+        """
+        return epoch * batches + batch if self._takes_turns else epoch
+
+    def plan(
+        self, ids: object, height: int, width: int, *, step: int, peaks: object = None
+    ) -> np.ndarray:
+        """Draw the plan of a batch again, for example to mix something else alike.
+
+        Args:
+            ids: Dataset indices of the batch, ``(B,)``.
+            height: Height of the decoded images, in pixels.
+            width: Width of the decoded images, in pixels.
+            step: What :meth:`step` says.
+            peaks: As :func:`dali_msda.draw` takes them, for :class:`dali_msda.SaliencyMix`.
+
+        Returns:
+            Records as :func:`dali_msda.draw` makes them.
+
+        Raises:
+            TypeError, ValueError: As :func:`dali_msda.draw` does.
+        """
+        return draw(
+            self.policy, len(ids), height, width, seed=self.seed, step=step, ids=ids, peaks=peaks
+        )
+
+    def flips(self, ids: object, probability: float, *, step: int) -> np.ndarray:
+        """Draw which images of a batch are mirrored, each by its dataset index.
+
+        Args:
+            ids: Dataset indices of the batch, ``(B,)``.
+            probability: What ``mirror`` was given to :meth:`images`.
+            step: What :meth:`step` says.
+
+        Returns:
+            Flags, bool ``(B,)``.
+        """
+        uniforms = np.empty(len(ids), np.float64)
+        fill, address = cpu.library().msda_uniforms, uniforms.ctypes.data
+        for slot, identity in enumerate(np.asarray(ids, np.uint64).tolist()):
+            fill(address + 8 * slot, 1, self.seed, identity, step, FLIP_PURPOSE)
+        return uniforms < probability
+
+
+class _Images(Mixing):
+    """Draws the plan of each batch and mixes its images."""
+
+    draws = True
+
+    def __init__(self, mixer: Mixer, mirror: float, blending: dict[str, object]):
+        super().__init__(mixer)
+        self.mirror, self.blending = mirror, blending
+        pixel = torch.zeros((1, 1, 1, CHANNELS), dtype=torch.uint8)
+        self.dtype = blend(pixel, draw(Mixup(), 1, 1, 1, seed=0, step=0), **blending).dtype
+
+    def declare_state_and_memory(self, previous_state: State) -> tuple[State, AllocationQuery]:
+        """See FFCV; called when the loader is built and at the start of each epoch."""
+        self.expect_our_loader()
+        shape, dtype = tuple(map(int, previous_state.shape)), previous_state.dtype
+        if dtype != np.uint8 or len(shape) != 3 or shape[2] != CHANNELS:
+            raise TypeError(
+                f"pipelines: expected uint8 arrays (H, W, {CHANNELS}) before mixer.images(), got "
+                f"{dtype} {shape}; put it behind the decoder, before ToTensor and ToDevice and in "
+                "place of NormalizeImage"
+            )
+        height, width, channels = shape
+        policy = self.mixer.policy
+        # Whether the policy serves images of this size.
+        self.mixer.plan([0], height, width, step=0, peaks=[[0, 0]] if policy.needs_peaks else None)
+        if self.blending["layout"] == "CHW":
+            shape = channels, height, width
+        return self.tensor((*self.interpolations, *shape), self.dtype)
+
+    def generate_code(self) -> Callable[..., torch.Tensor]:
+        """See FFCV; what this returns is called for each batch."""
+
+        def mix_images(images: np.ndarray, memory: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
+            epoch = running()
+            threads = epoch.loader.num_workers
+            step = self.mixer.step(epoch.number, epoch.batch, len(epoch.loader))
+            flips = self.mixer.flips(ids, self.mirror, step=step) if self.mirror else None
+            peaks = None
+            if self.mixer.policy.needs_peaks:
+                peaks = saliency(images, mirror=flips, threads=threads)
+            plan = self.mixer.plan(ids, *images.shape[1:3], step=step, peaks=peaks)
+            epoch.plans[self.mixer] = plan
+            return blend(images, plan, mirror=flips, out=memory, threads=threads, **self.blending)
+
+        mix_images.with_indices = True
+        return mix_images
+
+
+class _Targets(Mixing):
+    """Mixes labels by the plan that the images of their batch were mixed by."""
+
+    def __init__(self, mixer: Mixer, smoothing: float, compact: bool):
+        super().__init__(mixer)
+        self.smoothing, self.is_last = smoothing, compact
+        one = draw(Mixup(), 1, 1, 1, seed=0, step=0)
+        options = dict(num_classes=mixer.num_classes, smoothing=smoothing, compact=compact)
+        targets(np.zeros(1, np.int64), one, **options)  # checks them
+        self.classes = mixer.num_classes
+
+    def declare_state_and_memory(self, previous_state: State) -> tuple[State, AllocationQuery]:
+        """See FFCV; called when the loader is built and at the start of each epoch."""
+        self.expect_our_loader()
+        shape, dtype = tuple(map(int, previous_state.shape)), previous_state.dtype
+        kind = dtype.kind if isinstance(dtype, np.dtype) else "a tensor"
+        soft = kind == "f" and shape == (self.classes,) and not self.is_last
+        if not soft and not (kind in "iu" and shape == (1,)):
+            wanted = "" if self.is_last else f" or float ({self.classes},)"
+            raise TypeError(
+                f"pipelines: expected arrays of integer (1,){wanted} before mixer.targets(), got "
+                f"{dtype} {shape}; put it behind the decoder, before ToTensor and ToDevice"
+            )
+        if not self.is_last:
+            return self.tensor((*self.interpolations, self.classes), torch.float32)
+        sources = max(2, int(self.mixer.policy.leaves()["sources"].max()))
+        shape = (*self.interpolations, sources)
+        (state, labels), (_, weights) = (
+            self.tensor(shape, kind) for kind in (torch.int64, torch.float32)
+        )
+        return state, (labels, weights)
+
+    def generate_code(self) -> Callable[..., torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
+        """See FFCV; what this returns is called for each batch."""
+
+        def mix_labels(labels: np.ndarray, memory: object) -> object:
+            plan = running().plans[self.mixer]
+            if labels.dtype.kind != "f":
+                labels = labels[:, 0]
+            if not self.is_last:
+                options = dict(num_classes=self.classes, smoothing=self.smoothing)
+                return targets(labels, plan, out=memory, **options)
+            found, weights = targets(labels, plan, num_classes=self.classes, compact=True)
+            # This plan may mix fewer samples than the policy does at most.
+            extra = memory[0].shape[-1] - found.shape[-1]
+            sides = [(0, 0)] * plan.ndim + [(0, extra)]
+            memory[0].numpy()[...] = np.pad(found, sides, mode="edge")
+            memory[1].numpy()[...] = np.pad(weights, sides)
+            return memory
+
+        return mix_labels
