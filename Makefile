@@ -7,12 +7,15 @@ INSTALLED := $(VENV)/.dali_msda
 CXX_FILES = $(shell find kernels dali_msda/native tests -name '*.h' -o -name '*.c[cpu]*')
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test gpu check format bench wheel clean
+.PHONY: help install ffcv demo test gpu check format bench wheel clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 install: $(INSTALLED)  ## make the virtual environment and install everything into it
+
+ffcv: $(INSTALLED)  ## install FFCV, with system packages where this may; nothing if it is there
+	$(RUN) dali_msda.pipelines.install_ffcv
 
 demo: $(INSTALLED)  ## make a small data set, train on it with mixing, show the results
 	$(RUN) dali_msda.pipelines.demo

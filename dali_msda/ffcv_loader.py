@@ -22,8 +22,8 @@ import torch
 
 VERSION = "1.0.2"
 HOW = (
-    "`make ffcv` in a checkout of dali_msda installs it, or see the README; everything but FFCV "
-    "works without it"
+    "`python -m dali_msda.pipelines.install_ffcv` installs it (in a checkout `make ffcv`); all but "
+    "FFCV works without it"
 )
 
 
