@@ -1,9 +1,9 @@
 """FFCV's loader with what mixing needs: an epoch that operations know, and no way to hang.
 
-It repairs four things of FFCV 1.0.2 that its users would run into: an exception inside an operation
-left the main thread waiting for ever; each early ``break`` leaked a thread and its memory; a
-pipeline that goes back to compiled operations after tensors never ended to be built; and torch was
-set to another number of threads.
+It repairs what users of FFCV 1.0.2 run into: an exception inside an operation left the main thread
+waiting for ever; each early ``break`` leaked a thread and its memory; a pipeline that goes back to
+compiled operations after tensors never came to be built; torch was set to another number of
+threads; and the quasi-random order of an epoch depended on the epochs before it.
 """
 
 from __future__ import annotations
@@ -47,10 +47,16 @@ try:
         from ffcv.pipeline.graph import Graph, Node, TransformNode
         from ffcv.pipeline.operation import Operation
         from ffcv.pipeline.state import State
+        from ffcv.traversal_order import QuasiRandom
 except (ImportError, OSError) as error:  # OSError: a library of the system that it links
     raise ImportError(f"ffcv: expected FFCV {VERSION}, got: {error}; {HOW}") from error
 if found != VERSION:  # what this module builds on is not FFCV's public face
     raise ImportError(f"ffcv: expected version {VERSION}, got {found}; {HOW}")
+
+AFTER_TENSORS = (
+    "pipelines: expected only operations on tensors after one that makes them, such as those of a "
+    "Mixer and ToTensor; put those that FFCV compiles before it"
+)
 
 _in_our_loader: ContextVar[bool] = ContextVar("in_our_loader", default=False)
 
@@ -115,6 +121,7 @@ class Loader(FfcvLoader):
     """
 
     def __init__(self, *args: object, **kwargs: object):
+        self._pages: np.ndarray | None = None
         with _ours():
             super().__init__(*args, **kwargs)
 
@@ -123,7 +130,19 @@ class Loader(FfcvLoader):
         _expect_pairs(self.graph)
         _expect_labels(self)
         self.graph.group_operations = functools.partial(_stages, self.graph)
-        super().generate_code()
+        try:
+            super().generate_code()
+        except AssertionError as error:  # FFCV's only: of a compiled operation on tensors
+            raise TypeError(f"{AFTER_TENSORS}; FFCV says: {error}") from error
+
+    def next_traversal_order(self) -> np.ndarray:
+        """Order of the next epoch's samples, a function of the seed and ``next_epoch`` alone."""
+        order = self.traversal_order
+        if isinstance(order, QuasiRandom):  # it shuffles its own table anew for each epoch
+            if self._pages is None:
+                self._pages = order.page_to_samples_array.copy()
+            order.page_to_samples_array[...] = self._pages
+        return super().next_traversal_order()
 
     def __iter__(self) -> Batches:
         with _ours():
@@ -298,11 +317,7 @@ def _stages(graph: Graph) -> list[list[int]]:
     for node in graph.nodes:
         before = [other for other in _ancestry(node)[1:] if other.is_jitted is False]
         if node.is_jitted and before:  # FFCV would look for the stage for ever
-            raise ValueError(
-                "pipelines: expected only operations on tensors after the first of them, "
-                f"{type(before[-1].operation).__name__.lstrip('_')}, got "
-                f"{type(node.operation).__name__}, which FFCV compiles; put it before"
-            )
+            raise TypeError(f"{AFTER_TENSORS}, got {type(node.operation).__name__}")
     first = set()
     for node, operation in _operations(graph):
         if operation.draws:
