@@ -114,8 +114,9 @@ class Mixer:
         Args:
             smoothing: Share of the mass that is spread over all classes, in [0, 1].
             compact: Make a pair of class indices and weights instead of dense rows, ``(B, n)``
-                each, n = 2 or the greatest number of sources that the policy mixes. No operation
-                can follow, since FFCV's take one tensor.
+                each, n = 2 or the greatest number of sources that the policy mixes. A source that
+                takes no part repeats the own label with weight 0. No operation can follow, since
+                FFCV's take one tensor.
 
         Returns:
             The operation, in a list to be unpacked into a pipeline. It makes a tensor float32
@@ -270,11 +271,11 @@ class _Targets(Mixing):
                 options = dict(num_classes=self.classes, smoothing=self.smoothing)
                 return targets(labels, plan, out=memory, **options)
             found, weights = targets(labels, plan, num_classes=self.classes, compact=True)
-            # This plan may mix fewer samples than the policy does at most.
-            extra = memory[0].shape[-1] - found.shape[-1]
-            sides = [(0, 0)] * plan.ndim + [(0, extra)]
-            memory[0].numpy()[...] = np.pad(found, sides, mode="edge")
-            memory[1].numpy()[...] = np.pad(weights, sides)
+            all_labels, all_weights = (part.numpy() for part in memory)
+            # This batch may mix fewer samples than the policy does at most.
+            used = found.shape[-1]
+            all_labels[...], all_weights[...] = found[..., :1], 0
+            all_labels[..., :used], all_weights[..., :used] = found, weights
             return memory
 
         return mix_labels
