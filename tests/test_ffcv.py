@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dali_msda.pipelines import install_ffcv
+
 CASES = Path(__file__).with_name("ffcv_cases.py")
 LIMIT = 300  # seconds, many times what a case takes: FFCV hangs where others raise
 
@@ -99,3 +101,27 @@ def test_without_ffcv_the_import_says_what_to_do(name):
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: ffcv: expected FFCV 1.0.2, got")
     assert "dali_msda.pipelines.install_ffcv" in last
+
+
+@pytest.mark.parametrize(
+    "has, expected",
+    [((), "Fedora"), (("apt-get",), "sudo apt-get"), (("apt-get", "sudo"), "sudo apt-get")],
+)
+def test_installer_says_what_takes_root(monkeypatch, has, expected):
+    monkeypatch.setattr(install_ffcv.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(install_ffcv.shutil, "which", lambda tool: tool if tool in has else None)
+    asks = subprocess.CompletedProcess([], 1)  # sudo -n: it would ask for a password
+    monkeypatch.setattr(install_ffcv.subprocess, "run", lambda *_, **__: asks)
+    assert install_ffcv.missing() == ["g++", "pkg-config", "libturbojpeg", "OpenCV"]
+    with pytest.raises(SystemExit, match=f"libturbojpeg, OpenCV is missing.*{expected}"):
+        install_ffcv.install_system_packages(install_ffcv.missing())
+
+
+def test_installer_leaves_what_works(monkeypatch, capsys):
+    def run(*command, **_):
+        raise AssertionError(command)
+
+    monkeypatch.setattr(install_ffcv, "works", lambda: "")
+    monkeypatch.setattr(install_ffcv.subprocess, "run", run)
+    install_ffcv.main()
+    assert "already" in capsys.readouterr().out
