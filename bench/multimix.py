@@ -5,13 +5,15 @@
 Both draw their plans and write as many images. Apart, every image reads its sources anew and FMix
 makes a field for it; together, a pair is read once and has one field. ``ratio`` is the time
 together over the time apart, in CPU time of one thread; ``bytes_ratio`` is what it would be if
-nothing but the bytes moved counted. It is not reached where the stores alone take most of the time,
-as they do past the caches: 770 MB of float32 go out at the same speed either way. What is saved for
-certain is the field: FMix takes half the time. (To prepare the difference of each pair once, as
-floats, was tried, and was slower than to read its bytes again from the first-level cache.)
+nothing but the bytes moved counted. It is not reached, because a processor that both reads and
+writes moves more bytes a second than one that writes almost only: ``fill`` is the share of the time
+that filling the output with a constant takes, the least that K outputs can cost. What is saved for
+certain is the field of FMix. (Two further ways were tried: the pair's difference once as floats in
+the first-level cache, and once in registers for all K outputs. Neither was faster throughout.)
 """
 
 import argparse
+import ctypes
 import itertools
 import statistics
 import time
@@ -54,11 +56,12 @@ def run(case: dict[str, object], repeats: int) -> None:
         {
             "together": lambda: mix(msda.MultiMix(policy, K), out),
             "apart": lambda: [mix(policy, part) for part in parts],
+            "fill": lambda: ctypes.memset(out.ctypes.data, 1, out.nbytes),
         },
         repeats,
         time.process_time,
     )
-    together, apart = (statistics.median(seconds[name]) for name in ("together", "apart"))
+    together, apart, fill = (statistics.median(taken) for taken in seconds.values())
     reads = K * (1 if case["method"] in ONE_SOURCE else 2)
     moved = [read * images.nbytes + out.nbytes for read in (2, reads)]
     figures = {
@@ -67,6 +70,7 @@ def run(case: dict[str, object], repeats: int) -> None:
         "apart_ms": round(apart * 1e3, 3),
         "ratio": round(together / apart, 3),
         "bytes_ratio": round(moved[0] / moved[1], 3),
+        "fill": round(fill / together, 3),
         "images_s": round(K * batch / together),
     }
     report(case, figures)
