@@ -32,6 +32,7 @@ POLICIES = {
     "resizemix": msda.ResizeMix(),
 }
 OUTPUTS = [("float16", "CHW"), ("float32", "CHW"), ("float32", "HWC"), ("uint8", "HWC")]
+BATCHES = (32, 256)  # pairs
 K = 5
 ONE_SOURCE = ("cutmix", "fmix", "resizemix")  # read per pixel
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -80,14 +81,15 @@ def main() -> None:
     """Measure all cases, or those whose names contain a text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-k", default="", help="only cases whose name contains this text")
-    parser.add_argument("--quick", action="store_true", help="float16 only")
+    parser.add_argument("--quick", action="store_true", help="32 pairs, float16 only")
     parser.add_argument("--repeats", type=int, default=15, help="turns that count (default 15)")
     args = parser.parse_args()
-    for (dtype, layout), method in itertools.product(OUTPUTS, POLICIES):
-        if args.quick and dtype != "float16":
+    cases = itertools.product(BATCHES, OUTPUTS, POLICIES)
+    for batch, (dtype, layout), method in cases:
+        if args.quick and (dtype, batch) != ("float16", 32):
             continue
         case = {"bench": "multimix", "method": method, "k": K, "dtype": dtype, "layout": layout}
-        case |= {"batch": 256, "size": 224, "threads": 1}
+        case |= {"batch": batch, "size": 224, "threads": 1}
         if args.k in " ".join(str(value) for value in case.values()):
             run(case, args.repeats)
 
