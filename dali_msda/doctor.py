@@ -150,7 +150,7 @@ CHECKS: list[tuple[str, Callable[[], Finding | list[Finding]], str]] = [
         "",
     ),
     ("torch", library("torch", ("torch",), "pip install torch"), ""),
-    ("FFCV", library("FFCV", ("ffcv",), "pip install ffcv"), ""),
+    ("FFCV", library("FFCV", ("ffcv",), "python -m dali_msda.pipelines.install_ffcv"), ""),
     ("cache", cache, ""),
 ]
 

@@ -21,10 +21,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from dali_msda import cpu
-from dali_msda.ffcv_loader import AllocationQuery, Loader, Mixing, State, running
+
+# torch from there, too: it says what to do where torch or FFCV is missing.
+from dali_msda.ffcv_loader import AllocationQuery, Loader, Mixing, State, running, torch
 from dali_msda.leaves import Mixup
 from dali_msda.ops import blend, targets
 from dali_msda.plan import draw

@@ -18,13 +18,19 @@ from queue import Empty
 from typing import Any
 
 import numpy as np
-import torch
 
 VERSION = "1.0.2"
 HOW = (
     "`python -m dali_msda.pipelines.install_ffcv` installs it (in a checkout `make ffcv`); all but "
     "FFCV works without it"
 )
+
+try:
+    import torch
+except ImportError as error:
+    raise ImportError(
+        f"torch: expected it to be installed, got: {error}; FFCV needs it: pip install torch"
+    ) from error
 
 
 @contextlib.contextmanager
