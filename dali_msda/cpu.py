@@ -15,35 +15,36 @@ DTYPES = {"uint8": 0, "float32": 1, "float16": 2, "bfloat16": 3}
 LAYOUTS = {"HWC": 0, "CHW": 1}
 
 
-def _structure(name: str, members: dict[str, type]) -> type[ctypes.Structure]:
+def structure(name: str, members: dict[str, type]) -> type[ctypes.Structure]:
+    """A C structure of these members, in order."""
     return type(name, (ctypes.Structure,), {"_fields_": list(members.items())})
 
 
-Draw = _structure(
+Draw = structure(
     "MsdaDraw",
     {"seed": c_uint64, "step": c_uint32, "rank": c_uint32}
     | dict.fromkeys("batch depth height width distinct leaves".split(), c_int32)
     | dict.fromkeys("interpolations shared".split(), c_int32)
     | dict.fromkeys("ids lam peaks".split(), c_void_p),
 )
-Blend = _structure(
+Blend = structure(
     "MsdaBlend",
     dict.fromkeys("outs ins plans fields mirror scale shift".split(), c_void_p)
     | dict.fromkeys("batch samples height width channels".split(), c_int32)
     | dict.fromkeys("in_dtype out_dtype out_layout".split(), c_int32)
     | {"interpolations": c_int32, "pairs": c_void_p, "threads": c_int32, "isa": c_int32},
 )
-Fields = _structure(
+Fields = structure(
     "MsdaFields",
     {"fields": c_void_p, "plans": c_void_p}
     | dict.fromkeys("batch interpolations threads isa".split(), c_int32),
 )
-Saliency = _structure(
+Saliency = structure(
     "MsdaSaliency",
     dict.fromkeys("peaks maps ins mirror".split(), c_void_p)
     | dict.fromkeys("batch height width channels in_dtype threads isa".split(), c_int32),
 )
-Targets = _structure(
+Targets = structure(
     "MsdaTargets",
     {"plans": c_void_p, "labels": c_void_p, "rows": c_void_p}
     | {"batch": c_int32, "classes": c_int32, "smoothing": c_float},

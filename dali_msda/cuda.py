@@ -16,6 +16,7 @@ from math import prod
 import numpy as np
 
 from dali_msda import cpu, driver
+from dali_msda.cpu import structure
 from dali_msda.gpu_arrays import GpuArray, current_stream
 from dali_msda.methods import METHODS
 
@@ -24,33 +25,28 @@ FIELD_THREADS = 1024  # at most
 FIELD_SHARED = 9 * 1024  # what kernels/field.cu has besides the values
 UNROLLED_RADIX = 7  # larger butterflies need room in memory
 
-
-def _structure(name: str, members: dict[str, type]) -> type[ctypes.Structure]:
-    return type(name, (ctypes.Structure,), {"_fields_": list(members.items())})
-
-
-Samples = _structure("MsdaSamples", {"first": c_void_p, "stride": c_int64, "each": c_void_p})
-Blend = _structure(
+Samples = structure("MsdaSamples", {"first": c_void_p, "stride": c_int64, "each": c_void_p})
+Blend = structure(
     "MsdaGpuBlend",
     dict.fromkeys("outs ins fields".split(), Samples)
     | dict.fromkeys("plans mirror scale shift pairs".split(), c_void_p)
     | dict.fromkeys("batch interpolations height width channels chw".split(), c_int32),
 )
-Mask = _structure(
+Mask = structure(
     "MsdaGpuMask",
     {"weights": c_void_p, "fields": Samples, "plans": c_void_p}
     | dict.fromkeys("batch height width".split(), c_int32),
 )
-Targets = _structure(
+Targets = structure(
     "MsdaGpuTargets",
     dict.fromkeys("rows labels weights source plans".split(), c_void_p)
     | {"batch": c_int32, "classes": c_int32, "smoothing": c_float},
 )
-Passes = _structure("Passes", {"length": c_int32, "count": c_int32, "radix": c_int32 * MAX_PASSES})
-Axis = _structure(
+Passes = structure("Passes", {"length": c_int32, "count": c_int32, "radix": c_int32 * MAX_PASSES})
+Axis = structure(
     "MsdaGpuAxis", dict.fromkeys("cosine sine place".split(), c_void_p) | {"passes": Passes}
 )
-Fields = _structure(
+Fields = structure(
     "MsdaGpuFields",
     {"fields": Samples, "plans": c_void_p, "axes": Axis * 3, "workspace": c_void_p}
     | {"per_block": c_int64, "batch": c_int32, "in_shared": c_int32, "radix": c_int32},

@@ -223,35 +223,21 @@ def blend(
     if pairs is not None and (layout == "CHW" and channels > 1 and math.prod(size) > 1):
         raise ValueError("layout: expected 'HWC' in place, got 'CHW'; give another out=")
     threads = thread_count(threads)
+    how = {
+        "out_dtype": name,
+        "layout": "HWC" if pairs is not None else layout,
+        "scale": scale,
+        "shift": shift,
+        "pairs": pairs,
+    }
     if there:
         flags = gpu_checks.mirror_flags(mirror, source, pairs is not None)
         gpu_checks.same_device(images=source, out=result)
-        cuda.blend(
-            result,
-            source,
-            plan,
-            out_dtype=name,
-            layout="HWC" if pairs is not None else layout,
-            scale=scale,
-            shift=shift,
-            mirror=flags,
-            pairs=pairs,
-        )
+        cuda.blend(result, source, plan, mirror=flags, **how)
         return out
     flags = mirror_flags(mirror, len(source))
-    cpu.blend(
-        result,
-        source,
-        plan,
-        out_dtype=name,
-        layout="HWC" if pairs is not None else layout,
-        scale=scale,
-        shift=shift,
-        fields=_fields(plan, threads),
-        mirror=flags,
-        pairs=pairs,
-        threads=threads,
-    )
+    fields = _fields(plan, threads)
+    cpu.blend(result, source, plan, fields=fields, mirror=flags, threads=threads, **how)
     return out if out is not None else like(result, images, name)
 
 

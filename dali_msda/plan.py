@@ -236,7 +236,7 @@ def check(plan: np.ndarray, samples: int, size: tuple[int, ...] | None = None) -
     return plan
 
 
-def _check_records(plan: np.ndarray, samples: int, size: tuple[int, int] | None) -> None:
+def _check_records(plan: np.ndarray, samples: int, size: tuple[int, ...] | None) -> None:
     _each(plan["version"] == PLAN_VERSION, plan["version"], f"version: expected {PLAN_VERSION}")
     known = np.isin(plan["method"], list(METHOD_NAMES))
     _each(known, plan["method"], f"method: expected one of {list(METHOD_NAMES)}")

@@ -180,9 +180,9 @@ void make_field(const Plan& p, void* field, int32_t isa, bool values_kept) {
     make_bits(static_cast<uint32_t*>(field), values, pixels, p.count, rest, isa);
 }
 
-// Whether a record's mask is the one before it, as where a batch shares one: it is copied then.
+// Whether a record's mask is that of the pair before, as where a batch shares them: it is copied.
 bool repeats(const MsdaFields& f, int64_t i) {
-  return i > 0 && msda_same_mask(f.plans + i - 1, f.plans + i);
+  return i >= f.interpolations && msda_same_mask(f.plans + i - f.interpolations, f.plans + i);
 }
 
 void field_by_phases(const Plan& p, uint32_t* row, int32_t threads, int32_t order) {
@@ -265,12 +265,12 @@ void msda_fields(const MsdaFields* fields) {
     }
   };
   parallel_for(fields->batch / fields->interpolations, 1, fields->threads, task, fields);
-  for (int64_t i = 1; i < fields->batch; ++i) {
+  for (int64_t i = fields->interpolations; i < fields->batch; ++i) {
+    if (!repeats(*fields, i)) continue;
     const Plan& p = fields->plans[i];
     const int64_t pixels = pixels_of(field_of(p));
-    if (repeats(*fields, i))
-      std::memcpy(fields->fields[i], fields->fields[i - 1],
-                  p.soft > 0 ? pixels * sizeof(float) : (pixels + 31) / 32 * sizeof(uint32_t));
+    std::memcpy(fields->fields[i], fields->fields[i - fields->interpolations],
+                p.soft > 0 ? pixels * sizeof(float) : (pixels + 31) / 32 * sizeof(uint32_t));
   }
 }
 

@@ -56,11 +56,6 @@ void spread(float* __restrict values, const float* __restrict pixels, int32_t wi
     for (int32_t c = 0; c < channels; ++c) values[x * channels + c] = pixels[x];
 }
 
-bool has_box(const Plan& p) {
-  return p.method == kCutMix || p.method == kHMix || p.method == kSaliencyMix ||
-         p.method == kResizeMix;
-}
-
 // One axis of a Gaussian bump, for n pixels.  `flatten` brings all of bump() into the loop, which
 // is vectorised then.
 __attribute__((flatten)) void bumps(float* __restrict along, float falloff, int32_t point,
@@ -79,7 +74,7 @@ struct Run {
 
 // Cuts row y into runs; returns how many (at most 3: a wrapped box leaves its middle out).
 int32_t runs_of_row(Run* runs, const Plan& p, int32_t y) {
-  if (!has_box(p) || !in_interval(y, p.y0, p.y1, p.height)) {
+  if (!weighs_by_box(p) || !in_interval(y, p.y0, p.y1, p.height)) {
     runs[0] = {0, p.width, p.method == kNone ? 1.0f : p.outside};
     return 1;
   }
@@ -132,7 +127,7 @@ struct Block {
   bool uniform(float* weight) const {
     if (p.sources > 2 || (p.sources == 2 && has_weights(p))) return false;
     *weight = p.sources == 1 || p.method == kNone ? 1.0f : p.outside;
-    if (p.sources == 1 || !has_box(p)) return true;
+    if (p.sources == 1 || !weighs_by_box(p)) return true;
     for (int32_t r = 0; r < rows; ++r)
       if (in_interval(y + r, p.y0, p.y1, p.height)) return p.x0 == p.x1;
     return true;

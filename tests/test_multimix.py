@@ -270,6 +270,18 @@ def test_saved_and_loaded(tmp_path):
 
 
 @pytest.mark.parametrize("soft", [0.0, 0.4])
+def test_interpolations_that_a_batch_shares(soft):
+    """Copied from pair to pair, but for the pair whose masks are others."""
+    plan = draw(msda.FMix(scope="batch", max_soft=soft))
+    assert (plan[["field_seed", "count"]] == plan[["field_seed", "count"]][:1]).all()
+    plan["count"][4, 2] -= 1
+    plan["soft"][4, 2] = min(plan["soft"][4, 2], plan["count"][4, 2])
+    masks = msda.mask(plan, 19, 26)
+    for i, k in np.ndindex(plan.shape):
+        np.testing.assert_array_equal(masks[i, k], msda.mask(plan[i, k : k + 1], 19, 26)[0])
+
+
+@pytest.mark.parametrize("soft", [0.0, 0.4])
 def test_masks_that_are_shared_are_made_once_and_alike(soft):
     """A batch with one mask takes copies; so must records among which others lie."""
     shared = msda.draw(msda.FMix(scope="batch", max_soft=soft), 9, 19, 26, seed=2, step=0)

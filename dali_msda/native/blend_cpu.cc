@@ -63,21 +63,31 @@ class BlendCpu final : public BlendOp<CPUBackend> {
       masks_.resize(words * blend_.batch);
     }
     fields_.resize(blend_.batch);
-    for (int i = 0; i < blend_.batch; ++i) {
-      const bool repeats = i > 0 && msda_same_mask(plans + i - 1, plans + i);
-      fields_[i] = repeats ? fields_[i - 1] : masks_.data() + i * words;
-    }
     const int each = blend_.interpolations;
-    for (int i = 0; i < blend_.batch; i += each) {
-      const bool repeats = i > 0 && fields_[i + each - 1] == fields_[i - 1];
-      if (!repeats) pool.AddWork([this, i](int) { MakeFields(i); }, -i);
+    for (int first = 0; first < blend_.batch; first += each) {
+      const bool repeats = RepeatsMasks(first);
+      bool makes = false;
+      for (int i = first; i < first + each; ++i) {
+        fields_[i] = repeats ? fields_[i - each] : masks_.data() + i * words;
+        makes = makes || (!repeats && plans[i].method == kFMix);
+      }
+      if (makes) pool.AddWork([this, first](int) { MakeFieldsOfPair(first); }, -first);
     }
     pool.RunAll();
     blend_.fields = fields_.data();
   }
 
-  // Those of one pair.
-  void MakeFields(int first) const {
+  // Whether all masks of a pair are those of the pair before, as where a batch shares them.
+  bool RepeatsMasks(int first) const {
+    const int each = blend_.interpolations;
+    bool same = first >= each;
+    for (int i = first; same && i < first + each; ++i) {
+      same = msda_same_mask(plans_.data() + i - each, plans_.data() + i);
+    }
+    return same;
+  }
+
+  void MakeFieldsOfPair(int first) const {
     const int each = blend_.interpolations;
     const MsdaFields some = {&fields_[first], plans_.data() + first, each, each, 1, -1};
     msda_fields(&some);
