@@ -1,6 +1,8 @@
 // The first half of the row walk (cpu_rows.cpp): a block of rows, mixed into floats in HWC order.
 // Compiled once per instruction set: no C++ library code, as explained there.
 #pragma once
+#include <string.h>
+
 #include "cpu.h"
 #include "cpu_vector.h"
 #include "msda/blend.h"
@@ -109,14 +111,31 @@ void mirror_row(uint8_t* out, const uint8_t* row, int32_t width, int32_t channel
   mirror_rest(out, row, width, channels, done);
 }
 
+// Of the columns of the box into which ResizeMix shrinks the partner: where its pixels lie there.
+void columns_shrunk(int32_t* columns, const Plan& p, bool mirrored) {
+  for (int32_t x = p.x0; x < p.x1; ++x) {
+    const int32_t column = shrunk_from(x, p.x0, p.falloff[2], p.width);
+    columns[x - p.x0] = mirrored ? p.width - 1 - column : column;
+  }
+}
+
+template <typename In>
+void gather_pixels(In* __restrict to, const In* __restrict row, const int32_t* columns, int32_t n,
+                   int32_t channels) {
+  if (channels == 3) {
+    for (int32_t x = 0; x < n; ++x) memcpy(to + 3 * x, row + 3 * columns[x], 3 * sizeof(In));
+    return;
+  }
+  for (int32_t x = 0; x < n; ++x)
+    for (int32_t c = 0; c < channels; ++c) to[x * channels + c] = row[columns[x] * channels + c];
+}
+
 // A block of rows of one output, and its sources in the order in which the output wants them.
 template <typename In>
 struct Block {
   const Plan& p;
   int32_t y, rows, channels;
   const In* sources[kMaxSources];
-  const In* partner;  // the whole partner, as it lies in memory, and whether it is mirrored
-  bool partner_mirrored;
   const void* field;                     // kFMix
   const float *along_x, *along_y;        // kGMix: the bump along a row and along a column
   float *pixel_weights, *value_weights;  // room for a row
@@ -139,8 +158,6 @@ struct Block {
     for (int32_t r = 0; r < rows; ++r) {
       const int32_t at = r * p.width * channels;
       has_weights(p) ? weighted_row(mixed + at, at, y + r) : row_of_runs(mixed + at, at, y + r);
-      if (p.method == kResizeMix && in_interval(y + r, p.y0, p.y1, p.height))
-        paste_shrunk(mixed + at, y + r);
     }
   }
 
@@ -177,17 +194,6 @@ struct Block {
     weights_of_row(pixel_weights, row);
     spread(value_weights, pixel_weights, p.width, channels);
     mix_weighted(mixed, sources[0] + at, sources[1] + at, value_weights, p.width * channels);
-  }
-
-  void paste_shrunk(float* mixed, int32_t row) const {
-    const int64_t from = shrunk_from(row, p.y0, p.falloff[1], p.height);
-    for (int32_t x = p.x0; x < p.x1; ++x) {
-      const int32_t column = shrunk_from(x, p.x0, p.falloff[2], p.width);
-      const In* pixel =
-          partner +
-          (from * p.width + (partner_mirrored ? p.width - 1 - column : column)) * channels;
-      for (int32_t c = 0; c < channels; ++c) mixed[x * channels + c] = static_cast<float>(pixel[c]);
-    }
   }
 };
 

@@ -8,44 +8,9 @@
 namespace msda {
 namespace {
 
-// Where an RGB block comes from, kLanes values at a time and value by value.
-struct FromFloats {
-  const float* mixed;
-  Floats vector(int32_t i) const { return load(mixed + i); }
-  float value(int32_t i) const { return mixed[i]; }
-};
-struct FromOne {
-  const uint8_t* source;
-  Floats vector(int32_t i) const { return load(source + i); }
-  float value(int32_t i) const { return source[i]; }
-};
-struct FromTwo {
-  const uint8_t *own, *partner;
-  float weight;
-  Floats vector(int32_t i) const {
-    const Floats b = load(partner + i);
-    return fused(splat(weight), load(own + i) - b, b);
-  }
-  float value(int32_t i) const { return mix_integers(own[i], partner[i], weight); }
-};
-// One source in the pixels [begin, end) of a row, the other around them.
-struct FromBox {
-  const uint8_t *outer, *inner;
-  int32_t begin, end;
-  float value(int32_t i) const { return (i >= begin * 3 && i < end * 3 ? inner : outer)[i]; }
-};
-// Two sources and the own weight of each pixel.
-struct FromWeighted {
-  const uint8_t *own, *partner;
-  const float* weights;
-  float value(int32_t i) const { return mix_integers(own[i], partner[i], weights[i / 3]); }
-};
+// Where an RGB block comes from.  Of kLanes pixels from x on: `planes` gives the colours one by one,
+// `third` a third of the values as they lie in memory.  `value` gives value i.
 
-// Third kThird of the values of kLanes pixels from x on.
-template <int32_t kThird, typename From>
-__attribute__((always_inline)) inline Floats third(const From& from, int32_t x) {
-  return from.vector(3 * x + kThird * kLanes);
-}
 // Of which of kLanes pixels the values of a third are.
 template <int32_t kThird>
 __attribute__((always_inline)) inline Ints pixels_of_third() {
@@ -54,38 +19,151 @@ __attribute__((always_inline)) inline Ints pixels_of_third() {
   for (int32_t i = 0; i < kLanes; ++i) pixels[i] = (kThird * kLanes + i) / 3;
   return pixels;
 }
-template <int32_t kThird>
-__attribute__((always_inline)) inline Floats third(const FromWeighted& from, int32_t x) {
-  const int32_t at = 3 * x + kThird * kLanes;
-  const Floats weights = __builtin_shuffle(load(from.weights + x), pixels_of_third<kThird>());
-  const Floats b = load(from.partner + at);
-  return fused(weights, load(from.own + at) - b, b);
+
+inline Floats mixed(Floats weight, Ints own, Ints partner) {
+  return fused(weight, to_floats(own - partner), to_floats(partner));
 }
-template <int32_t kThird>
-__attribute__((always_inline)) inline Floats third(const FromBox& from, int32_t x) {
-  const int32_t at = 3 * x + kThird * kLanes;
-  const bool inside = x >= from.begin && x + kLanes <= from.end;
-  const bool outside = x + kLanes <= from.begin || x >= from.end;
-  const Floats v = load((inside ? from.inner : from.outer) + at);
-  if (__builtin_expect(inside || outside, 1)) return v;
-  const Ints pixels = pixels_of_third<kThird>() + x;
-  return (pixels >= from.begin) & (pixels < from.end) ? load(from.inner + at) : v;
-}
+
+struct FromFloats {
+  const float* values;
+
+  void planes(Floats* v, int32_t x) const {
+    const Floats a = third<0>(x), b = third<1>(x), c = third<2>(x);
+    v[0] = colour<0>(a, b, c), v[1] = colour<1>(a, b, c), v[2] = colour<2>(a, b, c);
+  }
+  template <int32_t kThird>
+  Floats third(int32_t x) const {
+    return load(values + 3 * x + kThird * kLanes);
+  }
+  float value(int32_t i) const { return values[i]; }
+};
+
+struct FromOne {
+  const uint8_t* source;
+
+  void planes(Floats* v, int32_t x) const {
+    Ints colours[3];
+    load_colours(colours, source + 3 * x);
+    for (int32_t c = 0; c < 3; ++c) v[c] = to_floats(colours[c]);
+  }
+  template <int32_t kThird>
+  Floats third(int32_t x) const {
+    return to_floats(load_integers(source + 3 * x + kThird * kLanes));
+  }
+  float value(int32_t i) const { return source[i]; }
+};
+
+// Two sources, and `weight`, which is an own weight for all pixels (a number) or for each.
+struct OneWeight {
+  float weight;
+  Floats of(int32_t) const { return splat(weight); }
+  template <int32_t kThird>
+  Floats of_third(int32_t) const {
+    return splat(weight);
+  }
+  float of_pixel(int32_t) const { return weight; }
+};
+struct Weights {
+  const float* weights;
+  Floats of(int32_t x) const { return load(weights + x); }
+  template <int32_t kThird>
+  Floats of_third(int32_t x) const {
+    return __builtin_shuffle(load(weights + x), pixels_of_third<kThird>());
+  }
+  float of_pixel(int32_t x) const { return weights[x]; }
+};
+template <typename Weight>
+struct FromTwo {
+  const uint8_t *own, *partner;
+  Weight weight;
+
+  void planes(Floats* v, int32_t x) const {
+    Ints a[3], b[3];
+    load_colours(a, own + 3 * x);
+    load_colours(b, partner + 3 * x);
+    const Floats w = weight.of(x);
+    for (int32_t c = 0; c < 3; ++c) v[c] = mixed(w, a[c], b[c]);
+  }
+  template <int32_t kThird>
+  Floats third(int32_t x) const {
+    const int32_t at = 3 * x + kThird * kLanes;
+    return mixed(weight.template of_third<kThird>(x), load_integers(own + at),
+                 load_integers(partner + at));
+  }
+  float value(int32_t i) const { return mix_integers(own[i], partner[i], weight.of_pixel(i / 3)); }
+};
+
+// Each pixel from one of two sources.  `choice` says from which: a box, or the bits of a field.
+// Both sources are read only where a vector needs both.
+struct Box {
+  int32_t begin, end;  // the partner's pixels of a row
+
+  bool own_only(int32_t x) const { return x + kLanes <= begin || x >= end; }
+  bool partner_only(int32_t x) const { return x >= begin && x + kLanes <= end; }
+  uint32_t bits(int32_t x) const { return below(begin - x) | ~below(end - x); }
+  static uint32_t below(int32_t n) {
+    return n <= 0 ? 0 : n >= kLanes ? ~0u : (uint32_t{1} << n) - 1;
+  }
+  bool own_at(int32_t x) const { return x < begin || x >= end; }
+};
+struct Bits {
+  const uint32_t* words;
+  int64_t first;  // bit of pixel 0
+
+  static bool own_only(int32_t) { return false; }
+  static bool partner_only(int32_t) { return false; }
+  uint32_t bits(int32_t x) const {
+    const int64_t low = first + x, high = low + kLanes - 1;
+    const uint64_t both = uint64_t{words[high >> 5]} << 32 | words[low >> 5];
+    return static_cast<uint32_t>(both >> (low & 31));
+  }
+  bool own_at(int32_t x) const {
+    const int64_t at = first + x;
+    return words[at >> 5] >> (at & 31) & 1;
+  }
+};
+template <typename Choice>
+struct FromEither {
+  const uint8_t *own, *partner;
+  Choice choice;
+
+  void planes(Floats* v, int32_t x) const {
+    Ints a[3], b[3];
+    const bool one = choice.own_only(x) || choice.partner_only(x);
+    load_colours(a, (choice.partner_only(x) ? partner : own) + 3 * x);
+    if (!__builtin_expect(one, 1)) {
+      load_colours(b, partner + 3 * x);
+      const uint32_t bits = choice.bits(x);
+      for (int32_t c = 0; c < 3; ++c) a[c] = chosen(bits, a[c], b[c]);
+    }
+    for (int32_t c = 0; c < 3; ++c) v[c] = to_floats(a[c]);
+  }
+  template <int32_t kThird>
+  Floats third(int32_t x) const {
+    const int32_t at = 3 * x + kThird * kLanes;
+    const Ints a = load_integers((choice.partner_only(x) ? partner : own) + at);
+    if (__builtin_expect(choice.own_only(x) || choice.partner_only(x), 1)) return to_floats(a);
+    const Ints own_bits = static_cast<int32_t>(choice.bits(x)) >> pixels_of_third<kThird>() & 1;
+    return to_floats(own_bits != 0 ? a : whole(load_integers(partner + at)));
+  }
+  float value(int32_t i) const { return (choice.own_at(i / 3) ? own : partner)[i]; }
+};
 
 // Pixels [0, n) into three planes.
 template <typename Out, typename From>
-void rgb_to_planes(Out* const* planes, From from, int32_t n, const float* scale, const float* shift,
-                   bool past) {
+void rgb_to_planes(Out* const* planes, const From from, int32_t n, const float* scale,
+                   const float* shift, bool past) {
   // Locals: the stores could otherwise change them.
   Out *red = planes[0], *green = planes[1], *blue = planes[2];
   const Floats scales[3] = {splat(scale[0]), splat(scale[1]), splat(scale[2])};
   const Floats shifts[3] = {splat(shift[0]), splat(shift[1]), splat(shift[2])};
   int32_t x = 0;
   for (; x + kLanes <= n; x += kLanes) {
-    const Floats a = third<0>(from, x), b = third<1>(from, x), c = third<2>(from, x);
-    put(red + x, fused(colour<0>(a, b, c), scales[0], shifts[0]), past);
-    put(green + x, fused(colour<1>(a, b, c), scales[1], shifts[1]), past);
-    put(blue + x, fused(colour<2>(a, b, c), scales[2], shifts[2]), past);
+    Floats v[3];
+    from.planes(v, x);
+    put(red + x, fused(v[0], scales[0], shifts[0]), past);
+    put(green + x, fused(v[1], scales[1], shifts[1]), past);
+    put(blue + x, fused(v[2], scales[2], shifts[2]), past);
   }
   for (; x < n; ++x) {
     store(red + x, normalise(from.value(3 * x), scale[0], shift[0]));
@@ -94,22 +172,21 @@ void rgb_to_planes(Out* const* planes, From from, int32_t n, const float* scale,
   }
 }
 
-// Pixels [0, n), interleaved as they come.
+// Pixels [0, n), interleaved as they come.  `scale` and `shift` hold those of kLanes pixels.
 template <typename Out, typename From>
-void rgb_to_pixels(Out* out, From from, int32_t n, const float* scale, const float* shift,
+void rgb_to_pixels(Out* out, const From from, int32_t n, const float* scale, const float* shift,
                    bool past) {
   Floats scales[3], shifts[3];
-  for (int32_t k = 0; k < 3; ++k)
-    for (int32_t i = 0; i < kLanes; ++i) {
-      scales[k][i] = scale[(k * kLanes + i) % 3];
-      shifts[k][i] = shift[(k * kLanes + i) % 3];
-    }
+  for (int32_t k = 0; k < 3; ++k) {
+    scales[k] = load(scale + k * kLanes);
+    shifts[k] = load(shift + k * kLanes);
+  }
   int32_t x = 0;
   for (; x + kLanes <= n; x += kLanes) {
     Out* to = out + 3 * x;
-    put(to, fused(third<0>(from, x), scales[0], shifts[0]), past);
-    put(to + kLanes, fused(third<1>(from, x), scales[1], shifts[1]), past);
-    put(to + 2 * kLanes, fused(third<2>(from, x), scales[2], shifts[2]), past);
+    put(to, fused(from.template third<0>(x), scales[0], shifts[0]), past);
+    put(to + kLanes, fused(from.template third<1>(x), scales[1], shifts[1]), past);
+    put(to + 2 * kLanes, fused(from.template third<2>(x), scales[2], shifts[2]), past);
   }
   for (int32_t i = 3 * x; i < 3 * n; ++i)
     store(out + i, normalise(from.value(i), scale[i % 3], shift[i % 3]));

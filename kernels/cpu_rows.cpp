@@ -62,7 +62,8 @@ struct Walk {
   const MsdaBlend& b;
   float* mixed;
   char *staged, *mirrored[kMaxSources];
-  float scale[3], shift[3];     // of RGB; 1 and -0 change nothing, not even the sign of a zero
+  // Of the values of kLanes RGB pixels; 1 and -0 change nothing, not even the sign of a zero.
+  float scale[3 * kLanes], shift[3 * kLanes];
   bool past;                    // store past the caches
   mutable int32_t bumped = -1;  // whose bumps `along` holds: outputs from this one on
   mutable Turned turned[kMaxSources] = {};  // what the blocks in `mirrored` hold
@@ -75,9 +76,9 @@ struct Walk {
     along = weights + static_cast<int64_t>(b.width) * (1 + b.channels);
     staged = memory + part;
     for (int32_t k = 0; k < kMaxSources; ++k) mirrored[k] = memory + (2 + k) * part;
-    for (int32_t c = 0; c < 3; ++c) {
-      scale[c] = b.scale && c < b.channels ? b.scale[c] : 1.0f;
-      shift[c] = b.shift && c < b.channels ? b.shift[c] : -0.0f;
+    for (int32_t i = 0; i < 3 * kLanes; ++i) {
+      scale[i] = b.scale && b.channels == 3 ? b.scale[i % 3] : 1.0f;
+      shift[i] = b.shift && b.channels == 3 ? b.shift[i % 3] : -0.0f;
     }
     const int64_t sample = static_cast<int64_t>(b.height) * b.width * b.channels;
     past = sample * b.batch * value_bytes >= kStreamBytes;
@@ -100,16 +101,12 @@ struct Walk {
   template <typename In>
   Block<In> block(int32_t index, int32_t y, int32_t rows) const {
     const Plan& p = b.plans[index];
-    Block<In> block = {p,     y,       rows,    b.channels, {},      nullptr,
-                       false, nullptr, nullptr, nullptr,    weights, weights + b.width};
+    Block<In> block = {p,       y,       rows,    b.channels, {},
+                       nullptr, nullptr, nullptr, weights,    weights + b.width};
     if (p.method == kFMix) block.field = b.fields[index];
     if (p.method == kGMix) {
       block.along_x = bumps_of(index);
       block.along_y = block.along_x + b.width;
-    }
-    if (p.method == kResizeMix && p.sources > 1) {
-      block.partner = static_cast<const In*>(b.ins[p.source[1]]);
-      block.partner_mirrored = b.mirror && b.mirror[p.source[1]];
     }
     const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
     for (int32_t k = 0; k < p.sources; ++k) {
@@ -124,7 +121,29 @@ struct Walk {
       for (int32_t r = 0; r < rows; ++r)
         mirror_row(to + r * pitch, from + r * pitch, b.width, b.channels);
     }
+    if (p.method == kResizeMix && p.sources == 2) block.sources[1] = shrunk(block);
     return block;
+  }
+
+  // The rows of the partner with all of it shrunk into the box.
+  template <typename In>
+  const In* shrunk(const Block<In>& block) const {
+    const Plan& p = block.p;
+    const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
+    const In* whole = static_cast<const In*>(b.ins[p.source[1]]);
+    In* to = reinterpret_cast<In*>(mirrored[1]);
+    int32_t* columns = reinterpret_cast<int32_t*>(weights);
+    columns_shrunk(columns, p, b.mirror && b.mirror[p.source[1]]);
+    for (int32_t r = 0; r < block.rows; ++r, to += pitch) {
+      const In* row = block.sources[1] + r * pitch;
+      if (row != to && p.outside != 1.0f) memcpy(to, row, pitch * sizeof(In));
+      if (!in_interval(block.y + r, p.y0, p.y1, p.height)) continue;
+      const int64_t from = shrunk_from(block.y + r, p.y0, p.falloff[1], p.height);
+      gather_pixels(to + static_cast<int64_t>(p.x0) * b.channels, whole + from * pitch, columns,
+                    p.x1 - p.x0, b.channels);
+    }
+    turned[1] = {};  // it holds no mirrored block any more
+    return reinterpret_cast<In*>(mirrored[1]);
   }
 };
 
@@ -216,10 +235,9 @@ void clear_box(const MsdaBlend& b, Out* out, const Plan& p, int32_t y, int32_t r
   }
 }
 
-// CutMix and SaliencyMix as they are drawn: rows are copied from one source and, in the box, from
-// the other.
+// Boxes as most are drawn: rows are copied from one source and, in the box, from the other.
 bool is_cut(const Plan& p) {
-  const bool cuts = p.method == kCutMix || p.method == kSaliencyMix;
+  const bool cuts = p.method == kCutMix || p.method == kSaliencyMix || p.method == kResizeMix;
   return cuts && p.sources == 2 && p.inside == 0.0f && p.outside == 1.0f;
 }
 
@@ -232,10 +250,12 @@ void finish_box(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t
     Run runs[3];
     const int32_t count = runs_of_row(runs, p, block.y + r), at = r * p.width;
     const auto source = [&](int32_t k) { return block.sources[runs[k].weight == 0.0f] + at * 3; };
-    if (count == 1)
+    if (count == 1) {
       put_rgb(walk, target, FromOne{source(0)}, at, p.width);
-    else
-      put_rgb(walk, target, FromBox{source(0), source(1), runs[1].begin, runs[1].end}, at, p.width);
+    } else {
+      const Box box = {runs[1].begin, runs[1].end};
+      put_rgb(walk, target, FromEither<Box>{source(0), source(1), box}, at, p.width);
+    }
   }
   send(walk, target, pixels);
 }
@@ -249,20 +269,58 @@ void finish_rgb_bytes(const Walk& walk, Out* out, const Block<uint8_t>& block, i
   if (block.uniform(&weight)) {
     if (weight == 1.0f || weight == 0.0f)
       return finish_rgb(walk, out, FromOne{sources[weight == 0.0f]}, first, pixels);
-    return finish_rgb(walk, out, FromTwo{sources[0], sources[1], weight}, first, pixels);
+    const OneWeight own = {weight};
+    return finish_rgb(walk, out, FromTwo<OneWeight>{sources[0], sources[1], own}, first, pixels);
   }
-  if (p.sources > 2 || p.method == kResizeMix) {
+  if (p.sources > 2) {
     block.mix(walk.mixed);
     return finish_rgb(walk, out, FromFloats{walk.mixed}, first, pixels);
   }
   if (is_cut(p)) return finish_box(walk, out, block, first);
+  if (p.method == kFMix && p.soft == 0) {
+    const Bits bits = {static_cast<const uint32_t*>(block.field),
+                       static_cast<int64_t>(block.y) * p.width};
+    return finish_rgb(walk, out, FromEither<Bits>{sources[0], sources[1], bits}, first, pixels);
+  }
   for (int32_t r = 0; r < block.rows; ++r)
     block.weights_of_row(walk.mixed + r * p.width, block.y + r);
-  finish_rgb(walk, out, FromWeighted{sources[0], sources[1], walk.mixed}, first, pixels);
+  const Weights own = {walk.mixed};
+  finish_rgb(walk, out, FromTwo<Weights>{sources[0], sources[1], own}, first, pixels);
+}
+
+// Bytes that stay as they are: whole blocks from one source, or runs of rows from two.
+bool copy_bytes(const Walk& walk, uint8_t* out, const Block<uint8_t>& block, int64_t first) {
+  const Plan& p = block.p;
+  const int64_t channels = block.channels;
+  float weight;
+  if (walk.b.out_layout == kChw && channels > 1) return false;
+  if (block.uniform(&weight)) {
+    if (weight != 1.0f && weight != 0.0f) return false;
+    copy_out(out + first * channels, block.sources[weight == 0.0f], block.values(), walk.past);
+    return true;
+  }
+  if (!is_cut(p)) return false;
+  uint8_t* staged = reinterpret_cast<uint8_t*>(walk.staged);
+  for (int32_t r = 0; r < block.rows; ++r) {
+    Run runs[3];
+    const int32_t count = runs_of_row(runs, p, block.y + r);
+    for (int32_t k = 0; k < count; ++k) {
+      const int64_t at = (static_cast<int64_t>(r) * p.width + runs[k].begin) * channels;
+      memcpy(staged + at, block.sources[runs[k].weight == 0.0f] + at,
+             (runs[k].end - runs[k].begin) * channels);
+    }
+  }
+  copy_out(out + first * channels, staged, block.values(), walk.past);
+  return true;
+}
+template <typename Out>
+bool copy_bytes(const Walk&, Out*, const Block<uint8_t>&, int64_t) {
+  return false;
 }
 
 template <typename Out>
 void finish(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t first) {
+  if (copy_bytes(walk, out, block, first)) return;
   if (walk.b.channels == 3) return finish_rgb_bytes(walk, out, block, first);
   block.mix(walk.mixed);
   finish_any(walk, out, walk.mixed, first, block.rows * block.p.width);

@@ -43,17 +43,70 @@ inline Floats fused(Floats a, Floats b, Floats c) {
 #endif
 }
 
-// kLanes bytes as floats.
-inline Floats load(const uint8_t* from) {
+// kLanes bytes as whole numbers.
+inline Ints load_integers(const uint8_t* from) {
 #if defined(__AVX512F__)
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-  return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+  return (Ints)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 #elif defined(__AVX2__)
-  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
-  return (Floats)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+  return (Ints)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
 #else
-  return Floats{static_cast<float>(from[0]), static_cast<float>(from[1]),
-                static_cast<float>(from[2]), static_cast<float>(from[3])};
+  return Ints{from[0], from[1], from[2], from[3]};
+#endif
+}
+
+// Red, green and blue of kLanes interleaved pixels of bytes, as whole numbers.
+inline void load_colours(Ints* colours, const uint8_t* from) {
+#if defined(__AVX512F__)
+  // Four pixels to a quarter of the vector.  One masked load would do, but such loads do not wake
+  // the prefetcher of some machines.
+  const auto quarter = [from](int32_t at) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + at));
+  };
+  __m512i pixels = _mm512_castsi128_si512(quarter(0));
+  pixels = _mm512_inserti32x4(pixels, quarter(12), 1);
+  pixels = _mm512_inserti32x4(pixels, quarter(24), 2);
+  pixels = _mm512_inserti32x4(pixels, quarter(32), 3);  // its pixels begin 4 bytes later
+  const __m512i later = _mm512_inserti32x4(__m512i{}, _mm_set1_epi32(4), 3);
+  const auto colour = [&](int32_t c) {
+    const __m128i bytes = _mm_setr_epi32(c, c + 3, c + 6, c + 9);  // the others: none
+    const __m512i taken = _mm512_add_epi32(_mm512_broadcast_i32x4(bytes), later);
+    return (Ints)_mm512_shuffle_epi8(pixels, _mm512_or_si512(taken, _mm512_set1_epi32(-256)));
+  };
+  for (int32_t c = 0; c < 3; ++c) colours[c] = colour(c);
+#elif defined(__AVX2__)
+  const __m128i* low = reinterpret_cast<const __m128i*>(from);
+  const __m128i* high = reinterpret_cast<const __m128i*>(from + 8);  // likewise
+  const __m256i pixels = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(low)),
+                                                 _mm_loadu_si128(high), 1);
+  for (int32_t c = 0; c < 3; ++c) {
+    const __m256i taken =
+        _mm256_setr_epi32(c, c + 3, c + 6, c + 9, c + 4, c + 7, c + 10, c + 13);
+    colours[c] =
+        (Ints)_mm256_shuffle_epi8(pixels, _mm256_or_si256(taken, _mm256_set1_epi32(-256)));
+  }
+#else
+  for (int32_t c = 0; c < 3; ++c)
+    for (int32_t i = 0; i < kLanes; ++i) colours[c][i] = from[3 * i + c];
+#endif
+}
+
+inline Floats to_floats(Ints v) { return __builtin_convertvector(v, Floats); }
+
+// Keeps the compiler from loading only the lanes that are chosen: see load_colours.
+inline Ints whole(Ints v) {
+  asm("" : "+x"(v));
+  return v;
+}
+
+// The lanes of `own` whose bit is set, of `partner` elsewhere.
+inline Ints chosen(uint32_t bits, Ints own, Ints partner) {
+#if defined(__AVX512F__)
+  return (Ints)_mm512_mask_blend_epi32(static_cast<__mmask16>(bits), (__m512i)partner,
+                                       (__m512i)own);
+#else
+  Ints lanes = {};
+  for (int32_t i = 0; i < kLanes; ++i) lanes[i] = 1 << i;
+  return (lanes & static_cast<int32_t>(bits)) != 0 ? own : partner;
 #endif
 }
 
@@ -114,8 +167,18 @@ inline void put(uint8_t* to, Floats v, bool past) {
   const __m512 low = _mm512_max_ps((__m512)v, _mm512_setzero_ps());  // 0 where v is NaN
   const __m512i whole = _mm512_cvtps_epi32(_mm512_min_ps(low, _mm512_set1_ps(255.0f)));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(whole));
+#elif defined(__AVX2__)
+  const __m256 low = _mm256_max_ps((__m256)v, _mm256_setzero_ps());  // likewise
+  const __m256i whole = _mm256_cvtps_epi32(_mm256_min_ps(low, _mm256_set1_ps(255.0f)));
+  const __m128i words =
+      _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(words, words));
 #else
-  for (int32_t i = 0; i < kLanes; ++i) to[i] = to_uint8(v[i]);
+  const __m128 low = _mm_max_ps((__m128)v, _mm_setzero_ps());  // likewise
+  const __m128i whole = _mm_cvtps_epi32(_mm_min_ps(low, _mm_set1_ps(255.0f)));
+  const __m128i words = _mm_packs_epi32(whole, whole);
+  const int32_t bytes = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+  __builtin_memcpy(to, &bytes, sizeof bytes);
 #endif
 }
 
