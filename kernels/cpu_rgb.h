@@ -8,8 +8,8 @@
 namespace msda {
 namespace {
 
-// Where an RGB block comes from.  Of kLanes pixels from x on: `planes` gives the colours one by one,
-// `third` a third of the values as they lie in memory.  `value` gives value i.
+// Where an RGB block comes from.  Of kLanes pixels from x on: `planes` gives the colours one by
+// one, `third` a third of the values as they lie in memory.  `value` gives value i.
 
 // Of which of kLanes pixels the values of a third are.
 template <int32_t kThird>

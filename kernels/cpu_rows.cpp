@@ -64,8 +64,8 @@ struct Walk {
   char *staged, *mirrored[kMaxSources];
   // Of the values of kLanes RGB pixels; 1 and -0 change nothing, not even the sign of a zero.
   float scale[3 * kLanes], shift[3 * kLanes];
-  bool past;                    // store past the caches
-  mutable int32_t bumped = -1;  // whose bumps `along` holds: outputs from this one on
+  bool past;                                // store past the caches
+  mutable int32_t bumped = -1;              // whose bumps `along` holds: outputs from this one on
   mutable Turned turned[kMaxSources] = {};  // what the blocks in `mirrored` hold
   float *weights, *along;
 

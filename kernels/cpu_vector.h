@@ -79,10 +79,8 @@ inline void load_colours(Ints* colours, const uint8_t* from) {
   const __m256i pixels = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(low)),
                                                  _mm_loadu_si128(high), 1);
   for (int32_t c = 0; c < 3; ++c) {
-    const __m256i taken =
-        _mm256_setr_epi32(c, c + 3, c + 6, c + 9, c + 4, c + 7, c + 10, c + 13);
-    colours[c] =
-        (Ints)_mm256_shuffle_epi8(pixels, _mm256_or_si256(taken, _mm256_set1_epi32(-256)));
+    const __m256i taken = _mm256_setr_epi32(c, c + 3, c + 6, c + 9, c + 4, c + 7, c + 10, c + 13);
+    colours[c] = (Ints)_mm256_shuffle_epi8(pixels, _mm256_or_si256(taken, _mm256_set1_epi32(-256)));
   }
 #else
   for (int32_t c = 0; c < 3; ++c)

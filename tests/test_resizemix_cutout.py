@@ -132,6 +132,26 @@ def test_pixels_that_are_far_apart_are_the_last_one(blend):
         assert (box[1:, 1:] == images[1 - i, -1, -1]).all()
 
 
+@pytest.mark.parametrize("source", ["uint8", "float32"])
+@pytest.mark.parametrize("inside, outside", [(0.0, 0.5), (0.25, 1.0), (0.5, 0.0), (1.0, 1.0)])
+def test_weights_that_nobody_draws(blend, source, inside, outside):
+    """A plan made by hand: the shrunk partner shines through, or the partner around it."""
+    images = random_images((2, 9, 40, 3), "uint8").astype(source)
+    plan = msda.draw(msda.ResizeMix(partner="flip"), 2, 9, 40, seed=10, step=0, lam=0.5)
+    plan["inside"], plan["outside"] = inside, outside
+    mixed = blend(images, plan, mirror=np.array([0, 1]), dtype="float32")
+    turned = np.stack([images[0], images[1, :, ::-1]]).astype(np.float64)
+    for i, p in enumerate(plan):
+        want = outside * turned[i] + (1 - outside) * turned[1 - i]
+        for y, x in itertools.product(range(p["y0"], p["y1"]), range(p["x0"], p["x1"])):
+            row, column = (
+                int(np.float32(at) * p["falloff"][axis])
+                for axis, at in ((1, y - p["y0"]), (2, x - p["x0"]))
+            )
+            want[y, x] = inside * turned[i, y, x] + (1 - inside) * turned[1 - i, row, column]
+        np.testing.assert_allclose(mixed[i], want, rtol=1e-6, atol=1e-4)
+
+
 def test_boxes_of_no_pixels():
     for tau in (1e-300, 1e-40, 0.01):
         plan = msda.draw(msda.ResizeMix(tau=(tau, tau)), 5, 20, 30, seed=9, step=0)
