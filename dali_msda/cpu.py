@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from ctypes import POINTER, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, c_char_p, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from math import prod
 
 import numpy as np
 
 from dali_msda import build
+from dali_msda.shapes import in_three
 
 DTYPES = {"uint8": 0, "float32": 1, "float16": 2, "bfloat16": 3}
 LAYOUTS = {"HWC": 0, "CHW": 1}
+FAULT_BYTES = 256
 
 
 def structure(name: str, members: dict[str, type]) -> type[ctypes.Structure]:
@@ -75,6 +77,8 @@ def library() -> ctypes.CDLL:
     lib = ctypes.CDLL(str(build.library("cpu")))
     for name, arguments in _SIGNATURES.items():
         getattr(lib, name).argtypes, getattr(lib, name).restype = arguments, None
+    lib.msda_check.argtypes = [c_void_p, c_int64, c_int32, c_void_p, c_int32, c_char_p, c_int32]
+    lib.msda_check.restype = c_int64
     lib.msda_isa_name.argtypes, lib.msda_isa_name.restype = [c_int32], ctypes.c_char_p
     lib.msda_field_block_bytes.argtypes = [c_void_p]
     lib.msda_field_block_bytes.restype = c_int64
@@ -89,6 +93,16 @@ def isas() -> list[str]:
 
 def _address(array: np.ndarray | None) -> int | None:
     return None if array is None else array.ctypes.data
+
+
+def check(plans: np.ndarray, samples: int, size: tuple[int, ...] | None) -> str | None:
+    """What is wrong with the first record that is, or None; ``size`` as for plan.check."""
+    text = ctypes.create_string_buffer(FAULT_BYTES)
+    three = None if size is None else (c_int32 * 3)(*in_three(size))
+    found = library().msda_check(
+        _address(plans), plans.size, samples, three, len(size or ()), text, FAULT_BYTES
+    )
+    return None if found < 0 else f"plan[{found}]: {text.value.decode()}"
 
 
 def draw(

@@ -13,7 +13,7 @@ from dali_msda import cpu
 from dali_msda.arrays import to_numpy
 from dali_msda.methods import METHODS
 from dali_msda.policy import BOXES, Policy
-from dali_msda.shapes import AXES, in_three, sample_shape, whole
+from dali_msda.shapes import in_three, sample_shape, whole
 
 PLAN_VERSION = 1
 
@@ -231,78 +231,10 @@ def check(plan: np.ndarray, samples: int, size: tuple[int, ...] | None = None) -
             f"plan: expected records of PLAN_DTYPE, shape (B,) or (B, k), from draw(), got {got}"
         )
     plan = np.ascontiguousarray(plan)
-    if plan.size:
-        _check_records(plan.reshape(-1), samples, size)
+    wrong = cpu.check(plan, min(samples, 2**31 - 1), size)
+    if wrong is not None:
+        raise ValueError(wrong)
     return plan
-
-
-def _check_records(plan: np.ndarray, samples: int, size: tuple[int, ...] | None) -> None:
-    _each(plan["version"] == PLAN_VERSION, plan["version"], f"version: expected {PLAN_VERSION}")
-    known = np.isin(plan["method"], list(METHOD_NAMES))
-    _each(known, plan["method"], f"method: expected one of {list(METHOD_NAMES)}")
-    in_range = (plan["sources"] >= 1) & (plan["sources"] <= 4)
-    _each(in_range, plan["sources"], "sources: expected 1 to 4")
-    used = np.arange(4) < plan["sources"][:, None]
-    sources = np.column_stack([plan["own"], plan["partner"], plan["extra"]])
-    inside = (sources >= 0) & (sources < samples) | ~used
-    _each(inside.all(1), sources, f"sources: expected indices in [0, {samples})")
-    weights = np.column_stack([plan["weight"], plan["partner_weight"], plan["extra_weight"]])
-    sensible = (weights >= 0) & (weights <= 1) | ~used
-    _each(sensible.all(1), weights, "weights: expected values in [0, 1]")
-    masks = np.column_stack([plan["inside"], plan["outside"]])
-    _each(((masks >= 0) & (masks <= 1)).all(1), masks, "inside, outside: expected values in [0, 1]")
-    if size is not None:
-        _check_size(plan, tuple(size))
-        _check_boxes(plan)
-
-
-def _check_size(plan: np.ndarray, size: tuple[int, ...]) -> None:
-    given = AXES[-len(size) :]
-    sizes = np.column_stack([plan[axis] for axis in given])
-    _each(
-        (sizes == size).all(1),
-        sizes,
-        f"{', '.join(given)}: expected the images' {' x '.join(map(str, size))}",
-        "; draw the plan for the size of the images",
-    )
-    kind = "images" if len(size) == 2 else "sequences"
-    for axis in AXES[: -len(size)]:
-        _each(plan[axis] == 1, plan[axis], f"{axis}: expected 1, as {kind} have")
-
-
-def _check_boxes(plan: np.ndarray) -> None:
-    flat = [NONE, *(METHODS[name].code for name in ANY_SHAPE)]
-    _each(
-        (plan["depth"] == 1) | np.isin(plan["method"], flat),
-        plan["depth"],
-        f"depth: expected 1 for methods other than {' and '.join(ANY_SHAPE)}",
-    )
-    pixels = plan["depth"].astype(np.int64) * plan["height"] * plan["width"]
-    countable = (plan["method"] != METHODS["fmix"].code) | (pixels < 2**31)
-    _each(countable, pixels, "depth, height, width: expected fewer than 2**31 pixels for fmix")
-    _each(
-        (plan["soft"] >= 0)
-        & (plan["count"] >= plan["soft"])
-        & (plan["count"] + plan["soft"].astype(np.int64) <= pixels),
-        np.column_stack([plan["count"], plan["soft"]]),
-        "count, soft: expected numbers of pixels that fit the image",
-    )
-    numbers = np.column_stack([plan["falloff"], plan["decay"]])
-    finite = np.isfinite(numbers) & (numbers >= 0)
-    _each(finite.all(1), numbers, "falloff, decay: expected finite numbers >= 0")
-    _each(plan["decay"] <= 10, plan["decay"], "decay: expected a number in [0, 10]")
-    whole = np.isin(plan["method"], [METHODS["resizemix"].code, METHODS["cutout"].code])
-    for axis, size in (("y", plan["height"]), ("x", plan["width"])):
-        low, high = plan[axis + "0"], plan[axis + "1"]
-        fits = (low >= 0) & (low <= size) & (high >= low) & (high - low <= size)
-        fits &= ~whole | (high <= size)  # theirs do not wrap
-        _each(fits, np.column_stack([low, high]), f"{axis}0, {axis}1: expected a box in the image")
-
-
-def _each(good: np.ndarray, values: np.ndarray, expected: str, remedy: str = "") -> None:
-    if not good.all():
-        index = int(np.flatnonzero(~good)[0])
-        raise ValueError(f"plan[{index}]: {expected}, got {values[index]}{remedy}")
 
 
 def save(path: str | os.PathLike, plan: np.ndarray) -> None:

@@ -131,6 +131,12 @@ struct MsdaAxis {
 // Fills draw->batch * draw->interpolations records, those of a sample in a row.
 void msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw);
 
+// The first record that would lead the other functions astray, or -1; `text`, of `room` bytes, then
+// says "name: expected X, got Y".  Sources are indices below `samples`.  `size`, or null, is depth,
+// height and width of samples that have the last `axes` of these axes.
+int64_t msda_check(const msda::Plan* plans, int64_t batch, int32_t samples, const int32_t* size,
+                   int32_t axes, char* text, int32_t room);
+
 // Uniforms in (0, 1) as the plan draws them: out[i] is number i of the stream (tests, examples).
 void msda_uniforms(double* out, int32_t n, uint64_t seed, uint64_t identity, uint32_t step,
                    uint32_t purpose);

@@ -174,17 +174,17 @@ def test_blend_refuses_images():
 
 
 RECORDS = {
-    "version": (dict(version=9), "plans[2].version: expected 1, got 9; make the plans with"),
-    "method": (dict(method=9), '"cutout" or 0 for none, got number 9'),
-    "sources": (dict(sources=5), "plans[2].sources: expected 1 to 4, got 5"),
-    "own": (dict(own=-1), "plans[2].source[0]: expected an index in [0, 4), got -1"),
-    "partner": (dict(partner=4), "plans[2].source[1]: expected an index in [0, 4), got 4"),
-    "weight": (dict(weight=np.nan), "plans[2].weight[0]: expected a value in [0, 1], got nan"),
-    "partner_weight": (dict(partner_weight=1.5), "plans[2].weight[1]: expected a value in [0, 1]"),
-    "outside": (dict(outside=-1), "plans[2]: expected own weights in [0, 1], got inside 0"),
-    "y1": (dict(y0=4, y1=13), "plans[2]: expected a box in an image of 8 x 10, got y 4 to 13"),
-    "x0": (dict(x0=-1), "plans[2]: expected a box in an image of 8 x 10"),
-    "a wrapped shrunk one": (dict(method=6, y0=4, y1=9), "plans[2]: expected a box in an image"),
+    "version": (dict(version=9), "plans[2]: version: expected 1, got 9; make the plan with"),
+    "method": (dict(method=9), "plans[2]: method: expected a number in [0, 9), got 9"),
+    "sources": (dict(sources=5), "plans[2]: sources: expected 1 to 4, got 5"),
+    "own": (dict(own=-1), "plans[2]: sources: expected indices in [0, 4), got -1"),
+    "partner": (dict(partner=4), "plans[2]: sources: expected indices in [0, 4), got 4"),
+    "weight": (dict(weight=np.nan), "plans[2]: weights: expected values in [0, 1], got nan"),
+    "partner_weight": (dict(partner_weight=1.5), "weights: expected values in [0, 1], got 1.5"),
+    "outside": (dict(outside=-1), "inside, outside: expected values in [0, 1], got 0, -1"),
+    "y1": (dict(y0=4, y1=13), "y0, y1: expected a box in the image's 8 pixels, got 4, 13"),
+    "x0": (dict(x0=-1), "plans[2]: x0, x1: expected a box in the image's 10 pixels"),
+    "a wrapped shrunk one": (dict(method=6, y0=4, y1=9), "plans[2]: y0, y1: expected a box in"),
 }
 
 

@@ -74,7 +74,7 @@ def test_a_partner_outside_the_batch_is_refused():
     """The number of plans is larger than that of the samples."""
     wrong = PLAN.copy()
     wrong["partner"][1, 2] = B
-    with pytest.raises(RuntimeError, match=r"plans\[5\]\.source\[1\]: expected an index in \[0, 5"):
+    with pytest.raises(RuntimeError, match=r"plans\[5\]: sources: expected indices in \[0, 5"):
         run(lambda: fn.msda.blend(source(IMAGES, layout="HWC"), given(wrong)), B)
 
 

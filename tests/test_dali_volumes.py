@@ -293,7 +293,7 @@ def test_a_sequence_without_a_layout_in_plan():
 def test_records_with_a_box_in_a_volume_are_refused(method):
     plan = drawn(msda.Mixup(), "DHW")
     plan["method"][2] = method
-    expected = 'plans[2].depth: expected 1 for methods other than "mixup" and "fmix", got 3'
+    expected = "plans[2]: depth: expected 1 for methods other than mixup and fmix, got 3"
     volumes = samples("DHW")
     assert expected in refusal(lambda: dali.blend(source(volumes, layout="DHWC"), given(plan)))
     assert expected in refusal(lambda: fn.msda.targets(source(LABELS), given(plan), num_classes=4))
@@ -304,4 +304,4 @@ def test_records_of_more_pixels_than_can_be_counted_are_refused():
     for sizes in ((2**11, 2**10, 2**10), (2**31 - 1,) * 3):
         plan["depth"][1], plan["height"][1], plan["width"][1] = sizes
         text = refusal(lambda: fn.msda.targets(source(LABELS), given(plan), num_classes=4))
-        assert 'plans[1]: expected fewer than 2^31 pixels for "fmix", got' in text
+        assert "plans[1]: depth, height, width: expected fewer than 2^31 pixels for fmix" in text

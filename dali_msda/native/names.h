@@ -71,12 +71,4 @@ inline bool serves_any_shape(int32_t method) {
   return method == kNone || method == kMixup || method == kFMix;
 }
 
-inline bool is_known_method(int32_t method) {
-  if (method == kNone) return true;
-  for (const Name& name : kMethodNames) {
-    if (method == name.value) return true;
-  }
-  return false;
-}
-
 }  // namespace msda::native
