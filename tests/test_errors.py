@@ -77,6 +77,7 @@ PLANS = [
     (lambda: blend(plan=changed(weight=1.5)), r"plan\[1\]: weight.*expected .* got .*1.5"),
     (lambda: blend(plan=changed(outside=NAN)), r"plan\[1\]: .*outside: expected .* got .*nan"),
     (lambda: blend(plan=changed(height=7)), r"plan\[1\]: height.*expected .*6 x 5, got 7 x 5"),
+    (lambda: blend(plan=changed(width=4)), r"plan\[1\]: height, width: .*6 x 5, got 6 x 4"),
     (lambda: blend(plan=changed(y0=-1)), r"plan\[1\]: y0, y1: expected .* got -1"),
     (lambda: blend(plan=changed(x1=6)), r"plan\[1\]: x0, x1: expected .* got 0, 6"),
     (lambda: blend(plan=changed(x0=4, x1=10)), r"plan\[1\]: x0, x1: expected .* got 4, 10"),

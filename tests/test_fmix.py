@@ -216,6 +216,13 @@ def test_records_that_fit_no_image_are_refused(field, value):
         msda.blend(np.zeros((3, 5, 6, 3), np.uint8), plan)
 
 
+def test_a_ramp_below_the_first_pixel_is_refused():
+    plan = msda.draw(msda.FMix(), 3, 5, 6, seed=8, step=0, lam=0.5)
+    plan["count"][1], plan["soft"][1] = 3, 4
+    with pytest.raises(ValueError, match=r"plan\[1\]: count, soft: expected .*, got 3, 4"):
+        msda.blend(np.zeros((3, 5, 6, 3), np.uint8), plan)
+
+
 def test_more_pixels_than_a_count_can_hold_are_refused():
     with pytest.raises(ValueError, match=r"height, width: expected .*2\*\*31.* got 65536 x 65536"):
         msda.draw(msda.FMix(), 1, 2**16, 2**16, seed=0, step=0)
