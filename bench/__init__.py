@@ -1,1 +1,1 @@
-"""Benchmarks: what is measured, against what, and how far from possible. See each module."""
+"""Benchmarks: what is measured, against what, and how far from possible. See README.md beside."""

@@ -1,42 +1,57 @@
-"""Masks of FMix per second on one core, beside what the released code does in NumPy.
-
-    python -m bench.fields [-k TEXT] [--size N] [--quick] >> bench/results/fields.jsonl
+"""Masks of FMix per second on one core, beside what the released code does.
 
 CPU time of one thread; candidates take turns, and every turn draws masks that were not drawn
-before. ``ratio`` is masks per second over those of ``numpy64``, the algorithm of the released code
-(github.com/ecs-vlc/FMix) written anew: a draw of the half spectrum, an inverse real transform, the
-whole field sorted, in double precision. It has what the algorithm needs and neither the beta
-distribution of lambda nor checks around it. ``legacy`` is measured beside the spectrum that the
-released code ends up with, two columns of what it draws; ``soft`` beside masks that are not
-softened.
+before. ``numpy64`` is the algorithm of the released code (github.com/ecs-vlc/FMix) written anew: a
+draw of the half spectrum, an inverse real transform, the whole field sorted, in double precision.
+It has what the algorithm needs and neither the beta distribution of lambda nor checks around it.
+``legacy`` is measured beside the spectrum that the released code ends up with, two columns of what
+it draws; ``soft`` beside masks that are not softened. ``released`` is that code itself, where
+``--fmix-repo`` names a checkout.
 
 ``numpy32`` is how one would write it today: single precision, a fast generator, amplitudes computed
-once, a partition in place of the sort. ``ratio32`` is the ratio to that one: most of what separates
-it from ``ratio`` was there for the taking in NumPy, and is no merit of the kernels.
+once, a partition in place of the sort. Most of what separates ``times`` of the two was there for
+the taking in NumPy, and is no merit of the kernels.
+
+On a GPU the masks are made and spread to float weights, as ``msda.mask`` does, by graph replay.
 """
 
-import argparse
 import itertools
-import os
-import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
 
 import dali_msda as msda
-from bench.timing import REPEATS, measure, report, spread
+from bench import released
+from bench.cases import Job, Mismatch, Missing
+from bench.places import place
 from dali_msda import cpu
 
 POLICIES = {
     "paper": msda.FMix(),
     "legacy": msda.FMix(law="legacy"),
+    "modes=31": msda.FMix(modes=31),
     "modes=32": msda.FMix(modes=32),
     "soft": msda.FMix(max_soft=0.1),
 }
-SIZES = (224, 32, 64, 160, 352)
 DECAY = 3.0
 PIXELS_PER_TURN = 2_000_000  # of the kernels; a turn of NumPy's makes an eighth as many masks
+ISOLATED = True  # one core, whatever NumPy may start
+
+ONE = {"size": 224, "threads": 1}
+CUDA = {"device": "cuda", "threads": 0}
+LAWS = ("paper", "legacy", "modes=32", "soft")
+TABLES = {
+    "quick": [{"mask": LAWS[:3], **ONE}],
+    "default": [
+        {"mask": LAWS, **ONE},
+        {"mask": LAWS[:3], "size": (32, 64, 160, 352), "threads": 1},
+        {"mask": ("paper", "modes=31", "legacy"), "size": 224, **CUDA},
+    ],
+    "all": [
+        {"mask": tuple(POLICIES), "size": (32, 64, 160, 224, 352), **where}
+        for where in ({"threads": (1, "all")}, CUDA)
+    ],
+}
 
 
 def amplitudes(size: int) -> np.ndarray:
@@ -73,62 +88,54 @@ def numpy32(size: int, scale: np.ndarray, generator: np.random.Generator) -> np.
     return (field > least).reshape(size, size)
 
 
-def candidates(policy: msda.FMix, size: int, masks: int) -> dict[str, Callable[[], object]]:
-    """What takes turns: ``masks`` from the kernels, an eighth of that from NumPy's."""
-    words = size * size if policy.max_soft else (size * size + 31) // 32
+def prepare(case: dict[str, object]) -> Job:
+    """Masks of the kernels, and an eighth as many of NumPy's."""
+    name, size, threads = case["mask"], case["size"], case["threads"]
+    policy, masks = POLICIES[name], max(8, PIXELS_PER_TURN // size**2 // 8 * 8)
+    if case["device"] == "cuda":
+        return on_gpu(policy, size, 256)
+    words = size * size if policy.max_soft else -(-size * size // 32)
     rows, turns = np.zeros((masks, words), np.uint32), itertools.count()
     generator, fewer = np.random.Generator(np.random.SFC64(0)), range(masks // 8)
-    scale = amplitudes(size)[:, : size // 2 + 1].astype(np.float32)
-    legacy = policy.law == "legacy"
+    scale, legacy = amplitudes(size)[:, : size // 2 + 1].astype(np.float32), name == "legacy"
 
     def kernels() -> None:
         plan = msda.draw(policy, masks, size, size, seed=0, step=next(turns))
-        cpu.fields(rows, plan, threads=1)
+        cpu.fields(rows, plan, threads=threads)
 
-    return {
-        "kernels": kernels,
-        "numpy64": lambda: [numpy64(size, legacy) for _ in fewer],
-        "numpy32": lambda: [numpy32(size, scale, generator) for _ in fewer],
-    }
-
-
-def run(case: dict[str, object], repeats: int) -> None:
-    """Measure one case and print its line."""
-    size = case["size"]
-    masks = max(8, PIXELS_PER_TURN // size**2 // 8 * 8)
-    seconds = measure(
-        candidates(POLICIES[case["mask"]], size, masks), repeats, clock=time.process_time
-    )
-    each = {name: statistics.median(taken) for name, taken in seconds.items()}
-    each = {name: t / (masks if name == "kernels" else masks // 8) for name, t in each.items()}
-    figures = {
-        "masks_s": round(1 / each["kernels"]),
-        "us": round(each["kernels"] * 1e6, 2),
-        "spread": round(spread(seconds["kernels"]), 3),
-        "numpy64_masks_s": round(1 / each["numpy64"]),
-        "numpy32_masks_s": round(1 / each["numpy32"]),
-        "ratio": round(each["numpy64"] / each["kernels"], 2),
-        "ratio32": round(each["numpy32"] / each["kernels"], 2),
-        "isa": cpu.isas()[-1],
-    }
-    report(case, figures)
+    runs: dict[str, Callable] = {"kernels": kernels}
+    runs["numpy64"] = lambda: [numpy64(size, legacy) for _ in fewer]
+    runs["numpy32"] = lambda: [numpy32(size, scale, generator) for _ in fewer]
+    try:
+        sample = released.load("fmix").sample_mask
+        check_released(sample, size)
+        soft = policy.max_soft
+        runs["released"] = lambda: [sample(1.0, DECAY, (size, size), max_soft=soft) for _ in fewer]
+    except Missing:
+        pass  # said by the peers' case of its name
+    others = dict.fromkeys(runs, masks // 8)
+    clock = "cpu" if threads == 1 else "wall"
+    return Job(runs, masks * words * 4, masks, "masks", others=others, threads=threads, clock=clock)
 
 
-def main() -> None:
-    """Measure all cases, or those whose names contain a text."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-k", default="", help="only cases whose name contains this text")
-    parser.add_argument("--size", type=int, help="this size only, in pixels")
-    parser.add_argument("--quick", action="store_true", help="224 px only")
-    parser.add_argument("--repeats", type=int, default=REPEATS, help="turns (default %(default)s)")
-    args = parser.parse_args()
-    sizes = (args.size,) if args.size else SIZES[:1] if args.quick else SIZES
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core, whatever NumPy may start
-    for size, mask in itertools.product(sizes, POLICIES):
-        case = {"bench": "fields", "mask": mask, "size": size, "threads": 1}
-        if args.k in " ".join(str(value) for value in case.values()):
-            run(case, args.repeats)
+def check_released(sample: Callable, size: int) -> None:
+    """Both make masks of zeros and ones that hold lambda of the pixels.
+
+    Raises:
+        Mismatch: If the released code does not.
+    """
+    for _ in range(4):
+        lam, mask = sample(1.0, DECAY, (size, size))
+        share = mask.mean()
+        if mask.shape != (1, size, size) or not np.isin(mask, (0, 1)).all():
+            raise Mismatch(f"released: expected {size} x {size} zeros and ones, got {mask.shape}")
+        if abs(share - lam) > 1 / size**2 + 1e-9:
+            raise Mismatch(f"released: expected {lam} of the pixels, got {share}")
 
 
-if __name__ == "__main__":
-    main()
+def on_gpu(policy: msda.FMix, size: int, masks: int) -> Job:
+    """Masks as float weights in the memory of a GPU: more bytes than a blend takes for them."""
+    plan = msda.draw(policy, masks, size, size, seed=0, step=0)
+    out = place("cuda").empty((masks, size, size), "float32")
+    moved = masks * size * size * 4
+    return Job({"kernels": lambda: msda.mask(plan, size, size, out=out)}, moved, masks, "masks")

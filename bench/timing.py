@@ -1,70 +1,70 @@
-"""Timing of things side by side, and one JSON line a case.
+"""Timing of things side by side.
 
 Machines are shared: figures are medians, candidates take turns within one run, and what is compared
 is their ratio.
 """
 
-import json
-import os
-import platform
+import dataclasses
+import gc
+import math
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
-from importlib import metadata
-from pathlib import Path
 
 REPEATS = 15
+LEAST = 1e-3  # seconds of a turn: shorter runs are repeated within it
+
+
+@dataclasses.dataclass
+class Times:
+    """Seconds of one candidate, one number a turn: wall time, CPU time, or a device's."""
+
+    wall: list[float] = dataclasses.field(default_factory=list)
+    cpu: list[float] = dataclasses.field(default_factory=list)
+    gpu: list[float] = dataclasses.field(default_factory=list)
+
+    def of(self, clock: str) -> list[float]:
+        """Those of the clock that counts."""
+        return getattr(self, clock)
 
 
 def measure(
-    candidates: dict[str, Callable[[], object]],
-    repeats: int = REPEATS,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, list[float]]:
-    """Seconds of each candidate, which take turns; the first turn warms up and is dropped.
+    runs: dict[str, Callable[[], object]], repeats: int = REPEATS, *, loops: bool = True
+) -> dict[str, Times]:
+    """Times of candidates, which take turns; the first turn warms up and is dropped.
 
     Args:
-        candidates: What to call, by name.
+        runs: What to call, by name.
         repeats: Turns that count.
-        clock: Wall time by default; ``time.process_time`` adds up all threads of the process.
+        loops: Whether a run shorter than a millisecond is repeated within its turn.
     """
-    seconds = {name: [] for name in candidates}
-    for turn in range(repeats + 1):
-        for name, run in candidates.items():
-            start = clock()
+    times, counts = {name: Times() for name in runs}, {}
+    for name, run in runs.items():
+        run()
+        start = time.perf_counter()
+        if loops:
             run()
-            if turn:
-                seconds[name].append(clock() - start)
-    return seconds
+        taken = time.perf_counter() - start
+        counts[name] = max(1, math.ceil(LEAST / taken)) if loops else 1
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(repeats):
+            for name, run in runs.items():
+                count = counts[name]
+                wall, cpu = time.perf_counter(), time.process_time()
+                for _ in range(count):
+                    run()
+                times[name].cpu.append((time.process_time() - cpu) / count)
+                times[name].wall.append((time.perf_counter() - wall) / count)
+    finally:
+        gc.enable()
+    return times
 
 
 def spread(seconds: list[float]) -> float:
-    """Interquartile range as a share of the median."""
+    """Interquartile range as a share of the median; 0 of fewer than two."""
+    if len(seconds) < 2:
+        return 0.0
     low, middle, high = statistics.quantiles(seconds, n=4)
-    return (high - low) / middle
-
-
-def report(case: dict[str, object], figures: dict[str, object]) -> None:
-    """Print one line: the case, its figures and where they were measured."""
-    print(json.dumps({**case, **figures, **_here()}), flush=True)
-
-
-def _here() -> dict[str, object]:
-    root = Path(__file__).parent.parent
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True
-    )
-    return {
-        "commit": commit.stdout.strip() or "unknown",
-        "numpy": metadata.version("numpy"),
-        "python": platform.python_version(),
-        "cores": len(os.sched_getaffinity(0)),
-        "machine": _processor(),
-    }
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    return (high - low) / middle if middle else 0.0

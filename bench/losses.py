@@ -1,0 +1,71 @@
+"""Cross-entropy with soft labels in PyTorch, forward and backward: compact against dense.
+
+``dense`` is torch's own ``cross_entropy`` with rows of probabilities, ``timm`` its
+``SoftTargetCrossEntropy``; neither counts the making of the rows. Loss and gradient of all are
+compared first.
+"""
+
+import numpy as np
+
+import dali_msda as msda
+from bench.cases import Job, Mismatch
+from bench.peers_torch import torch_for
+
+ISOLATED = True
+COMMON = {"batch": 256, "classes": 1000}
+TABLES = {
+    "quick": [{**COMMON, "threads": 1}],
+    "default": [{**COMMON, "threads": (1, "all")}],
+    "all": [{"batch": (64, 256), "classes": (10, 1000, 21841), "threads": (1, "all")}],
+}
+
+
+def prepare(case: dict[str, object]) -> Job:
+    """A step of each loss on the same logits."""
+    torch = torch_for(case)
+    from torch.nn import functional
+
+    from dali_msda.torch import soft_target_cross_entropy
+
+    batch, classes, threads = case["batch"], case["classes"], case["threads"]
+    torch.manual_seed(0)
+    logits = torch.randn(batch, classes, requires_grad=True)
+    labels = torch.from_numpy(np.arange(batch) % classes)
+    plan = msda.draw(msda.CutMix(), batch, 224, 224, seed=0, step=0)
+    rows = msda.targets(labels, plan, num_classes=classes)
+    pair = msda.targets(labels, plan, compact=True)
+    losses = {
+        "compact": lambda: soft_target_cross_entropy(logits, *pair),
+        "dense": lambda: functional.cross_entropy(logits, rows),
+        "ours dense": lambda: soft_target_cross_entropy(logits, rows),
+    }
+    try:
+        from timm.loss import SoftTargetCrossEntropy
+    except ImportError:
+        pass
+    else:
+        theirs = SoftTargetCrossEntropy()
+        losses["timm"] = lambda: theirs(logits, rows)
+
+    def step(loss):
+        logits.grad = None
+        value = loss()
+        value.backward()
+        return value
+
+    _check(logits, losses, step)
+    runs = {name: lambda loss=loss: step(loss) for name, loss in losses.items()}
+    moved = 2 * logits.nbytes  # the logits are read and their gradient is written
+    clock = "cpu" if threads == 1 else "wall"
+    return Job(runs, moved, batch, "samples", threads=threads, clock=clock)
+
+
+def _check(logits, losses, step) -> None:
+    """All losses and gradients are those of the first."""
+    values = {}
+    for name, loss in losses.items():
+        values[name] = float(step(loss)), logits.grad.clone()
+    first, gradient = values.pop("compact")
+    for name, (value, other) in values.items():
+        if abs(value - first) > 1e-4 * abs(first) or (other - gradient).abs().max() > 1e-6:
+            raise Mismatch(f"{name}: expected loss {first} and its gradient, got {value}")

@@ -1,0 +1,125 @@
+"""The whole job of a batch, ours and that of the libraries in use today.
+
+uint8 HWC in; normalised, mixed float32 CHW and soft labels ``(B, 1000)`` out. Peers are imported
+from their own packages and do what their documentation says; a peer that is not installed is
+reported with the reason. Before anything is timed, the output of both sides is checked: pixels
+against labels, and against our kernels (peer_checks.py). Ours draws a plan of its own for every
+sample, also where a peer draws one for the batch.
+
+Each peer is measured twice. By default, glibc hands every large block back to the system when it is
+freed, and the next batch pays for its pages again: nearly half of a peer's time. ``tuned`` keeps
+the memory (``MALLOC_MMAP_MAX_=0``, ``MALLOC_TRIM_THRESHOLD_`` large), which favours the peers: ours
+writes into memory that it was given. ``ours fresh`` is ours without that memory.
+"""
+
+import itertools
+
+import numpy as np
+
+import dali_msda as msda
+from bench import peer_checks, peers_dali, peers_torch
+from bench.cases import Job, Missing
+from bench.places import normalisation, pixels, place
+
+ISOLATED = True
+CLASSES = 1000
+CHECKED = 16  # samples
+MAKERS = {
+    "timm.Mixup": peers_torch.timm_mixup,
+    "timm.Mixup+fused": peers_torch.fused_then_timm,
+    "timm.FastCollateMixup": peers_torch.timm_collate,
+    "torchvision.v2": peers_torch.torchvision_v2,
+    "kornia.V2": peers_torch.kornia_v2,
+    "ffcv": peers_torch.ffcv_mixup,
+    "dali.operators": peers_dali.by_hand,
+    "keras_cv.FourierMix": peers_dali.keras_fourier_mix,
+    "released.FMix": peers_torch.released_fmix,
+    "released.Mixup": peers_torch.released_mixup,
+}
+ROUNDED = ("timm.FastCollateMixup", "ffcv")  # to bytes, before they normalise
+POLICIES = {
+    "mixup": msda.Mixup(),
+    "cutmix": msda.CutMix(),
+    "fmix": msda.FMix(),
+    "hmix": msda.HMix(),
+    "gmix": msda.GMix(),
+}
+
+SCOPES = ("batch", "pair", "sample")
+ROWS = [  # peer, methods, scopes
+    {"peer": "timm.Mixup", "method": ("mixup", "cutmix"), "scope": SCOPES},
+    {"peer": "timm.FastCollateMixup", "method": ("mixup", "cutmix"), "scope": SCOPES},
+    {"peer": "torchvision.v2", "method": ("mixup", "cutmix"), "scope": "batch"},
+    {"peer": "kornia.V2", "method": ("mixup", "cutmix"), "scope": "sample"},
+    {"peer": "ffcv", "method": "mixup", "scope": ("batch", "sample")},
+    {"peer": "dali.operators", "method": "mixup", "scope": ("batch", "sample")},
+    {"peer": "keras_cv.FourierMix", "method": "fmix", "scope": "sample"},
+    {"peer": "released.FMix", "method": "fmix", "scope": ("batch", "sample")},
+    {"peer": "released.Mixup", "method": ("hmix", "gmix"), "scope": "batch"},
+]
+LARGE = {"batch": 256, "size": 224, "dtype": "float32"}
+BOTH = {"allocator": ("default", "tuned")}
+CUDA = {"device": "cuda", "threads": 0, "allocator": "default"}
+QUICK = [ROWS[0] | {"method": "mixup", "scope": "sample"}, ROWS[2] | {"method": "mixup"}]
+TABLES = {
+    "quick": [{**row, **LARGE, "threads": 1, **BOTH} for row in QUICK],
+    "default": [{**row, **LARGE, "threads": 1, **BOTH} for row in ROWS]
+    + [{**row, **LARGE, "threads": "all", **BOTH} for row in QUICK]
+    + [
+        {"peer": ("timm.Mixup", "timm.Mixup+fused"), "method": "mixup", "scope": "sample"}
+        | {"batch": 256, "size": 224, "dtype": ("float16", "float32")}
+        | CUDA,
+        {"peer": ("torchvision.v2", "kornia.V2"), "method": "mixup"}
+        | {"scope": "batch", **LARGE, **CUDA},
+    ],
+    "all": [
+        {**row, "batch": (64, 256), "size": (32, 224), "dtype": "float32"}
+        | {"threads": (1, "all"), **BOTH}
+        for row in ROWS
+    ],
+}
+
+
+def prepare(case: dict[str, object]) -> Job:
+    """Ours and the peer's, once both have been checked on a few samples."""
+    if case["device"] == "cuda" and not hasattr(place("cuda"), "torch"):
+        raise Missing("the peers on a GPU are those of torch, which sees none")
+    make, method = MAKERS[case["peer"]], case["method"]
+    sides = {"ours": ours, case["peer"]: make}
+    if case["peer"] == "dali.operators":
+        sides["ours"] = peers_dali.ours
+    few, classes = pixels(CHECKED, case["size"], case["size"], 3), np.arange(CHECKED)
+    if case["dtype"] == "float32":  # the halves do the same work, less exactly
+        for name, side in sides.items():
+            made = [to_numpy(one) for one in side(few, classes, case)()]
+            peer_checks.check(few, method, *made, rounded=name in ROUNDED)
+    batch, threads = case["batch"], case["threads"]
+    images, labels = pixels(batch, case["size"], case["size"], 3), np.arange(batch) % CLASSES
+    runs = {name: side(images, labels, case) for name, side in sides.items()}
+    if case["device"] == "cpu" and case["peer"] != "dali.operators":
+        runs["ours fresh"] = ours(images, labels, case, fresh=True)
+    width = np.dtype(case["dtype"]).itemsize
+    reads = 1 if method in ("cutmix", "fmix") or case["device"] == "cuda" else 2
+    moved = images.nbytes * (reads + width) + batch * CLASSES * 4
+    clock = "cpu" if threads == 1 else "wall"
+    return Job(
+        runs, moved, batch, "images", threads=threads, clock=clock, direct=frozenset(runs)
+    )  # fmt: skip
+
+
+def ours(images: np.ndarray, labels: np.ndarray, case: dict[str, object], fresh: bool = False):
+    """`msda.mix` with per-sample plans, every batch drawn anew, into memory that is kept."""
+    spot, steps = place(case["device"]), itertools.count()
+    batch, height, width, channels = images.shape
+    there, classes, policy = spot.put(images), spot.put(labels), POLICIES[case["method"]]
+    options = {"layout": "CHW", **normalisation(case["dtype"]), "threads": case["threads"]}
+    if not fresh:
+        options["out"] = spot.empty((batch, channels, height, width), case["dtype"])
+    return lambda: msda.mix(
+        there, classes, policy, seed=0, step=next(steps), num_classes=CLASSES, **options
+    )
+
+
+def to_numpy(array: object) -> np.ndarray:
+    """What a side returned, on the CPU."""
+    return np.asarray(array.cpu() if hasattr(array, "cpu") else array)

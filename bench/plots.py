@@ -1,0 +1,83 @@
+"""Figures from lines. Matplotlib draws them; the same lines give the same bytes."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+INK, OTHER, PALE = "#1f4e79", "#c55a11", "#9dc3e6"
+STYLE = {
+    "svg.hashsalt": "dali_msda",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def _saved(path: Path, width: float, height: float, draw: Callable) -> Path:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ValueError(
+            f"matplotlib: {error}; pip install matplotlib, or report elsewhere from the same lines"
+        ) from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(figsize=(width, height), layout="constrained")
+        draw(axes)
+        figure.savefig(path, metadata={"Date": None, "Creator": None})
+        pyplot.close(figure)
+    return path
+
+
+def bars(
+    path: Path,
+    rows: list[tuple[str, list[float | None]]],
+    series: list[str],
+    label: str,
+    *,
+    line: float | None = None,
+    log: bool = False,
+) -> Path:
+    """Horizontal bars, a group a row; ``line`` marks a value."""
+    colours = [INK, OTHER, PALE, "#7f7f7f"]
+
+    def draw(axes) -> None:
+        thick = 0.8 / len(series)
+        for index, name in enumerate(series):
+            given = [(place, values[index]) for place, (_, values) in enumerate(rows)]
+            given = [(place, value) for place, value in given if value is not None]
+            heights = [place + (index - (len(series) - 1) / 2) * thick for place, _ in given]
+            lengths = [value for _, value in given]
+            drawn = axes.barh(heights, lengths, thick * 0.92, label=name, color=colours[index])
+            axes.bar_label(drawn, [f" {value:.3g}" for value in lengths], fontsize=7)
+        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.invert_yaxis()
+        axes.set_xlabel(label)
+        if log:
+            axes.set_xscale("log")
+        if line is not None:
+            axes.axvline(line, color="black", linewidth=0.8, linestyle="--")
+        axes.legend(fontsize=8, frameon=False, loc="best")
+
+    return _saved(path, 7.5, 1.2 + 0.22 * len(rows) * max(1.4, 0.8 * len(series)), draw)
+
+
+def curves(path: Path, drawn: Iterable[tuple[str, list[float], list[float]]]) -> Path:
+    """Time over size, both from the first point on, in logarithms."""
+
+    def draw(axes) -> None:
+        for index, (name, xs, ys) in enumerate(drawn):
+            where = [x / xs[0] for x in xs]
+            colour = (INK, OTHER, PALE, "#7f7f7f", "#548235", "#bf9000")[index % 6]
+            axes.plot(where, ys, marker="o", markersize=3, label=name, color=colour)
+        low, high = axes.get_xlim()
+        axes.plot([1, high], [1, high], color="black", linewidth=0.8, linestyle="--")
+        axes.set(xscale="log", yscale="log", xlim=(max(low, 0.8), high))
+        axes.set_xlabel("size, in times of the smallest")
+        axes.set_ylabel("time, likewise")
+        axes.legend(fontsize=8, frameon=False)
+
+    return _saved(path, 6, 4.2, draw)

@@ -1,0 +1,90 @@
+"""Runs cases and yields their lines; some run in a process of their own."""
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from bench import lines, released, timing
+from bench.cases import Case, Job, Mismatch, Missing, cores
+from bench.places import place
+
+# glibc hands big blocks back to the system and takes them anew, page by page. With these it keeps
+# them: no page faults after the first batch. Nobody trains like that unasked, hence both.
+ALLOCATORS = {
+    "default": {},
+    "tuned": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(32 << 30)},
+}
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
+
+
+def run(cases: Iterable[Case], repeats: int) -> Iterator[dict]:
+    """Measure cases, one after the other."""
+    for case in cases:
+        yield _apart(case, repeats) if case.isolated else here(case, repeats)
+
+
+def here(case: Case, repeats: int) -> dict:
+    """Measure a case in this process; what it lacks, or how it fails, is its line too."""
+    try:
+        spot = place(case["device"])
+        before = spot.used() if case["device"] == "cuda" else 0
+        job = case.module.prepare(dict(case.parameters))
+        return _measured(case, job, spot, before, repeats)
+    except Missing as reason:
+        return lines.skipped(case, str(reason))
+    except Mismatch as found:
+        return lines.skipped(case, f"outputs differ: {found}", failed=True)
+    except Exception as error:  # a case that fails must not take the others with it
+        traceback.print_exc()
+        return lines.skipped(case, f"{type(error).__name__}: {error}", failed=True)
+
+
+def _measured(case: Case, job: Job, spot: object, before: int, repeats: int) -> dict:
+    runs = dict(job.runs)
+    if job.moved:
+        runs["copy"] = spot.copy(job.moved, job.threads or cores())
+    if case["device"] == "cpu":
+        return lines.line(case, job, timing.measure(runs, repeats, loops=job.loops))
+    from bench import gpu
+
+    times = gpu.measure(runs, repeats, spot, job.direct)
+    made = lines.line(case, job, times, spot)
+    made["figures"]["memory_mb"] = lines.rounded((spot.used() - before) / 1e6)
+    return made
+
+
+def _apart(case: Case, repeats: int) -> dict:
+    parameters = dict(case.parameters)
+    environment = os.environ | QUIET | ALLOCATORS[parameters.get("allocator", "default")]
+    order = {"bench": case.bench, "case": parameters, "repeats": repeats}
+    order["checkouts"] = [str(path) for path in released.CHECKOUTS]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.run", json.dumps(order)],
+        cwd=Path(__file__).parent.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        text = (done.stderr.strip() or "nothing was said").splitlines()[-1]
+        return lines.skipped(case, f"exit code {done.returncode}: {text}", failed=True)
+
+
+def main() -> None:
+    """Measure the one case that the command line orders, and print its line last."""
+    order = json.loads(sys.argv[1])
+    released.CHECKOUTS[:] = map(Path, order["checkouts"])
+    if order["case"].get("threads") == 1:  # one core, whatever a library may start
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    case = Case(order["bench"], tuple(order["case"].items()))
+    print(json.dumps(here(case, order["repeats"])))
+
+
+if __name__ == "__main__":
+    main()
