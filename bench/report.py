@@ -103,7 +103,7 @@ def side_by_side(lines: list[dict], device: str = "cpu", threads: int = 1, **wan
         name = f"{case['peer']} {case['method']}, per {case['scope']}{dtype}"
         slots = found.setdefault(name, [None, None])
         slots[case["allocator"] == "tuned"] = made
-    return list(found.items())
+    return sorted(found.items(), key=lambda row: [-times(made) for made in row[1] if made])
 
 
 def times(made: dict) -> float:
