@@ -1,4 +1,5 @@
 # `make` alone lists the targets. VENV: where to install; PYTHON: which Python makes it.
+# BENCH: options of both benchmarks, such as '--all' or '--fmix-repo DIR'.
 VENV ?= .venv
 PYTHON ?= python3
 
@@ -7,10 +8,10 @@ INSTALLED := $(VENV)/.dali_msda
 CXX_FILES = $(shell find kernels dali_msda/native tests -name '*.h' -o -name '*.c[cpu]*')
 
 .DEFAULT_GOAL := help
-.PHONY: help install ffcv demo test gpu check format bench wheel clean
+.PHONY: help install ffcv demo test gpu check format bench bench-gpu wheel clean
 
 help:  ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 install: $(INSTALLED)  ## make the virtual environment and install everything into it
 
@@ -37,8 +38,15 @@ format: $(INSTALLED)  ## format Python and C++
 	$(RUN) ruff format .
 	$(VENV)/bin/clang-format -i $(CXX_FILES)
 
-bench: $(INSTALLED)  ## measure the blend against a plain copy
-	$(RUN) bench.blend
+bench: $(INSTALLED)  ## measure beside other libraries; lines, report and figures in bench/results
+	rm -f bench/results/cpu.jsonl
+	$(RUN) bench --out bench/results/cpu.jsonl $(BENCH); failed=$$?; \
+	  $(RUN) bench report --readme README.md && exit $$failed
+
+# As `make gpu`: from a plain copy of the tree. What needs DALI or another library says so.
+bench-gpu:  ## measure on a GPU, with $(PYTHON); lines in bench/results/gpu.jsonl
+	rm -f bench/results/gpu.jsonl
+	$(PYTHON) -m bench --device cuda --out bench/results/gpu.jsonl $(BENCH)
 
 wheel: $(INSTALLED)  ## build the wheel into dist/
 	$(RUN) pip wheel . --no-deps --no-build-isolation --wheel-dir dist

@@ -1,6 +1,7 @@
 """The blend alone: bytes per second against a plain copy, the most any backend could reach.
 
-CutMix, FMix and their like read one source per output pixel, the others two; all write one.
+CutMix, FMix and their like read one source per output pixel, the others two; all write one. (On a
+GPU, whose cache holds most of a batch, each byte of the input counts once for all methods.)
 ``share`` is the blend's bytes per second over those of a plain copy on as many threads in the same
 run, so 1.0 is the best possible. FMix comes with its bits made: see fields.py for the making.
 Output memory is warm and reused: a fresh batch of 154 MB costs several times the kernel in page
@@ -69,7 +70,8 @@ def prepare(case: dict[str, object]) -> Job:
     shape = (batch, size, size, 3) if case["layout"] == "HWC" else (batch, 3, size, size)
     out = spot.empty(shape, dtype)
     width = {"uint8": 1, "float32": 4}.get(dtype, 2)
-    moved = source.size * (READS.get(method, 1) + width)
+    reads = READS.get(method, 1) if case["device"] == "cpu" else 1
+    moved = source.size * (reads + width)
     flags = pixels(batch) % 2 if case["mirror"] else None
     run = blending(images, plan, out, options, flags, case["threads"])
     if method == "fmix" and case["device"] == "cpu":

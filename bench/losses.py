@@ -66,7 +66,7 @@ def _check(logits, losses, step) -> None:
     """All losses and gradients are those of the first."""
     values = {}
     for name, loss in losses.items():
-        values[name] = float(step(loss)), logits.grad.clone()
+        values[name] = step(loss).item(), logits.grad.clone()
     first, gradient = values.pop("compact")
     for name, (value, other) in values.items():
         if abs(value - first) > 1e-4 * abs(first) or (other - gradient).abs().max() > 1e-6:
