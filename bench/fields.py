@@ -12,7 +12,8 @@ it draws; ``soft`` beside masks that are not softened. ``released`` is that code
 once, a partition in place of the sort. Most of what separates ``times`` of the two was there for
 the taking in NumPy, and is no merit of the kernels.
 
-On a GPU the masks are made and spread to float weights, as ``msda.mask`` does, by graph replay.
+On a GPU, ``kernels`` is the copy of the plan and the launch that makes the bits, ``floats`` that
+and their spreading to weights, ``msda.mask``.
 """
 
 import itertools
@@ -24,7 +25,7 @@ import dali_msda as msda
 from bench import released
 from bench.cases import Job, Mismatch, Missing
 from bench.places import place
-from dali_msda import cpu
+from dali_msda import cpu, cuda, driver, gpu_arrays
 
 POLICIES = {
     "paper": msda.FMix(),
@@ -134,8 +135,16 @@ def check_released(sample: Callable, size: int) -> None:
 
 
 def on_gpu(policy: msda.FMix, size: int, masks: int) -> Job:
-    """Masks as float weights in the memory of a GPU: more bytes than a blend takes for them."""
+    """Masks as bits, the plan's way to the device counted; and as float weights in memory."""
     plan = msda.draw(policy, masks, size, size, seed=0, step=0)
     out = place("cuda").empty((masks, size, size), "float32")
-    moved = masks * size * size * 4
-    return Job({"kernels": lambda: msda.mask(plan, size, size, out=out)}, moved, masks, "masks")
+    view = gpu_arrays.view("out", out)
+    job = cuda.FieldJob.of(driver.device(view.gpu), plan)
+
+    def bits() -> None:
+        device, stream = driver.device(view.gpu), cuda.current_stream(view)
+        with device.current(), device.batch([plan], job.scratch, stream) as (address, scratch):
+            job.launch(stream, address, scratch)
+
+    runs = {"kernels": bits, "floats": lambda: msda.mask(plan, size, size, out=out)}
+    return Job(runs, masks * (-(-size * size // 32) * 4 + plan.itemsize), masks, "masks")

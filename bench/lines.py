@@ -82,6 +82,9 @@ def _figures(times: Times, clock: str) -> dict[str, float]:
     for name in ("cpu", "wall"):
         if times.of(name):
             made[f"{name}_ms"] = rounded(statistics.median(times.of(name)) * 1e3)
+    if times.waited:
+        share = statistics.median(times.waited) / statistics.median(times.wall)
+        made["waited"] = rounded(share)
     return made
 
 

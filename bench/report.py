@@ -182,7 +182,8 @@ def table(lines: list[dict]) -> str:
     values = {name: {str(made["case"].get(name, "")) for made in lines} for name in names}
     fixed = [f"{name} {made}" for name in names if len(values[name]) == 1 for made in values[name]]
     varying = [name for name in names if len(values[name]) > 1]
-    head = [*varying, "ms", "+-", "CPU ms", "MB", "per second", "of a copy", "others take", "also"]
+    head = [*varying, "ms", "+-", "CPU ms", "MB", "per second", "of a copy", "others take"]
+    head += ["also", "waited"]
     rows = [head, ["---"] * len(head)]
     for made in lines:
         own = [str(made["case"].get(name, "")) for name in varying]
@@ -192,7 +193,8 @@ def table(lines: list[dict]) -> str:
         figures = [f"{made['ms']:g}", f"{made['spread']:.0%}", f"{made.get('cpu_ms', 0):g}"]
         figures += [f"{made['moved_mb']:g}" if "moved_mb" in made else ""]
         figures += [f"{made['per_s']:,.0f} {made['unit']}", share]
-        rows.append([*own, *figures, ", ".join(others), ", ".join(also)])
+        waited = f"{made['waited']:.0%}" if "waited" in made else ""
+        rows.append([*own, *figures, ", ".join(others), ", ".join(also), waited])
     body = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return (", ".join(fixed) + "\n\n" if fixed else "") + body + "\n"
 

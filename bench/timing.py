@@ -10,6 +10,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 REPEATS = 15
 LEAST = 1e-3  # seconds of a turn: shorter runs are repeated within it
@@ -17,11 +18,15 @@ LEAST = 1e-3  # seconds of a turn: shorter runs are repeated within it
 
 @dataclasses.dataclass
 class Times:
-    """Seconds of one candidate, one number a turn: wall time, CPU time, or a device's."""
+    """Seconds of one candidate, one number a turn: wall time, CPU time, or a device's.
+
+    ``waited`` is what its threads, all together, waited for a core that others had.
+    """
 
     wall: list[float] = dataclasses.field(default_factory=list)
     cpu: list[float] = dataclasses.field(default_factory=list)
     gpu: list[float] = dataclasses.field(default_factory=list)
+    waited: list[float] = dataclasses.field(default_factory=list)
 
     def of(self, clock: str) -> list[float]:
         """Those of the clock that counts."""
@@ -51,15 +56,27 @@ def measure(
     try:
         for _ in range(repeats):
             for name, run in runs.items():
-                count = counts[name]
+                count, waited = counts[name], waiting()
                 wall, cpu = time.perf_counter(), time.process_time()
                 for _ in range(count):
                     run()
                 times[name].cpu.append((time.process_time() - cpu) / count)
                 times[name].wall.append((time.perf_counter() - wall) / count)
+                times[name].waited.append((waiting() - waited) / count)
     finally:
         gc.enable()
     return times
+
+
+def waiting() -> float:
+    """Seconds that the threads of this process have been ready to run without a core."""
+    total = 0
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        try:
+            total += int(path.read_text().split()[1])
+        except OSError:  # the thread is gone, or the kernel does not count
+            continue
+    return total / 1e9
 
 
 def spread(seconds: list[float]) -> float:
