@@ -75,6 +75,21 @@ def test_a_case_of_each_module_gives_a_whole_line(bench, photographs):
     assert made["versions"]["numpy"] == np.__version__
 
 
+PEERS = [("timm.Mixup", "cutmix", "pair"), ("timm.FastCollateMixup", "cutmix", "sample"),
+         ("timm.FastCollateMixup", "mixup", "batch"), ("torchvision.v2", "mixup", "batch"),
+         ("torchvision.v2", "cutmix", "batch"), ("kornia.V2", "mixup", "sample"),
+         ("kornia.V2", "cutmix", "sample"), ("dali.operators", "mixup", "batch"),
+         ("timm.Mixup+fused", "mixup", "sample")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("peer", "method", "scope"), PEERS)
+def test_peers_do_the_same_work(peer, method, scope):
+    made = run.here(one("peers", peer=peer, method=method, scope=scope), 2)
+    if "skipped" in made:
+        pytest.skip(made["skipped"])
+    assert peer in made["others"] and made["of"] == "ours", made
+
+
 def test_a_case_in_a_process_of_its_own():
     pytest.importorskip("timm")
     made = run._apart(one("peers", allocator="tuned"), 2)
@@ -380,6 +395,7 @@ def test_cases_on_a_gpu(fake, monkeypatch):
         assert made["machine"]["gpu"] == "none" and made["machine"]["driver"] == "1.2"
         assert made["figures"]["memory_mb"] > 0
     assert "replay" in fake.done and "copy" in fake.done
+    assert "those of torch" in run.here(one("peers", **cuda), 2)["skipped"]
     # Counted once on a GPU: each byte read, each byte written.
     made = run.here(one("blend", **cuda, method="mixup", dtype="float16"), 2)
     assert made["moved_mb"] == pytest.approx(2 * 16 * 16 * 3 * (1 + 2) / 1e6, rel=1e-3)
