@@ -88,7 +88,8 @@ def prepare(case: dict[str, object]) -> Job:
     sides = {"ours": ours, case["peer"]: make}
     if case["peer"] == "dali.operators":
         sides["ours"] = peers_dali.ours
-    few, classes = pixels(CHECKED, case["size"], case["size"], 3), np.arange(CHECKED)
+    few = peer_checks.samples(CHECKED, case["size"], case["size"])
+    classes = np.arange(CHECKED)
     if case["dtype"] == "float32":  # the halves do the same work, less exactly
         for name, side in sides.items():
             made = [to_numpy(one) for one in side(few, classes, case)()]

@@ -15,7 +15,7 @@ import dali_msda as msda
 from bench import cases, compare, gpu, jpegs, lines, peer_checks, peers, report, run, timing
 from bench.__main__ import main
 from bench.cases import Case, Mismatch
-from bench.places import Host, normalisation, pixels
+from bench.places import Host, normalisation
 
 ROOT = Path(__file__).parent.parent
 TINY = {  # parameters that make a case of each module small
@@ -184,11 +184,11 @@ def test_released_code_is_imported_from_where_it_lies(monkeypatch, tmp_path):
 # What peers return is checked.
 
 
-def ours(method, batch=8, size=24):
-    images, labels = pixels(batch, size, size, 3), np.arange(batch)
+def ours(method, batch=8, size=24, seed=3):
+    images, labels = peer_checks.samples(batch, size, size), np.arange(batch)
     options = {"layout": "CHW", **normalisation("float32")}
     policy = peers.POLICIES[method]
-    mixed, rows = msda.mix(images, labels, policy, seed=3, step=0, num_classes=50, **options)
+    mixed, rows = msda.mix(images, labels, policy, seed=seed, step=0, num_classes=50, **options)
     return images, mixed, rows
 
 
@@ -216,7 +216,7 @@ def no_sum(mixed, rows):
 
 def one_image_unmixed(mixed, rows):
     i = int(np.argmin(np.diag(rows)))  # the one with the most of its partner
-    mixed[i] = normalised(pixels(len(rows), *mixed.shape[2:], 3))[i]
+    mixed[i] = normalised(peer_checks.samples(len(rows), *mixed.shape[2:]))[i]
 
 
 def normalised(images):
@@ -239,13 +239,15 @@ ALTERED = [shifted, other_labels, own_labels, swapped_weights, no_sum, one_image
 
 @pytest.mark.parametrize("method", peers.POLICIES)
 def test_what_is_right_passes(method):
-    for seed in range(3):
-        peer_checks.check(*reordered(method, seed))
+    for seed in range(40):
+        images, mixed, rows = ours(method, seed=seed)
+        peer_checks.check(images, method, mixed, rows)
 
 
-def reordered(method, seed):
-    images, mixed, rows = ours(method)
-    return images, method, mixed, rows
+def test_samples_differ_in_every_pixel():
+    made = peer_checks.samples(peers.CHECKED, 5, 7).astype(float)
+    apart = np.sqrt(((made[:, None] - made[None]) ** 2).sum(-1)).min((2, 3))
+    assert apart[~np.eye(len(made), dtype=bool)].min() > peer_checks.CLEAR
 
 
 @pytest.mark.parametrize("alter", ALTERED, ids=lambda alter: alter.__name__)
