@@ -212,7 +212,8 @@ def quoted(lines: list[dict]) -> str:
     if ours:
         rows.append(f"| ours, per sample | {min(ours):,.0f} to {max(ours):,.0f} | | |")
     parts = [BEGIN, "![Time of the libraries in use over ours](bench/results/peers-cpu.svg)"]
-    return "\n\n".join([*parts, "\n".join(rows), "\n".join(sentences(lines)), END])
+    origins = " ".join(_origins(lines)).replace("\n", "")
+    return "\n\n".join([*parts, "\n".join(rows), "\n".join(sentences(lines)), origins, END])
 
 
 QUOTED = {  # modules, what stands beside ours there, and in words
