@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dali_msda import cpu
+from dali_msda import draws
 
 # torch from there, too: it says what to do where torch or FFCV is missing.
 from dali_msda.ffcv_loader import AllocationQuery, Loader, Mixing, State, running, torch
@@ -36,9 +36,6 @@ from dali_msda.shapes import whole
 __all__ = ["Loader", "Mixer"]
 
 CHANNELS = 3  # of all images in FFCV
-# What the draws of flips are for. The kernels number their purposes from 1 up (msda/philox.h); the
-# greatest number of all is far from them.
-FLIP_PURPOSE = 255
 
 
 class Mixer:
@@ -174,11 +171,7 @@ class Mixer:
         Returns:
             Flags, bool ``(B,)``.
         """
-        uniforms = np.empty(len(ids), np.float64)
-        fill, address = cpu.library().msda_uniforms, uniforms.ctypes.data
-        for slot, identity in enumerate(np.asarray(ids, np.uint64).tolist()):
-            fill(address + 8 * slot, 1, self.seed, identity, step, FLIP_PURPOSE)
-        return uniforms < probability
+        return draws.flips(ids, probability, seed=self.seed, step=step)
 
 
 class _Images(Mixing):

@@ -18,6 +18,10 @@ SUFFIXES = (
 SHOWN = 5  # names in an error message
 
 
+class DatasetError(RuntimeError):
+    """Files of the dataset that cannot be used. The text names them."""
+
+
 @dataclass(frozen=True)
 class ImageFolder:
     """Image files and their labels.
@@ -186,6 +190,11 @@ def _listed_file(path: str, root: str, classes: int, name: str) -> tuple[list[st
     return files, labels
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first few of several names, and how many more there are, for a message."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(repr, names[:SHOWN])) + more
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _some(names: Sequence[str]) -> str:
+    return some([repr(name) for name in names])

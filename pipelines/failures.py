@@ -7,20 +7,16 @@ labels and their names. They are then looked at one by one.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 import numpy as np
 from nvidia.dali import Pipeline, fn
 
 from dali_msda.pipelines import readers
-from dali_msda.pipelines.datasets import Shards
+from dali_msda.pipelines.datasets import DatasetError, Shards, some
 
-SHOWN = 5  # names in an error message
-
-
-class DatasetError(RuntimeError):
-    """Files of the dataset that cannot be used. The text names them."""
+__all__ = ["Batch", "DatasetError", "decodes", "explain", "explain_shards", "raise_wrong_label"]
 
 
 class Batch(NamedTuple):
@@ -51,7 +47,7 @@ def explain(error: RuntimeError, batch: Batch, num_classes: int) -> None:
         names = [name for name, encoded, _ in _samples(batch) if not decodes(encoded)]
         if names:
             raise DatasetError(
-                f"{_some(names)}: expected an image, got a file that cannot be decoded. "
+                f"{some(names)}: expected an image, got a file that cannot be decoded. "
                 f"{batch.way_out}"
             ) from error
     if re.search("^labels: ", str(error), re.MULTILINE):
@@ -82,7 +78,7 @@ def raise_wrong_label(batch: Batch, num_classes: int) -> NoReturn:
     names, labels = zip(*wrong, strict=True) if wrong else (["labels"], ["another"])
     hint = " (-1: a .cls file without a number)" if -1 in labels else ""
     raise DatasetError(
-        f"{_some(names)}: expected a label in [0, {num_classes}), got {labels[0]}{hint}"
+        f"{some(names)}: expected a label in [0, {num_classes}), got {labels[0]}{hint}"
     )
 
 
@@ -119,11 +115,6 @@ def decodes(encoded: np.ndarray) -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def _with_reader_of(checkpoint: bytes, other: bytes) -> bytes:

@@ -13,21 +13,25 @@ Every rank is given the same dataset and seed and its own ``shard_id``. The orde
 drawn anew in each epoch, the same on all ranks, which then take disjoint parts of it.
 """
 
-import functools
 from collections.abc import Iterator
 
-import numpy as np
 import nvidia.dali.backend
 import torch
 from nvidia.dali import fn, types
 
-from dali_msda.pipelines.loader import IMAGENET_MEAN, IMAGENET_STD, Loader, ceil_div
-from dali_msda.pipelines.schedules import checked_sizes, size_at
+from dali_msda.pipelines.epochs import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    EvaluationEpochs,
+    TrainingEpochs,
+)
+from dali_msda.pipelines.loader import Loader
+from dali_msda.pipelines.schedules import size_at
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "EvaluationLoader", "TrainingLoader"]
 
 
-class TrainingLoader(Loader):
+class TrainingLoader(TrainingEpochs, Loader):
     """Random crops, mirrored and mixed, in a new order each epoch.
 
     The last incomplete batch is dropped: DALI would fill it up with copies of one image, which
@@ -56,54 +60,15 @@ class TrainingLoader(Loader):
         Copies: Hoffer et al., Augment your batch, arXiv:1901.09335.
     """
 
-    training = True
-
-    def __init__(
-        self,
-        source,
-        *,
-        policy=None,
-        compact=True,
-        min_area=0.08,
-        size=224,
-        sizes=None,
-        copies=1,
-        **options,
-    ):
-        if not 0 < min_area <= 1:
-            raise ValueError(f"min_area: expected a share in (0, 1], got {min_area}")
-        if copies < 1:
-            raise ValueError(f"copies: expected at least 1, got {copies}")
-        if policy is not None and options.get("device_id") is not None:
+    def __init__(self, source, **options):
+        if options.get("policy") is not None and options.get("device_id") is not None:
             _check_gpu_operators()
-        self.policy, self.compact, self.min_area = policy, compact, min_area
-        self.sizes, self.copies = {0: size, **checked_sizes(sizes)}, copies
-        super().__init__(source, size=size, **options)
-
-    def __len__(self) -> int:
-        return self.samples // self.num_shards // self.batch_size
+        super().__init__(source, **options)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         yield from super().__iter__()
         if self.size != size_at(self.sizes, self.epoch):
             self._rebuild(self._pipeline.checkpoint())
-
-    @property
-    def turn(self) -> int | None:
-        """Number of the policy, in an ``Alternate``, that mixed the batch yielded last.
-
-        With ``LaMix``, 0 stands for originals and 1 for averaged pairs. Before the first batch, and
-        without a policy, it is None. A restored loader knows the turn of the batch it goes on from.
-        """
-        batch = self.epoch * self._runs_per_epoch() + self.position - 1
-        if self.epoch and not self.position:  # some at the end of an epoch are not handed out
-            batch = (self.epoch - 1) * self._runs_per_epoch() + len(self) - 1
-        if self.policy is None or batch < 0:
-            return None
-        leaves = self.policy.leaves()
-        _, first = np.unique(leaves["stage"], return_index=True)
-        ends = leaves["count"][first].cumsum()
-        return int(np.searchsorted(ends, batch % ends[-1], side="right"))
 
     def _own(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         axes = tensors[0].ndim - 4  # of copies and interpolations, which follow that of the images
@@ -155,37 +120,16 @@ class TrainingLoader(Loader):
         self._pipeline = self._built(checkpoint)
 
     def state_dict(self) -> dict:
-        """Return what a new loader of the same arguments needs to go on from this very batch.
-
-        Batches that DALI has prepared ahead do not count: they are prepared again.
-        """
-        place = {"epoch": self.epoch, "position": self.position}
-        return {**self._identity, **place, "pipeline": self._pipeline.checkpoint()}
+        """See :class:`TrainingEpochs`."""
+        return {**super().state_dict(), "pipeline": self._pipeline.checkpoint()}
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on where the loader stood whose :meth:`state_dict` this is.
-
-        Raises:
-            ValueError: If that loader had other arguments that change the batches.
-        """
-        for name, value in self._identity.items():
-            if state.get(name) != value:
-                raise ValueError(
-                    f"loader state: expected {name} {value}, as in this run, got {state.get(name)}"
-                )
-        self.epoch, self.position = state["epoch"], state["position"]
+        """See :class:`TrainingEpochs`."""
+        super().load_state_dict(state)
         self._rebuild(state["pipeline"])
 
-    @functools.cached_property
-    def _identity(self) -> dict:
-        """What decides on the batches, and so must be the same to go on."""
-        names = ("samples", "batch_size", "sizes", "min_area", "copies", "seed", "shard_id")
-        names += ("num_shards",)
-        own = {name: getattr(self, name) for name in names}
-        return own | {"policy": repr(self.policy), "fingerprint": self.source.fingerprint()}
 
-
-class EvaluationLoader(Loader):
+class EvaluationLoader(EvaluationEpochs, Loader):
     """The central crop of each image, each exactly once over all ranks.
 
     Shards differ by one image where the division leaves a rest, and the last batch of a rank is
@@ -199,24 +143,9 @@ class EvaluationLoader(Loader):
         ``images, labels``, the labels int64 ``(B,)``.
     """
 
-    def __init__(self, source, *, resize: int = 256, **options):
-        size = options.setdefault("size", 224)
-        if resize < size:
-            raise ValueError(f"resize: expected at least size, {size}, got {resize}")
-        self.resize = resize
-        super().__init__(source, **options)
-
-    def __len__(self) -> int:
-        return ceil_div(self._shard_samples(), self.batch_size)
-
-    def _shard_samples(self) -> int:
-        start, end = (
-            self.samples * i // self.num_shards for i in (self.shard_id, self.shard_id + 1)
-        )
-        return end - start
-
     def _own(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        left = self._shard_samples() - self.position * self.batch_size
+        start, end = self._shard()
+        left = end - start - self.position * self.batch_size
         return [tensor[:left] for tensor in tensors]
 
     def _graph(self) -> tuple:

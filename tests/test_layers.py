@@ -16,7 +16,7 @@ PACKAGE = ROOT / "dali_msda"
 LAYERS = [  # bottom first
     ["arrays", "build", "methods", "shapes"],
     ["cpu", "nvrtc", "policy"],
-    ["driver", "leaves", "pictures", "plan", "salient", "sheets"],
+    ["draws", "driver", "leaves", "pictures", "plan", "salient", "sheets"],
     ["gpu_arrays"],
     ["cuda", "doctor", "gpu_checks"],
     ["ops"],
@@ -40,6 +40,7 @@ PUBLIC = {
     *dali_msda.__all__,
     *ADAPTERS,
     "cli",
+    "draws",
     "leaves",
     "methods",
     "pipelines",

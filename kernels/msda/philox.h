@@ -40,6 +40,10 @@ enum Purpose : uint32_t {
   kDrawSide = 7,
   kDrawRatio = 8,
   kDrawRounding = 9,
+  // Of loaders, from the greatest number down (dali_msda/draws.py).
+  kDrawOrder = 253,
+  kDrawCrop = 254,
+  kDrawFlip = 255,
 };
 
 // Number `index` of the 64-bit words of one (seed, identity, step, purpose): two to a block.
