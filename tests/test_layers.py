@@ -21,7 +21,8 @@ LAYERS = [  # bottom first
     ["cuda", "doctor", "gpu_checks"],
     ["ops"],
     ["registered"],
-    ["detection", "ffcv_loader"],
+    ["detection", "ffcv_loader", "torch_losses", "torch_mixing"],
+    ["torch_collate"],
     ["dali", "ffcv", "torch"],
     ["preview", "selfcheck_laws", "selfcheck_rows"],
     ["selfcheck_checks", "selfcheck_fields", "selfcheck_several"],
@@ -35,7 +36,7 @@ LAYERS = [  # bottom first
 ]
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 ADAPTERS = {"dali", "ffcv", "torch"}
-HEAVY = {*ADAPTERS, "ffcv_loader"}
+HEAVY = {*ADAPTERS, "ffcv_loader", "torch_collate", "torch_losses", "torch_mixing"}
 PUBLIC = {
     *dali_msda.__all__,
     *ADAPTERS,

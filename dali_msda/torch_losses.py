@@ -1,0 +1,160 @@
+"""For PyTorch: the losses for soft labels."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["lamix_loss", "soft_target_cross_entropy"]
+
+
+def soft_target_cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """Cross-entropy with soft labels: dense rows, or labels with weights.
+
+    With ``p = softmax(logits)`` and a row ``t`` it is ``-sum(t * log p)``. Since it is linear in
+    ``t``, the row need not exist: labels ``a, b`` with weights ``w, 1 - w`` give
+    ``-(w * log p[a] + (1 - w) * log p[b])``, the same number. Smoothing, which replaces ``t`` by
+    ``(1 - s) * t + s / C``, adds the mean of ``log p`` over the ``C`` classes; so do not smooth the
+    targets as well.
+
+    Args:
+        logits: ``(B, C)``, any floating type; computed in float32, or in float64 if they are.
+        targets: Rows of floats ``(B, C)``; or integer labels, ``(B, n)`` with weights, ``(B,)``
+            without. A label may come twice in a row: its weights add up.
+        weights: ``(B, n)``, or nothing.
+        smoothing: Share ``s`` of the label that is spread over all classes, in [0, 1].
+        reduction: "mean" or "sum" over the batch, or "none" for ``(B,)``.
+
+    Returns:
+        A scalar, or ``(B,)``.
+
+    Raises:
+        ValueError: If shapes do not fit, a number is out of range, or, on the CPU, a label is. On
+            a GPU the check would wait for it; there PyTorch stops the kernel instead.
+
+    Reference:
+        The identity: Zhang et al., mixup, ICLR 2018, arXiv:1710.09412, as in the authors' code;
+        smoothing: Szegedy et al., arXiv:1512.00567, section 7.
+    """
+    if logits.ndim != 2:
+        raise ValueError(f"logits: expected shape (B, C), got {tuple(logits.shape)}")
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"smoothing: expected a share in [0, 1], got {smoothing}")
+    log_p = functional.log_softmax(_precise(logits), dim=1)
+    if targets.is_floating_point():
+        loss = _dense(log_p, targets, weights)
+    else:
+        loss = _compact(log_p, targets, weights)
+    if smoothing:
+        loss = (1 - smoothing) * loss - smoothing * log_p.mean(1)
+    return _reduced(loss, reduction)
+
+
+def lamix_loss(
+    local_logits: Tensor,
+    global_logits: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    beta: float = 0.5,
+    smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """Loss of LaMix: cross-entropy with a label that the model itself draws part of.
+
+    A second linear head on the same features gives the global logits ``g``, and from them the
+    global label ``p = softmax(sigmoid(g))``. With the mixed label ``t`` of the loader, which for
+    originals is their own, and ``q = softmax(local_logits)`` of the classifier::
+
+        target = beta * t + (1 - beta) * p
+        loss   = -sum(target * log q)
+
+    The gradient flows through ``p`` as well: the second head learns from nothing else. (The paper
+    does not say so. It also prints the loss without its sign.) Because of the sigmoid, ``p`` stays
+    within a factor of e of uniform. Only the classifier is used after training.
+
+    Args:
+        local_logits: ``(B, C)`` of the classifier, any floating type; computed in float32, or in
+            float64 if they are.
+        global_logits: ``(B, C)`` of the second head, likewise.
+        targets: As in :func:`soft_target_cross_entropy`; so is what follows but ``beta``.
+        weights: Of labels, ``(B, n)``, or nothing.
+        beta: Share of the mixed label, in [0, 1]; 1 leaves the global label out.
+        smoothing: Share of the mixed label that is spread over all classes, in [0, 1].
+        reduction: "mean" or "sum" over the batch, or "none" for ``(B,)``.
+
+    Returns:
+        A scalar, or ``(B,)``.
+
+    Raises:
+        ValueError: As :func:`soft_target_cross_entropy` does; or if the two logits differ in shape
+            or ``beta`` is out of range.
+
+    Reference:
+        Bypassing the Random Input Mixing in Mixup, ICLR 2021 submission, eqs. 9 to 11.
+    """
+    if not 0 <= beta <= 1:
+        raise ValueError(f"beta: expected a share in [0, 1], got {beta}")
+    if global_logits.shape != local_logits.shape:
+        raise ValueError(
+            f"global_logits: expected the shape of local_logits, {tuple(local_logits.shape)}, got "
+            f"{tuple(global_logits.shape)}"
+        )
+    options = dict(smoothing=smoothing, reduction="none")
+    mixed = soft_target_cross_entropy(local_logits, targets, weights, **options)
+    label = _precise(global_logits).sigmoid().softmax(1)
+    shared = soft_target_cross_entropy(local_logits, label, reduction="none")
+    return _reduced(beta * mixed + (1 - beta) * shared, reduction)
+
+
+def _reduced(loss: Tensor, reduction: str) -> Tensor:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
+    return loss if reduction == "none" else getattr(loss, reduction)()
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """In float32 unless they are in float64."""
+    return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
+
+
+def _dense(log_p: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is not None:
+        raise ValueError("weights: expected none with rows of floats, got a tensor")
+    if targets.shape != log_p.shape:
+        raise ValueError(
+            f"targets: expected the shape of logits, {tuple(log_p.shape)}, "
+            f"got {tuple(targets.shape)}"
+        )
+    return -(targets * log_p).sum(1)
+
+
+def _compact(log_p: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    batch, classes = log_p.shape
+    if weights is None and labels.shape != (batch,):
+        raise ValueError(
+            f"targets: expected labels ({batch},), or ({batch}, n) and weights, "
+            f"got {tuple(labels.shape)} and none"
+        )
+    if weights is not None and not (labels.ndim == 2 and labels.shape == weights.shape):
+        raise ValueError(
+            f"weights: expected the shape of the labels, ({batch}, n), got {tuple(weights.shape)} "
+            f"for {tuple(labels.shape)}"
+        )
+    if len(labels) != batch:
+        raise ValueError(f"targets: expected {batch} rows, as in logits, got {len(labels)}")
+    labels = labels.long()
+    if labels.device.type == "cpu" and labels.numel():
+        low, high = labels.aminmax()
+        if low < 0 or high >= classes:
+            wrong = int(low if low < 0 else high)
+            raise ValueError(f"targets: expected labels in [0, {classes}), got {wrong}")
+    if weights is None:
+        return -log_p.gather(1, labels[:, None])[:, 0]
+    return -(weights * log_p.gather(1, labels)).sum(1)
