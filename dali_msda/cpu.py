@@ -158,11 +158,15 @@ def blend(
     fields: np.ndarray | None = None,
     mirror: np.ndarray | None = None,
     pairs: np.ndarray | None = None,
+    planar: bool = False,
     threads: int = 0,
     isa: int = -1,
     plain: bool = False,
 ) -> None:
     """Fills ``outs`` from ``images``, ``(B, ..., W, C)``, each sample contiguous.
+
+    Or, where they are ``planar`` and ``outs`` is ``(B, C, ..., W)``, each channel of a sample:
+    channels are then mixed one by one, as images of one.
 
     The shape of ``plans`` leads that of ``outs``. ``fields`` has a row for each record, in which
     :func:`fields` made the masks of FMix.
@@ -170,6 +174,25 @@ def blend(
     ``isa`` picks an instruction set of :func:`isas`; ``plain`` walks pixel by pixel instead. Both
     serve tests and benchmarks: the bits are the same.
     """
+    if planar:
+        for c in range(images.shape[-1]):
+            one = slice(c, c + 1)
+            blend(
+                outs[(slice(None),) * plans.ndim + (c,)][..., None],
+                images[..., one],
+                plans,
+                out_dtype=out_dtype,
+                layout="HWC",
+                scale=None if scale is None else scale[one],
+                shift=None if shift is None else shift[one],
+                fields=fields,
+                mirror=mirror,
+                pairs=pairs,
+                threads=threads,
+                isa=isa,
+                plain=plain,
+            )
+        return
     samples, *axes, width, channels = images.shape
     in_addresses, out_addresses = _pointers(images), _pointers(outs, plans.ndim)
     field_addresses = None if fields is None else _pointers(fields)

@@ -128,10 +128,12 @@ def blend(
     shift: np.ndarray | None = None,
     mirror: np.ndarray | GpuArray | None = None,
     pairs: np.ndarray | None = None,
+    planar: bool = False,
 ) -> None:
     """Fills ``outs`` from ``images``, ``(B, ..., W, C)``, as :func:`dali_msda.cpu.blend` does.
 
-    The masks of FMix are made on the way. ``mirror`` may lie on the GPU or on the CPU.
+    Of ``planar`` images each channel is a launch. The masks of FMix are made on the way. ``mirror``
+    may lie on the GPU or on the CPU.
     """
     with _stream_of(images) as (device, stream):
         fields = FieldJob.of(device, plans)
@@ -144,12 +146,21 @@ def blend(
                 job.mirror = mirror.ctypes.data
             job.batch = plans.size
             job.interpolations = plans.shape[1] if plans.ndim > 1 else 1
-            _, *axes, job.width, job.channels = images.shape
+            _, *axes, job.width, channels = images.shape
+            job.channels = 1 if planar else channels
             job.height = prod(axes)
             job.chw = layout == "CHW"
             items = group_items(out_dtype, job.width, job.channels)
             walked = (job.batch // job.interpolations, job.height, items)
-            _launch(device, stream, f"msda_blend_{images.dtype.name}_{out_dtype}", walked, job)
+            name = f"msda_blend_{images.dtype.name}_{out_dtype}"
+            _launch(device, stream, name, walked, job)
+            for _ in range(channels - 1 if planar else 0):
+                job.ins.first += images.strides[-1]
+                job.outs.first += outs.strides[plans.ndim]
+                if scale is not None:
+                    job.scale += scale.itemsize
+                    job.shift += shift.itemsize
+                _launch(device, stream, name, walked, job)
 
 
 def mask(weights: GpuArray, plans: np.ndarray) -> None:

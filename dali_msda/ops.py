@@ -89,7 +89,8 @@ def _scratch(words: int) -> np.ndarray:
     return _kept.words[:words]
 
 
-def _images(images: object) -> np.ndarray:
+def _images(images: object) -> tuple[np.ndarray, bool]:
+    """The images, and whether each channel of one lies behind the other: planes."""
     there = gpu_arrays.on_gpu(images)
     array = gpu_arrays.view("images", images) if there else to_numpy("images", images)
     dtype = str(getattr(images, "dtype", array.dtype)).removeprefix("torch.")
@@ -104,8 +105,11 @@ def _images(images: object) -> np.ndarray:
             "images: expected fewer than 2**31 rows in a sample and values in a row, got "
             f"{array.shape}"
         )
+    first = array[:1]
+    if not first.flags.c_contiguous and np.moveaxis(first, -1, 1).flags.c_contiguous:
+        return array, True
     expect_contiguous("images", array)
-    return array
+    return array, False
 
 
 def _out_dtype(dtype: object, images: np.ndarray, normalises: bool) -> str:
@@ -183,7 +187,8 @@ def blend(
     Args:
         images: uint8 or float32 ``(B, H, W, C)``; each image contiguous, the batch need not be.
             Sequences ``(B, L, C)`` and volumes ``(B, D, H, W, C)`` likewise: all of this holds for
-            them, with the last axis before the channels for the width.
+            them, with the last axis before the channels for the width. Of ``(B, C, H, W)`` give the
+            view ``images.permute(0, 2, 3, 1)`` and ``layout="CHW"``: nothing is copied.
         plan: Records from :func:`draw`, one per output, ``(B,)`` or ``(B, k)``.
         mean: Subtracted, a number or ``(C,)``, in units of the input's pixels (0 to 255 for uint8).
         std: Divided by, likewise.
@@ -207,11 +212,16 @@ def blend(
         TypeError, ValueError: If shapes, types or plan do not fit, or ``out`` overlaps the images
             in a way that would spoil them.
     """
-    source = _images(images)
+    source, planar = _images(images)
     size, channels = source.shape[1:-1], source.shape[-1]
     plan = check(plan, len(source), size)
     if layout not in cpu.LAYOUTS:
         raise ValueError(f"layout: expected 'HWC' or 'CHW', got {layout!r}")
+    if planar and layout == "HWC":
+        raise ValueError(
+            "layout: expected 'CHW' for images that lie in memory channel by channel, got 'HWC'; "
+            "copy them with numpy.ascontiguousarray() or .contiguous()"
+        )
     scale, shift = scale_and_shift(mean, std, channels)
     name = _out_dtype(dtype, source, scale is not None)
     shape = (*size, channels) if layout == "HWC" else (channels, *size)
@@ -219,8 +229,9 @@ def blend(
     if there and out is None:
         out = gpu_arrays.empty((*plan.shape, *shape), name, images)
     result = gpu_checks.output(out, (*plan.shape, *shape), name, images, plan.ndim)
-    pairs = _pairs(plan, source, result)
-    if pairs is not None and (layout == "CHW" and channels > 1 and math.prod(size) > 1):
+    pairs = _pairs(plan, np.moveaxis(source, -1, 1) if planar else source, result)
+    moves = layout == "CHW" and not planar and channels > 1 and math.prod(size) > 1
+    if pairs is not None and moves:
         raise ValueError("layout: expected 'HWC' in place, got 'CHW'; give another out=")
     threads = thread_count(threads)
     how = {
@@ -233,11 +244,10 @@ def blend(
     if there:
         flags = gpu_checks.mirror_flags(mirror, source, pairs is not None)
         gpu_checks.same_device(images=source, out=result)
-        cuda.blend(result, source, plan, mirror=flags, **how)
+        cuda.blend(result, source, plan, mirror=flags, planar=planar, **how)
         return out
-    flags = mirror_flags(mirror, len(source))
-    fields = _fields(plan, threads)
-    cpu.blend(result, source, plan, fields=fields, mirror=flags, threads=threads, **how)
+    how |= {"mirror": mirror_flags(mirror, len(source)), "fields": _fields(plan, threads)}
+    cpu.blend(result, source, plan, planar=planar, threads=threads, **how)
     return out if out is not None else like(result, images, name)
 
 

@@ -1,10 +1,10 @@
-"""For PyTorch: the losses for soft labels."""
+"""For PyTorch: the losses for soft labels, in dense rows or as labels with weights."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["lamix_loss", "soft_target_cross_entropy"]
+__all__ = ["lamix_loss", "soft_target_binary_cross_entropy", "soft_target_cross_entropy"]
 
 
 def soft_target_cross_entropy(
@@ -42,17 +42,55 @@ def soft_target_cross_entropy(
         The identity: Zhang et al., mixup, ICLR 2018, arXiv:1710.09412, as in the authors' code;
         smoothing: Szegedy et al., arXiv:1512.00567, section 7.
     """
-    if logits.ndim != 2:
-        raise ValueError(f"logits: expected shape (B, C), got {tuple(logits.shape)}")
-    if not 0 <= smoothing <= 1:
-        raise ValueError(f"smoothing: expected a share in [0, 1], got {smoothing}")
+    _check(logits, targets, weights, smoothing)
     log_p = functional.log_softmax(_precise(logits), dim=1)
-    if targets.is_floating_point():
-        loss = _dense(log_p, targets, weights)
-    else:
-        loss = _compact(log_p, targets, weights)
+    loss = -_expected(log_p, targets, weights)
     if smoothing:
         loss = (1 - smoothing) * loss - smoothing * log_p.mean(1)
+    return _reduced(loss, reduction)
+
+
+def soft_target_binary_cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """Binary cross-entropy with soft labels, each class a question of its own, mean over classes.
+
+    It serves multi-label data, whose multi-hot rows are mixed as they are, and single labels that
+    are trained class by class. With a row ``t`` it is ``mean(log(1 + exp(x)) - t * x)`` over the
+    ``C`` classes; labels ``a, b`` with weights ``w, 1 - w`` stand for a row that is ``w`` at ``a``,
+    ``1 - w`` at ``b`` and 0 elsewhere (their sum where they are equal), and the row need not exist.
+    Smoothing replaces ``t`` by ``(1 - s) * t + s / 2``, which is what it is for two classes; so do
+    not smooth the targets as well.
+
+    Args:
+        logits: ``(B, C)``, any floating type; computed in float32, or in float64 if they are.
+        targets: Rows of floats in [0, 1], ``(B, C)``; or integer labels, ``(B, n)`` with weights,
+            ``(B,)`` without.
+        weights: ``(B, n)``, or nothing.
+        smoothing: Share ``s`` of each answer that is spread over yes and no, in [0, 1].
+        reduction: "mean" or "sum" over the batch, or "none" for ``(B,)``.
+
+    Returns:
+        A scalar, or ``(B,)``.
+
+    Raises:
+        ValueError: As :func:`soft_target_cross_entropy` does.
+
+    Reference:
+        For mixed single labels: Wightman et al., ResNet strikes back, arXiv:2110.00476, section
+        3.2; smoothing: Szegedy et al., arXiv:1512.00567, section 7, of two classes.
+    """
+    _check(logits, targets, weights, smoothing)
+    x = _precise(logits)
+    expected = (1 - smoothing) * _expected(x, targets, weights)
+    if smoothing:
+        expected = expected + smoothing / 2 * x.sum(1)
+    loss = (-functional.logsigmoid(-x).sum(1) - expected) / x.shape[1]
     return _reduced(loss, reduction)
 
 
@@ -124,19 +162,28 @@ def _precise(logits: Tensor) -> Tensor:
     return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
 
 
-def _dense(log_p: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+def _check(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float) -> None:
+    if logits.ndim != 2:
+        raise ValueError(f"logits: expected shape (B, C), got {tuple(logits.shape)}")
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"smoothing: expected a share in [0, 1], got {smoothing}")
+    if targets.is_floating_point():
+        _check_rows(logits, targets, weights)
+    else:
+        _check_labels(logits, targets, weights)
+
+
+def _check_rows(logits: Tensor, rows: Tensor, weights: Tensor | None) -> None:
     if weights is not None:
         raise ValueError("weights: expected none with rows of floats, got a tensor")
-    if targets.shape != log_p.shape:
+    if rows.shape != logits.shape:
         raise ValueError(
-            f"targets: expected the shape of logits, {tuple(log_p.shape)}, "
-            f"got {tuple(targets.shape)}"
+            f"targets: expected the shape of logits, {tuple(logits.shape)}, got {tuple(rows.shape)}"
         )
-    return -(targets * log_p).sum(1)
 
 
-def _compact(log_p: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-    batch, classes = log_p.shape
+def _check_labels(logits: Tensor, labels: Tensor, weights: Tensor | None) -> None:
+    batch, classes = logits.shape
     if weights is None and labels.shape != (batch,):
         raise ValueError(
             f"targets: expected labels ({batch},), or ({batch}, n) and weights, "
@@ -149,12 +196,17 @@ def _compact(log_p: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
         )
     if len(labels) != batch:
         raise ValueError(f"targets: expected {batch} rows, as in logits, got {len(labels)}")
-    labels = labels.long()
     if labels.device.type == "cpu" and labels.numel():
         low, high = labels.aminmax()
         if low < 0 or high >= classes:
             wrong = int(low if low < 0 else high)
             raise ValueError(f"targets: expected labels in [0, {classes}), got {wrong}")
+
+
+def _expected(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    """Sum of target times value in each row; of labels, only their values are read."""
+    if targets.is_floating_point():
+        return (targets * values).sum(1)
     if weights is None:
-        return -log_p.gather(1, labels[:, None])[:, 0]
-    return -(weights * log_p.gather(1, labels)).sum(1)
+        return values.gather(1, targets.long()[:, None])[:, 0]
+    return (weights * values.gather(1, targets.long())).sum(1)

@@ -22,8 +22,8 @@ LAYERS = [  # bottom first
     ["ops"],
     ["registered"],
     ["detection", "ffcv_loader", "torch_losses", "torch_mixing"],
-    ["torch_collate"],
-    ["dali", "ffcv", "torch"],
+    ["torch_collate", "torch_transform"],
+    ["dali", "ffcv", "timm", "torch", "torchvision"],
     ["preview", "selfcheck_laws", "selfcheck_rows"],
     ["selfcheck_checks", "selfcheck_fields", "selfcheck_several"],
     ["selfcheck"],
@@ -35,8 +35,9 @@ LAYERS = [  # bottom first
     ["reference"],
 ]
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
-ADAPTERS = {"dali", "ffcv", "torch"}
+ADAPTERS = {"dali", "ffcv", "timm", "torch", "torchvision"}
 HEAVY = {*ADAPTERS, "ffcv_loader", "torch_collate", "torch_losses", "torch_mixing"}
+HEAVY |= {"torch_transform"}
 PUBLIC = {
     *dali_msda.__all__,
     *ADAPTERS,
