@@ -46,7 +46,8 @@ def soft_target_cross_entropy(
     log_p = functional.log_softmax(_precise(logits), dim=1)
     loss = -_expected(log_p, targets, weights)
     if smoothing:
-        loss = (1 - smoothing) * loss - smoothing * log_p.mean(1)
+        # Not the mean, whose gradient would be divided entry by entry.
+        loss = (1 - smoothing) * loss - smoothing / log_p.shape[1] * log_p.sum(1)
     return _reduced(loss, reduction)
 
 
@@ -90,7 +91,8 @@ def soft_target_binary_cross_entropy(
     expected = (1 - smoothing) * _expected(x, targets, weights)
     if smoothing:
         expected = expected + smoothing / 2 * x.sum(1)
-    loss = (-functional.logsigmoid(-x).sum(1) - expected) / x.shape[1]
+    # Beyond 40, log(1 + exp(x)) is x to the last bit of float64.
+    loss = (functional.softplus(x, threshold=40).sum(1) - expected) / x.shape[1]
     return _reduced(loss, reduction)
 
 

@@ -62,7 +62,8 @@ class Mixing:
         channels = max(np.size(mean), np.size(std))
         pixel = torch.zeros((1, 1, 1, channels), dtype=torch.uint8)
         self._from_bytes = blend(pixel, one, **self.blending).dtype
-        if policy is not None and (num_classes is not None or smoothing or compact):
+        number("smoothing", smoothing, 0.0, 1.0, "a share in [0, 1]")
+        if num_classes is not None or compact:
             options = dict(smoothing=smoothing, compact=compact)
             targets(torch.zeros(1, dtype=torch.int64), one, num_classes=num_classes, **options)
 

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 import dali_msda as msda
+from dali_msda.torch import soft_target_binary_cross_entropy as binary
 from dali_msda.torch import soft_target_cross_entropy as loss
 
 
@@ -33,6 +34,45 @@ def test_compact_equals_dense_and_so_does_its_gradient(smoothing, sources):
         torch.testing.assert_close(ours, expected, rtol=1e-14, atol=1e-14)
         (ours,) = torch.autograd.grad(ours, logits)
         torch.testing.assert_close(ours, slope, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("sources", [1, 2, 4])
+def test_binary_compact_equals_dense_and_so_does_its_gradient(smoothing, sources):
+    logits, labels, weights, dense = batch(sources=sources)
+    smoothed = (1 - smoothing) * dense + smoothing / 2
+    expected = functional.binary_cross_entropy_with_logits(logits, smoothed)
+    (slope,) = torch.autograd.grad(expected, logits)
+    for targets in ((dense,), (labels, weights)):
+        ours = binary(logits, *targets, smoothing=smoothing)
+        torch.testing.assert_close(ours, expected, rtol=1e-14, atol=1e-14)
+        (ours,) = torch.autograd.grad(ours, logits)
+        torch.testing.assert_close(ours, slope, rtol=1e-12, atol=1e-15)
+
+
+def test_binary_serves_rows_of_several_labels():
+    """Multi-hot rows are mixed as they are; the loss is linear in them."""
+    logits = torch.randn(9, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    several = (np.random.default_rng(2).random((9, 6)) < 0.4).astype(np.float32)
+    plan = msda.draw(msda.Mixup(), 9, 4, 4, seed=0, step=0)
+    mixed = torch.from_numpy(msda.targets(several, plan))
+    own, partner = (torch.from_numpy(several[plan[name]]).double() for name in ("own", "partner"))
+    weight = torch.from_numpy(plan["weight"]).double()
+    each = [binary(logits, rows, reduction="none") for rows in (own, partner)]
+    torch.testing.assert_close(
+        binary(logits, mixed.double(), reduction="none"),
+        weight * each[0] + (1 - weight) * each[1],
+        rtol=1e-6,
+        atol=1e-7,
+    )
+
+
+def test_binary_of_great_logits():
+    logits = torch.tensor([[1e4, -1e4, 45.0, 38.0]], dtype=torch.float64)
+    rows = torch.tensor([[1.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
+    expected = torch.tensor((45 + np.log1p(np.exp(-38.0))) / 4, dtype=torch.float64)
+    torch.testing.assert_close(binary(logits, rows), expected, rtol=1e-15, atol=0)
+    assert binary(logits.float(), torch.tensor([0])).isfinite()
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -65,9 +105,10 @@ def test_reductions(reduction):
 def test_half_precision_logits_are_summed_in_float32(dtype):
     logits, labels, weights, _ = batch(classes=1000, dtype=torch.float32)
     half = logits.detach().to(dtype)
-    ours = loss(half, labels, weights, smoothing=0.1)
-    assert ours.dtype == torch.float32
-    torch.testing.assert_close(ours, loss(half.float(), labels, weights, smoothing=0.1))
+    for kind in (loss, binary):
+        ours = kind(half, labels, weights, smoothing=0.1)
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, kind(half.float(), labels, weights, smoothing=0.1))
 
 
 def test_great_logits_do_not_overflow():
@@ -95,5 +136,6 @@ L, W = torch.zeros(2, 2, dtype=torch.long), torch.full((2, 2), 0.5)
     ],
 )
 def test_errors(logits, targets, options, message):
-    with pytest.raises(ValueError, match=message):
-        loss(logits, *targets, **options)
+    for kind in (loss, binary):
+        with pytest.raises(ValueError, match=message):
+            kind(logits, *targets, **options)
