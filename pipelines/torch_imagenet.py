@@ -11,18 +11,14 @@ DALI. Order, crops, flips and plans are functions of the seed, the epoch and the
 and the bits do not depend on the number of workers.
 """
 
-import os
-import signal
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dali_msda import draws
-from dali_msda.pipelines import decoding
-from dali_msda.pipelines.datasets import DatasetError, ImageFolder, Shards, some
+from dali_msda.pipelines.datasets import DatasetError, Shards, some
 from dali_msda.pipelines.epochs import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -31,7 +27,8 @@ from dali_msda.pipelines.epochs import (
     TrainingEpochs,
 )
 from dali_msda.pipelines.schedules import size_at
-from dali_msda.torch import Collate, Indices, Place, Sample
+from dali_msda.pipelines.torch_workers import Collated, Middles, RandomParts, quietly
+from dali_msda.torch import Collate, Indices, Place
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "EvaluationLoader", "TrainingLoader"]
 
@@ -78,7 +75,7 @@ class Loader(Epochs):
             prefetch_factor=self.prefetch,
             persistent_workers=True,
             collate_fn=self._collated(),
-            worker_init_fn=_quietly,
+            worker_init_fn=quietly,
             pin_memory=torch.cuda.is_available(),
         )
         self._iterator: Iterator | None = None
@@ -87,7 +84,7 @@ class Loader(Epochs):
         """What the workers read."""
         raise NotImplementedError
 
-    def _collated(self) -> "Collated":
+    def _collated(self) -> Collated:
         """What the workers make of it."""
         raise NotImplementedError
 
@@ -167,7 +164,7 @@ class TrainingLoader(TrainingEpochs, Loader):
         how = (self.seed, self.min_area, self.sizes, self.copies)
         return RandomParts(self.source, self._way_out(), *how)
 
-    def _collated(self) -> "Collated":
+    def _collated(self) -> Collated:
         compact = self.compact and self.policy is not None
         collate = Collate(
             self.policy, self.num_classes, mirror=0.5, compact=compact, **self._settings()
@@ -204,7 +201,7 @@ class EvaluationLoader(EvaluationEpochs, Loader):
     def _pictures(self) -> Dataset:
         return Middles(self.source, self._way_out(), self.resize, self.size)
 
-    def _collated(self) -> "Collated":
+    def _collated(self) -> Collated:
         return Collated(Collate(None, **self._settings()), 1)
 
 
@@ -224,131 +221,3 @@ class _Rest:
             indices = Indices(order[number * size : (number + 1) * size].tolist())
             indices.place = Place(epoch, number, batches)
             yield indices
-
-
-class Pictures(Dataset):
-    """Images of a folder, decoded by the batch; what is made of one, the kinds below decide.
-
-    Args:
-        source: The files and their labels.
-        way_out: What a message about a broken file says in the end.
-    """
-
-    def __init__(self, source: ImageFolder, way_out: str):
-        # Not as Python objects: counting references to them would copy their memory to each worker.
-        names = [os.fsencode(file) for file in source.files]
-        self._names = np.frombuffer(b"".join(names), np.uint8)
-        self._ends = np.cumsum([len(name) for name in names])
-        self._labels = np.asarray(source.labels, np.int64)
-        self._way_out = way_out
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def path(self, index: int) -> str:
-        """The file of an image."""
-        start = self._ends[index - 1] if index else 0
-        return os.fsdecode(self._names[start : self._ends[index]].tobytes())
-
-    def __getitems__(self, indices: Indices) -> list[Sample] | DatasetError:
-        """Images of a batch, copy by copy; or, of files that cannot be used, the error."""
-        samples, unread, damaged = [], [], []
-        for index in indices:
-            path = self.path(index)
-            try:
-                image = decoding.decode(path)
-            except OSError:
-                unread.append(path)
-            except decoding.Undecodable:
-                damaged.append(path)
-            else:
-                label = int(self._labels[index])
-                for copy, pixels in enumerate(self.parts(image, index, indices.place.epoch)):
-                    identity = index + copy * len(self)
-                    samples.append(Sample(identity, (pixels, label), indices.place))
-        for names, what in ((unread, "is empty or cannot be read"), (damaged, "cannot be decoded")):
-            if names:
-                return DatasetError(
-                    f"{some(names)}: expected an image, got a file that {what}. {self._way_out}"
-                )
-        return samples
-
-    def parts(self, image: object, index: int, epoch: int) -> Iterator[np.ndarray]:
-        """What is yielded of an image, each uint8 ``(H, W, 3)``."""
-        raise NotImplementedError
-
-
-class RandomParts(Pictures):
-    """Random crops of each image.
-
-    Args:
-        source: As for :class:`Pictures`.
-        way_out: Likewise.
-        seed: Of the crops.
-        min_area: Smallest area of a crop, as a share of the image.
-        sizes: Height and width, by the epoch from which they hold.
-        copies: Crops of each.
-    """
-
-    def __init__(self, source, way_out, seed, min_area, sizes, copies):
-        super().__init__(source, way_out)
-        self.seed, self.min_area, self.sizes, self.copies = seed, min_area, sizes, copies
-
-    def parts(self, image, index, epoch):
-        """See :class:`Pictures`."""
-        for copy in range(self.copies):
-            key = dict(index=index + copy * len(self), seed=self.seed, epoch=epoch)
-            part = decoding.random_part(*image.size, self.min_area, **key)
-            yield decoding.scaled_part(image, part, size_at(self.sizes, epoch))
-
-
-class Middles(Pictures):
-    """The central crop of each image.
-
-    Args:
-        source: As for :class:`Pictures`.
-        way_out: Likewise.
-        resize: Length of the shorter side before the crop.
-        size: Height and width of it.
-    """
-
-    def __init__(self, source, way_out, resize, size):
-        super().__init__(source, way_out)
-        self.resize, self.size = resize, size
-
-    def parts(self, image, index, epoch):
-        """See :class:`Pictures`."""
-        yield decoding.scaled_middle(image, self.resize, self.size)
-
-
-class Collated:
-    """Collate function: each copy of a batch is mixed on its own.
-
-    Args:
-        collate: What mixes.
-        copies: Samples that an image yields.
-    """
-
-    def __init__(self, collate: Collate, copies: int):
-        self.collate, self.copies = collate, copies
-
-    def __call__(self, samples: Sequence[Sample] | DatasetError):
-        """Make a batch, or hand on the error, which would lose its text as an exception."""
-        if isinstance(samples, DatasetError) or self.copies == 1:
-            return samples if isinstance(samples, DatasetError) else self.collate(samples)
-        batches = [self.collate(samples[copy :: self.copies]) for copy in range(self.copies)]
-        return tuple(self._stacked(parts) for parts in zip(*batches, strict=True))
-
-    def _stacked(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The same thing of all copies, in memory image by image."""
-        turn = parts[0].ndim == 4 and self.collate.channels_last
-        rows = [part.permute(0, 2, 3, 1) if turn else part for part in parts]
-        each = self.collate.drawn.interpolations or 1
-        stacked = torch.stack([part.unflatten(0, (-1, each)) for part in rows], 1).flatten(0, 2)
-        return stacked.permute(0, 3, 1, 2) if turn else stacked
-
-
-def _quietly(_: int) -> None:
-    """Start of a worker: Ctrl-C is for the training, which may want to finish its step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd EXIF, once for each image

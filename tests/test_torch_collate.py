@@ -20,6 +20,7 @@ from torch.utils.data import (
 )
 
 import dali_msda as msda
+from dali_msda import build, cpu, draws
 from dali_msda.torch import Collate, Indexed, NumberedBatches
 
 SAMPLES, HEIGHT, WIDTH, CLASSES = 21, 14, 11, 5
@@ -81,7 +82,7 @@ def epochs(policy, count=2, *, workers=0, persistent=False, prefetch=None, batch
     return [list(loader) for _ in range(count)]
 
 
-def expected(policy, ids, *, epoch, step=None, mirror=None, compact=False, **how):
+def expected(policy, ids, *, epoch, step=None, mirror=None, **how):
     """The same by the array functions."""
     ids = np.asarray(ids)
     peaks = msda.saliency(PIXELS[ids], mirror=mirror) if policy.needs_peaks else None
@@ -106,11 +107,12 @@ def flat(epochs):
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
 def test_batches_are_the_plans_of_seed_epoch_and_indices(policy):
     turns = isinstance(policy, msda.LaMix | msda.Alternate)
-    for epoch, batches in enumerate(epochs(policy, mean=MEAN, std=STD, smoothing=0.0)):
+    for epoch, batches in enumerate(epochs(policy, mean=MEAN, std=STD, mirror=0.5)):
         assert [len(rows) for _, rows in batches][-1] == 1 * (policy.interpolations or 1)
         for number, (ids, (images, rows)) in enumerate(zip(in_order(), batches, strict=True)):
             step = epoch * 6 + number if turns else epoch
-            want = expected(policy, ids, epoch=epoch, step=step, mean=MEAN, std=STD)
+            how = dict(mirror=draws.flips(ids, 0.5, seed=3, step=epoch), mean=MEAN, std=STD)
+            want = expected(policy, ids, epoch=epoch, step=step, **how)
             assert images.dtype == torch.float32 and images.is_contiguous()
             np.testing.assert_array_equal(images, want[0])
             np.testing.assert_array_equal(rows, want[1])
@@ -204,8 +206,6 @@ def test_flips_are_those_of_the_ffcv_mixer():
     collate = Collate(None, mirror=0.3, seed=9)
     collate.set_epoch(7)
     images, labels = collate(Indexed(Arrays()).__getitems__(range(SAMPLES)))
-    from dali_msda import cpu
-
     want = np.empty(SAMPLES)
     for index in range(SAMPLES):
         cpu.library().msda_uniforms(want[index:].ctypes.data, 1, 9, index, 7, 255)
@@ -214,6 +214,25 @@ def test_flips_are_those_of_the_ffcv_mixer():
     mirrored = np.where(flipped[:, None, None, None], PIXELS[:, :, ::-1], PIXELS)
     np.testing.assert_array_equal(images, mirrored.transpose(0, 3, 1, 2))
     assert labels.dtype == torch.int64 and labels.tolist() == LABELS.tolist()
+
+
+def test_the_purposes_of_draws_are_the_kernels():
+    text = (build.KERNELS / "msda" / "philox.h").read_text()
+    numbers = {name.lower(): int(k) for name, k in re.findall(r"kDraw(\w+) = (\d+)", text)}
+    assert draws.PURPOSES.items() <= numbers.items()
+    assert len(set(numbers.values())) == len(numbers)
+
+
+def test_an_order_is_a_permutation_of_any_length(monkeypatch):
+    assert sorted(draws.order(1000, seed=0, step=0)) == list(range(1000))
+    assert len(draws.order(0, seed=0, step=0)) == 0
+    first = draws.order(1000, seed=0, step=0)
+    monkeypatch.setattr(draws, "LONGEST", 64)  # several counters, as of a great dataset
+    several = draws.order(1000, seed=0, step=0)
+    assert sorted(several) == list(range(1000))
+    assert (several != first).any()
+    values = draws.uniforms([0, 1], 64, purpose="order", seed=0, step=0)
+    assert len(np.unique(values)) == 128
 
 
 KINDS = {

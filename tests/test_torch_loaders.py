@@ -322,15 +322,16 @@ def test_a_worker_that_dies_is_an_error_not_a_hang(folder, monkeypatch):
 
 
 def test_a_closed_loader_says_so_and_leaves_no_process(folder):
+    before = set(multiprocessing.active_children())
     loader = TrainingLoader(folder, **SMALL)
     images, _ = next(iter(loader))
     kept = images.clone()
-    assert multiprocessing.active_children()
+    assert len(set(multiprocessing.active_children()) - before) == 2
     loader.close()
     assert torch.equal(images, kept)
     with pytest.raises(RuntimeError, match="loader: expected an open one"):
         next(iter(loader))
-    assert not multiprocessing.active_children()
+    assert not set(multiprocessing.active_children()) - before
 
 
 @pytest.mark.parametrize(
