@@ -114,6 +114,16 @@ def test_switched_off_it_only_smooths():
     torch.testing.assert_close(rows, theirs(IMAGES.clone(), LABELS)[1])
 
 
+@pytest.mark.parametrize("mode, apart", [("batch", 1), ("pair", 50), ("elem", 100)])
+def test_who_shares_a_draw(mode, apart):
+    for alphas in ((0.8, 0.0), (0.0, 1.0), (0.8, 1.0)):
+        plan = Mixup(*alphas, mode=mode, num_classes=CLASSES, seed=0).plan(100, HEIGHT, WIDTH)
+        assert (plan["partner"] == np.arange(100)[::-1]).all()
+        assert len(np.unique(plan["lam"])) == apart
+        shared = (plan[["method", "lam"]] == plan[["method", "lam"]][::-1]).all()
+        assert shared == (mode != "elem")
+
+
 def test_shares_of_the_methods_and_of_nothing():
     mixup = Mixup(0.8, 1.0, prob=0.8, switch_prob=0.3, mode="elem", num_classes=CLASSES, seed=0)
     methods = mixup.plan(4000, HEIGHT, WIDTH)["method"]

@@ -173,6 +173,19 @@ def test_copies_follow_one_another(folder, policy, channels_last):
         np.testing.assert_array_equal(found.reshape(want.shape), want)
 
 
+def test_copies_are_other_parts_of_one_picture(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    source = written(tmp_path, {"a.png": jpeg(pixels, kind="PNG")})
+    with TrainingLoader(source, copies=2, **SMALL | dict(batch_size=1, threads=1)) as loader:
+        ((images, _),) = loader
+    for copy in range(2):
+        part = decoding.random_part(64, 64, 0.08, index=copy, seed=0, epoch=0)
+        want = decoding.scaled_part(Image.fromarray(pixels), part, 24).transpose(2, 0, 1)
+        found = images[copy].numpy()
+        assert (found == want).all() or (found == want[:, :, ::-1]).all()
+    assert (images[0] != images[1]).any()
+
+
 @pytest.mark.parametrize("evaluation", [False, True])
 def test_memory_orders_and_types_hold_the_same_pictures(folder, evaluation):
     def first(**more):
