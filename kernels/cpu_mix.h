@@ -46,6 +46,14 @@ void mix_weighted(float* __restrict mixed, const In* own, const In* partner,
         mix_two(static_cast<float>(own[i]), static_cast<float>(partner[i]), weights[i], In{});
 }
 
+// The weights that bits stand for.
+void ones_and_zeros(float* weights, const Bits& bits, int32_t n) {
+  int32_t x = 0;
+  for (; x + kLanes <= n; x += kLanes)
+    put(weights + x, (Floats)chosen(bits.bits(x), (Ints)splat(1.0f), Ints{}), false);
+  for (; x < n; ++x) weights[x] = bits.own_at(x) ? 1.0f : 0.0f;
+}
+
 // The weight of each value of a row from that of each pixel.
 void spread(float* __restrict values, const float* __restrict pixels, int32_t width,
             int32_t channels) {
@@ -122,6 +130,10 @@ void columns_shrunk(int32_t* columns, const Plan& p, bool mirrored) {
 template <typename In>
 void gather_pixels(In* __restrict to, const In* __restrict row, const int32_t* columns, int32_t n,
                    int32_t channels) {
+  if (channels == 1) {
+    for (int32_t x = 0; x < n; ++x) to[x] = row[columns[x]];
+    return;
+  }
   if (channels == 3) {
     for (int32_t x = 0; x < n; ++x) memcpy(to + 3 * x, row + 3 * columns[x], 3 * sizeof(In));
     return;
@@ -170,7 +182,10 @@ struct Block {
     }
     if (p.method == kFMix) {
       const int64_t first = static_cast<int64_t>(row) * p.width;
-      for (int32_t x = 0; x < p.width; ++x) weights[x] = field_weight(p, field, first + x);
+      if (p.soft > 0)
+        memcpy(weights, static_cast<const float*>(field) + first, p.width * sizeof(float));
+      else
+        ones_and_zeros(weights, {static_cast<const uint32_t*>(field), first}, p.width);
       return;
     }
     Run runs[3];
@@ -192,8 +207,9 @@ struct Block {
 
   void weighted_row(float* mixed, int32_t at, int32_t row) const {
     weights_of_row(pixel_weights, row);
-    spread(value_weights, pixel_weights, p.width, channels);
-    mix_weighted(mixed, sources[0] + at, sources[1] + at, value_weights, p.width * channels);
+    if (channels > 1) spread(value_weights, pixel_weights, p.width, channels);
+    const float* own = channels > 1 ? value_weights : pixel_weights;
+    mix_weighted(mixed, sources[0] + at, sources[1] + at, own, p.width * channels);
   }
 };
 

@@ -93,7 +93,7 @@ struct FromTwo {
   float value(int32_t i) const { return mix_integers(own[i], partner[i], weight.of_pixel(i / 3)); }
 };
 
-// Each pixel from one of two sources.  `choice` says from which: a box, or the bits of a field.
+// Each pixel from one of two sources.  `choice` says from which: a Box, or the Bits of a field.
 // Both sources are read only where a vector needs both.
 struct Box {
   int32_t begin, end;  // the partner's pixels of a row
@@ -105,22 +105,6 @@ struct Box {
     return n <= 0 ? 0 : n >= kLanes ? ~0u : (uint32_t{1} << n) - 1;
   }
   bool own_at(int32_t x) const { return x < begin || x >= end; }
-};
-struct Bits {
-  const uint32_t* words;
-  int64_t first;  // bit of pixel 0
-
-  static bool own_only(int32_t) { return false; }
-  static bool partner_only(int32_t) { return false; }
-  uint32_t bits(int32_t x) const {
-    const int64_t low = first + x, high = low + kLanes - 1;
-    const uint64_t both = uint64_t{words[high >> 5]} << 32 | words[low >> 5];
-    return static_cast<uint32_t>(both >> (low & 31));
-  }
-  bool own_at(int32_t x) const {
-    const int64_t at = first + x;
-    return words[at >> 5] >> (at & 31) & 1;
-  }
 };
 template <typename Choice>
 struct FromEither {

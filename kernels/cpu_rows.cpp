@@ -201,9 +201,23 @@ void finish_rgb(const Walk& walk, Out* out, From from, int64_t first, int32_t pi
   send(walk, target, pixels);
 }
 
+// One channel.
+template <typename Out>
+void finish_plane(const Walk& walk, Out* out, const float* mixed, int64_t first, int32_t n) {
+  const MsdaBlend& b = walk.b;
+  const float scale = b.scale ? b.scale[0] : 1.0f, shift = b.shift ? b.shift[0] : -0.0f;
+  Out* to = walk.past ? reinterpret_cast<Out*>(walk.staged) : out + first;
+  int32_t x = 0;
+  for (; x + kLanes <= n; x += kLanes)
+    put(to + x, fused(load(mixed + x), splat(scale), splat(shift)), false);
+  for (; x < n; ++x) store(to + x, normalise(mixed[x], scale, shift));
+  if (walk.past) stream_bytes(out + first, to, n * sizeof(Out));
+}
+
 template <typename Out>
 void finish_any(const Walk& walk, Out* out, const float* mixed, int64_t first, int32_t pixels) {
   const MsdaBlend& b = walk.b;
+  if (b.channels == 1) return finish_plane(walk, out, mixed, first, pixels);
   Out* staged = reinterpret_cast<Out*>(walk.staged);
   const int64_t plane = static_cast<int64_t>(b.height) * b.width;
   const bool chw = b.out_layout == kChw;

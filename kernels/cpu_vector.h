@@ -108,6 +108,24 @@ inline Ints chosen(uint32_t bits, Ints own, Ints partner) {
 #endif
 }
 
+// The bits of a mask, from pixel 0 on: set where a pixel is the own sample's.
+struct Bits {
+  const uint32_t* words;
+  int64_t first;  // bit of pixel 0
+
+  static bool own_only(int32_t) { return false; }
+  static bool partner_only(int32_t) { return false; }
+  uint32_t bits(int32_t x) const {
+    const int64_t low = first + x, high = low + kLanes - 1;
+    const uint64_t both = uint64_t{words[high >> 5]} << 32 | words[low >> 5];
+    return static_cast<uint32_t>(both >> (low & 31));
+  }
+  bool own_at(int32_t x) const {
+    const int64_t at = first + x;
+    return words[at >> 5] >> (at & 31) & 1;
+  }
+};
+
 // Stores kLanes values, past the caches if `past`: `to` is then aligned to the bytes written.
 inline void put(float* to, Floats v, bool past) {
   if (!past) {
