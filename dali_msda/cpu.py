@@ -82,6 +82,8 @@ def library() -> ctypes.CDLL:
     lib.msda_isa_name.argtypes, lib.msda_isa_name.restype = [c_int32], ctypes.c_char_p
     lib.msda_field_block_bytes.argtypes = [c_void_p]
     lib.msda_field_block_bytes.restype = c_int64
+    lib.msda_saliency_block_bytes.argtypes = [c_int32, c_int32]
+    lib.msda_saliency_block_bytes.restype = c_int64
     return lib
 
 

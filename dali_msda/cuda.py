@@ -51,6 +51,13 @@ Fields = structure(
     {"fields": Samples, "plans": c_void_p, "axes": Axis * 3, "workspace": c_void_p}
     | {"per_block": c_int64, "batch": c_int32, "in_shared": c_int32, "radix": c_int32},
 )
+Saliency = structure(
+    "MsdaGpuSaliency",
+    {"ins": Samples, "maps": Samples}
+    | dict.fromkeys("peaks mirror workspace".split(), c_void_p)
+    | {"per_block": c_int64}
+    | dict.fromkeys("batch height width channels".split(), c_int32),
+)
 
 
 @functools.lru_cache(64)
@@ -194,6 +201,34 @@ def targets_compact(
         job.plans, job.batch = address, plans.size
         name = f"msda_targets_compact_{labels.dtype.name}"
         _launch(device, stream, name, (1, plans.size, 4), job)
+
+
+def saliency(
+    peaks: GpuArray,
+    images: GpuArray,
+    *,
+    maps: GpuArray | None = None,
+    mirror: np.ndarray | GpuArray | None = None,
+) -> None:
+    """Fills ``peaks``, int32 ``(B, 2)``, and ``maps``, uint8 ``(B, H, W)``.
+
+    ``mirror`` may lie on the GPU or on the CPU.
+    """
+    if not len(images):
+        return
+    flags = None if isinstance(mirror, GpuArray) else mirror
+    with _stream_of(images) as (device, stream):
+        entry = device.entry(f"msda_saliency_{images.dtype.name}")
+        threads, resident = entry.occupancy()
+        per_block = cpu.library().msda_saliency_block_bytes(*images.shape[1:3])
+        blocks = min(len(images), resident)
+        with device.batch([flags], blocks * per_block, stream) as (there, workspace):
+            outs = Samples() if maps is None else _samples(maps)
+            job = Saliency(_samples(images), outs, peaks.ctypes.data, there, workspace, per_block)
+            if isinstance(mirror, GpuArray):
+                job.mirror = mirror.ctypes.data
+            job.batch, job.height, job.width, job.channels = images.shape
+            entry.launch((blocks, 1), threads, 0, stream, job)
 
 
 class FieldJob:

@@ -111,6 +111,16 @@ def empty(shape: tuple[int, ...], dtype: str, model: object) -> object:
         return cupy.empty(shape, "uint16" if dtype == "bfloat16" else dtype)
 
 
+def on_cpu(array: object) -> np.ndarray:
+    """A copy of an array of a GPU, once what fills it is done."""
+    array = adopted(array)
+    if _is_torch(array):
+        return array.cpu().numpy()
+    import cupy
+
+    return cupy.asnumpy(array)
+
+
 def current_stream(array: GpuArray) -> int:
     """The stream on which the library of an array works at present."""
     if _is_torch(array.owner):

@@ -372,6 +372,9 @@ def mix(
 ) -> tuple[object, object]:
     """Draw a plan and apply it to images and labels: :func:`draw`, :func:`blend`, :func:`targets`.
 
+    On a GPU nothing waits for it, but for :class:`SaliencyMix`: plans are drawn on the CPU, which
+    must know the peaks of the images.
+
     Args:
         images: uint8 or float32 ``(B, H, W, C)``; ``(B, L, C)`` or ``(B, D, H, W, C)`` for policies
             of Mixup and FMix.
@@ -404,6 +407,8 @@ def mix(
     peaks = None
     if isinstance(policy, Policy) and policy.needs_peaks:
         peaks = saliency(images, mirror=blending.get("mirror"), threads=blending.get("threads", 0))
+        if gpu_arrays.on_gpu(peaks):
+            peaks = gpu_arrays.on_cpu(peaks)
     plan = draw(
         policy,
         batch,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dali_msda import cpu
+from dali_msda import cpu, cuda, gpu_arrays, gpu_checks
 from dali_msda.arrays import expect_contiguous, like, mirror_flags, thread_count, to_numpy
 
 
@@ -22,6 +22,8 @@ def saliency(
     but for single grey levels in some images of more than 32 896 pixels, whose sums no longer fit
     the floats that OpenCV adds them up in.
 
+    Of images on a GPU it is found there, on the current stream, without waiting for it.
+
     Args:
         images: uint8 or float32 ``(B, H, W, C)`` with one channel or three, red first; each image
             contiguous. Floats are in units of 0 to 255 and are rounded to uint8 first (halves to
@@ -30,12 +32,13 @@ def saliency(
         mirror: One flag per image, ``(B,)``: its map and peak are flipped left to right. They are
             those of the image as it lies in memory; the squares are one pixel longer to the right
             and below, so that the filter of a flipped image may peak elsewhere.
-        threads: Threads to use, 0 for one per core.
+        threads: Threads to use on the CPU, 0 for one per core.
 
     Returns:
         int32 ``(B, 2)``, y and x of the map's greatest value, the first in reading order of
-        several; with ``maps``, that and uint8 ``(B, H, W)``. NumPy arrays or torch tensors, as the
-        images are.
+        several; with ``maps``, that and uint8 ``(B, H, W)``. Arrays of the kind that came in, where
+        the images are. (:func:`draw` works on the CPU: it takes the peaks of a GPU as a copy,
+        ``peaks.cpu()`` or ``peaks.get()``, which waits for them.)
 
     Raises:
         TypeError, ValueError: If the images or flags are of another kind or shape.
@@ -47,20 +50,33 @@ def saliency(
     array = _images(images)
     if not isinstance(maps, bool):
         raise TypeError(f"maps: expected True or False, got {maps!r}")
+    threads = thread_count(threads)
+    if isinstance(array, gpu_arrays.GpuArray):
+        return _on_gpu(images, array, maps, gpu_checks.mirror_flags(mirror, array, False))
     peaks = np.empty((len(array), 2), np.int32)
     found = np.empty(array.shape[:3], np.uint8) if maps else None
-    cpu.saliency(
-        peaks,
-        array,
-        maps=found,
-        mirror=mirror_flags(mirror, len(array)),
-        threads=thread_count(threads),
-    )
+    flags = mirror_flags(mirror, len(array))
+    cpu.saliency(peaks, array, maps=found, mirror=flags, threads=threads)
     return (like(peaks, images), like(found, images)) if maps else like(peaks, images)
 
 
+def _on_gpu(
+    images: object, array: gpu_arrays.GpuArray, maps: bool, mirror: np.ndarray | None
+) -> object:
+    peaks = gpu_arrays.empty((len(array), 2), "int32", images)
+    found = gpu_arrays.empty(array.shape[:3], "uint8", images) if maps else None
+    cuda.saliency(
+        gpu_arrays.view("peaks", peaks),
+        array,
+        maps=gpu_arrays.view("maps", found) if maps else None,
+        mirror=mirror,
+    )
+    return (peaks, found) if maps else peaks
+
+
 def _images(images: object) -> np.ndarray:
-    array = to_numpy("images", images)
+    there = gpu_arrays.on_gpu(images)
+    array = gpu_arrays.view("images", images) if there else to_numpy("images", images)
     if array.ndim != 4 or array.shape[3] not in (1, 3) or 0 in array.shape[1:]:
         raise ValueError(
             "images: expected shape (B, H, W, C) with at least one pixel and 1 or 3 channels, got "

@@ -163,6 +163,9 @@ int64_t msda_field_block_bytes(const msda::Plan* plan);
 void msda_saliency(const MsdaSaliency* saliency);
 void msda_saliency_by_phases(const MsdaSaliency* saliency, int32_t threads, int32_t order);
 
+// Bytes of memory that a block of GPU threads needs for the saliency of an image.
+int64_t msda_saliency_block_bytes(int32_t height, int32_t width);
+
 // Fills in the tables and the passes of an axis of axis->passes.length pixels (the GPU's host).
 void msda_axis(MsdaAxis* axis);
 

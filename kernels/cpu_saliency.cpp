@@ -93,27 +93,26 @@ void saliency_of(const MsdaSaliency& s, int64_t i) {
   put_out(s, i, scratch.grey, peak);
 }
 
+template <typename In>
 void saliency_by_phases(const MsdaSaliency& s, int64_t i, int32_t threads, int32_t order) {
-  const int64_t pixels = int64_t{s.height} * s.width;
-  std::vector<uint8_t> grey(pixels), other(pixels), map(pixels);
-  std::vector<uint32_t> integral((s.height + 1) * (int64_t{s.width} + 1)), sums(pixels);
+  std::vector<char> memory(saliency_block_bytes(s.height, s.width));
   uint32_t brighter = 0, darker = 0;
   uint64_t peak = 0;
-  const SaliencyBlock b = {s.height,     s.width,         s.channels,  grey.data(),
-                           other.data(), integral.data(), sums.data(), map.data(),
-                           &brighter,    &darker,         &peak};
+  SaliencyBlock b = {};
+  b.height = s.height, b.width = s.width, b.channels = s.channels;
+  place_in(&b, memory.data());
+  b.map = s.maps ? static_cast<uint8_t*>(s.maps[i]) : nullptr;
+  b.mirrored = s.mirror && s.mirror[i];
+  b.most_brighter = &brighter, b.most_darker = &darker, b.peak = &peak;
   const auto run = [&](auto phase) { each_thread(threads, order, phase); };
-  if (s.in_dtype == kUint8)
-    run([&](Share share) { phase_grey(b, static_cast<const uint8_t*>(s.ins[i]), share); });
-  else
-    run([&](Share share) { phase_grey(b, static_cast<const float*>(s.ins[i]), share); });
+  run([&](Share share) { phase_grey(b, static_cast<const In*>(s.ins[i]), share); });
   run([&](Share share) { phase_smooth(b, b.other, b.grey, share); });
   run([&](Share share) { phase_smooth(b, b.grey, b.other, share); });
   run([&](Share share) { phase_row_sums(b, share); });
   run([&](Share share) { phase_column_sums(b, share); });
   run([&](Share share) { phase_contrasts(b, share); });
   run([&](Share share) { phase_map(b, share); });
-  put_out(s, i, map.data(), pixel_of_order(peak));
+  run([&](Share share) { phase_peak(b, s.peaks + 2 * i, share); });
 }
 
 }  // namespace
@@ -130,6 +129,14 @@ void msda_saliency(const MsdaSaliency* saliency) {
 }
 
 void msda_saliency_by_phases(const MsdaSaliency* saliency, int32_t threads, int32_t order) {
-  for (int32_t i = 0; i < saliency->batch; ++i) saliency_by_phases(*saliency, i, threads, order);
+  for (int32_t i = 0; i < saliency->batch; ++i)
+    if (saliency->in_dtype == kUint8)
+      saliency_by_phases<uint8_t>(*saliency, i, threads, order);
+    else
+      saliency_by_phases<float>(*saliency, i, threads, order);
+}
+
+int64_t msda_saliency_block_bytes(int32_t height, int32_t width) {
+  return saliency_block_bytes(height, width);
 }
 }

@@ -4,6 +4,7 @@
 #include "blend.cu"
 #include "field.cu"
 #include "mask.cu"
+#include "saliency.cu"
 #include "targets.cu"
 
 namespace msda {
@@ -26,3 +27,5 @@ EMULATED(msda_targets_dense_int32, MsdaGpuTargets)
 EMULATED(msda_targets_dense_float32, MsdaGpuTargets)
 EMULATED(msda_targets_compact_int64, MsdaGpuTargets)
 EMULATED(msda_targets_compact_int32, MsdaGpuTargets)
+EMULATED(msda_saliency_uint8, MsdaGpuSaliency)
+EMULATED(msda_saliency_float32, MsdaGpuSaliency)

@@ -15,6 +15,7 @@ from dali_msda import build, cuda
 HERE = Path(__file__).parent
 PAGE = mmap.PAGESIZE
 FLAGS = "-std=c++17 -O1 -ffp-contract=off -fno-math-errno -fPIC -shared -Wno-unknown-pragmas"
+COOPERATIVE = ("field", "saliency")  # sources whose threads wait for one another
 ORDERS = {"forwards": 0, "backwards": 1, "shuffled": 2}
 
 
@@ -67,7 +68,7 @@ def launch(name, arguments, grid, block, *, order="forwards", blocks=None, watch
     """
     first, count = blocks or ((0, 0), grid)
     call = Launch((c_uint32 * 2)(*grid), block, (c_uint32 * 2)(*first), (c_uint32 * 2)(*count))
-    call.order, call.barriers = ORDERS[order], "field" in name
+    call.order, call.barriers = ORDERS[order], name.split("_")[1] in COOPERATIVE
     writes = result = None
     if watch is not None:
         result, writes = np.zeros(watch.nbytes, np.uint8), np.zeros(watch.nbytes, np.uint32)

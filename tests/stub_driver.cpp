@@ -73,7 +73,8 @@ int cuModuleGetFunction(void** function, void*, const char* name) {
   void* library = dlopen(self.dli_fname, RTLD_NOW);
   auto run = reinterpret_cast<void (*)(const void*, emulated::Launch*)>(
       dlsym(library, (std::string("run_") + name).c_str()));
-  *function = new Function{run, std::string(name).find("field") != std::string::npos};
+  const bool barriers = std::strstr(name, "field") || std::strstr(name, "saliency");
+  *function = new Function{run, barriers};
   return run ? 0 : 500;
 }
 int cuFuncSetAttribute(void*, int attribute, int value) {

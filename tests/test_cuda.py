@@ -213,6 +213,31 @@ def test_targets(there, kind):
             np.testing.assert_array_equal(there.numpy(one), other)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("shape", [(6, 9, 31, 3), (3, 40, 26, 1), (2, 1, 1, 3)], ids=str)
+def test_saliency(there, shape, dtype):
+    images = random_images(shape, dtype)
+    flags = np.arange(len(images)) % 2
+    for mirror in (None, flags, there.array(flags.astype(np.uint8))):
+        on_cpu = mirror if mirror is None else flags
+        peaks, maps = msda.saliency(there.array(images), maps=True, mirror=mirror)
+        want = msda.saliency(images, maps=True, mirror=on_cpu)
+        assert_same(there.numpy(peaks), want[0])
+        assert_same(there.numpy(maps), want[1])
+        assert_same(there.numpy(msda.saliency(there.array(images), mirror=mirror)), want[0])
+
+
+def test_saliencymix(there):
+    """The peaks are read back on the way."""
+    images, labels = random_images((6, 24, 17, 3), "uint8"), np.arange(6)
+    policy, flags = msda.Choice([msda.SaliencyMix(), msda.GMix()]), np.arange(6) % 2
+    settings = {"num_classes": 6, "seed": 1, "step": 2, "mirror": flags, "dtype": "float16"}
+    want = msda.mix(images, labels, policy, **settings)
+    got = msda.mix(there.array(images), there.array(labels), policy, **settings)
+    for one, other in zip(got, want, strict=True):
+        assert_same(there.numpy(one), other)
+
+
 def test_new_outputs_are_of_the_same_library(there):
     images, labels = random_images((4, 6, 8, 3), "uint8"), np.arange(4)
     array = there.array(images)

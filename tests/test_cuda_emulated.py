@@ -331,6 +331,60 @@ def test_ties_are_taken_in_order_of_the_pixels():
     np.testing.assert_array_equal(masks(plan).sum((1, 2, 3)), plan["count"])
 
 
+# ---------------------------------------------------------------------------------------- saliency
+
+
+def emulated_saliency(images, mirror, *, blocks, threads, order, apart=False):
+    """Peaks and maps; with ``apart``, every image and every map has memory of its own."""
+    batch, height, width, _ = images.shape
+    per_block = cpu.library().msda_saliency_block_bytes(height, width)
+    peaks, workspace = Walled((batch, 2), np.int32), Walled(blocks * per_block, np.uint8)
+    maps, ins = Walled((batch, height, width), np.uint8), walled(images)
+    sources, places = rows_at(ins.array), rows_at(maps.array)
+    if apart:
+        each = [Walled((height, width), np.uint8) for _ in images]
+        sources, places = scattered([walled(image) for image in images]), scattered(each)
+    peaks.array[...], maps.array[...], workspace.array[...] = -7, 77, 0xCD
+    flags = walled(mirror)
+    a = cuda.Saliency(sources, places, peaks.address, flags.address, workspace.address, per_block)
+    a.batch, a.height, a.width, a.channels = images.shape
+    launch(f"msda_saliency_{images.dtype.name}", a, (blocks, 1), threads, order=order)
+    found = np.stack([memory.array for memory in each]) if apart else maps.array.copy()
+    return peaks.array.copy(), found
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 3), (1, 40, 1), (40, 1, 3), (7, 5, 3), (33, 50, 3), (60, 31, 1)], ids=str
+)
+def test_the_saliency(shape, kind):
+    """Threads wait for one another, as those of a field; a block may have several images."""
+    # Floats lie beyond both ends, and between whole numbers.
+    low, high = (-40, 300) if kind == np.float32 else (0, 256)
+    images = np.random.default_rng(3).uniform(low, high, (5, *shape)).astype(kind)
+    mirror = np.array([0, 1, 1, 0, 1], np.uint8)
+    want = np.zeros((5, 2), np.int32), np.zeros((5, *shape[:2]), np.uint8)
+    cpu.saliency(want[0], images, maps=want[1], mirror=mirror)
+    for order, (threads, blocks) in zip(ORDERS, [(32, 1), (97, 5), (256, 3)], strict=True):
+        for apart in (False, True):
+            got = emulated_saliency(
+                images, mirror, blocks=blocks, threads=threads, order=order, apart=apart
+            )
+            np.testing.assert_array_equal(got[1], want[1])
+            np.testing.assert_array_equal(got[0], want[0])
+
+
+def test_the_saliency_of_a_common_size():
+    """Larger than every square, with more than one wave of threads."""
+    images = random_images((1, 229, 226, 3), "uint8") // np.uint8(2)
+    images[:, 60:90, 100:140] += np.uint8(90)
+    want = np.zeros((1, 2), np.int32), np.zeros((1, 229, 226), np.uint8)
+    cpu.saliency(want[0], images, maps=want[1])
+    got = emulated_saliency(images, np.zeros(1, np.uint8), blocks=1, threads=1024, order="shuffled")
+    np.testing.assert_array_equal(got[1], want[1])
+    np.testing.assert_array_equal(got[0], want[0])
+
+
 # ------------------------------------------------------------------------------------- huge batches
 
 
@@ -450,4 +504,5 @@ def test_a_value_written_twice_or_never_shows():
 def test_structures_are_as_large_as_the_kernels():
     """Python's view of kernels/gpu.h."""
     sizes = {"Samples": 24, "Blend": 72 + 5 * 8 + 6 * 4, "Mask": 8 + 24 + 8 + 12 + 4}
+    sizes["Saliency"] = 48 + 3 * 8 + 8 + 16
     assert {name: ctypes.sizeof(getattr(cuda, name)) for name in sizes} == sizes

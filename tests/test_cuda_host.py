@@ -156,6 +156,24 @@ def test_mix(device):
         assert_same(one.values, other)
 
 
+def test_saliency(device):
+    images = random_images((6, 12, 18, 3), "uint8")
+    want = msda.saliency(images[::2], maps=True, mirror=[1, 0, 1])
+    got = msda.saliency(HostArray(images)[::2], maps=True, mirror=[1, 0, 1])
+    for one, other in zip(got, want, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one.values, other)
+    assert device.launched == ["msda_saliency_uint8"]
+    with pytest.raises(ValueError, match="images: expected shape"):
+        msda.saliency(HostArray(images[0]))
+    with pytest.raises(TypeError, match="images: expected uint8 or float32, got float64"):
+        msda.saliency(HostArray(images.astype(float)))
+    with pytest.raises(ValueError, match="mirror: expected 6 flags"):
+        msda.saliency(HostArray(images), mirror=HostArray(np.zeros(5, np.uint8)))
+    assert msda.saliency(HostArray(images[:0])).values.shape == (0, 2)
+    assert len(device.launched) == 1
+
+
 def test_empty_batches(device):
     images, plan = random_images((3, 4, 5, 3), "uint8"), every_kind_of_record(1, 4, 5)[:0]
     assert msda.blend(HostArray(images), plan).values.shape == (0, 4, 5, 3)

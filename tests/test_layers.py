@@ -16,9 +16,10 @@ PACKAGE = ROOT / "dali_msda"
 LAYERS = [  # bottom first
     ["arrays", "build", "methods", "shapes"],
     ["cpu", "nvrtc", "policy"],
-    ["draws", "driver", "leaves", "pictures", "plan", "salient", "sheets"],
+    ["draws", "driver", "leaves", "pictures", "plan", "sheets"],
     ["gpu_arrays"],
     ["cuda", "doctor", "gpu_checks"],
+    ["salient"],
     ["ops"],
     ["registered"],
     ["detection", "ffcv_loader", "torch_losses", "torch_mixing"],

@@ -76,27 +76,60 @@ MSDA_FN int64_t pixel_of_order(uint64_t order) {
 // What the threads of a block share.
 struct SaliencyBlock {
   int32_t height, width, channels;
-  uint8_t *grey, *other;  // (H, W) each
   uint32_t* integral;     // (H + 1, W + 1): sum of all pixels above and to the left
   uint32_t* sums;         // (H, W): brighter in the low half of each word, darker in the high one
-  uint8_t* map;           // (H, W)
+  uint8_t *grey, *other;  // (H, W) each
+  uint8_t* map;           // (H, W), flipped left to right if `mirrored`; null where nobody asks
+  bool mirrored;
   uint32_t *most_brighter, *most_darker;  // all three are 0 at first
   uint64_t* peak;
 };
 
+// Memory of a block for images of this size: whole lines of 256 bytes.
+MSDA_FN int64_t saliency_block_bytes(int32_t height, int32_t width) {
+  const int64_t pixels = int64_t{height} * width, corners = (height + 1) * (width + int64_t{1});
+  return (4 * (corners + pixels) + 2 * pixels + 255) / 256 * 256;
+}
+
+MSDA_FN void place_in(SaliencyBlock* b, char* memory) {
+  const int64_t pixels = int64_t{b->height} * b->width;
+  b->integral = reinterpret_cast<uint32_t*>(memory);
+  b->sums = b->integral + (b->height + 1) * (b->width + int64_t{1});
+  b->grey = reinterpret_cast<uint8_t*>(b->sums + pixels);
+  b->other = b->grey + pixels;
+}
+
+// Images have fewer than 2^31 pixels, so that pixels and corners are counted in 32 bits: a GPU
+// divides and multiplies those much faster.
+MSDA_FN uint32_t pixels_of(const SaliencyBlock& b) {
+  return static_cast<uint32_t>(b.height) * static_cast<uint32_t>(b.width);
+}
+MSDA_FN uint32_t row_of_corners(const SaliencyBlock& b, int32_t y) {
+  return static_cast<uint32_t>(y) * (static_cast<uint32_t>(b.width) + 1u);
+}
+
+// The place of a pixel in the image flipped left to right.
+MSDA_FN uint32_t flipped(const SaliencyBlock& b, uint32_t pixel) {
+  const uint32_t x = pixel % static_cast<uint32_t>(b.width);
+  return pixel - x + (static_cast<uint32_t>(b.width) - 1u - x);
+}
+
 template <typename In>
 MSDA_FN void phase_grey(const SaliencyBlock& b, const In* image, Share s) {
-  for (int64_t i = s.thread; i < int64_t{b.height} * b.width; i += s.threads)
+  for (uint32_t i = s.thread; i < pixels_of(b); i += s.threads)
     b.grey[i] = grey_at(image, i, b.channels);
 }
 
 MSDA_FN void phase_smooth(const SaliencyBlock& b, uint8_t* to, const uint8_t* from, Share s) {
-  for (int64_t i = s.thread; i < int64_t{b.height} * b.width; i += s.threads) {
-    const int32_t y = static_cast<int32_t>(i / b.width), x = static_cast<int32_t>(i % b.width);
+  const uint32_t width = b.width;
+  for (uint32_t i = s.thread; i < pixels_of(b); i += s.threads) {
+    const int32_t y = static_cast<int32_t>(i / width), x = static_cast<int32_t>(i % width);
+    const int32_t before = reflected(x - 1, b.width), after = reflected(x + 1, b.width);
     int32_t rows[3];
+#pragma unroll
     for (int32_t k = 0; k < 3; ++k) {
-      const uint8_t* row = from + int64_t{reflected(y + k - 1, b.height)} * b.width;
-      rows[k] = weighted(row[reflected(x - 1, b.width)], row[x], row[reflected(x + 1, b.width)]);
+      const uint8_t* row = from + static_cast<uint32_t>(reflected(y + k - 1, b.height)) * width;
+      rows[k] = weighted(row[before], row[x], row[after]);
     }
     to[i] = smoothed(rows[0], rows[1], rows[2]);
   }
@@ -104,31 +137,44 @@ MSDA_FN void phase_smooth(const SaliencyBlock& b, uint8_t* to, const uint8_t* fr
 
 // Sums along each row, below an empty first row and behind an empty first column.
 MSDA_FN void phase_row_sums(const SaliencyBlock& b, Share s) {
-  for (int32_t y = s.thread; y <= b.height; y += s.threads) {
-    uint32_t* row = b.integral + int64_t{y} * (b.width + 1);
-    row[0] = 0;
-    for (int32_t x = 0; x < b.width; ++x)
-      row[x + 1] = y == 0 ? 0 : row[x] + b.grey[int64_t{y - 1} * b.width + x];
+  const uint32_t width = b.width;
+  for (uint32_t y = s.thread; y <= static_cast<uint32_t>(b.height); y += s.threads) {
+    uint32_t* row = b.integral + y * (width + 1u);
+    const uint8_t* grey = b.grey + (y == 0 ? 0 : y - 1u) * width;
+    uint32_t sum = row[0] = 0;
+    for (uint32_t x = 0; x < width; ++x) row[x + 1u] = y == 0 ? 0 : sum += grey[x];
   }
 }
 
+// Some rows at a time, so that a GPU has as many loads under way.
 MSDA_FN void phase_column_sums(const SaliencyBlock& b, Share s) {
-  for (int32_t x = s.thread; x <= b.width; x += s.threads)
-    for (int32_t y = 1; y <= b.height; ++y)
-      b.integral[int64_t{y} * (b.width + 1) + x] += b.integral[int64_t{y - 1} * (b.width + 1) + x];
+  constexpr uint32_t kRows = 8;
+  const uint32_t step = static_cast<uint32_t>(b.width) + 1u, height = b.height;
+  for (uint32_t x = s.thread; x < step; x += s.threads) {
+    uint32_t sum = 0;
+    for (uint32_t y = 0; y <= height; y += kRows) {
+      uint32_t row[kRows], *at = b.integral + y * step + x;
+#pragma unroll
+      for (uint32_t k = 0; k < kRows; ++k) row[k] = y + k <= height ? at[k * step] : 0;
+#pragma unroll
+      for (uint32_t k = 0; k < kRows; ++k)
+        if (y + k <= height) at[k * step] = sum += row[k];
+    }
+  }
 }
 
 MSDA_FN void phase_contrasts(const SaliencyBlock& b, Share s) {
+  const uint32_t width = b.width;
   int32_t most_brighter = 0, most_darker = 0;
-  for (int64_t i = s.thread; i < int64_t{b.height} * b.width; i += s.threads) {
-    const int32_t y = static_cast<int32_t>(i / b.width), x = static_cast<int32_t>(i % b.width);
+  for (uint32_t i = s.thread; i < pixels_of(b); i += s.threads) {
+    const int32_t y = static_cast<int32_t>(i / width), x = static_cast<int32_t>(i % width);
     int32_t brighter = 0, darker = 0;
     for (int32_t k = 0; k < kSquares; ++k) {
       const int32_t reach = square_reach(k);
       const int32_t y0 = greatest(y - reach + 1, 0), y1 = least(y + reach + 1, b.height);
       const int32_t x0 = greatest(x - reach + 1, 0), x1 = least(x + reach + 1, b.width);
-      const uint32_t* above = b.integral + int64_t{y0} * (b.width + 1);
-      const uint32_t* below = b.integral + int64_t{y1} * (b.width + 1);
+      const uint32_t* above = b.integral + row_of_corners(b, y0);
+      const uint32_t* below = b.integral + row_of_corners(b, y1);
       const uint32_t sum = (below[x1] - above[x1]) - (below[x0] - above[x0]);
       const int32_t found = contrast(b.grey[i], static_cast<float>(static_cast<int32_t>(sum)),
                                      static_cast<float>((y1 - y0) * (x1 - x0)));
@@ -143,19 +189,30 @@ MSDA_FN void phase_contrasts(const SaliencyBlock& b, Share s) {
   raise_to(b.most_darker, static_cast<uint32_t>(most_darker));
 }
 
-// The map is the sum of both shares; where that is more than a byte holds, 255.
+// The map is the sum of both shares; where that is more than a byte holds, 255.  The peak is that
+// of the image as it lies in memory.
 MSDA_FN void phase_map(const SaliencyBlock& b, Share s) {
   const int32_t brighter = static_cast<int32_t>(*b.most_brighter);
   const int32_t darker = static_cast<int32_t>(*b.most_darker);
   uint64_t peak = 0;
-  for (int64_t i = s.thread; i < int64_t{b.height} * b.width; i += s.threads) {
+  for (uint32_t i = s.thread; i < pixels_of(b); i += s.threads) {
     const int32_t value = share_of(static_cast<int32_t>(b.sums[i] & 0xFFFFu), brighter) +
                           share_of(static_cast<int32_t>(b.sums[i] >> 16), darker);
-    b.map[i] = static_cast<uint8_t>(least(value, 255));
-    const uint64_t order = peak_order(b.map[i], i);
+    const int32_t salient = least(value, 255);
+    if (b.map) b.map[b.mirrored ? flipped(b, i) : i] = static_cast<uint8_t>(salient);
+    const uint64_t order = peak_order(salient, i);
     if (order > peak) peak = order;
   }
   raise_to(b.peak, peak);
+}
+
+// One thread: y and x of the peak.
+MSDA_FN void phase_peak(const SaliencyBlock& b, int32_t* out, Share s) {
+  if (s.thread != 0) return;
+  const uint32_t pixel = static_cast<uint32_t>(pixel_of_order(*b.peak)), width = b.width;
+  const uint32_t at = b.mirrored ? flipped(b, pixel) : pixel;
+  out[0] = static_cast<int32_t>(at / width);
+  out[1] = static_cast<int32_t>(at % width);
 }
 
 }  // namespace msda
