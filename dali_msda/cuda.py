@@ -49,7 +49,8 @@ Axis = structure(
 Fields = structure(
     "MsdaGpuFields",
     {"fields": Samples, "plans": c_void_p, "axes": Axis * 3, "workspace": c_void_p}
-    | {"per_block": c_int64, "batch": c_int32, "in_shared": c_int32, "radix": c_int32},
+    | {"per_block": c_int64}
+    | dict.fromkeys("batch in_shared radix interpolations".split(), c_int32),
 )
 Saliency = structure(
     "MsdaGpuSaliency",
@@ -243,6 +244,7 @@ class FieldJob:
         first = plans.reshape(-1)[0]
         self.shape = tuple(int(first[name]) for name in ("depth", "height", "width"))
         self.device, self.batch = device, plans.size
+        self.interpolations = plans.shape[1] if plans.ndim > 1 else 1
         values, room = field_bytes(self.shape)
         pixels = prod(self.shape)
         self.row = 4 * (pixels if plans["soft"].any() else -(-pixels // 32))
@@ -264,7 +266,7 @@ class FieldJob:
         for k, length in enumerate(self.shape):
             job.axes[k] = resident_axis(self.device, length)
         job.batch, job.in_shared = self.batch, self.in_shared
-        job.radix = greatest_radix(self.shape)
+        job.radix, job.interpolations = greatest_radix(self.shape), self.interpolations
         self.entry.launch((self.blocks, 1), self.threads, self.shared, stream, job)
         return rows
 

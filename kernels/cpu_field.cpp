@@ -74,13 +74,13 @@ void draw_spectrum(const FieldTables& t, const uint32_t* seed, const Layout& l) 
 
 template <int32_t R>
 void transform_pass(const Passes& p, int32_t radix, int32_t block, const Turns& turns,
-                    const Data& data, const StraightLine& line, Complex<Floats>* room) {
+                    const Data& data, const Line& line, Complex<Floats>* room) {
   for (int32_t j = 0; j < block / (R ? R : radix); ++j)
     for (int32_t first = j; first < p.length; first += block)
-      butterfly_at<R>(p, radix, block, first, j, turns, data, line, room);
+      butterfly_at<R>(p.length, radix, block, first, j, turns, data, line, room);
 }
 
-void transform(const Passes& p, const Turns& turns, const Data& data, const StraightLine& line,
+void transform(const Passes& p, const Turns& turns, const Data& data, const Line& line,
                Complex<Floats>* room) {
   int32_t block = p.length;
   for (int32_t k = 0; k < p.count; block /= p.radix[k++]) {

@@ -99,17 +99,6 @@ class Tables {
   std::vector<float> re_, im_;
 };
 
-Field field_of(const Plan& p) {
-  return {p.depth,
-          p.height,
-          p.width,
-          p.width / 2 + 1,
-          p.flags & kPlanLegacy ? kLawLegacy : kLawPaper,
-          p.modes,
-          p.decay,
-          {p.field_seed[0], p.field_seed[1]}};
-}
-
 bool alike(const Field& a, const Field& b) {
   return a.depth == b.depth && a.height == b.height && a.width == b.width && a.law == b.law &&
          a.modes == b.modes && a.decay == b.decay;
@@ -160,11 +149,6 @@ void make_weights(const Plan& p, float* weights, const float* values, int64_t pi
   soften(weights, values, pixels, before, until, p.soft);
 }
 
-bool same_values(const Plan& a, const Plan& b) {
-  const Field f = field_of(a), g = field_of(b);
-  return alike(f, g) && f.seed[0] == g.seed[0] && f.seed[1] == g.seed[1];
-}
-
 // `values_kept`: the values are those of the record before, which this thread has just made.
 void make_field(const Plan& p, void* field, int32_t isa, bool values_kept) {
   static thread_local Scratch scratch;
@@ -189,56 +173,52 @@ void field_by_phases(const Plan& p, uint32_t* row, int32_t threads, int32_t orde
   const std::shared_ptr<const Tables> shared = tables_of(p);
   const FieldTables& t = shared->tables;
   const Field f = field_of(p);
-  const int64_t entries = 2 * static_cast<int64_t>(pairs_of(f)) * f.half;
-  std::vector<float> re(entries), im(entries);
+  std::vector<float> values(2 * size_t{entries_of(f)});
   std::vector<Complex<float>> room(static_cast<size_t>(threads) * 2 * t.greatest_radix);
   std::vector<uint32_t> histogram(kDigits + kDigitGroups);
+  const Entries data = {values.data()};
   FieldBlock b = {f,
-                  t.z,
-                  t.y,
-                  t.x,
-                  t.turns_z,
-                  t.turns_y,
-                  t.turns_x,
-                  t.place_z,
-                  t.place_y,
-                  t.place_x,
-                  {re.data(), im.data()},
+                  {f.depth, f.height, f.width},
+                  {},
+                  {t.turns_z, t.turns_y, t.turns_x},
+                  {t.place_z, t.place_y, t.place_x},
                   room.data(),
-                  histogram.data(),
-                  0,
-                  static_cast<uint32_t>(p.count)};
+                  {}};
+  const bool in_twos = order != kForward;  // both ways are a GPU's
+  append_steps(&b.steps, 0, t.z, in_twos);
+  append_steps(&b.steps, 1, t.y, in_twos);
+  append_steps(&b.steps, 2, t.x, in_twos);
   const auto run = [&](auto phase) { each_thread(threads, order, phase); };
-  run([&](Share s) { phase_spectrum(b, s); });
+  run([&](Share s) { phase_spectrum(b, data, s); });
   for (int32_t axis : {1, 0, 2}) {
-    if (axis == 2) run([&](Share s) { phase_pair(b, s); });
-    const Passes& passes = axis == 0 ? b.z : axis == 1 ? b.y : b.x;
-    for (int32_t pass = 0; pass < passes.count; ++pass)
-      run([&](Share s) { phase_pass(b, axis, pass, s); });
+    if (axis == 2) run([&](Share s) { phase_pair(b, data, s); });
+    for (int32_t step = 0; step < steps_along(b, axis); ++step)
+      run([&](Share s) { phase_step<true>(b, data, axis, step, s); });
   }
   const auto select = [&](int32_t rank) {
-    b.rank = rank, b.prefix = 0;
-    for (int32_t level = 0; level < kLevels && rank > 0; ++level) {
-      run([&](Share s) { phase_clear(b, s); });
-      run([&](Share s) { phase_count(b, level, s); });
-      run([&](Share s) { phase_sum(b, s); });
-      run([&](Share s) { phase_choose(&b, level, s); });
+    int32_t level = 0;
+    b.found[0] = {0, static_cast<uint32_t>(rank)};
+    for (; level < kLevels && b.found[level % 2].rank > 0; ++level) {
+      run([&](Share s) { phase_clear(histogram.data(), s); });
+      run([&](Share s) { phase_count(b, data, histogram.data(), level, s); });
+      run([&](Share s) { phase_sum(histogram.data(), s); });
+      run([&](Share s) { phase_choose(&b, histogram.data(), level, s); });
     }
-    return b.prefix;
+    return b.found[level % 2].prefix;
   };
   if (p.soft == 0) {
-    select(p.count);
-    return run([&](Share s) { phase_bits(b, row, p.count > 0, s); });
+    const uint64_t last = select(p.count);
+    return run([&](Share s) { phase_bits(b, data, row, last, p.count > 0, s); });
   }
   uint32_t taken = 0;
   const uint64_t before = select(p.count - p.soft), last = select(p.count + p.soft);
   const Band band = {before, last, static_cast<uint32_t>(p.soft), row, &taken};
-  run([&](Share s) { phase_list(b, band, s); });
+  run([&](Share s) { phase_list(b, data, band, s); });
   for (uint32_t length = 2; length / 2 < 2 * band.soft; length *= 2)
     for (uint32_t gap = length / 2; gap > 0; gap /= 2)
-      run([&](Share s) { phase_sort(b, band, length, gap == length / 2 ? 0 : gap, s); });
-  run([&](Share s) { phase_ramp(b, band, s); });
-  run([&](Share s) { phase_weights(b, band, s); });
+      run([&](Share s) { phase_sort(b, data, band, length, gap == length / 2 ? 0 : gap, s); });
+  run([&](Share s) { phase_ramp(b, data, band, s); });
+  run([&](Share s) { phase_weights(b, data, band, s); });
 }
 
 }  // namespace
@@ -250,7 +230,7 @@ using namespace msda;
 
 int32_t msda_same_mask(const Plan* a, const Plan* b) {
   return a->method == kFMix && b->method == kFMix && a->count == b->count && a->soft == b->soft &&
-         same_values(*a, *b);
+         have_same_field(*a, *b);
 }
 
 void msda_fields(const MsdaFields* fields) {
@@ -259,7 +239,7 @@ void msda_fields(const MsdaFields* fields) {
     const Plan* made = nullptr;
     for (int64_t i = begin * f.interpolations; i < end * f.interpolations; ++i) {
       if (f.plans[i].method != kFMix || repeats(f, i)) continue;
-      const bool kept = made && same_values(*made, f.plans[i]);
+      const bool kept = made && have_same_field(*made, f.plans[i]);
       make_field(f.plans[i], f.fields[i], chosen_isa(f.isa), kept);
       made = f.plans + i;
     }

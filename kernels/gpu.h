@@ -59,7 +59,8 @@ struct MsdaGpuFields {
   int64_t per_block;
   int32_t batch;
   int32_t in_shared;  // 1: the values lie in dynamic shared memory, else in the workspace
-  int32_t radix;      // the greatest of the axes: above 7 the workspace has room for it
+  int32_t radix;           // the greatest of the axes: above 7 the workspace has room for it
+  int32_t interpolations;  // as in MsdaGpuBlend: a field that they share is made once
 };
 
 // Where each image is most salient; MsdaSaliency of cpu.h says what that is.

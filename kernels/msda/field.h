@@ -9,7 +9,7 @@
 //
 // Memory: `re` and `im`, rows of `half` values; row (z, y) of the spectrum is row z * height + y.
 // After the transforms along z and y two rows of real-valued lines share one complex transform
-// along x: a + i b needs `width` values, which fit in the 2 * half of the two rows.
+// along x: a + i b needs `width` values, which are the first of the 2 * half of the two rows.
 #pragma once
 #include "msda/fourier.h"
 #include "msda/maths.h"
@@ -27,7 +27,14 @@ struct Field {
   int32_t law, modes;  // modes: frequencies kept per axis, 0 for all
   float decay;
   uint32_t seed[2];
+  float per_depth, per_height, per_width;  // 1 / size
 };
+
+// Entries of a row of the half spectrum up to the last that is not 0 in all rows.
+MSDA_FN int32_t columns_of(const Field& f) {
+  const int32_t most = f.law == kLawLegacy ? 1 : f.modes > 0 ? f.modes : f.half;
+  return most < f.half ? most + 1 : f.half;
+}
 
 MSDA_FN int32_t rows_of(const Field& f) { return f.depth * f.height; }
 MSDA_FN int32_t pairs_of(const Field& f) { return (rows_of(f) + 1) / 2; }
@@ -46,12 +53,14 @@ MSDA_FN float squared_frequency(const Field& f, float cycles_z, float cycles_y, 
   return fmaf(z, z, fmaf(y, y, x * x));
 }
 
-MSDA_FN float cycles(int32_t k, int32_t size) {
-  return static_cast<float>(frequency(k, size)) / static_cast<float>(size);
+// frequency / size, where `per_size` is 1 / size.
+MSDA_FN float cycles(int32_t frequency, int32_t size, float per_size) {
+  return quotient(static_cast<float>(frequency), static_cast<float>(size), per_size);
 }
 
+// Of a square that is a normal number: they are about 1 and above.
 MSDA_FN float power_law(const Field& f, float square) {
-  return exp32(-0.5f * f.decay * log32(square));
+  return exp32(-0.5f * f.decay * log32_normal(square, 0));
 }
 
 struct Amplitudes {
@@ -64,8 +73,9 @@ struct Amplitudes {
 MSDA_FN Amplitudes paper_amplitudes(const Field& f, int32_t z, int32_t y, int32_t x) {
   const int32_t kz = frequency(z, f.depth), ky = frequency(y, f.height), m = f.modes;
   if (m > 0 && (x > m || ky > m || -ky > m || kz > m || -kz > m)) return {0.0f, 0.0f};
-  const float square = squared_frequency(f, cycles(z, f.depth), cycles(y, f.height),
-                                         static_cast<float>(x) / static_cast<float>(f.width));
+  const float square =
+      squared_frequency(f, cycles(kz, f.depth, f.per_depth), cycles(ky, f.height, f.per_height),
+                        cycles(x, f.width, f.per_width));
   if (square == 0.0f) return {0.0f, 0.0f};
   const float a = power_law(f, square);
   const float balanced = x == 0 || 2 * x == f.width ? a * 1.41421356f : a;
@@ -78,25 +88,34 @@ MSDA_FN Amplitudes paper_amplitudes(const Field& f, int32_t z, int32_t y, int32_
 // frequency along x, entry z (in 3-D) for one along x and y for one along y.
 MSDA_FN Amplitudes legacy_amplitudes(const Field& f, int32_t z, int32_t y, int32_t x) {
   if (x > 1) return {0.0f, 0.0f};
+  const auto along_z = [&f](int32_t k) {
+    return cycles(frequency(k, f.depth), f.depth, f.per_depth);
+  };
+  const auto along_y = [&f](int32_t k) {
+    return cycles(frequency(k, f.height), f.height, f.per_height);
+  };
+  const auto along_x = [&f](int32_t k) {
+    return cycles(frequency(k, f.width), f.width, f.per_width);
+  };
   float first, others;  // the axis whose entries 0 and 1 were taken, and the rest of the square
   if (rows_of(f) == 1) {
-    first = squared_frequency(f, 0.0f, 0.0f, cycles(1, f.width));
+    first = squared_frequency(f, 0.0f, 0.0f, along_x(1));
     others = 0.0f;
   } else if (f.depth == 1) {
     if (y >= f.width / 2 + 1 + f.width % 2) return {0.0f, 0.0f};
-    first = squared_frequency(f, 0.0f, cycles(1, f.height), 0.0f);
-    others = squared_frequency(f, 0.0f, 0.0f, cycles(y, f.width));
+    first = squared_frequency(f, 0.0f, along_y(1), 0.0f);
+    others = squared_frequency(f, 0.0f, 0.0f, along_x(y));
   } else {
     if (y >= f.height / 2 + 1 + f.height % 2 || z >= f.width) return {0.0f, 0.0f};
-    first = squared_frequency(f, cycles(1, f.depth), 0.0f, 0.0f);
-    others = squared_frequency(f, 0.0f, cycles(y, f.height), cycles(z, f.width));
+    first = squared_frequency(f, along_z(1), 0.0f, 0.0f);
+    others = squared_frequency(f, 0.0f, along_y(y), along_x(z));
   }
   const float re = others, im = others + first;
   return {power_law(f, re < 1.0f ? 1.0f : re), power_law(f, im < 1.0f ? 1.0f : im)};
 }
 
 MSDA_FN Amplitudes amplitudes(const Field& f, int32_t row, int32_t x) {
-  const int32_t z = row / f.height, y = row % f.height;
+  const int32_t z = f.depth == 1 ? 0 : row / f.height, y = row - z * f.height;
   return f.law == kLawLegacy ? legacy_amplitudes(f, z, y, x) : paper_amplitudes(f, z, y, x);
 }
 
@@ -112,24 +131,9 @@ MSDA_FN Words4 field_words(const Field& f, uint32_t block) {
   return philox4x32({{block, 0, 0, uint32_t{kDrawField} << 24}}, f.seed[0], f.seed[1]);
 }
 
-MSDA_FN Complex<float> spectrum_value(const Field& f, int32_t row, int32_t x) {
-  const Amplitudes a = amplitudes(f, row, x);
-  if (a.re == 0.0f && a.im == 0.0f) return {0.0f, 0.0f};
-  const uint32_t index = static_cast<uint32_t>(row) * f.half + x;
-  const Words4 w = field_words(f, index >> 1);
-  const Complex<float> n = index & 1u ? normals(w.v[2], w.v[3]) : normals(w.v[0], w.v[1]);
-  return {n.re * a.re, n.im * a.im};
-}
-
 // ------------------------------------------------------------------------------ lines that share
 
-// Lines a and b (real after the transform along x) become one complex line c = a + i b.  Entry k of
-// c lies where entry k of a was, entries past the middle where entry width - k of b was.
-MSDA_FN Line paired_line(const Field& f, int32_t pair) {
-  const int64_t a = static_cast<int64_t>(2 * pair) * f.half;
-  return {a, a + f.half + f.width, f.width / 2, 1};
-}
-
+// Lines a and b (real after the transform along x) become one complex line c = a + i b:
 // c[k] = a[k] + i b[k] and c[width - k] = conj(a[k]) + i conj(b[k]) for one k; at k = 0 and in the
 // middle only the real parts count.
 template <typename V>

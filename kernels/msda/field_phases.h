@@ -3,24 +3,53 @@
 // order.
 #pragma once
 #include "msda/field.h"
-#include "msda/share.h"
+#include "msda/plan.h"
+#include "msda/steps.h"
 
 namespace msda {
 
 constexpr int32_t kDigitBits = 11, kDigits = 1 << kDigitBits;
 constexpr int32_t kDigitGroup = 32, kDigitGroups = kDigits / kDigitGroup;
 
-// What the threads of a block share.
+// The field of a kFMix record.
+MSDA_FN Field field_of(const Plan& p) {
+  return {p.depth,
+          p.height,
+          p.width,
+          p.width / 2 + 1,
+          p.flags & kPlanLegacy ? kLawLegacy : kLawPaper,
+          p.modes,
+          p.decay,
+          {p.field_seed[0], p.field_seed[1]},
+          1.0f / static_cast<float>(p.depth),
+          1.0f / static_cast<float>(p.height),
+          1.0f / static_cast<float>(p.width)};
+}
+
+// Whether two records have one field, whatever their masks take of it.
+MSDA_FN bool have_same_field(const Plan& a, const Plan& b) {
+  return a.depth == b.depth && a.height == b.height && a.width == b.width &&
+         (a.flags & kPlanLegacy) == (b.flags & kPlanLegacy) && a.modes == b.modes &&
+         a.decay == b.decay && a.field_seed[0] == b.field_seed[0] &&
+         a.field_seed[1] == b.field_seed[1];
+}
+
+// How far a threshold is known.
+struct Found {
+  uint64_t prefix;  // its digits that are known, from the top
+  uint32_t rank;    // how many more are to be taken below that prefix; 0: it is found
+};
+
+// What the threads of a block share, beside the field's values and the histogram: those are passed
+// on their own, so that a compiler knows which kind of memory they are in.
 struct FieldBlock {
   Field f;
-  Passes z, y, x;
-  Turns turns_z, turns_y, turns_x;
-  const int32_t *place_z, *place_y, *place_x;  // reversed() of every entry of each axis
-  Data data;                                   // 2 * pairs_of(f) rows of f.half values
-  Complex<float>* room;                        // a large radix: 2 radix values a thread, or null
-  uint32_t* histogram;                         // kDigits + kDigitGroups
-  uint64_t prefix;  // digits of the threshold that are known, from the top
-  uint32_t rank;    // how many more are to be taken below the threshold's prefix; 0: it is found
+  int32_t lengths[3];  // of the axes z, y and x
+  Steps steps;
+  Turns turns[3];
+  const int32_t* place[3];  // reversed() of every entry of each axis
+  Complex<float>* room;     // a large radix: 2 radix values a thread, or null
+  Found found[2];           // level k finds [(k + 1) % 2] from [k % 2]
 };
 
 // Bytes that a block shares if all of it lies in shared memory: the values, the histogram and the
@@ -44,117 +73,206 @@ MSDA_FN uint32_t pixels_of(const Field& f) {
 
 MSDA_FN uint32_t entries_of(const Field& f) { return 2u * pairs_of(f) * f.half; }
 
-MSDA_FN void phase_spectrum(const FieldBlock& b, Share s) {
-  const uint32_t half = b.f.half, entries = entries_of(b.f);
-  for (uint32_t i = s.thread; i < entries; i += s.threads) {
-    const int32_t row = static_cast<int32_t>(i / half);
-    const Complex<float> none = {0.0f, 0.0f};  // an odd last row is paired with zeros
-    set(b.data, i,
-        row < rows_of(b.f) ? spectrum_value(b.f, row, static_cast<int32_t>(i % half)) : none);
-  }
-}
-
-MSDA_FN Complex<float>* room_of(const FieldBlock& b, const Passes& p, int32_t pass, Share s) {
-  return b.room ? b.room + static_cast<int64_t>(s.thread) * 2 * p.radix[pass] : nullptr;
-}
-
-// Pass of the transforms along z (axis 0), y (1) or x (2).
-MSDA_FN void phase_pass(const FieldBlock& b, int32_t axis, int32_t pass, Share s) {
+// The columns that are not 0 everywhere.  Entries of even and odd number share a Philox block, so
+// that an item is one of those, of which a row may have half.
+MSDA_FN void phase_spectrum(const FieldBlock& b, const Entries& data, Share s) {
   const Field& f = b.f;
-  const Passes& p = axis == 0 ? b.z : axis == 1 ? b.y : b.x;
-  const Turns& turns = axis == 0 ? b.turns_z : axis == 1 ? b.turns_y : b.turns_x;
-  const uint32_t half = f.half, plane = half * f.height;
-  const uint32_t lines = axis == 2 ? pairs_of(f) : axis == 1 ? half * f.depth : plane;
-  const uint32_t items = lines * static_cast<uint32_t>(p.length / p.radix[pass]);
-  for (uint32_t i = s.thread; i < items; i += s.threads) {
-    const uint32_t number = i % lines;  // neighbouring threads take neighbouring lines
-    const int64_t first = axis == 1 ? number / half * plane + number % half : number;
-    const Line line = axis == 2 ? paired_line(f, static_cast<int32_t>(number))
-                                : Line{first, 0, p.length, axis == 1 ? half : plane};
-    butterfly(p, pass, static_cast<int32_t>(i / lines), turns, b.data, line,
-              room_of(b, p, pass, s));
-  }
+  const int32_t columns = columns_of(f);
+  each_item(s, rows_of(f), columns / 2 + 1, [&](uint32_t row, uint32_t number) {
+    const uint32_t first = row * f.half, block = (first >> 1) + number;
+    const int32_t x = static_cast<int32_t>(2 * block - first);
+    Amplitudes a[2] = {{0.0f, 0.0f}, {0.0f, 0.0f}};
+#pragma unroll
+    for (int32_t k = 0; k < 2; ++k)
+      if (x + k >= 0 && x + k < columns) a[k] = amplitudes(f, static_cast<int32_t>(row), x + k);
+    Complex<float> n[2] = {{0.0f, 0.0f}, {0.0f, 0.0f}};
+    if (a[0].re != 0.0f || a[0].im != 0.0f || a[1].re != 0.0f || a[1].im != 0.0f) {
+      const Words4 w = field_words(f, block);
+      n[0] = normals(w.v[0], w.v[1]), n[1] = normals(w.v[2], w.v[3]);
+    }
+#pragma unroll
+    for (int32_t k = 0; k < 2; ++k)
+      if (x + k >= 0 && x + k < columns)
+        set(data, first + x + k, {n[k].re * a[k].re, n[k].im * a[k].im});
+  });
 }
 
-MSDA_FN void phase_pair(const FieldBlock& b, Share s) {
+// The lines of the transforms along an axis.
+MSDA_FN Lines lines_of(const Field& f, int32_t axis) {
+  const uint32_t half = f.half, plane = half * f.height, columns = columns_of(f);
+  const uint32_t pairs = pairs_of(f);
+  if (axis == 2) return {pairs, pairs, 0, 2 * half, 1};
+  return axis == 1 ? Lines{columns * f.depth, columns, plane, 1, half}
+                   : Lines{columns * f.height, columns, half, 1, plane};
+}
+
+// Step of the transforms along z (axis 0), y (1) or x (2); kInTwos: whether steps may have two
+// passes, for which a GPU needs the short addresses of shared memory.
+template <bool kInTwos>
+MSDA_FN void phase_step(const FieldBlock& b, const Entries& data, int32_t axis, int32_t number,
+                        Share s) {
+  const Step& step = b.steps.step[b.steps.begin[axis] + number];
+  Complex<float>* room =
+      b.room ? b.room + static_cast<int64_t>(s.thread) * 2 * step.first : nullptr;
+  const Lines lines = lines_of(b.f, axis);
+  if (kInTwos && step.second > 1)
+    return take_two_passes(step, b.lengths[axis], b.turns[axis], data, lines, s);
+  take_one_pass(step, b.lengths[axis], b.turns[axis], data, lines, room, s);
+}
+
+MSDA_FN int32_t steps_along(const FieldBlock& b, int32_t axis) {
+  return b.steps.begin[axis + 1] - b.steps.begin[axis];
+}
+
+// Entry k of a row of the spectrum, whose end, and whose last row if that has no partner, are 0.
+MSDA_FN Complex<float> paired_entry(const Field& f, const Entries& data, uint32_t row, uint32_t k) {
+  if (row >= static_cast<uint32_t>(rows_of(f)) || k >= static_cast<uint32_t>(columns_of(f)))
+    return {0.0f, 0.0f};
+  return get<float>(data, int64_t{row} * f.half + k);
+}
+
+// Makes one line of two rows: entry k of it is put where entry k of the first was, and past those
+// come the others.  There, at width - half - k of the second row, lay what makes another two of the
+// line's entries: both are taken together.  Places that are left over get a value that comes behind
+// all pixels.
+MSDA_FN void phase_pair(const FieldBlock& b, const Entries& data, Share s) {
   const Field& f = b.f;
-  const uint32_t half = f.half, items = pairs_of(f) * half;
-  for (uint32_t i = s.thread; i < items; i += s.threads) {
-    const int64_t at = i / half * 2 * half + i % half;
-    Complex<float> low = get<float>(b.data, at), high = get<float>(b.data, at + half);
-    pair_up(&low, &high, static_cast<int32_t>(i % half), f.width);
-    set(b.data, at, low);
-    set(b.data, at + half, high);
-  }
+  const uint32_t half = f.half, width = f.width, last = width - half;
+  each_item(s, pairs_of(f), last / 2 + 1, [&](uint32_t pair, uint32_t k) {
+    const uint32_t row = 2 * pair, at = row * half;
+    const auto both = [&](uint32_t entry, Complex<float>* low, Complex<float>* high) {
+      *low = paired_entry(f, data, row, entry), *high = paired_entry(f, data, row + 1, entry);
+      pair_up(low, high, static_cast<int32_t>(entry), f.width);
+    };
+    const uint32_t other = last - k;
+    Complex<float> low, high, other_low, other_high;
+    both(k, &low, &high), both(other, &other_low, &other_high);
+    set(data, at + k, low), set(data, at + other, other_low);
+    if (other > 0) set(data, at + width - other, other_high);
+    if (k > 0) return set(data, at + width - k, high);
+    if (half > last + 1) {  // an even width: the entry in its middle
+      both(half - 1, &low, &high);
+      set(data, at + half - 1, low);
+    }
+    const float behind = float_of(0xFF800000u);
+    for (uint32_t x = width; x < 2 * half; ++x) set(data, at + x, {behind, behind});
+  });
 }
 
 // Where a pixel's value lies after the transforms.
-MSDA_FN float* value_at(const FieldBlock& b, uint32_t pixel) {
+MSDA_FN float* value_at(const FieldBlock& b, const Entries& data, uint32_t pixel) {
   const Field& f = b.f;
   const uint32_t line = pixel / static_cast<uint32_t>(f.width), height = f.height;
-  const int32_t row = b.place_z[line / height] * f.height + b.place_y[line % height];
-  const int64_t at = entry(paired_line(f, row / 2), b.place_x[pixel - line * f.width]);
-  return (row % 2 ? b.data.im : b.data.re) + at;
+  const uint32_t z = f.depth == 1 ? 0 : line / height;
+  const uint32_t row = b.place[0][z] * height + b.place[1][line - z * height];
+  const int64_t at = row / 2 * 2 * int64_t{f.half} + b.place[2][pixel - line * f.width];
+  return data.values + 2 * at + row % 2;
 }
 
 // Key and index of a pixel as one number: the own pixels are those of the smallest.
-MSDA_FN uint64_t order_of(const FieldBlock& b, uint32_t pixel) {
-  return uint64_t{descending_key(*value_at(b, pixel))} << 32 | pixel;
+MSDA_FN uint64_t order_of(const FieldBlock& b, const Entries& data, uint32_t pixel) {
+  return uint64_t{descending_key(*value_at(b, data, pixel))} << 32 | pixel;
 }
 
-// Digits of the order, from the top; the last is narrower.
-constexpr int32_t kLevels = 6;
+// Digits of the order, from the top; the last is narrower.  Those of the first levels are in the
+// key alone (the highest bit of an index is 0), for which the values need not be looked up in order
+// of their pixels.
+constexpr int32_t kLevels = 6, kKeyLevels = 3;
 MSDA_FN int32_t digit_shift(int32_t level) {
   const int32_t shift = 64 - kDigitBits * (level + 1);
   return shift > 0 ? shift : 0;
 }
 
-MSDA_FN void phase_clear(const FieldBlock& b, Share s) {
-  for (int32_t i = s.thread; i < kDigits; i += s.threads) b.histogram[i] = 0;
+MSDA_FN void phase_clear(uint32_t* histogram, Share s) {
+  for (int32_t i = s.thread; i < kDigits; i += s.threads) histogram[i] = 0;
 }
 
-MSDA_FN void phase_count(const FieldBlock& b, int32_t level, Share s) {
-  if (b.rank == 0) return;
-  const int32_t shift = digit_shift(level), above = level ? digit_shift(level - 1) : 64;
-  const uint32_t pixels = pixels_of(b.f);
-  for (uint32_t i = s.thread; i < pixels; i += s.threads) {
-    const uint64_t order = order_of(b, i);
-    if (level > 0 && order >> above != b.prefix) continue;
-    add_one(&b.histogram[(order >> shift) & ((uint64_t{1} << (above - shift)) - 1)]);
+// Counts the digits of values whose keys agree with the threshold's so far: those of number 0,
+// `step`, ... up to `count`.
+MSDA_FN void count_keys(const FieldBlock& b, const float* values, uint32_t count, uint32_t step,
+                        uint32_t* histogram, int32_t level, Share s) {
+  const uint32_t prefix = static_cast<uint32_t>(b.found[level % 2].prefix);
+  const int32_t shift = digit_shift(level), above = digit_shift(level - 1) - 32;
+  for (uint32_t i = s.thread * step; i < count; i += s.threads * step) {
+    const uint32_t key = descending_key(values[i]);
+    if (level > 0 && key >> above != prefix) continue;
+    const uint32_t digit = shift >= 32 ? key >> (shift - 32) : key << (32 - shift);
+    add_one(histogram + (digit & (kDigits - 1)));
   }
 }
 
-// Sums of kDigitGroup digits each, so that one thread need not look at all of them.
-MSDA_FN void phase_sum(const FieldBlock& b, Share s) {
+MSDA_FN void phase_count(const FieldBlock& b, const Entries& data, uint32_t* histogram,
+                         int32_t level, Share s) {
+  if (level < kKeyLevels) {
+    const uint32_t line = 4u * b.f.half, all = 2u * entries_of(b.f);
+    const uint32_t alone = rows_of(b.f) % 2 ? line : 0;  // the last row, if it has no partner
+    count_keys(b, data.values, all - alone, 1, histogram, level, s);
+    if (alone > 0) count_keys(b, data.values + (all - alone), alone, 2, histogram, level, s);
+    return;
+  }
+  const int32_t shift = digit_shift(level), above = digit_shift(level - 1);
+  for (uint32_t i = s.thread; i < pixels_of(b.f); i += s.threads) {
+    const uint64_t order = order_of(b, data, i);
+    if (order >> above != b.found[level % 2].prefix) continue;
+    add_one(&histogram[(order >> shift) & ((uint64_t{1} << (above - shift)) - 1)]);
+  }
+}
+
+// Sums of kDigitGroup digits each, from different ones on: they lie in different banks of memory.
+MSDA_FN void phase_sum(uint32_t* histogram, Share s) {
   for (int32_t i = s.thread; i < kDigitGroups; i += s.threads) {
     uint32_t sum = 0;
-    for (int32_t k = 0; k < kDigitGroup; ++k) sum += b.histogram[i * kDigitGroup + k];
-    b.histogram[kDigits + i] = sum;
+    for (int32_t k = 0; k < kDigitGroup; ++k)
+      sum += histogram[i * kDigitGroup + (i + k) % kDigitGroup];
+    histogram[kDigits + i] = sum;
   }
 }
 
-// One thread: the digit in which the threshold lies.  Where all orders with this digit are below
-// it, the threshold is the greatest such order, and no further level is needed.
-MSDA_FN void phase_choose(FieldBlock* b, int32_t level, Share s) {
-  if (s.thread != 0 || b->rank == 0) return;
+// The digit in which the threshold lies; the thread that has its group finds it.  Where all orders
+// with this digit are below it, the threshold is the greatest such order, and no further level is
+// needed.
+MSDA_FN void phase_choose(FieldBlock* b, const uint32_t* histogram, int32_t level, Share s) {
+  const Found before = b->found[level % 2];
   const int32_t shift = digit_shift(level), above = level ? digit_shift(level - 1) : 64;
-  uint32_t rank = b->rank, group = 0;
-  while (rank > b->histogram[kDigits + group]) rank -= b->histogram[kDigits + group++];
-  uint32_t digit = group * kDigitGroup;
-  while (rank > b->histogram[digit]) rank -= b->histogram[digit++];
-  const bool found = rank == b->histogram[digit];
-  b->prefix = (level ? b->prefix << (above - shift) : 0) | digit;
-  if (found) b->prefix = (b->prefix << shift) + ((uint64_t{1} << shift) - 1);
-  b->rank = found ? 0 : rank;
+  for (int32_t group = s.thread; group < kDigitGroups; group += s.threads) {
+    uint32_t rank = before.rank, digit = 0, count = 0;
+    for (int32_t k = 0; k < group; ++k) {
+      const uint32_t sum = histogram[kDigits + k];
+      rank -= rank < sum ? rank : sum;
+    }
+    if (rank == 0 || rank > histogram[kDigits + group]) continue;
+    for (int32_t k = 0; k < kDigitGroup; ++k) {
+      const uint32_t here = histogram[group * kDigitGroup + k];
+      if (count > 0) continue;
+      if (rank > here)
+        rank -= here;
+      else
+        digit = group * kDigitGroup + k, count = here;
+    }
+    Found now = {(level ? before.prefix << (above - shift) : 0) | digit, rank};
+    if (rank == count) now = {(now.prefix << shift) + ((uint64_t{1} << shift) - 1), 0};
+    b->found[(level + 1) % 2] = now;
+  }
 }
 
-// Words of 32 pixels; bit i of word j is pixel 32 j + i.  `b.prefix` is the greatest own order.
-MSDA_FN void phase_bits(const FieldBlock& b, uint32_t* bits, bool any, Share s) {
-  const uint32_t pixels = pixels_of(b.f);
+// Words of 32 pixels; bit i of word j is pixel 32 j + i.  `last` is the greatest own order.
+MSDA_FN void phase_bits(const FieldBlock& b, const Entries& data, uint32_t* bits, uint64_t last,
+                        bool any, Share s) {
+  const uint32_t pixels = pixels_of(b.f), width = b.f.width;
   for (uint32_t word = s.thread; word < (pixels + 31) / 32; word += s.threads) {
-    uint32_t value = 0;
-    for (uint32_t i = 0; i < 32 && 32 * word + i < pixels; ++i)
-      if (any && order_of(b, 32 * word + i) <= b.prefix) value |= 1u << i;
+    const uint32_t first = 32 * word, count = pixels - first < 32 ? pixels - first : 32;
+    uint32_t value = 0, left = 0;
+    const float* line = nullptr;
+    const int32_t* place = nullptr;
+    for (uint32_t i = 0; any && i < count; ++i, ++place) {
+      if (left-- == 0) {  // the next line, or the first
+        const uint32_t x = (first + i) % width;
+        line = value_at(b, data, first + i) - 2 * b.place[2][x];
+        place = b.place[2] + x, left = width - x - 1;
+      }
+      const uint64_t order = uint64_t{descending_key(line[2 * *place])} << 32 | (first + i);
+      value |= static_cast<uint32_t>(order <= last) << i;
+    }
     bits[word] = value;
   }
 }

@@ -25,43 +25,43 @@ MSDA_FN float ramp(uint32_t rank, uint32_t soft) {
 }
 
 // Lists the pixels of the band; the others have their weight.
-MSDA_FN void phase_list(const FieldBlock& b, const Band& band, Share s) {
+MSDA_FN void phase_list(const FieldBlock& b, const Entries& data, const Band& band, Share s) {
   for (uint32_t i = s.thread; i < pixels_of(b.f); i += s.threads) {
-    const uint64_t order = order_of(b, i);
+    const uint64_t order = order_of(b, data, i);
     const bool before = order <= band.before;
     if (!before && order <= band.last)
       band.row[take_one(band.taken)] = i;
     else
-      *value_at(b, i) = before ? 1.0f : 0.0f;
+      *value_at(b, data, i) = before ? 1.0f : 0.0f;
   }
 }
 
 // One step of a bitonic sort of the list: pairs that are `gap` apart, or, if `gap` is 0, at
 // mirrored places of runs of `run`.  The smaller order goes to the front in all of them, so that a
 // list of any length is sorted as if it were filled up with orders greater than all.
-MSDA_FN void phase_sort(const FieldBlock& b, const Band& band, uint32_t run, uint32_t gap,
-                        Share s) {
+MSDA_FN void phase_sort(const FieldBlock& b, const Entries& data, const Band& band, uint32_t run,
+                        uint32_t gap, Share s) {
   const uint32_t listed = 2 * band.soft, half = gap ? gap : run / 2;
   for (uint32_t i = s.thread; i / half * 2 * half < listed; i += s.threads) {
     const uint32_t start = i / half * 2 * half, at = i % half;
     const uint32_t first = start + at, second = gap ? first + gap : start + run - 1 - at;
     if (second >= listed) continue;
     const uint32_t a = band.row[first], c = band.row[second];
-    if (order_of(b, a) < order_of(b, c)) continue;
+    if (order_of(b, data, a) < order_of(b, data, c)) continue;
     band.row[first] = c;
     band.row[second] = a;
   }
 }
 
 // Weights of the band, now in its order.
-MSDA_FN void phase_ramp(const FieldBlock& b, const Band& band, Share s) {
+MSDA_FN void phase_ramp(const FieldBlock& b, const Entries& data, const Band& band, Share s) {
   for (uint32_t rank = s.thread; rank < 2 * band.soft; rank += s.threads)
-    *value_at(b, band.row[rank]) = ramp(rank, band.soft);
+    *value_at(b, data, band.row[rank]) = ramp(rank, band.soft);
 }
 
-MSDA_FN void phase_weights(const FieldBlock& b, const Band& band, Share s) {
+MSDA_FN void phase_weights(const FieldBlock& b, const Entries& data, const Band& band, Share s) {
   for (uint32_t i = s.thread; i < pixels_of(b.f); i += s.threads)
-    band.row[i] = bits_of(*value_at(b, i));
+    band.row[i] = bits_of(*value_at(b, data, i));
 }
 
 }  // namespace msda

@@ -127,24 +127,12 @@ MSDA_FN void sum_of_odd(Complex<V>* a, Complex<V>* held, int32_t r, const Turns&
   a[0] = total;
 }
 
-// Where the entries of a transform lie: entry k at first + k * stride, past `fold` at
-// second - k * stride.
+// Where the entries of a transform lie.
 struct Line {
-  int64_t first, second;
-  int32_t fold;
-  int64_t stride;
-};
-
-MSDA_FN int64_t entry(const Line& line, int32_t k) {
-  return k <= line.fold ? line.first + k * line.stride : line.second - k * line.stride;
-}
-
-// The same without a fold.
-struct StraightLine {
   int64_t first, stride;
 };
 
-MSDA_FN int64_t entry(const StraightLine& line, int32_t k) { return line.first + k * line.stride; }
+MSDA_FN int64_t entry(const Line& line, int32_t k) { return line.first + k * line.stride; }
 
 struct Data {
   float *re, *im;
@@ -161,12 +149,28 @@ MSDA_FN void set(const Data& data, int64_t at, const Complex<V>& value) {
   store_lanes(data.im + at, value.im);
 }
 
+// The same with the real and the imaginary part of an entry side by side, as a GPU likes them.
+struct Entries {
+  float* values;
+};
+
+template <typename V>
+MSDA_FN Complex<V> get(const Entries& data, int64_t at) {
+  Complex<V> value;
+  load8(&value.re, &value.im, data.values + 2 * at);
+  return value;
+}
+
+MSDA_FN void set(const Entries& data, int64_t at, const Complex<float>& value) {
+  store8(data.values + 2 * at, value.re, value.im);
+}
+
 // One butterfly of a pass that splits blocks of `block` entries into R parts, or into any number in
 // `room`, which then holds 2 radix values, if R is 0: it takes entries first, first + part, ...,
 // where `first` is entry j of its block.
-template <int32_t R, typename V, typename L>
-MSDA_FN void butterfly_at(const Passes& p, int32_t radix, int32_t block, int32_t first, int32_t j,
-                          const Turns& turns, const Data& data, const L& line, Complex<V>* room) {
+template <int32_t R, typename V, typename D>
+MSDA_FN void butterfly_at(int32_t length, int32_t radix, int32_t block, int32_t first, int32_t j,
+                          const Turns& turns, const D& data, const Line& line, Complex<V>* room) {
   const int32_t r = R ? R : radix, part = block / r;
   Complex<V> local[R ? 2 * R : 1];
   Complex<V>* a = R ? local : room;
@@ -176,42 +180,13 @@ MSDA_FN void butterfly_at(const Passes& p, int32_t radix, int32_t block, int32_t
   else if (r == 2)
     sum_of_two(a);
   else
-    sum_of_odd(a, a + r, r, turns, p.length / r);
+    sum_of_odd(a, a + r, r, turns, length / r);
   set(data, entry(line, first), a[0]);
-  const int32_t spacing = p.length / block * j;  // e^(2 pi i j q / block)
+  const int32_t spacing = length / block * j;  // e^(2 pi i j q / block)
   for (int32_t q = 1; q < r; ++q) {
     if (j > 0)
       a[q] = turned(a[q], lanes<V>(turns.cosine[q * spacing]), lanes<V>(turns.sine[q * spacing]));
     set(data, entry(line, first + q * part), a[q]);
-  }
-}
-
-// Butterfly number `index` (0 .. length / radix - 1) of one pass of the transform of a line.
-template <int32_t R, typename V>
-MSDA_FN void butterfly_of(const Passes& p, int32_t pass, int32_t index, const Turns& turns,
-                          const Data& data, const Line& line, Complex<V>* room) {
-  int32_t block = p.length;
-  for (int32_t k = 0; k < pass; ++k) block /= p.radix[k];
-  const int32_t r = R ? R : p.radix[pass], part = block / r, j = index % part;
-  butterfly_at<R>(p, r, block, index / part * block + j, j, turns, data, line, room);
-}
-
-template <typename V>
-MSDA_FN void butterfly(const Passes& p, int32_t pass, int32_t index, const Turns& turns,
-                       const Data& data, const Line& line, Complex<V>* room) {
-  switch (p.radix[pass]) {
-    case 2:
-      return butterfly_of<2>(p, pass, index, turns, data, line, room);
-    case 3:
-      return butterfly_of<3>(p, pass, index, turns, data, line, room);
-    case 4:
-      return butterfly_of<4>(p, pass, index, turns, data, line, room);
-    case 5:
-      return butterfly_of<5>(p, pass, index, turns, data, line, room);
-    case 7:
-      return butterfly_of<7>(p, pass, index, turns, data, line, room);
-    default:
-      return butterfly_of<0>(p, pass, index, turns, data, line, room);
   }
 }
 

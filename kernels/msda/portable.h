@@ -92,6 +92,24 @@ MSDA_FN void store_lanes(float* at, const V& value) {
 #endif
 }
 
+// Two floats at an address that is one of eight bytes.
+MSDA_FN void load8(float* first, float* second, const float* at) {
+#if defined(__CUDA_ARCH__)
+  const float2 both = *reinterpret_cast<const float2*>(at);
+  *first = both.x, *second = both.y;
+#else
+  *first = at[0], *second = at[1];
+#endif
+}
+
+MSDA_FN void store8(float* at, float first, float second) {
+#if defined(__CUDA_ARCH__)
+  *reinterpret_cast<float2*>(at) = make_float2(first, second);
+#else
+  at[0] = first, at[1] = second;
+#endif
+}
+
 // Sixteen bytes at an aligned address: the widest load and store there is.
 struct alignas(16) Words16 {
   uint32_t word[4];
