@@ -67,6 +67,7 @@ _SIGNATURES = {
     "msda_targets_dense": [c_void_p, POINTER(Targets)],
     "msda_targets_compact": [c_void_p, c_void_p, POINTER(Targets)],
     "msda_axis": [c_void_p],
+    "msda_amplitudes": [c_void_p, c_void_p],
     "msda_maths": [c_void_p, c_void_p, c_int64, c_int32],
 }
 

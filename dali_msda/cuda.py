@@ -19,6 +19,7 @@ from dali_msda import cpu, driver
 from dali_msda.cpu import structure
 from dali_msda.gpu_arrays import GpuArray, current_stream
 from dali_msda.methods import METHODS
+from dali_msda.plan import PLAN_DTYPE
 
 MAX_PASSES = 31  # of kernels/msda/fourier.h
 FIELD_THREADS = 1024  # at most
@@ -50,7 +51,8 @@ Fields = structure(
     "MsdaGpuFields",
     {"fields": Samples, "plans": c_void_p, "axes": Axis * 3, "workspace": c_void_p}
     | {"per_block": c_int64}
-    | dict.fromkeys("batch in_shared radix interpolations".split(), c_int32),
+    | dict.fromkeys("batch in_shared radix interpolations".split(), c_int32)
+    | {"amplitudes": c_void_p, "decay": c_float},
 )
 Saliency = structure(
     "MsdaGpuSaliency",
@@ -256,6 +258,12 @@ class FieldJob:
         self.threads, resident = self.entry.occupancy(limit, self.shared)
         self.blocks = min(self.batch, resident)
         self.per_block = room * self.threads + (0 if self.in_shared else values)
+        whole = plans["method"] == METHODS["fmix"].code
+        whole &= (plans["modes"] == 0) & (plans["flags"] == 0)
+        self.decay, self.amplitudes = 0.0, None
+        if self.in_shared and whole.any():  # others are bound by memory
+            self.decay = float(plans["decay"][whole][0])
+            self.amplitudes = resident_amplitudes(device, self.shape, self.decay)
         self.rows = -(-self.row * self.batch // 256) * 256
         self.scratch = self.rows + self.blocks * self.per_block
 
@@ -267,6 +275,7 @@ class FieldJob:
             job.axes[k] = resident_axis(self.device, length)
         job.batch, job.in_shared = self.batch, self.in_shared
         job.radix, job.interpolations = greatest_radix(self.shape), self.interpolations
+        job.amplitudes, job.decay = self.amplitudes, self.decay
         self.entry.launch((self.blocks, 1), self.threads, self.shared, stream, job)
         return rows
 
@@ -277,3 +286,16 @@ def resident_axis(device: driver.Device, length: int) -> Axis:
     tables, passes = axis(length)
     first = device.resident_copy(tables)
     return Axis(first, first + 4 * length, first + 8 * length, passes)
+
+
+@functools.lru_cache(256)
+def resident_amplitudes(device: driver.Device, shape: tuple[int, int, int], decay: float) -> int:
+    """Amplitudes of the paper's law in the memory of a device, so that no field has to find them."""
+    plan = np.zeros(1, PLAN_DTYPE)
+    for name, value in zip(("depth", "height", "width"), shape, strict=True):
+        plan[name] = value
+    plan["method"], plan["decay"] = METHODS["fmix"].code, decay
+    depth, height, width = shape
+    values = np.empty(depth * height * (width // 2 + 1) + 1, np.float32)
+    cpu.library().msda_amplitudes(values.ctypes.data, plan.ctypes.data)
+    return device.resident_copy(values)

@@ -156,6 +156,10 @@ int32_t msda_same_mask(const msda::Plan* a, const msda::Plan* b);
 void msda_fields(const MsdaFields* fields);
 void msda_fields_by_phases(const MsdaFields* fields, int32_t threads, int32_t order);
 
+// The amplitudes of a record's half spectrum, depth * height rows of width / 2 + 1, and a 0 behind
+// them, if they have one part: those of the paper's law (the GPU's host).
+void msda_amplitudes(float* amplitudes, const msda::Plan* plan);
+
 // Bytes of shared memory that a block of GPU threads needs for a record's field (field_phases.h).
 int64_t msda_field_block_bytes(const msda::Plan* plan);
 

@@ -182,9 +182,11 @@ void field_by_phases(const Plan& p, uint32_t* row, int32_t threads, int32_t orde
                   {},
                   {t.turns_z, t.turns_y, t.turns_x},
                   {t.place_z, t.place_y, t.place_x},
+                  nullptr,
                   room.data(),
                   {}};
-  const bool in_twos = order != kForward;  // both ways are a GPU's
+  const bool in_twos = order != kForward;  // a GPU does so, or not
+  if (in_twos && f.law == kLawPaper && f.modes == 0) b.amplitudes = t.amplitude_re;
   append_steps(&b.steps, 0, t.z, in_twos);
   append_steps(&b.steps, 1, t.y, in_twos);
   append_steps(&b.steps, 2, t.x, in_twos);
@@ -252,6 +254,12 @@ void msda_fields(const MsdaFields* fields) {
     std::memcpy(fields->fields[i], fields->fields[i - fields->interpolations],
                 p.soft > 0 ? pixels * sizeof(float) : (pixels + 31) / 32 * sizeof(uint32_t));
   }
+}
+
+void msda_amplitudes(float* amplitudes, const Plan* plan) {
+  const std::shared_ptr<const Tables> shared = tables_of(*plan);
+  const FieldTables& t = shared->tables;
+  std::copy_n(t.amplitude_re, int64_t{rows_of(t.f)} * t.f.half + 1, amplitudes);
 }
 
 int64_t msda_field_block_bytes(const Plan* plan) { return field_block_bytes(field_of(*plan)); }

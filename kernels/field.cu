@@ -33,9 +33,13 @@ __device__ __forceinline__ void transform(const FieldBlock& b, const Entries& da
 }
 
 template <bool kInShared>
-__device__ __forceinline__ void make_values(FieldBlock* b, const Entries& data, const Plan& p,
-                                            Share s) {
-  if (s.thread == 0) b->f = field_of(p);
+__device__ __forceinline__ void make_values(FieldBlock* b, const Entries& data,
+                                            const MsdaGpuFields& a, const Plan& p, Share s) {
+  if (s.thread == 0) {
+    b->f = field_of(p);
+    const bool known = b->f.law == kLawPaper && p.modes == 0 && p.decay == a.decay;
+    b->amplitudes = known ? a.amplitudes : nullptr;
+  }
   __syncthreads();
   phase_spectrum(*b, data, s);
   __syncthreads();
@@ -105,7 +109,7 @@ __device__ __forceinline__ void make_masks(FieldBlock* b, const Entries& data, u
     for (int32_t i = first; i < first + each; ++i) {
       const Plan& p = a.plans[i];
       if (p.method != kFMix) continue;
-      if (!made || !have_same_field(*made, p)) make_values<kInShared>(b, data, p, s);
+      if (!made || !have_same_field(*made, p)) make_values<kInShared>(b, data, a, p, s);
       made = p.soft > 0 ? nullptr : &p;  // weights replace the values
       char* row = a.fields.each ? static_cast<char*>(a.fields.each[i])
                                 : a.fields.first + i * a.fields.stride;

@@ -58,9 +58,12 @@ struct MsdaGpuFields {
   char* workspace;      // `per_block` bytes for each block of the grid
   int64_t per_block;
   int32_t batch;
-  int32_t in_shared;  // 1: the values lie in dynamic shared memory, else in the workspace
-  int32_t radix;           // the greatest of the axes: above 7 the workspace has room for it
-  int32_t interpolations;  // as in MsdaGpuBlend: a field that they share is made once
+  int32_t in_shared;        // 1: the values lie in dynamic shared memory, else in the workspace
+  int32_t radix;            // the greatest of the axes: above 7 the workspace has room for it
+  int32_t interpolations;   // as in MsdaGpuBlend: a field that they share is made once
+  const float* amplitudes;  // msda_amplitudes (cpu.h) of records with all modes of the paper's law
+                            // and this `decay`; others find theirs on the way.  Null: all do.
+  float decay;
 };
 
 // Where each image is most salient; MsdaSaliency of cpu.h says what that is.

@@ -40,7 +40,7 @@ def stub(monkeypatch):
         return HostArray(np.full(shape, 77, dtype))
 
     monkeypatch.setattr(gpu_arrays, "empty", empty)
-    caches = (driver.library, driver.device, cuda.resident_axis)
+    caches = (driver.library, driver.device, cuda.resident_axis, cuda.resident_amplitudes)
     for cache in caches:
         cache.cache_clear()
     yield state
@@ -72,8 +72,10 @@ def test_from_the_array_to_the_kernel(stub):
     assert stub.launches == 3 and stub.modules == 3
 
 
-def test_after_the_first_batch_nothing_is_taken_and_nobody_waits(stub):
-    blend_and_compare()
+def test_after_the_first_batches_nothing_is_taken_and_nobody_waits(stub):
+    """The first: of each size, and of each decay of the paper's law of FMix."""
+    for seed in range(6):
+        blend_and_compare(seed)
     taken, records = stub.allocations, stub.records
     for seed in range(5):
         blend_and_compare(seed + 1)

@@ -48,6 +48,8 @@ struct FieldBlock {
   Steps steps;
   Turns turns[3];
   const int32_t* place[3];  // reversed() of every entry of each axis
+  const float* amplitudes;  // of every entry of the half spectrum and one more, or null: they are
+                            // found on the way
   Complex<float>* room;     // a large radix: 2 radix values a thread, or null
   Found found[2];           // level k finds [(k + 1) % 2] from [k % 2]
 };
@@ -73,9 +75,24 @@ MSDA_FN uint32_t pixels_of(const Field& f) {
 
 MSDA_FN uint32_t entries_of(const Field& f) { return 2u * pairs_of(f) * f.half; }
 
+// The whole spectrum, where its amplitudes are known, two entries at a time: they share a Philox
+// block and, in memory, sixteen bytes.  Past an odd number of them is room for one more.
+MSDA_FN void scale_known_amplitudes(const FieldBlock& b, const Entries& data, Share s) {
+  const uint32_t blocks = (static_cast<uint32_t>(rows_of(b.f)) * b.f.half + 1u) / 2u;
+  for (uint32_t block = s.thread; block < blocks; block += s.threads) {
+    float first, second;
+    load8(&first, &second, b.amplitudes + 2 * int64_t{block});
+    const Words4 w = field_words(b.f, block);
+    const Complex<float> n = normals(w.v[0], w.v[1]), m = normals(w.v[2], w.v[3]);
+    set(data, 2 * int64_t{block}, {n.re * first, n.im * first});
+    set(data, 2 * int64_t{block} + 1, {m.re * second, m.im * second});
+  }
+}
+
 // The columns that are not 0 everywhere.  Entries of even and odd number share a Philox block, so
 // that an item is one of those, of which a row may have half.
 MSDA_FN void phase_spectrum(const FieldBlock& b, const Entries& data, Share s) {
+  if (b.amplitudes) return scale_known_amplitudes(b, data, s);
   const Field& f = b.f;
   const int32_t columns = columns_of(f);
   each_item(s, rows_of(f), columns / 2 + 1, [&](uint32_t row, uint32_t number) {
@@ -187,15 +204,34 @@ MSDA_FN void phase_clear(uint32_t* histogram, Share s) {
   for (int32_t i = s.thread; i < kDigits; i += s.threads) histogram[i] = 0;
 }
 
+// The value that has this key.
+MSDA_FN float value_of_key(uint32_t key) {
+  return float_of((key & 0x80000000u) ? key : key ^ 0x7FFFFFFFu);
+}
+
 // Counts the digits of values whose keys agree with the threshold's so far: those of number 0,
-// `step`, ... up to `count`.
+// `step`, ... up to `count`.  (Keys that agree are those of values between two bounds, but that 0
+// and -0 lie between the same ones.  A digit and those above it hold the whole exponent, so that no
+// bound of finite values is NaN.)
 MSDA_FN void count_keys(const FieldBlock& b, const float* values, uint32_t count, uint32_t step,
                         uint32_t* histogram, int32_t level, Share s) {
+  const int32_t shift = digit_shift(level);
+  const uint32_t begin = s.thread * step, every = s.threads * step;
+  if (level == 0) {
+#pragma unroll 4
+    for (uint32_t i = begin; i < count; i += every)
+      add_one(histogram + (descending_key(values[i]) >> (shift - 32)));
+    return;
+  }
+  const int32_t above = digit_shift(level - 1) - 32;
   const uint32_t prefix = static_cast<uint32_t>(b.found[level % 2].prefix);
-  const int32_t shift = digit_shift(level), above = digit_shift(level - 1) - 32;
-  for (uint32_t i = s.thread * step; i < count; i += s.threads * step) {
-    const uint32_t key = descending_key(values[i]);
-    if (level > 0 && key >> above != prefix) continue;
+  const float most = value_of_key(prefix << above), least = value_of_key(~(~prefix << above));
+#pragma unroll 4
+  for (uint32_t i = begin; i < count; i += every) {
+    const float value = values[i];
+    if (!((value <= most) & (value >= least))) continue;
+    const uint32_t key = descending_key(value);
+    if (key >> above != prefix) continue;
     const uint32_t digit = shift >= 32 ? key >> (shift - 32) : key << (32 - shift);
     add_one(histogram + (digit & (kDigits - 1)));
   }
@@ -259,19 +295,23 @@ MSDA_FN void phase_choose(FieldBlock* b, const uint32_t* histogram, int32_t leve
 MSDA_FN void phase_bits(const FieldBlock& b, const Entries& data, uint32_t* bits, uint64_t last,
                         bool any, Share s) {
   const uint32_t pixels = pixels_of(b.f), width = b.f.width;
+  const float least = value_of_key(static_cast<uint32_t>(last >> 32));
+  const uint32_t last_of_equals = static_cast<uint32_t>(last);
+  const auto is_own = [&](float value, uint32_t pixel) {  // without branches
+    const bool equal = (value == least) & (pixel <= last_of_equals);
+    return (value > least) | equal ? 1u : 0u;
+  };
   for (uint32_t word = s.thread; word < (pixels + 31) / 32; word += s.threads) {
-    const uint32_t first = 32 * word, count = pixels - first < 32 ? pixels - first : 32;
-    uint32_t value = 0, left = 0;
-    const float* line = nullptr;
-    const int32_t* place = nullptr;
-    for (uint32_t i = 0; any && i < count; ++i, ++place) {
-      if (left-- == 0) {  // the next line, or the first
-        const uint32_t x = (first + i) % width;
-        line = value_at(b, data, first + i) - 2 * b.place[2][x];
-        place = b.place[2] + x, left = width - x - 1;
-      }
-      const uint64_t order = uint64_t{descending_key(line[2 * *place])} << 32 | (first + i);
-      value |= static_cast<uint32_t>(order <= last) << i;
+    const uint32_t first = 32 * word, x = first % width;
+    uint32_t value = 0;
+    if (any && x + 32 <= width) {  // all in one line
+      const int32_t* place = b.place[2] + x;
+      const float* line = value_at(b, data, first) - 2 * place[0];
+#pragma unroll 8
+      for (uint32_t i = 0; i < 32; ++i) value |= is_own(line[2 * place[i]], first + i) << i;
+    } else if (any) {
+      for (uint32_t i = 0; i < 32 && first + i < pixels; ++i)
+        value |= is_own(*value_at(b, data, first + i), first + i) << i;
     }
     bits[word] = value;
   }
