@@ -290,7 +290,7 @@ def resident_axis(device: driver.Device, length: int) -> Axis:
 
 @functools.lru_cache(256)
 def resident_amplitudes(device: driver.Device, shape: tuple[int, int, int], decay: float) -> int:
-    """Amplitudes of the paper's law in the memory of a device, so that no field has to find them."""
+    """Amplitudes of the paper's law in the memory of a device: no field has to find its own."""
     plan = np.zeros(1, PLAN_DTYPE)
     for name, value in zip(("depth", "height", "width"), shape, strict=True):
         plan[name] = value
