@@ -25,8 +25,17 @@ test: $(INSTALLED)  ## run the tests
 	$(RUN) pytest
 
 # From a plain copy of the tree, where there is a GPU: needs NumPy, torch, CuPy, pytest and g++.
-gpu:  ## run the tests that need a GPU, with $(PYTHON)
-	$(PYTHON) -m pytest -m gpu tests/test_cuda.py
+SANITIZER = $(shell PATH="$$PATH:$${CUDA_HOME:-/usr/local/cuda}/bin" command -v compute-sanitizer)
+SANITIZED = $(PYTHON) -m pytest -q -x -m 'gpu and sanitized' -k cupy tests
+
+gpu:  ## run the tests that need a GPU, with $(PYTHON); some again under compute-sanitizer
+	$(PYTHON) -m pytest -m gpu tests
+	@[ -n '$(SANITIZER)' ] || { \
+	  echo 'compute-sanitizer: not found, so memory and races were not checked; it comes with' \
+	    'the CUDA toolkit, which is looked for in CUDA_HOME and /usr/local/cuda'; }
+	@set -e; for tool in $(if $(SANITIZER),memcheck racecheck initcheck); do \
+	  echo "compute-sanitizer --tool $$tool"; \
+	  '$(SANITIZER)' --tool $$tool --error-exitcode 1 $(SANITIZED); done
 
 check: $(INSTALLED)  ## check style and format
 	$(RUN) ruff check .

@@ -22,9 +22,19 @@ def has_gpu() -> bool:
         return False
 
 
+def only_gpu(config) -> bool:
+    """Whether it was asked for the GPU's tests, which run on machines without DALI and others."""
+    return config.option.markexpr.startswith("gpu")
+
+
+def pytest_ignore_collect(collection_path, config):
+    if only_gpu(config) and collection_path.match("test_*.py"):
+        return "mark.gpu" not in collection_path.read_text() or None
+    return None
+
+
 def pytest_sessionstart(session):
-    # The GPU's tests run on machines without DALI.
-    names = ["cpu"] if session.config.option.markexpr == "gpu" else build.LIBRARIES
+    names = ["cpu"] if only_gpu(session.config) else build.LIBRARIES
     try:
         for name in names:
             build.library(name)

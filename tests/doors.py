@@ -6,7 +6,6 @@ results come back as float32. Outputs are poisoned before they are filled.
 
 import numpy as np
 import pytest
-import torch
 from fields import fields_of
 from oracle import checked_weights
 
@@ -75,6 +74,7 @@ def by_numpy(images, plan, *, dtype=None, layout="HWC", **options):
 
 
 def by_torch(images, plan, *, dtype=None, mirror=None, **options):
+    torch = pytest.importorskip("torch")
     dtype = dtype or images.dtype.name
     mirror = None if mirror is None else torch.from_numpy(np.asarray(mirror, bool))
     mixed = msda.blend(torch.from_numpy(images), plan, dtype=dtype, mirror=mirror, **options)

@@ -1,6 +1,8 @@
 """Arrays on a GPU give the CPU's bits: for CuPy, for torch, and for a device that is emulated.
 
 ``pytest -m gpu`` runs the first two; they need a CUDA device, NumPy, CuPy and torch, nothing else.
+With ``-m "gpu and sanitized"`` CuPy takes each array's memory from the driver, so that a checker of
+addresses sees where one ends.
 """
 
 import itertools
@@ -29,7 +31,6 @@ SHAPES = [
     (4, 3, 1, 1),
     (3, 7, 2, 2),
 ]
-gpu = pytest.mark.gpu
 
 
 class Emulated:
@@ -52,6 +53,8 @@ class Cupy:
 
     def __init__(self, monkeypatch):
         self.cupy = pytest.importorskip("cupy")
+        if not self.cupy.cuda.is_available():
+            pytest.skip("this CuPy has no CUDA device")
 
     def array(self, values):
         return self.cupy.asarray(values)
@@ -99,17 +102,26 @@ class Torch:
         return lambda: (graph.replay(), self.torch.cuda.synchronize())
 
 
+gpu = pytest.mark.gpu
+sanitized = pytest.mark.sanitized
 LIBRARIES = [Emulated, pytest.param(Cupy, marks=gpu), pytest.param(Torch, marks=gpu)]
+
+
+def opened(request, monkeypatch):
+    library = request.param(monkeypatch)
+    if isinstance(library, Cupy) and "sanitized" in request.config.option.markexpr:
+        library.cupy.cuda.set_allocator(None)  # no pool
+    return library
 
 
 @pytest.fixture(params=LIBRARIES, ids=lambda library: library.__name__.lower())
 def there(request, monkeypatch):
-    return request.param(monkeypatch)
+    return opened(request, monkeypatch)
 
 
 @pytest.fixture(params=LIBRARIES[1:], ids=lambda library: library.__name__.lower())
 def really(request, monkeypatch):
-    return request.param(monkeypatch)
+    return opened(request, monkeypatch)
 
 
 def poisoned(there, shape, dtype):
@@ -130,6 +142,7 @@ def on_the_cpu(images, plan, dtype, layout, **options):
     return widened(msda.blend(images, plan, dtype=dtype, layout=layout, **options), dtype)
 
 
+@sanitized
 @pytest.mark.parametrize("layout", ["CHW", "HWC"])
 @pytest.mark.parametrize("source, dtype", KINDS)
 def test_every_type_layout_and_shape(there, source, dtype, layout):
@@ -152,10 +165,15 @@ def test_every_method(there, case):
         assert_same(blended(there, images, plan, "float16", "CHW", std=60.0), want)
 
 
+@sanitized
 def test_interpolations(there):
+    """Those of a sample share a field, whose values a softened mask replaces."""
     images = random_images((5, 6, 17, 3), "uint8")
-    for policy in (msda.FMix(), msda.CutMix(), msda.Mixup()):
+    fields = msda.FMix(), msda.FMix(max_soft=0.4), msda.FMix(scope="batch"), msda.FMix(modes=2)
+    for policy in (*fields, msda.CutMix(), msda.Mixup()):
         plan = msda.draw(msda.MultiMix(policy, 4), 5, 6, 17, seed=1, step=2)
+        if plan["soft"].any():
+            plan["soft"][:, 1] = 0
         want = on_the_cpu(images, plan, "float32", "CHW")
         assert_same(blended(there, images, plan, "float32", "CHW"), want)
 
@@ -179,6 +197,7 @@ def test_sequences_and_volumes(there, shape):
             np.testing.assert_array_equal(there.numpy(weights), msda.mask(plan, shape=shape))
 
 
+@sanitized
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_in_place(there, dtype):
     images = random_images((8, 9, 19, 3), dtype)
@@ -189,15 +208,19 @@ def test_in_place(there, dtype):
         assert_same(there.numpy(array), msda.blend(images, plan))
 
 
+@sanitized
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("shape", [(12, 10), (61, 64), (31, 97)], ids=str)
 def test_masks(there, shape, law):
     plan = records(7, (1, *shape), lam=np.linspace(0, 1, 7), **LAWS[law])
+    plan["decay"][1::2] += 0.5  # of which the amplitudes are not on the device
+    plan["soft"][2:5:2] = 9, plan["count"][4] // 2
     out = there.array(np.full((7, *shape), np.nan, np.float32))
     got = there.numpy(msda.mask(plan, *shape, out=out))
     np.testing.assert_array_equal(got, msda.mask(plan, *shape))
 
 
+@sanitized
 @pytest.mark.parametrize("kind", [np.int64, np.int32, np.float32])
 def test_targets(there, kind):
     plan, rng = every_kind_of_record(33, 4, 4), np.random.default_rng(0)
@@ -213,6 +236,7 @@ def test_targets(there, kind):
             np.testing.assert_array_equal(there.numpy(one), other)
 
 
+@sanitized
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("shape", [(6, 9, 31, 3), (3, 40, 26, 1), (2, 1, 1, 3)], ids=str)
 def test_saliency(there, shape, dtype):
@@ -290,6 +314,32 @@ def test_masks_in_shared_memory_and_in_global_memory(really, monkeypatch):
     monkeypatch.setattr(driver.device(0), "shared_bytes", 48 * 1024)
     out = really.array(np.zeros((40, 224, 224), np.float32))
     np.testing.assert_array_equal(really.numpy(msda.mask(plan, 224, 224, out=out)), want)
+
+
+@gpu
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 1), (1, 1, 97), (1, 7, 11), (1, 223, 222), (1, 352, 176), (24, 40, 33)],
+    ids=str,
+)
+def test_masks_of_every_length(really, shape, law):
+    """Steps of one pass and of two, odd rows and columns, primes, volumes."""
+    plan = records(9, shape, lam=np.linspace(0, 1, 9), **LAWS[law])
+    out = really.array(np.full((9, *shape), np.nan, np.float32))
+    got = really.numpy(msda.mask(plan, shape=shape, out=out))
+    np.testing.assert_array_equal(got, msda.mask(plan, shape=shape))
+
+
+@gpu
+@pytest.mark.parametrize("size", [(224, 224), (331, 299), (64, 61)])
+def test_saliency_of_large_images(really, size):
+    images = random_images((9, *size, 3), "uint8") // np.uint8(2)
+    images[:, 10:40, 5:50] += np.arange(9, dtype=np.uint8)[:, None, None, None] * np.uint8(12)
+    peaks, maps = msda.saliency(really.array(images), maps=True)
+    want = msda.saliency(images, maps=True)
+    np.testing.assert_array_equal(really.numpy(maps), want[1])
+    np.testing.assert_array_equal(really.numpy(peaks), want[0])
 
 
 @gpu
