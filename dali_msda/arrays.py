@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 
 import numpy as np
@@ -60,9 +61,18 @@ def expect_classes(num_classes: object) -> None:
 def scale_and_shift(
     mean: object, std: object, channels: int
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """``1 / std`` and ``-mean / std`` of each channel, rounded once."""
+    """``1 / std`` and ``-mean / std`` of each channel, rounded once; not to be written to."""
     if mean is None and std is None:
         return None, None
+    given = [tuple(value) if isinstance(value, list) else value for value in (mean, std)]
+    parts = [part for value in given for part in (value if isinstance(value, tuple) else [value])]
+    if all(isinstance(part, int | float | None) for part in parts):  # the same for every batch
+        return _scale_and_shift(*given, channels)
+    return _scale_and_shift.__wrapped__(*given, channels)
+
+
+@functools.lru_cache(64)
+def _scale_and_shift(mean: object, std: object, channels: int) -> tuple[np.ndarray, np.ndarray]:
     values = []
     for name, value, default in (("mean", mean, 0.0), ("std", std, 1.0)):
         array = np.asarray(default if value is None else value, np.float64)

@@ -23,13 +23,19 @@ def _is_torch(array: object) -> bool:
     return torch is not None and isinstance(array, torch.Tensor)
 
 
+def _has_interface(array: object) -> bool:
+    """Whether there is an array interface; one of a class is not made to find out."""
+    name = "__cuda_array_interface__"
+    return hasattr(type(array), name) or hasattr(array, name)
+
+
 def on_gpu(array: object) -> bool:
     """Whether an array lies on a GPU; nothing is imported to find out."""
     if _is_torch(array):
         return array.device.type == "cuda"
     if isinstance(array, np.ndarray | list | tuple):
         return False
-    if hasattr(array, "__cuda_array_interface__"):
+    if _has_interface(array):
         return True
     kind = getattr(array, "__dlpack_device__", None)
     return kind is not None and kind()[0] == 2  # kDLCUDA
@@ -37,7 +43,7 @@ def on_gpu(array: object) -> bool:
 
 def adopted(array: object) -> object:
     """An array that speaks DLPack only, as one of the library that is loaded already."""
-    if _is_torch(array) or hasattr(array, "__cuda_array_interface__"):
+    if _is_torch(array) or _has_interface(array):
         return array
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

@@ -324,11 +324,16 @@ def test_fields_of_other_methods_are_passed_over():
 
 
 def test_ties_are_taken_in_order_of_the_pixels():
-    """A field of one mode along y is constant along x: whole rows tie at the threshold."""
-    plan = records(4, (1, 40, 24), legacy=True, decay=9.0, lam=[0.2, 0.4, 0.6, 0.8])
-    got = emulated_fields(plan, blocks=1, threads=96, in_shared=True, order="backwards")
-    np.testing.assert_array_equal(got, fields_of(plan))
-    np.testing.assert_array_equal(masks(plan).sum((1, 2, 3)), plan["count"])
+    """One frequency along y is left of a steep spectrum: rows tie, and are cut in the middle."""
+    plan = records(6, (1, 40, 24), decay=300.0)
+    plan["count"] = [1, 25, 100, 385, 700, 959]
+    for threads, order in ((96, "backwards"), (32, "shuffled")):
+        for in_shared in (True, False):
+            got = emulated_fields(plan, blocks=2, threads=threads, in_shared=in_shared, order=order)
+            np.testing.assert_array_equal(got, fields_of(plan))
+    mask = masks(plan).reshape(6, 40, 24)
+    np.testing.assert_array_equal(mask.sum((1, 2)), plan["count"])
+    assert (np.diff(mask.astype(int), axis=2) <= 0).all()  # the first pixels of a row are own
 
 
 # ---------------------------------------------------------------------------------------- saliency
