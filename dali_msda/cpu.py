@@ -68,6 +68,8 @@ _SIGNATURES = {
     "msda_targets_compact": [c_void_p, c_void_p, POINTER(Targets)],
     "msda_axis": [c_void_p],
     "msda_amplitudes": [c_void_p, c_void_p],
+    "msda_grid": [c_void_p, *[c_int64] * 3, c_int32, c_int32],
+    "msda_field_launch": [c_void_p],
     "msda_maths": [c_void_p, c_void_p, c_int64, c_int32],
 }
 
@@ -85,6 +87,8 @@ def library() -> ctypes.CDLL:
     lib.msda_field_block_bytes.restype = c_int64
     lib.msda_saliency_block_bytes.argtypes = [c_int32, c_int32]
     lib.msda_saliency_block_bytes.restype = c_int64
+    lib.msda_group_items.argtypes = [c_int32, c_int32, c_int32]
+    lib.msda_group_items.restype = c_int32
     return lib
 
 

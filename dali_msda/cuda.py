@@ -22,9 +22,6 @@ from dali_msda.methods import METHODS
 from dali_msda.plan import PLAN_DTYPE
 
 MAX_PASSES = 31  # of kernels/msda/fourier.h
-FIELD_THREADS = 1024  # at most
-FIELD_SHARED = 9 * 1024  # what kernels/field.cu has besides the values
-UNROLLED_RADIX = 7  # larger butterflies need room in memory
 
 Samples = structure("MsdaSamples", {"first": c_void_p, "stride": c_int64, "each": c_void_p})
 Blend = structure(
@@ -61,6 +58,12 @@ Saliency = structure(
     | {"per_block": c_int64}
     | dict.fromkeys("batch height width channels".split(), c_int32),
 )
+FieldLaunch = structure(  # of kernels/cpu_launch.h
+    "MsdaFieldLaunch",
+    dict.fromkeys("batch depth height width soft most_shared threads resident".split(), c_int32)
+    | dict.fromkeys("limit blocks in_shared radix".split(), c_int32)
+    | dict.fromkeys("values room shared row workspace per_block scratch".split(), c_int64),
+)
 
 
 @functools.lru_cache(64)
@@ -72,35 +75,26 @@ def axis(length: int) -> tuple[np.ndarray, Passes]:
     return tables, made.passes
 
 
-def greatest_radix(shape: tuple[int, int, int]) -> int:
-    """The largest butterfly of the transforms along the axes of a field."""
-    return max(max(passes.radix[: passes.count], default=1) for _, passes in map(axis, shape))
-
-
-def field_bytes(shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Bytes of the values of a field, (depth, height, width), and of a thread's butterflies."""
-    depth, height, width = shape
-    pairs = (depth * height + 1) // 2
-    radix = greatest_radix(shape)
-    return 2 * pairs * (width // 2 + 1) * 8, 2 * radix * 8 if radix > UNROLLED_RADIX else 0
+def field_launch(shape: tuple[int, int, int], batch: int = 1, **known: int) -> FieldLaunch:
+    """Launch of the masks of FMix of this size; ``known`` are members that are given."""
+    made = FieldLaunch(batch, *shape, **known)
+    cpu.library().msda_field_launch(ctypes.byref(made))
+    return made
 
 
 def group_items(out_dtype: str, width: int, channels: int) -> int:
     """Into how many items the threads of a blend share out a row."""
-    per_store = 16 // {"uint8": 1, "float32": 4, "float16": 2, "bfloat16": 2}[out_dtype]
-    return -(-width // per_store) if channels in (1, 3) else width * channels
+    return cpu.library().msda_group_items(cpu.DTYPES[out_dtype], width, channels)
 
 
 def grid(samples: int, rows: int, items: int, block: int, resident: int) -> tuple[int, int]:
     """Blocks along x and y of a launch that walks ``items`` items in each of ``rows`` rows.
 
-    A thread takes one item while the grid is not many times what the device holds at once, of
-    which ``resident`` is the number of blocks; then the threads go round.
+    ``block`` is the number of threads of a block, of which the device holds ``resident`` at once.
     """
-    across = min(samples, 65535)
-    needed = -(-rows * items // block)
-    wanted = max(1, -(-64 * resident // max(1, across)))
-    return max(1, min(needed, wanted, (2**31 - 1) // block)), max(1, across)
+    made = (ctypes.c_uint32 * 2)()
+    cpu.library().msda_grid(made, samples, rows, items, block, resident)
+    return made[0], made[1]
 
 
 @contextlib.contextmanager
@@ -245,38 +239,32 @@ class FieldJob:
     def __init__(self, device: driver.Device, plans: np.ndarray):
         first = plans.reshape(-1)[0]
         self.shape = tuple(int(first[name]) for name in ("depth", "height", "width"))
-        self.device, self.batch = device, plans.size
+        self.device, self.entry = device, device.entry("msda_field_masks")
         self.interpolations = plans.shape[1] if plans.ndim > 1 else 1
-        values, room = field_bytes(self.shape)
-        pixels = prod(self.shape)
-        self.row = 4 * (pixels if plans["soft"].any() else -(-pixels // 32))
-        self.in_shared = values + FIELD_SHARED <= device.shared_bytes
-        self.shared = values if self.in_shared else 0
-        # Enough threads for eight values each: small fields share a multiprocessor.
-        limit = min(FIELD_THREADS, max(64, -(-values // 64) // 32 * 32))
-        self.entry = device.entry("msda_field_masks")
-        self.threads, resident = self.entry.occupancy(limit, self.shared)
-        self.blocks = min(self.batch, resident)
-        self.per_block = room * self.threads + (0 if self.in_shared else values)
+        known = {"soft": bool(plans["soft"].any()), "most_shared": device.shared_bytes}
+        block = field_launch(self.shape, plans.size, **known)
+        threads, resident = self.entry.occupancy(block.limit, block.shared)
+        known |= {"threads": threads, "resident": resident}
+        self.how = field_launch(self.shape, plans.size, **known)
+        self.scratch = self.how.scratch
         whole = plans["method"] == METHODS["fmix"].code
         whole &= (plans["modes"] == 0) & (plans["flags"] == 0)
         self.decay, self.amplitudes = 0.0, None
-        if self.in_shared and whole.any():  # others are bound by memory
+        if self.how.in_shared and whole.any():  # others are bound by memory
             self.decay = float(plans["decay"][whole][0])
             self.amplitudes = resident_amplitudes(device, self.shape, self.decay)
-        self.rows = -(-self.row * self.batch // 256) * 256
-        self.scratch = self.rows + self.blocks * self.per_block
 
     def launch(self, stream: int, plans: int, scratch: int) -> Samples:
         """Makes the masks in the scratch memory."""
-        rows = Samples(scratch, self.row, None)
-        job = Fields(rows, plans, workspace=scratch + self.rows, per_block=self.per_block)
+        how = self.how
+        rows = Samples(scratch, how.row, None)
+        job = Fields(rows, plans, workspace=scratch + how.workspace, per_block=how.per_block)
         for k, length in enumerate(self.shape):
             job.axes[k] = resident_axis(self.device, length)
-        job.batch, job.in_shared = self.batch, self.in_shared
-        job.radix, job.interpolations = greatest_radix(self.shape), self.interpolations
+        job.batch, job.in_shared, job.radix = how.batch, how.in_shared, how.radix
+        job.interpolations = self.interpolations
         job.amplitudes, job.decay = self.amplitudes, self.decay
-        self.entry.launch((self.blocks, 1), self.threads, self.shared, stream, job)
+        self.entry.launch((how.blocks, 1), how.threads, how.shared, stream, job)
         return rows
 
 

@@ -251,20 +251,19 @@ def test_the_targets(kind, block, share, order):
 def emulated_fields(plan, *, blocks, threads, in_shared, order):
     """Rows of bits or of weights; the rows of other methods stay as they were."""
     shape = tuple(int(plan[name][0]) for name in ("depth", "height", "width"))
-    values, room = cuda.field_bytes(shape)
-    per_block = room * threads + (0 if in_shared else values)
-    pixels = int(np.prod(shape))
-    words = pixels if plan["soft"].any() else -(-pixels // 32)
-    rows = walled(np.full((len(plan), words), 0xCDCDCDCD, np.uint32))
-    memory, workspace = walled(plan.view(np.uint8)), Walled(blocks * per_block, np.uint8)
+    known = {"soft": bool(plan["soft"].any()), "threads": threads, "resident": blocks}
+    how = cuda.field_launch(shape, len(plan), **known, most_shared=in_shared * 2**30)
+    assert how.in_shared == in_shared
+    rows = walled(np.full((len(plan), how.row // 4), 0xCDCDCDCD, np.uint32))
+    memory, workspace = walled(plan.view(np.uint8)), Walled(blocks * how.per_block, np.uint8)
     f = cuda.Fields(rows_at(rows.array), memory.address)
     kept = []
     for k, length in enumerate(shape):
         tables, passes = cuda.axis(length)
         kept.append([walled(row) for row in tables])
         f.axes[k] = cuda.Axis(*(table.address for table in kept[-1]), passes)
-    f.workspace, f.per_block, f.batch = workspace.address, per_block, len(plan)
-    f.in_shared, f.radix = in_shared, cuda.greatest_radix(shape)
+    f.workspace, f.per_block, f.batch = workspace.address, how.per_block, len(plan)
+    f.in_shared, f.radix = in_shared, how.radix
     launch("msda_field_masks", f, (blocks, 1), threads, order=order)
     return rows.array.copy()
 
@@ -309,10 +308,31 @@ def test_the_field_of_a_common_size():
     plan = records(2, (1, 224, 224), lam=[0.3, 0.7])
     got = emulated_fields(plan, blocks=2, threads=1024, in_shared=True, order="shuffled")
     np.testing.assert_array_equal(got, fields_of(plan))
-    values, room = cuda.field_bytes((1, 224, 224))
-    assert (values, room) == (202_496, 0)
-    # A block's memory on Hopper, and what the host reckons with for all of it.
-    assert cpu.field_block_bytes(plan) <= values + cuda.FIELD_SHARED <= 227 * 1024
+    hopper, used = 227 * 1024, cpu.field_block_bytes(plan)  # of shared memory, for a block
+    how = cuda.field_launch((1, 224, 224), most_shared=hopper)
+    assert (how.values, how.room, how.in_shared, how.shared) == (202_496, 0, 1, 202_496)
+    assert not cuda.field_launch((1, 224, 224), most_shared=used - 1).in_shared
+
+
+@pytest.mark.parametrize(
+    "shape, batch, known, want",
+    [  # as worked out by hand: in_shared, limit, blocks, row, workspace, per_block, scratch
+        ((1, 8, 8), 5, {"most_shared": 10**6, "threads": 64, "resident": 3},
+         (1, 64, 3, 8, 256, 0, 256)),
+        ((1, 8, 8), 5, {"soft": 1, "most_shared": 0, "threads": 32, "resident": 9},
+         (0, 64, 5, 256, 1280, 320, 2880)),
+        ((1, 11, 97), 40, {"most_shared": 10**6, "threads": 128, "resident": 30},
+         (1, 64, 30, 136, 5632, 128 * 97 * 16, 5632 + 30 * 128 * 97 * 16)),
+        ((1, 224, 224), 256, {"most_shared": 100_000, "threads": 1024, "resident": 264},
+         (0, 1024, 256, 6272, 1_605_632, 202_496, 1_605_632 + 256 * 202_496)),
+        ((2, 3, 1), 1, {"most_shared": 10**6, "threads": 64, "resident": 1},
+         (1, 64, 1, 4, 256, 0, 256)),
+    ],
+)  # fmt: skip
+def test_the_launch_of_the_fields(shape, batch, known, want):
+    how = cuda.field_launch(shape, batch, **known)
+    got = "in_shared limit blocks row workspace per_block scratch".split()
+    assert tuple(getattr(how, name) for name in got) == want
 
 
 def test_fields_of_other_methods_are_passed_over():
