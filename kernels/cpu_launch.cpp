@@ -10,8 +10,8 @@ constexpr int64_t kMostAcross = 65535;       // blocks along y
 constexpr int64_t kWaves = 64;               // "many times what the device holds"
 constexpr int64_t kMostThreads = INT32_MAX;  // along x: the kernels count them
 constexpr int64_t kFieldThreads = 1024;      // of a block of field.cu, at most
-constexpr int64_t kFieldShared = 9 * 1024;   // what field.cu has in shared memory besides the values
-constexpr int32_t kUnrolledRadix = 7;        // larger butterflies need room in memory
+constexpr int64_t kFieldShared = 9 * 1024;  // what field.cu has in shared memory besides the values
+constexpr int32_t kUnrolledRadix = 7;       // larger butterflies need room in memory
 constexpr int64_t kAlignment = 256;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
