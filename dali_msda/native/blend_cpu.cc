@@ -14,29 +14,13 @@ constexpr int64_t kLeastChunk = 64 * 1024;  // values; less is not worth waking 
 
 class BlendCpu final : public BlendOp<CPUBackend> {
  public:
-  explicit BlendCpu(const OpSpec& spec) : BlendOp(spec) {
-    ins_.reserve(max_batch_size_);
-    outs_.reserve(max_batch_size_);
-  }
+  using BlendOp::BlendOp;
 
  protected:
   using dali::Operator<CPUBackend>::RunImpl;
 
   void RunImpl(Workspace& ws) override {
-    const auto& images = ws.Input<CPUBackend>(0);
-    auto& out = ws.Output<CPUBackend>(0);
-    out.SetLayout(OutputLayout());
-    const int each = blend_.interpolations;
-    ins_.resize(blend_.samples);
-    outs_.resize(blend_.batch);
-    for (int i = 0; i < blend_.samples; ++i) {
-      ins_[i] = images.raw_tensor(i);
-      auto* to = static_cast<char*>(out.raw_mutable_tensor(i));
-      const size_t bytes = out.type_info().size() * out.tensor_shape(i).num_elements() / each;
-      for (int k = 0; k < each; ++k) outs_[i * each + k] = to + k * bytes;
-    }
-    blend_.ins = ins_.data();
-    blend_.outs = outs_.data();
+    FindSamples(ws);
     blend_.plans = plans_.data();
     blend_.mirror = mirror_.data();
     blend_.scale = normalisation_.scale();
@@ -109,9 +93,7 @@ class BlendCpu final : public BlendOp<CPUBackend> {
     msda_blend_range(&blend_, rows * chunk / chunks_, rows * (chunk + 1) / chunks_);
   }
 
-  std::vector<const void*> ins_;  // kept from batch to batch
-  std::vector<void*> outs_;
-  std::vector<uint32_t> masks_;
+  std::vector<uint32_t> masks_;  // kept from batch to batch
   std::vector<void*> fields_;
   int64_t chunks_ = 1;
 };

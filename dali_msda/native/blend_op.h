@@ -1,5 +1,5 @@
 // fn.msda.blend: inputs, arguments and their checks, for every backend.  The backend's file
-// (blend_cpu.cc) does the work.
+// (blend_cpu.cc, blend_gpu.cc) does the work.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -37,6 +37,8 @@ class BlendOp : public dali::StatelessOperator<Backend> {
         plans_(spec.GetArgument<int>("max_batch_size")),
         normalisation_(spec),
         out_type_(spec.GetArgument<DALIDataType>("dtype")) {
+    ins_.reserve(spec.GetArgument<int>("max_batch_size"));
+    outs_.reserve(spec.GetArgument<int>("max_batch_size"));
     blend_.out_dtype = msda_dtype(out_type_, "dtype");
     const auto layout = spec.GetArgument<TensorLayout>("output_layout");
     expect(layout == "CHW" || layout == "HWC", "output_layout: expected \"CHW\" or \"HWC\", got \"",
@@ -70,10 +72,22 @@ class BlendOp : public dali::StatelessOperator<Backend> {
     return true;
   }
 
-  // Interpolations are frames of a sequence to DALI, where the samples have none of their own.
-  TensorLayout OutputLayout() const {
-    if (plans_.Shaped({}).size() == 0) return layout_;
-    return TensorLayout(layout_.contains('F') ? "K" : "F") + layout_;
+  // Where the samples lie; the output gets its layout.
+  void FindSamples(Workspace& ws) {
+    const auto& images = ws.Input<Backend>(0);
+    auto& out = ws.Output<Backend>(0);
+    out.SetLayout(OutputLayout());
+    const int each = blend_.interpolations;
+    ins_.resize(blend_.samples);
+    outs_.resize(blend_.batch);
+    for (int i = 0; i < blend_.samples; ++i) {
+      ins_[i] = images.raw_tensor(i);
+      auto* to = static_cast<char*>(out.raw_mutable_tensor(i));
+      const size_t bytes = out.type_info().size() * out.tensor_shape(i).num_elements() / each;
+      for (int k = 0; k < each; ++k) outs_[i * each + k] = to + k * bytes;
+    }
+    blend_.ins = ins_.data();
+    blend_.outs = outs_.data();
   }
 
   PlanInput plans_;
@@ -82,6 +96,12 @@ class BlendOp : public dali::StatelessOperator<Backend> {
   MsdaBlend blend_ = {};  // of the current batch, but for its pointers
 
  private:
+  // Interpolations are frames of a sequence to DALI, where the samples have none of their own.
+  TensorLayout OutputLayout() const {
+    if (plans_.Shaped({}).size() == 0) return layout_;
+    return TensorLayout(layout_.contains('F') ? "K" : "F") + layout_;
+  }
+
   void ReadSize(const TensorLayout& layout, const TensorShape<>& shape) {
     const int64_t channels = shape[shape.size() - 1];
     expect(channels > 0 && dali::volume(shape) > 0,
@@ -106,7 +126,9 @@ class BlendOp : public dali::StatelessOperator<Backend> {
   }
 
   const DALIDataType out_type_;
-  TensorLayout layout_;  // of one mixed sample
+  TensorLayout layout_;           // of one mixed sample
+  std::vector<const void*> ins_;  // kept from batch to batch
+  std::vector<void*> outs_;
 };
 
 }  // namespace msda::native

@@ -10,6 +10,8 @@ namespace msda::native {
 using dali::CPUBackend;
 using dali::CPUOperatorRegistry;
 using dali::DALIDataType;
+using dali::GPUBackend;
+using dali::GPUOperatorRegistry;
 using dali::InputDevice;
 using dali::OpCheckpoint;
 using dali::OpSpec;

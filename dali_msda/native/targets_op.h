@@ -1,5 +1,6 @@
 // fn.msda.targets: inputs, arguments and their checks, for every backend.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -8,6 +9,18 @@
 #include "plan_input.h"
 
 namespace msda::native {
+
+// Class indices and weights of all plans, of the first so many sources.
+inline void compact_columns(int64_t* labels, float* weights, int columns, MsdaTargets targets) {
+  int plans = targets.batch;
+  for (targets.batch = 1; plans > 0; --plans, ++targets.plans) {
+    int64_t all_labels[kMaxSources];
+    float all_weights[kMaxSources];
+    msda_targets_compact(all_labels, all_weights, &targets);
+    labels = std::copy_n(all_labels, columns, labels);
+    weights = std::copy_n(all_weights, columns, weights);
+  }
+}
 
 // Input 0: labels, on the CPU.  Input 1: plans, on the CPU.  Rows of labels are small, so they are
 // always read there; `Backend` says where the rows of targets go.
