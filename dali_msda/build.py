@@ -9,7 +9,6 @@ This module imports only the standard library and nothing of the package, since 
 it before the package is installed.
 """
 
-import argparse
 import contextlib
 import fcntl
 import hashlib
@@ -334,14 +333,3 @@ def _writable_cache(file: str) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # some network file systems; the file is whole anyway
             fcntl.flock(held, fcntl.LOCK_EX)
         yield folder
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``python -m dali_msda build``."""
-    parser.add_argument("--force", action="store_true", help="compile even what is there already")
-
-
-def main(args: argparse.Namespace) -> None:
-    """Builds both libraries and prints where they are."""
-    for name in LIBRARIES:
-        print(build(name, force=args.force))

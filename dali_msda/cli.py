@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 # Each command is a module with `add_arguments(parser)` and `main(args)`, imported when asked for.
 COMMANDS = {
-    "build": ("dali_msda.build", "Compile the CPU backend and the DALI operators for this machine"),
+    "build": (
+        "dali_msda.build_command",
+        "Compile the CPU backend, the DALI operators and, with --arch, the GPU's kernels",
+    ),
     "doctor": (
         "dali_msda.doctor",
         "Say what is installed, what is missing and what to do about it",

@@ -25,6 +25,8 @@ One plan may serve several blends, for example of images and their segmentation 
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +35,7 @@ import numpy as np
 from nvidia.dali import backend, fn, plugin_manager, types
 from nvidia.dali.data_node import DataNode
 
-from dali_msda import build
+from dali_msda import build, nvrtc
 from dali_msda.arrays import scale_and_shift
 from dali_msda.methods import METHODS
 from dali_msda.policy import BOXES, PARTNERS, SCOPES, Policy
@@ -52,7 +54,35 @@ def load() -> None:
     # DALI ends the process when a library defines an operator that is defined already.
     if OPERATORS[0] not in backend.RegisteredCPUOps():
         plugin_manager.load_library(str(build.library("dali")))
+    _offer_compiler()
     _add_to_dynamic_mode()
+
+
+@ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int64)
+def _compile(source: bytes, arch: bytes, answer: int, room: int) -> int:
+    """An ``MsdaCompiler`` (native/gpu_code.h)."""
+    try:
+        text, found = str(nvrtc.cubin(source.decode(), arch.decode())), 1
+    except Exception as error:  # the operator raises it
+        text, found = str(error), 0
+    content = text.encode()[:room]
+    ctypes.memmove(answer, content, len(content))
+    return found
+
+
+def _offer_compiler() -> None:
+    """Lets the GPU's operators have their kernels compiled by this process's NVRTC.
+
+    They ask when they are made, in the thread that makes them. Operators that were loaded by hand,
+    from another file than ours, find their kernels beside that file only.
+    """
+    path = build.find(build.file_name("dali"))
+    try:
+        plugin = ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_NOLOAD)
+    except OSError:
+        return
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_compile))  # the plugin outlives this module
+    plugin.msda_set_compiler(_compile)
 
 
 def _add_to_dynamic_mode() -> None:
@@ -86,7 +116,8 @@ def plan(
 
     Args:
         images: Samples ``(H, W, C)``, ``(C, H, W)`` or ``(H, W)``, all of one shape; a ``DataNode``
-            in a pipeline, a ``Batch`` in dynamic mode. Only size and source info are read. For
+            in a pipeline, a ``Batch`` in dynamic mode; on the CPU or on a GPU, while the plans are
+            drawn on the CPU either way. Only size and source info are read. For
             policies of Mixup and FMix also volumes and video (layouts ``"DHWC"``, ``"FHWC"``,
             ``"CDHW"``, ``"CFHW"``) and sequences (``"WC"``, ``"CW"``: two axes without a layout are
             taken for ``"HW"``, so that sequences need theirs).
@@ -125,9 +156,10 @@ def plan(
     }
     operators = _operators(images)
     if peaks is None and policy.needs_peaks:
-        _expect_cpu(images)
         peaks = operators.saliency(images, **_given({"mirror": mirror}))
-    return operators.plan(images, **_given({**arguments, "peaks": peaks}))
+        if _device(images) != "cpu":
+            peaks = peaks.cpu()
+    return operators.plan(images, device="cpu", **_given({**arguments, "peaks": peaks}))
 
 
 def blend(
@@ -145,8 +177,8 @@ def blend(
     Args:
         images: uint8 or float32 ``(H, W, C)``, all of one shape; a ``DataNode`` in a pipeline, a
             ``Batch`` in dynamic mode. Volumes ``"DHWC"``, video ``"FHWC"`` and sequences ``"WC"``
-            likewise.
-        plans: One per sample, from :func:`plan`.
+            likewise. They are mixed where they are, on the CPU or on a GPU, to the same bits.
+        plans: One per sample, from :func:`plan`, on the CPU.
         mean: Mean in units of the input's pixels (0 to 255 for uint8): one, or one per channel.
         std: Standard deviation in the same units: one, or one per channel.
         mirror: 1 to flip a sample left to right, 0 not to: a number, or a batch of them such as
@@ -162,11 +194,10 @@ def blend(
 
     Raises:
         TypeError: If ``images`` is no DALI batch.
-        ValueError: If ``dtype`` is a type that DALI does not have, ``mean`` and ``std`` do not fit
-            each other, or ``images`` are on a GPU.
+        ValueError: If ``dtype`` is a type that DALI does not have, or ``mean`` and ``std`` do not
+            fit each other.
     """
     operators = _operators(images)
-    _expect_cpu(images)
     arguments = {"mirror": mirror, "dtype": _dali_dtype(dtype), "output_layout": layout}
     return operators.blend(images, plans, **_normalisation(mean, std), **_given(arguments))
 
@@ -199,7 +230,8 @@ def mix(
     Args:
         images: As :func:`blend` takes them; sequences need their layout, see :func:`plan`.
         labels: Class indices of any integer type, ``(1,)`` or scalars, or float32 rows
-            ``(num_classes,)`` of soft labels.
+            ``(num_classes,)`` of soft labels. They stay on the CPU, also beside images on a GPU;
+            the targets come out where the images are.
         policy: What to draw, for example ``Choice([CutMix(), Mixup(alpha=0.2)])``.
         num_classes: Number of classes; needed for class indices unless ``compact``.
         mean: See :func:`blend`.
@@ -223,8 +255,9 @@ def mix(
 
     Raises:
         TypeError: If ``images`` is no DALI batch, or ``rng`` or ``seed`` does not fit the mode.
-        ValueError: As :func:`blend` does.
+        ValueError: As :func:`blend` does; or if the labels are on a GPU.
     """
+    _expect_labels_on_cpu(labels)
     plans = plan(
         images,
         policy,
@@ -239,7 +272,7 @@ def mix(
     arguments = {"num_classes": num_classes, "smoothing": smoothing, "compact": compact}
     if compact:
         arguments["sources"] = int(policy.leaves()["sources"].max())
-    targets = _operators(images).targets(labels, plans, **_given(arguments))
+    targets = _operators(images).targets(labels, plans, device=_device(images), **_given(arguments))
     return (mixed, *targets) if compact else (mixed, targets)
 
 
@@ -305,12 +338,17 @@ def _randomness(images: Any, seed: int, rng: Any) -> dict[str, Any]:
     return {"rng": rng}
 
 
-def _expect_cpu(images: Any) -> None:
-    device = getattr(images.device, "device_type", images.device)
-    if device != "cpu":
+def _device(batch: Any) -> str:
+    """``"cpu"`` or ``"gpu"``."""
+    device = getattr(batch, "device", "cpu")  # constants are DALI's to place
+    return getattr(device, "device_type", device)
+
+
+def _expect_labels_on_cpu(labels: Any) -> None:
+    if _device(labels) != "cpu":
         raise ValueError(
-            f"images: expected a batch on the CPU, got one on {device!r}; mix before .gpu(), or "
-            'decode with device="cpu"'
+            "labels: expected a batch on the CPU, where plans and targets are worked out, got one "
+            "on a GPU; give the reader's labels as they are, or labels.cpu()"
         )
 
 

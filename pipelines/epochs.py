@@ -40,7 +40,8 @@ class Epochs:
         shard_id: Which part of the dataset this rank reads, in [0, num_shards).
         num_shards: Number of ranks.
         threads: CPU threads that decode and mix, at least 1.
-        device_id: Index of a GPU, or None to do everything on the CPU.
+        device_id: Index of a GPU that decodes, crops and mixes, and on which the batches then are;
+            or None to do everything on the CPU.
         prefetch: Batches that are prepared ahead, at least 1.
 
     Raises:

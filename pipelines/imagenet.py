@@ -6,8 +6,10 @@
             for images, labels, weights in loader:  # (B, 3, 224, 224), (B, n), (B, n)
                 ...
 
-The graph is one for the CPU (``device_id=None``) and for a GPU, where JPEGs are decoded by its
-hardware and all later steps run on it. Tensors are DALI's own memory, handed over without a copy.
+The graph is one for the CPU (``device_id=None``) and for a GPU, where JPEGs are decoded by nvJPEG
+and all later steps run: crop, resize, mixing, targets. Labels stay on the CPU until they are mixed,
+since plans are drawn there; without a policy they are yielded there. Tensors are DALI's own memory,
+handed over without a copy.
 
 Every rank is given the same dataset and seed and its own ``shard_id``. The order of the samples is
 drawn anew in each epoch, the same on all ranks, which then take disjoint parts of it.
@@ -15,7 +17,6 @@ drawn anew in each epoch, the same on all ranks, which then take disjoint parts 
 
 from collections.abc import Iterator
 
-import nvidia.dali.backend
 import torch
 from nvidia.dali import fn, types
 
@@ -59,11 +60,6 @@ class TrainingLoader(TrainingEpochs, Loader):
     Reference:
         Copies: Hoffer et al., Augment your batch, arXiv:1901.09335.
     """
-
-    def __init__(self, source, **options):
-        if options.get("policy") is not None and options.get("device_id") is not None:
-            _check_gpu_operators()
-        super().__init__(source, **options)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         yield from super().__iter__()
@@ -153,16 +149,6 @@ class EvaluationLoader(EvaluationEpochs, Loader):
         images = fn.decoders.image(encoded, device=self._decoder)
         images = fn.resize(images, resize_shorter=self.resize, antialias=True)
         return self._normalised(images, crop=[self.size, self.size]), _flat(labels)
-
-
-def _check_gpu_operators() -> None:
-    from dali_msda import dali  # noqa: F401  loads the operators
-
-    if "msda__Blend" not in nvidia.dali.backend.RegisteredGPUOps():
-        raise ValueError(
-            "policy: expected none on a GPU, because the mixing operators run on the CPU only so "
-            "far. Give device_id=None (--loader cpu): the batches are then copied to the GPU."
-        )
 
 
 def _flat(labels):

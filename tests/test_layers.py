@@ -16,7 +16,7 @@ PACKAGE = ROOT / "dali_msda"
 LAYERS = [  # bottom first
     ["arrays", "build", "methods", "shapes"],
     ["cpu", "nvrtc", "policy"],
-    ["draws", "driver", "leaves", "pictures", "plan", "sheets"],
+    ["build_command", "draws", "driver", "leaves", "pictures", "plan", "sheets"],
     ["gpu_arrays"],
     ["cuda", "doctor", "gpu_checks"],
     ["salient"],

@@ -27,9 +27,10 @@ std::string beside_this_library(const std::string& source, const std::string& ar
 std::string compiled_path(MsdaCompiler compile, const std::string& source,
                           const std::string& arch) {
   std::vector<char> answer(kRoom, '\0');
-  const int32_t failed = compile(source.c_str(), arch.c_str(), answer.data(), kRoom - 1);
-  if (failed) throw std::runtime_error(answer.data());
-  return answer.data();
+  const bool found = compile(source.c_str(), arch.c_str(), answer.data(), kRoom - 1) == 1;
+  if (found) return answer.data();
+  throw std::runtime_error(answer[0] ? answer.data()
+                                     : "the GPU's kernels: compiling was broken off");
 }
 
 }  // namespace
@@ -44,8 +45,9 @@ std::string machine_code(const std::string& source, const std::string& arch) {
                    "\x7f"
                    "ELF") != 0) {
     throw std::runtime_error(path + (file.is_open() ? ": no machine code" : ": not found") +
-                             "; run `python -m dali_msda build --arch " + arch +
-                             "`, or import dali_msda.dali in this process");
+                             "; `python -m dali_msda build --arch " + arch +
+                             "` puts it beside the operators that it prints; a process that "
+                             "imports dali_msda.dali makes it by itself");
   }
   return code;
 }

@@ -16,7 +16,7 @@ std::string machine_code(const std::string& source, const std::string& arch);
 extern "C" {
 
 // Writes the path of a source's machine code for a kind of device into `answer`, which has so much
-// room, and returns 0; or else, why there is none.
+// room, and returns 1; or else writes why there is none, and returns 0.
 using MsdaCompiler = int32_t (*)(const char* source, const char* arch, char* answer, int64_t room);
 
 // Sets it for all operators that are made from now on; null for none.
