@@ -135,8 +135,9 @@ def plan(
             ``pad_last_batch``.
         peaks: y and x of each sample's most salient pixel, int32 ``(2,)``, which
             :class:`dali_msda.SaliencyMix` needs; without them ``fn.msda.saliency(images)`` finds
-            them, and ``images`` must be such as it takes: ``(H, W, C)`` on the CPU, uint8 or float,
-            not normalised.
+            them, and ``images`` must be such as it takes: ``(H, W, C)``, uint8 or float, not
+            normalised. On a GPU they are found there and come to the CPU, so that the plan waits
+            for them.
         mirror: The flags that :func:`blend` will get, where peaks are to be found: mirrored samples
             have mirrored peaks.
 
@@ -158,7 +159,7 @@ def plan(
     if peaks is None and policy.needs_peaks:
         peaks = operators.saliency(images, **_given({"mirror": mirror}))
         if _device(images) != "cpu":
-            peaks = peaks.cpu()
+            peaks = peaks.cpu()  # where plans are drawn
     return operators.plan(images, device="cpu", **_given({**arguments, "peaks": peaks}))
 
 

@@ -176,6 +176,38 @@ void Targets::Run(const std::vector<void*>& rows, const MsdaTargets& t, BatchMem
   });
 }
 
+void Saliency::Run(const std::vector<MsdaSaliency>& groups, BatchMemory& memory, Handle stream) {
+  if (groups.empty()) return;
+  const Current current(device_);
+  Kernel& kernel = device_.kernel(std::string("msda_saliency_") + name_of(groups[0].in_dtype));
+  const Kernel::Block block = kernel.occupancy();
+  std::vector<SampleParts> ins, maps;
+  std::vector<int> mirrors;
+  int64_t workspace = 0;
+  upload_.Clear();
+  for (const MsdaSaliency& group : groups) {
+    const int64_t blocks = std::min(group.batch, block.resident);
+    workspace = std::max(workspace, blocks * msda_saliency_block_bytes(group.height, group.width));
+    ins.emplace_back(upload_, group.ins, group.batch);
+    maps.emplace_back(upload_, group.maps, group.maps ? group.batch : 0);
+    mirrors.push_back(upload_.Add(group.mirror, static_cast<size_t>(group.batch)));
+  }
+  upload_.Send(device_, memory, static_cast<size_t>(workspace), stream);
+  for (size_t k = 0; k < groups.size(); ++k) {
+    const MsdaSaliency& group = groups[k];
+    MsdaGpuSaliency job = {};
+    job.ins = ins[k].On(upload_), job.maps = maps[k].On(upload_);
+    job.peaks = group.peaks;
+    job.mirror = upload_.At<uint8_t>(mirrors[k]);
+    job.workspace = upload_.Scratch();
+    job.per_block = msda_saliency_block_bytes(group.height, group.width);
+    job.batch = group.batch, job.channels = group.channels;
+    job.height = group.height, job.width = group.width;
+    const auto blocks = static_cast<uint32_t>(std::min(group.batch, block.resident));
+    kernel.launch({blocks, 1}, block.threads, 0, stream, &job);
+  }
+}
+
 void scatter(const Device& device, const std::vector<void*>& to, size_t bytes, const char* from,
              Handle stream) {
   const Current current(device);

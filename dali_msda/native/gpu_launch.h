@@ -127,6 +127,20 @@ class Targets {
   Upload upload_;
 };
 
+// The most salient pixels of images, and their maps.
+class Saliency {
+ public:
+  explicit Saliency(Device& device) : device_(device) { device.load("saliency"); }
+
+  // Images of one size in each group; all but `mirror` and the lists of addresses lies on the
+  // device, `threads` and `isa` are not read.
+  void Run(const std::vector<MsdaSaliency>& groups, BatchMemory& memory, Handle stream);
+
+ private:
+  Device& device_;
+  Upload upload_;
+};
+
 // Copies `bytes` bytes for each address of the device, those of neighbours at once.  `from` is
 // pinned memory, which must last until the device has read it.
 void scatter(const Device& device, const std::vector<void*>& to, size_t bytes, const char* from,

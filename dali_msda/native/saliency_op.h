@@ -1,5 +1,5 @@
 // fn.msda.saliency: inputs, arguments and their checks, for every backend.  The backend's file
-// (saliency_cpu.cc) does the work.
+// (saliency_cpu.cc, saliency_gpu.cc) does the work.
 #pragma once
 #include <limits>
 #include <vector>
