@@ -146,8 +146,9 @@ inline void launch(Launch* l, const std::function<void()>& kernel) {
 #define gridDim emulated::grid_size
 #define __syncthreads emulated::barrier
 
-// run_<kernel>(arguments, launch) for a kernel that takes one struct.
+// run_<kernel>(arguments, launch) for a kernel that takes one struct, of size_<kernel> bytes.
 #define EMULATED(kernel, Arguments)                                                   \
+  extern "C" const size_t size_##kernel = sizeof(Arguments);                          \
   extern "C" void run_##kernel(const Arguments* arguments, emulated::Launch* where) { \
     emulated::launch(where, [&] { kernel(*arguments); });                             \
   }

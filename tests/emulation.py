@@ -35,17 +35,22 @@ class Launch(ctypes.Structure):
     ]
 
 
-def compiled(name):
-    """A C++ source here with all entry points, compiled once and kept like any library."""
-    parts = [*sorted(build.KERNELS.rglob("*.*h")), *sorted(build.KERNELS.glob("*.cu"))]
+def compiled(name, *links, sources=()):
+    """A C++ source here with all entry points, compiled once and kept like any library.
+
+    ``sources`` are others that it includes, and ``links`` libraries that it needs.
+    """
+    parts = [*sources, *sorted(build.KERNELS.rglob("*.*h")), *sorted(build.KERNELS.glob("*.cu"))]
     parts += [HERE / "emulated_cuda.h", HERE / "emulated_kernels.cpp", HERE / f"{name}.cpp"]
-    key = hashlib.sha256(FLAGS.encode() + b"".join(path.read_bytes() for path in parts))
+    flags = f"{FLAGS} {' '.join(map(str, links))}"
+    key = hashlib.sha256(flags.encode() + b"".join(path.read_bytes() for path in parts))
     file = f"msda_{name}-{key.hexdigest()[:16]}.so"
 
     def make(folder):
-        command = ["g++", *FLAGS.split(), f"-I{build.KERNELS}", f"-I{HERE}"]
+        command = ["g++", *FLAGS.split(), *(f"-I{path}" for path in (build.KERNELS, HERE))]
+        command += [f"-I{build.NATIVE}", HERE / f"{name}.cpp", *links, "-ldl"]
         scratch = folder / f".{file}"
-        subprocess.run([*command, HERE / f"{name}.cpp", "-o", scratch, "-ldl"], check=True)
+        subprocess.run([*command, "-o", scratch], check=True)
         return scratch.replace(folder / file)
 
     return build.cached(file, make)

@@ -11,14 +11,28 @@ namespace {
 
 struct Stub {
   int32_t capturing, unfinished, relaxed;  // set: whether a stream records, events are not over
+  int32_t deferred;                        // set: streams only start when stub_finish() is called
+  int32_t shared_bytes;                    // set: of shared memory for a block, 0 for Hopper's
+  int32_t failing;                         // set: copies (1) or launches (2) fail
   int32_t allocations, pinned, copies, launches, records, waits, modules, contexts;
   uint64_t stream;  // of the last copy, launch or record
 } stub;
 
+std::vector<std::function<int()>> queue;  // of all streams
+
+int enqueue(std::function<int()> work) {
+  if (!stub.deferred) return work();
+  queue.push_back(std::move(work));
+  return 0;
+}
+
 struct Function {
   void (*run)(const void*, emulated::Launch*);
+  size_t arguments;  // bytes
   bool barriers;
 };
+
+int32_t shared_bytes() { return stub.shared_bytes ? stub.shared_bytes : 232448; }
 
 int allocated(void** to, size_t size) {
   if (stub.capturing && !stub.relaxed) return 900;  // would end the capture
@@ -34,6 +48,15 @@ extern "C" {
 
 Stub* stub_state() { return &stub; }
 
+// The device catches up; the first error of what it does.
+int stub_finish() {
+  int status = 0;
+  for (const auto& work : queue)
+    if (!status) status = work();
+  queue.clear();
+  return status;
+}
+
 int cuInit(unsigned) { return 0; }
 int cuGetErrorString(int status, const char** text) {
   *text = status == 900 ? "operation not permitted when stream is capturing" : "stub error";
@@ -44,7 +67,7 @@ int cuDeviceGet(int* device, int index) {
   return index == 0 ? 0 : 101;
 }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
-  *value = attribute == 16 ? 3 : attribute == 97 ? 232448 : attribute == 75 ? 9 : 0;
+  *value = attribute == 16 ? 3 : attribute == 97 ? shared_bytes() : attribute == 75 ? 9 : 0;
   return 0;
 }
 int cuDevicePrimaryCtxRetain(void** context, int) {
@@ -73,12 +96,13 @@ int cuModuleGetFunction(void** function, void*, const char* name) {
   void* library = dlopen(self.dli_fname, RTLD_NOW);
   auto run = reinterpret_cast<void (*)(const void*, emulated::Launch*)>(
       dlsym(library, (std::string("run_") + name).c_str()));
+  auto size = static_cast<const size_t*>(dlsym(library, (std::string("size_") + name).c_str()));
   const bool barriers = std::strstr(name, "field") || std::strstr(name, "saliency");
-  *function = new Function{run, barriers};
+  *function = new Function{run, size ? *size : 0, barriers};
   return run ? 0 : 500;
 }
 int cuFuncSetAttribute(void*, int attribute, int value) {
-  return attribute == 8 && value <= 232448 ? 0 : 1;
+  return attribute == 8 && value <= shared_bytes() ? 0 : 1;
 }
 int cuOccupancyMaxPotentialBlockSize(int* grid, int* block, void*, void*, size_t, int limit) {
   *grid = 6, *block = limit && limit < 128 ? limit : 128;
@@ -91,13 +115,18 @@ int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void*, int, size_t)
 int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned block, unsigned,
                    unsigned, unsigned, void* stream, void** arguments, void**) {
   const Function& f = *static_cast<Function*>(function);
-  if (z != 1 || block > 1024 || y > 65535 || !stub.contexts) return 1;
+  if (z != 1 || !block || block > 1024 || !x || !y || y > 65535 || !stub.contexts) return 1;
+  if (stub.failing == 2) return 719;
   emulated::Launch launch = {};
   launch.grid[0] = launch.count[0] = x, launch.grid[1] = launch.count[1] = y;
   launch.block = block, launch.order = 2, launch.barriers = f.barriers;
-  f.run(arguments[0], &launch);
   ++stub.launches, stub.stream = reinterpret_cast<uint64_t>(stream);
-  return launch.fault ? 700 : 0;
+  const auto* first = static_cast<const char*>(arguments[0]);
+  const std::vector<char> taken(first, first + f.arguments);  // at once, as the driver does
+  return enqueue([f, launch, taken]() mutable {
+    f.run(taken.data(), &launch);
+    return launch.fault ? 700 : 0;
+  });
 }
 int cuMemAlloc_v2(void** memory, size_t size) { return allocated(memory, size); }
 int cuMemHostAlloc(void** memory, size_t size, unsigned) {
@@ -105,9 +134,13 @@ int cuMemHostAlloc(void** memory, size_t size, unsigned) {
   return allocated(memory, size);
 }
 int cuMemcpyHtoDAsync_v2(void* to, const void* from, size_t size, void* stream) {
+  if (!stub.contexts) return 201;
+  if (stub.failing == 1) return 719;
   ++stub.copies, stub.stream = reinterpret_cast<uint64_t>(stream);
-  std::memcpy(to, from, size);
-  return 0;
+  return enqueue([to, from, size] {
+    std::memcpy(to, from, size);
+    return 0;
+  });
 }
 int cuEventCreate(void** event, unsigned) {
   *event = std::malloc(1);

@@ -18,6 +18,7 @@ SHAPE = (6, 7, 19, 3)
 class State(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("capturing", "unfinished", "relaxed")),
+        *((name, ctypes.c_int32) for name in ("deferred", "shared_bytes", "failing")),
         *((name, ctypes.c_int32) for name in ("allocations", "pinned", "copies", "launches")),
         *((name, ctypes.c_int32) for name in ("records", "waits", "modules", "contexts")),
         ("stream", ctypes.c_uint64),
@@ -131,7 +132,8 @@ def test_threads_at_once(stub):
     barrier = threading.Barrier(4)
 
     def work():
-        with device.batch([np.arange(100, dtype=np.uint8)], 64, STREAM) as (address, scratch):
+        part = np.arange(100, dtype=np.uint8)
+        with device.current(), device.batch([part], 64, STREAM) as (address, scratch):
             barrier.wait()
             seen.append((address, scratch))
             barrier.wait()
