@@ -309,5 +309,3 @@ def test_the_verbs_refuse_at_the_door():
         build(lambda: dali.blend(images(), plans(), std=0))
     with pytest.raises(ValueError, match="mean: expected a number or shape"):
         build(lambda: dali.blend(images(), plans(), mean=[1, 2], std=[1, 2, 3]))
-    with pytest.raises(ValueError, match="images: expected a batch on the CPU, got one on 'gpu'"):
-        build(lambda: dali.blend(images().gpu(), plans()))
