@@ -241,6 +241,7 @@ class Entry:
     def __init__(self, device: Device, function: c_void_p):
         self.device, self.function = device, function
         self._blocks: dict[tuple[int, int], tuple[int, int]] = {}
+        self._most_shared = 0
 
     def occupancy(self, limit: int = 0, shared: int = 0) -> tuple[int, int]:
         """Threads of a block that keep the device busiest, and how many such blocks it holds.
@@ -251,8 +252,9 @@ class Entry:
         """
         known = self._blocks.get((limit, shared))
         if known is None:
-            if shared:
+            if shared > self._most_shared:  # never less: what is known must stay launchable
                 call("cuFuncSetAttribute", self.function, MAX_DYNAMIC_SHARED, shared)
+                self._most_shared = shared
             grid, block, held = c_int(), c_int(), c_int()
             call(
                 "cuOccupancyMaxPotentialBlockSize",

@@ -53,6 +53,9 @@ extern "C" {
 const char* host_open(Host** host, const char* library, int32_t index) {
   return error_of([=] { *host = new Host(library, index); });
 }
+const char* host_load(Host* host, const char* source) {
+  return error_of([=] { host->device.load(source); });
+}
 const char* host_blend(Host* host, const MsdaBlend* blend, Allocate allocate, void* stream) {
   return error_of([=] {
     Memory memory(allocate);

@@ -30,6 +30,7 @@ struct Function {
   void (*run)(const void*, emulated::Launch*);
   size_t arguments;  // bytes
   bool barriers;
+  int most_shared = 48 * 1024;  // of dynamic memory, unless more was asked for
 };
 
 int32_t shared_bytes() { return stub.shared_bytes ? stub.shared_bytes : 232448; }
@@ -101,8 +102,10 @@ int cuModuleGetFunction(void** function, void*, const char* name) {
   *function = new Function{run, size ? *size : 0, barriers};
   return run ? 0 : 500;
 }
-int cuFuncSetAttribute(void*, int attribute, int value) {
-  return attribute == 8 && value <= shared_bytes() ? 0 : 1;
+int cuFuncSetAttribute(void* function, int attribute, int value) {
+  if (attribute != 8 || value > shared_bytes()) return 1;
+  static_cast<Function*>(function)->most_shared = value;
+  return 0;
 }
 int cuOccupancyMaxPotentialBlockSize(int* grid, int* block, void*, void*, size_t, int limit) {
   *grid = 6, *block = limit && limit < 128 ? limit : 128;
@@ -113,8 +116,9 @@ int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void*, int, size_t)
   return 0;
 }
 int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned block, unsigned,
-                   unsigned, unsigned, void* stream, void** arguments, void**) {
+                   unsigned, unsigned shared, void* stream, void** arguments, void**) {
   const Function& f = *static_cast<Function*>(function);
+  if (static_cast<int64_t>(shared) > f.most_shared) return 1;
   if (z != 1 || !block || block > 1024 || !x || !y || y > 65535 || !stub.contexts) return 1;
   if (stub.failing == 2) return 719;
   emulated::Launch launch = {};

@@ -85,6 +85,15 @@ def test_after_the_first_batches_nothing_is_taken_and_nobody_waits(stub):
     assert len(driver.device(0)._slots) == 1
 
 
+def test_large_masks_after_small_ones(stub):
+    """More shared memory than any kernel gets unasked: 51 KB, then 1 KB, then 51 KB again."""
+    for size in (112, 16, 112):
+        plan = msda.draw(msda.FMix(), 2, size, size, seed=0, step=0)
+        out = HostArray(np.empty((2, size, size), np.float32))
+        msda.mask(plan, size, size, out=out)
+        np.testing.assert_array_equal(out.values, msda.mask(plan, size, size))
+
+
 def test_memory_that_a_device_still_reads_is_left_alone(stub):
     stub.unfinished = 1
     for seed in range(4):

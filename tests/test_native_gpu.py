@@ -6,10 +6,13 @@ The kernels are the GPU's, emulated; DALI's part, memory and shapes, is played b
 import ctypes
 import ctypes.util
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from doors import assert_same
+from emulation import HERE
 from fields import LAWS, records
 from native_host import COMPILER, STREAM, Native, library_file, load, raise_error
 from test_blend import every_kind_of_record, random_images
@@ -93,6 +96,14 @@ def test_sizes_may_change_from_batch_to_batch(native):
         compare(native, images, plan, "uint8", "HWC", apart=seed % 2 == 0)
         plan = msda.draw(msda.CutMix(), batch, *size, seed=seed, step=0)
         compare(native, images, plan, "float32", "CHW", apart=seed % 3 == 0)
+
+
+def test_large_masks_after_small_ones(native):
+    """More shared memory than any kernel gets unasked: 51 KB, then 1 KB, then 51 KB again."""
+    for size in (112, 16, 112):
+        images = random_images((2, size, size, 3), "uint8")
+        plan = msda.draw(msda.FMix(), 2, size, size, seed=0, step=0)
+        compare(native, images, plan, "uint8", "HWC", apart=False)
 
 
 def test_an_empty_batch_asks_nothing_of_the_device(native):
@@ -190,6 +201,30 @@ def test_code_is_asked_for_once_and_before_any_batch(native):
     assert native.state.modules == 4
     small_batch(native)
     assert len(native.asked) == 4
+
+
+def test_threads_that_hold_pythons_lock_may_ask_at_once(tmp_path):
+    """One is at the compiler, which waits for the lock; those that hold it must not wait for it."""
+    code = f"""
+import ctypes, pathlib, sys, threading, time
+sys.path.insert(0, {str(HERE)!r})
+from native_host import COMPILER, Native, library_file
+native = Native(pathlib.Path({str(tmp_path)!r}))
+lib = ctypes.PyDLL(str(library_file()))  # as DALI's functions, it keeps the lock
+lib.host_load.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+def slow(source, arch, answer, room):
+    time.sleep(0.2)
+    return native._compile(source, arch, answer, room)
+compiler = COMPILER(slow)
+lib.msda_set_compiler(compiler)
+ask = lambda: lib.host_load(native.host, b"mask")
+threads = [threading.Thread(target=ask) for _ in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(native.state.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "5\n", done.stderr[-2000:]
 
 
 def refuse(text, returned=0):

@@ -17,9 +17,9 @@ multiply-add. A uint8 output is ``mixed`` rounded to nearest, halves to even. Wi
 ``mixed`` is the sum of ``weight[k] * images[source[k]]``.
 
 It does the work of ``crop_mirror_normalize`` in the same pass: mirror, normalisation, conversion
-and layout. The result equals ``dali_msda.blend`` to the bit, whatever the number of threads, if
-``mean`` and ``std`` are float32 numbers, as DALI's arguments are; ``dali_msda.dali.blend`` hands
-any numbers over exactly.
+and layout. The result equals ``dali_msda.blend`` to the bit, on the CPU with any number of threads
+and on a GPU, if ``mean`` and ``std`` are float32 numbers, as DALI's arguments are;
+``dali_msda.dali.blend`` hands any numbers over exactly.
 
 Volumes ``"DHWC"``, video ``"FHWC"`` and sequences ``"WC"`` are mixed likewise; ``mirror`` flips the
 last axis before the channels.
@@ -34,7 +34,7 @@ Give the same ``plans`` to :meth:`nvidia.dali.fn.msda.targets`: pixels and label
               "volumes, video or sequences.")
     .InputDox(1, "plans", "TensorList of uint8, shape (160,) or (k, 160)",
               "One plan per sample, from :meth:`nvidia.dali.fn.msda.plan` of this batch or of one "
-              "of the same size. Each is checked.")
+              "of the same size, on the CPU. Each is checked.")
     .InputDevice(1, InputDevice::CPU)
     .InputLayout(0, {"HWC", "DHWC", "FHWC", "WC"})
     .NumOutput(1)

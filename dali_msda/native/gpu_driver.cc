@@ -61,9 +61,10 @@ Kernel::Block Kernel::occupancy(int32_t limit, int64_t shared) {
     const Driver& driver = device_.driver();
     const size_t bytes = static_cast<size_t>(shared);
     try {
-      if (shared) {
+      if (shared > most_shared_) {  // never less: what is known must stay launchable
         driver.check(
             driver.set_function_attribute(function_, kMaxDynamicShared, static_cast<int>(shared)));
+        most_shared_ = shared;
       }
       int grid = 0, held = 0;
       Block& block = found->second;

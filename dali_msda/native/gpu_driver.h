@@ -63,6 +63,7 @@ class Kernel {
   const Device& device_;
   const Handle function_;
   std::mutex mutex_;
+  int64_t most_shared_ = 0;
   std::map<std::pair<int32_t, int64_t>, Block> blocks_;
 };
 

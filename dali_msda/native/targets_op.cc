@@ -29,7 +29,8 @@ A source that takes no part repeats the own label with weight 0.
 Plans of several interpolations put their axis in front: ``(interpolations, num_classes)``.)code")
     .NumInput(2)
     .InputDox(0, "labels", "TensorList of integers, shape () or (1,); or of float, shape (C,)",
-              "Class indices of any integer type, or soft label rows.")
+              "Class indices of any integer type, or soft label rows, on the CPU. With "
+              "``device=\"gpu\"`` it is the targets that go to the GPU.")
     .InputDox(1, "plans", "TensorList of uint8, shape (160,) or (k, 160)",
               "One plan per sample, the same that the blend was given. Each is checked.")
     .InputDevice(0, 2, InputDevice::CPU)
