@@ -77,8 +77,28 @@ void Fields::Axis::Fit(int32_t length) {
   passes = made.passes;
 }
 
-size_t Fields::Prepare(Upload& upload, const Plan* plans, int32_t batch) {
+void Fields::AddAmplitudes(Upload& upload, const Plan* plans) {
+  amplitudes_part_ = -1;
+  if (!how_.in_shared) return;  // the others are bound by memory
+  const Plan* end = plans + how_.batch;
+  const Plan* first = std::find_if(
+      plans, end, [](const Plan& p) { return p.method == kFMix && p.modes == 0 && p.flags == 0; });
+  if (first == end) return;
+  const Plan& old = amplitudes_of_;
+  const bool same = old.depth == first->depth && old.height == first->height &&
+                    old.width == first->width && old.decay == first->decay;
+  if (!same || amplitudes_.empty()) {
+    amplitudes_of_ = *first;
+    const int64_t lines = int64_t{first->depth} * first->height;
+    amplitudes_.resize(static_cast<size_t>(lines * (first->width / 2 + 1) + 1));
+    msda_amplitudes(amplitudes_.data(), first);
+  }
+  amplitudes_part_ = upload.Add(amplitudes_.data(), amplitudes_.size());
+}
+
+size_t Fields::Prepare(Upload& upload, const Plan* plans, int32_t batch, int32_t interpolations) {
   how_ = {};
+  interpolations_ = interpolations;
   bool any = false;
   for (int32_t i = 0; i < batch; ++i) {
     any = any || plans[i].method == kFMix;
@@ -98,6 +118,7 @@ size_t Fields::Prepare(Upload& upload, const Plan* plans, int32_t batch) {
     axes_[k].Fit(lengths[k]);
     axes_[k].part = upload.Add(axes_[k].tables.data(), axes_[k].tables.size());
   }
+  AddAmplitudes(upload, plans);
   return static_cast<size_t>(how_.scratch);
 }
 
@@ -115,6 +136,11 @@ MsdaSamples Fields::Launch(const Upload& upload, const Plan* plans, Handle strea
   job.workspace = upload.Scratch() + how_.workspace;
   job.per_block = how_.per_block;
   job.batch = how_.batch, job.in_shared = how_.in_shared, job.radix = how_.radix;
+  job.interpolations = interpolations_;
+  if (amplitudes_part_ >= 0) {
+    job.amplitudes = upload.At<float>(amplitudes_part_);
+    job.decay = amplitudes_of_.decay;
+  }
   kernel_->launch({static_cast<uint32_t>(how_.blocks), 1}, how_.threads, how_.shared, stream, &job);
   return job.fields;
 }
@@ -130,7 +156,7 @@ void Blend::Run(const MsdaBlend& b, BatchMemory& memory, Handle stream) {
   const int mirror = upload_.Add(b.mirror, static_cast<size_t>(b.samples));
   const int scale = upload_.Add(b.scale, channels), shift = upload_.Add(b.shift, channels);
   const SampleParts outs(upload_, b.outs, b.batch), ins(upload_, b.ins, b.samples);
-  const size_t scratch = fields_.Prepare(upload_, b.plans, b.batch);
+  const size_t scratch = fields_.Prepare(upload_, b.plans, b.batch, b.interpolations);
   upload_.Send(device_, memory, scratch, stream);
 
   MsdaGpuBlend job = {};

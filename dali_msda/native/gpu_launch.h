@@ -76,7 +76,7 @@ class Fields {
   explicit Fields(Device& device) : device_(device) { device.load("field"); }
 
   // Adds what the masks need; returns the bytes of scratch memory that they take, 0 for no masks.
-  size_t Prepare(Upload& upload, const Plan* plans, int32_t batch);
+  size_t Prepare(Upload& upload, const Plan* plans, int32_t batch, int32_t interpolations);
   // Makes the masks at the start of the scratch memory, if there are any.
   MsdaSamples Launch(const Upload& upload, const Plan* plans_on_device, Handle stream);
 
@@ -89,10 +89,17 @@ class Fields {
 
     void Fit(int32_t length);
   };
+  // Amplitudes of the records with all modes of the paper's law, of the first such one's decay:
+  // their fields need not find their own.
+  void AddAmplitudes(Upload& upload, const Plan* plans);
 
   Device& device_;
   Kernel* kernel_ = nullptr;
   Axis axes_[3];  // z, y, x; kept from batch to batch
+  std::vector<float> amplitudes_;
+  Plan amplitudes_of_ = {};
+  int amplitudes_part_ = -1;
+  int32_t interpolations_ = 1;
   MsdaFieldLaunch how_ = {};
 };
 
