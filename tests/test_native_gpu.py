@@ -98,6 +98,13 @@ def test_sizes_may_change_from_batch_to_batch(native):
         compare(native, images, plan, "float32", "CHW", apart=seed % 3 == 0)
 
 
+def test_decays_may_change_from_batch_to_batch(native):
+    images = random_images((4, 9, 20, 3), "uint8")
+    for decay in (3.0, 1.5, 3.0):
+        plan = msda.draw(msda.FMix(decay=decay), 4, 9, 20, seed=0, step=0)
+        compare(native, images, plan, "uint8", "HWC", apart=False)
+
+
 def test_large_masks_after_small_ones(native):
     """More shared memory than any kernel gets unasked: 51 KB, then 1 KB, then 51 KB again."""
     for size in (112, 16, 112):
