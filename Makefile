@@ -24,7 +24,8 @@ demo: $(INSTALLED)  ## make a small data set, train on it with mixing, show the 
 test: $(INSTALLED)  ## run the tests
 	$(RUN) pytest
 
-# From a plain copy of the tree, where there is a GPU: needs NumPy, torch, CuPy, pytest and g++.
+# From a plain copy of the tree, where there is a GPU: needs NumPy, torch, CuPy, pytest and g++; DALI's
+# operators are tested too where DALI is, with the headers that they include.
 SANITIZER = $(shell PATH="$$PATH:$${CUDA_HOME:-/usr/local/cuda}/bin" command -v compute-sanitizer)
 SANITIZED = $(PYTHON) -m pytest -q -x -m 'gpu and sanitized' -k cupy tests
 
