@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import re
 import signal
+import stat
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -100,18 +101,27 @@ def _death(process: BaseProcess, name: str) -> str:
 
 def _serve(connection: Connection, root: Path) -> None:
     """Body of a worker: for each name that comes in, sends back a reason or None."""
-    decoder = _Decoder()
-    connection.send(None)
-    with contextlib.suppress(EOFError), tempfile.TemporaryFile() as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+    with Decoder() as decoder, contextlib.suppress(EOFError):
+        connection.send(None)
         while True:
             for name in connection.recv():
-                connection.send(decoder.try_file(root / name, log))
+                try:
+                    decoder.decode(root / name)
+                except Undecodable as error:
+                    connection.send(str(error))
+                else:
+                    connection.send(None)
 
 
-class _Decoder:
-    """The decoder of the loaders, for one file at a time."""
+class Undecodable(Exception):
+    """A file that the loaders cannot decode. The text says why."""
+
+
+class Decoder:
+    """The decoder of the loaders, for one file at a time, in a process of its own.
+
+    As a context manager it collects what the libraries below DALI write to stdout and stderr.
+    """
 
     def __init__(self):
         from nvidia.dali import fn, pipeline_def, types
@@ -124,23 +134,41 @@ class _Decoder:
         self._make = decode
         self._pipeline = decode()
 
-    def try_file(self, path: Path, log: BinaryIO) -> str | None:
-        """Why a file does not decode, or None. ``log`` is where stderr goes."""
+    def __enter__(self):
+        self._log = tempfile.TemporaryFile()
+        os.dup2(self._log.fileno(), 1)
+        os.dup2(self._log.fileno(), 2)
+        return self
+
+    def __exit__(self, *_):
+        self._log.close()
+
+    def decode(self, path: str | os.PathLike) -> np.ndarray:
+        """Decode a file.
+
+        Returns:
+            Pixels in RGB, uint8 ``(H, W, 3)``, turned upright as the file says.
+
+        Raises:
+            Undecodable: If that is not possible.
+        """
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise Undecodable("not a regular file")  # a pipe would be waited for
             data = np.fromfile(path, np.uint8)
         except OSError as error:
-            return f"cannot be read: {error.strerror}"
+            raise Undecodable(f"cannot be read: {error.strerror}") from error
         if not data.size:
-            return "empty file"
-        os.ftruncate(log.fileno(), 0)
-        os.lseek(log.fileno(), 0, os.SEEK_SET)
+            raise Undecodable("empty file")
+        os.ftruncate(self._log.fileno(), 0)
+        os.lseek(self._log.fileno(), 0, os.SEEK_SET)
         try:
             self._pipeline.feed_input("encoded", [data])
-            self._pipeline.run()
-        except RuntimeError:
+            (pixels,) = self._pipeline.run()
+        except RuntimeError as error:
             self._pipeline = self._make()
-            return _describe(data.tobytes()) + _last_error(log)
-        return None
+            raise Undecodable(_describe(data.tobytes()) + _last_error(self._log)) from error
+        return pixels.at(0)
 
 
 # Kind -> first bytes, and whether the data reaches its own end.

@@ -1,0 +1,208 @@
+"""Writes a folder of images into a .beton, FFCV's file format, by several processes.
+
+FFCV's own ``DatasetWriter`` waits for ever when a file cannot be decoded or a process dies, and
+draws from the same numbers in each process. Its file format is used here, not its processes: files
+are decoded as the loaders of folders do, the first one that cannot be ends all, and what is drawn
+for a file depends on its number alone.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+import cv2
+import numpy as np
+
+# isort: off
+import dali_msda.ffcv  # noqa: F401  first: it says what to do where FFCV is missing
+from ffcv.fields import IntField, RGBImageField
+from ffcv.memory_allocator import MemoryAllocator
+from ffcv.utils import align_to_page
+from ffcv.writer import DatasetWriter
+
+# isort: on
+from dali_msda.pipelines.datasets import ImageFolder
+from dali_msda.pipelines.decodable import Decoder, Undecodable
+
+FIELDS = ("image", "label")
+PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
+
+
+class Unwritable(ValueError):
+    """A file that cannot be written. The text names it and says why."""
+
+
+class Writer:
+    """Writes the images and labels of a folder into one file.
+
+    Args:
+        path: The file.
+        field: How images are stored.
+        max_resolution: Greatest height and width, in pixels, or None for any: larger images are
+            shrunk to it.
+        workers: Processes, at least 1.
+        chunk_size: Files that a process takes at a time.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        field: RGBImageField,
+        *,
+        max_resolution: int | None,
+        workers: int,
+        chunk_size: int,
+    ):
+        self.field, self.max_resolution, self.chunk_size = field, max_resolution, chunk_size
+        fields = dict(zip(FIELDS, (field, IntField()), strict=True))
+        self._format = DatasetWriter(str(path), fields, num_workers=workers)
+
+    def write(self, source: ImageFolder, progress: Callable[[int], object]) -> None:
+        """Write all files; ``progress`` is called with the number of files that became done.
+
+        Raises:
+            Unwritable: If one cannot be.
+            OSError: If the disk is full.
+        """
+        layout = self._format
+        layout.num_samples = len(source.files)
+        layout.prepare()
+        start = align_to_page(layout.data_region_start, layout.page_size)
+        allocator = MemoryAllocator(layout.fname, layout.data_region_start, layout.page_size)
+        try:
+            regions = self._run(source, allocator, progress)
+            end = start + allocator.next_page_written.value * layout.page_size
+            if os.path.getsize(layout.fname) != end:  # FFCV does not look how much was written
+                raise OSError(f"{layout.fname}: expected {end} bytes, got fewer: the disk is full")
+            layout.finalize(regions)
+        finally:
+            layout.metadata_sm.close()
+            layout.metadata_sm.unlink()
+
+    def _run(
+        self, source: ImageFolder, allocator: MemoryAllocator, progress: Callable[[int], object]
+    ) -> list[tuple[int, int, int]]:
+        """Let the processes work; return which regions of the file they gave to which sample."""
+        fork = multiprocessing.get_context("fork")
+        following, count = fork.Value("q", 0), self._format.num_workers
+        at = fork.RawArray("q", [-1] * count)  # the file that each is at, for the case it dies
+        pool: dict[Connection, tuple[int, BaseProcess]] = {}
+        regions = []
+        try:
+            for number in range(count):
+                ours, theirs = fork.Pipe(duplex=False)
+                process = fork.Process(
+                    target=self._work,
+                    args=(source, allocator, following, at, number, theirs),
+                    daemon=True,
+                )
+                # Ctrl-C is for this process, which then ends the others; they inherit the mask.
+                before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+                try:
+                    process.start()
+                finally:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                theirs.close()  # so that the end of the process is the end of the stream
+                pool[ours] = number, process
+            while pool:
+                for connection in wait(list(pool)):
+                    number, process = pool[connection]
+                    try:
+                        said = connection.recv()
+                    except EOFError:
+                        raise Unwritable(_death(process, at[number], source.files)) from None
+                    if isinstance(said, str):
+                        raise Unwritable(said)
+                    if isinstance(said, int):
+                        progress(said)
+                    else:
+                        regions += said
+                        del pool[connection]
+        finally:
+            for _, process in pool.values():
+                process.kill()
+                process.join()
+        return regions
+
+    def _work(
+        self,
+        source: ImageFolder,
+        allocator: MemoryAllocator,
+        following: object,
+        at: Sequence[int],
+        number: int,
+        connection: Connection,
+    ) -> None:
+        """Body of a process: takes files until none is left; sends what it has done."""
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no process is left behind
+        cv2.setNumThreads(1)
+        layout = self._format
+        table = np.frombuffer(layout.metadata_sm.buf, layout.metadata_type)
+        images, labels = (table[name] for name in layout.metadata_type.names)
+        with Decoder() as decoder:
+            allocator.__enter__()  # not as a context: after an error it would wait for its turn
+            while chunk := self._taken(following):
+                for index in chunk:
+                    at[number] = index
+                    allocator.set_current_sample(index)
+                    np.random.seed(index)  # FFCV draws from it
+                    try:
+                        pixels = shrunk(decoder.decode(source.files[index]), self.max_resolution)
+                        self.field.encode(images[index : index + 1], pixels, allocator.malloc)
+                    except Exception as error:
+                        connection.send(self._reason(source.files[index], error))
+                        os._exit(1)
+                    labels[index] = source.labels[index]
+                    connection.send(1)
+            at[number] = -1
+            allocator.__exit__(None, None, None)
+        connection.send(allocator.allocations)
+        os._exit(0)  # FFCV's shared memory is still looked at
+
+    def _taken(self, following: object) -> range:
+        """The numbers of the files that a process does next; an empty range at the end."""
+        with following.get_lock():
+            first = following.value
+            following.value += self.chunk_size
+        return range(first, min(first + self.chunk_size, self._format.num_samples))
+
+    def _reason(self, file: str, error: Exception) -> str:
+        if isinstance(error, Undecodable):
+            return (
+                f"{file}: expected an image, got a file that cannot be decoded: {error}. "
+                "`python -m dali_msda.pipelines.check DIR --output good.txt` finds all such files "
+                "and lists the others; --list good.txt then writes only those."
+            )
+        if "page size" in str(error):
+            return (
+                f"{file}: expected an image that takes at most {self._format.page_size} bytes, got "
+                "a larger one. Give --max-resolution, or --write-mode jpg."
+            )
+        return f"{file}: expected to write it, got {type(error).__name__}: {error}"
+
+
+def shrunk(pixels: np.ndarray, max_resolution: int | None) -> np.ndarray:
+    """An image with sides of at most ``max_resolution``, its aspect kept as far as pixels go.
+
+    FFCV's own shrinking fails for images so narrow that nothing would be left.
+    """
+    height, width = pixels.shape[:2]
+    if max_resolution is None or max(height, width) <= max_resolution:
+        return pixels
+    ratio = max_resolution / max(height, width)
+    size = max(1, int(width * ratio)), max(1, int(height * ratio))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+
+
+def _death(process: BaseProcess, index: int, files: Sequence[str]) -> str:
+    """Text for a process that ended by itself."""
+    process.join()
+    code = process.exitcode
+    end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    if index < 0:
+        return f"a writing process ended ({end}) between files; its own message stands above"
+    return f"{files[index]}: expected an image, got a file at which a process ended ({end})"

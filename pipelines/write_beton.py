@@ -1,0 +1,177 @@
+"""Writes a folder of images into a .beton file for FFCV's loader.
+
+    python -m dali_msda.pipelines.write_beton DIR OUT [--max-resolution 500 --write-mode jpg]
+
+DIR holds one folder of images per class; labels are the indices of the sorted folder names, as for
+all loaders here. The file has two fields, `image` and `label`. It appears whole or not at all:
+until then it is called .OUT.unfinished.
+
+Files are decoded as by the other loaders, so whatever `python -m dali_msda.pipelines.check` takes
+is written, CMYK, greyscale and 16 bit included. The first file that cannot be decoded ends the
+command with its name; `--list` names the files to write, as `check --output` lists them.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dali_msda.pipelines import datasets
+
+MODES = ("raw", "jpg", "smart", "proportion")
+
+
+def write_beton(
+    folder: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    file_list: str | None = None,
+    write_mode: str = "raw",
+    max_resolution: int | None = None,
+    jpeg_quality: int = 90,
+    smart_threshold: int | None = None,
+    compress_probability: float = 0.5,
+    workers: int | None = None,
+    chunk_size: int = 100,
+    progress: bool = False,
+) -> int:
+    """Write a folder of class folders into a .beton; options as the command has them.
+
+    Args:
+        folder: Folder with one folder of images per class.
+        out: The file to write; its name ends in ".beton".
+        file_list: Text file of lines "path label": only these files are written.
+        write_mode: "raw" for pixels; "jpg"; "smart" for JPEGs of those images whose pixels take
+            more than ``smart_threshold`` bytes; "proportion" for JPEGs of a random part.
+        max_resolution: Larger images are shrunk until no side is longer, in pixels.
+        jpeg_quality: From 1 to 100.
+        smart_threshold: Bytes, of "smart" alone.
+        compress_probability: Of each image, of "proportion" alone.
+        workers: Processes; all CPUs by default.
+        chunk_size: Files that a process takes at a time.
+        progress: Show a bar on stderr.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        ValueError: If an argument is out of range or the folder holds no images.
+            Or if a file cannot be decoded or stored; its name is in the text.
+        OSError: If nothing can be read or written there.
+        ImportError: If FFCV is not installed.
+    """
+    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    at_least = dict(workers=workers, chunk_size=chunk_size)
+    at_least |= dict(max_resolution=max_resolution or 1, smart_threshold=smart_threshold or 1)
+    for name, value in at_least.items():
+        if value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
+    _check_mode(write_mode, jpeg_quality, smart_threshold, compress_probability)
+    out = Path(out)
+    if out.suffix != ".beton":
+        raise ValueError(f"out: expected a name that ends in .beton, got {str(out)!r}")
+    source = datasets.find(os.fspath(folder), name="folder", file_list=file_list)
+    if not isinstance(source, datasets.ImageFolder):
+        raise ValueError(f"folder: expected one of class folders, got shards, {str(folder)!r}")
+
+    from dali_msda.pipelines.beton_writer import RGBImageField, Writer
+
+    field = RGBImageField(
+        write_mode,
+        smart_threshold=smart_threshold,
+        jpeg_quality=jpeg_quality,
+        compress_probability=compress_probability,
+    )
+    options = dict(max_resolution=max_resolution, workers=workers, chunk_size=chunk_size)
+    total = len(source.files)
+    with (
+        _whole_or_not_at_all(out) as unfinished,
+        tqdm(total=total, desc="write", unit="img", disable=not progress) as bar,
+    ):
+        Writer(unfinished, field, **options).write(source, bar.update)
+    return total
+
+
+def _check_mode(mode: str, quality: int, threshold: int | None, probability: float) -> None:
+    if mode not in MODES:
+        raise ValueError(f"write_mode: expected one of {', '.join(MODES)}, got {mode!r}")
+    if not 1 <= quality <= 100:
+        raise ValueError(f"jpeg_quality: expected a number in [1, 100], got {quality}")
+    if not 0 <= probability <= 1:
+        raise ValueError(f"compress_probability: expected a number in [0, 1], got {probability}")
+    if (mode == "smart") != (threshold is not None):
+        raise ValueError(
+            "smart_threshold: expected bytes with write_mode 'smart', and with no other mode, got "
+            f"{threshold} with {mode!r}"
+        )
+
+
+@contextlib.contextmanager
+def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
+    """A place beside a file to write to; at the end it takes the file's name, or is removed.
+
+    A run that was killed leaves the place as it is, and the next run begins it anew.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    with open(unfinished, "ab") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"out: expected a file that nobody writes, got {str(path)!r}, which another "
+                "process is writing"
+            ) from None
+        try:
+            yield unfinished
+            os.fsync(held.fileno())  # the name must not reach the disk before the contents
+            os.replace(unfinished, path)
+        except BaseException:
+            os.unlink(unfinished)
+            raise
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dali_msda.pipelines.write_beton",
+        description="Write a folder of images into a .beton file for FFCV's loader.",
+    )
+    parser.add_argument("folder", metavar="DIR", help="one folder of images per class")
+    parser.add_argument("out", metavar="OUT", help="the file to write, NAME.beton")
+    add = parser.add_argument
+    add("--list", dest="file_list", help="write only these files (from pipelines.check --output)")
+    add("--write-mode", choices=MODES, default="raw", help="how images are stored (raw)")
+    add("--max-resolution", type=int, metavar="N", help="longest side, in pixels (any)")
+    add("--jpeg-quality", type=int, metavar="N", default=90, help="of images stored as JPEG (90)")
+    add("--smart-threshold", type=int, metavar="BYTES", help="smart: larger images become JPEGs")
+    add(
+        "--compress-probability",
+        type=float,
+        metavar="P",
+        default=0.5,
+        help="proportion: share of images that become JPEGs (0.5)",
+    )
+    add("--workers", type=int, metavar="N", help="processes (all CPUs)")
+    add("--chunk-size", type=int, metavar="N", default=100, help="files a process takes (100)")
+    arguments = vars(parser.parse_args(argv))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        total = write_beton(**arguments, progress=True)
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{arguments['out']}: {total} images")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

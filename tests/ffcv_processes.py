@@ -1,0 +1,37 @@
+"""Processes of their own for what uses FFCV, with a time limit: it hangs where others raise."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIMIT = 300  # seconds, many times what a case takes
+
+needs_ffcv = pytest.mark.skipif(
+    importlib.util.find_spec("ffcv") is None, reason="FFCV is not installed (make ffcv)"
+)
+
+
+def started(cases, *arguments, **environment):
+    """Start a case of a script that lies beside this file."""
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name(cases)), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def expect_success(*processes):
+    """Wait for processes; what they said is the message if one fails."""
+    try:
+        for process in processes:
+            said, _ = process.communicate(timeout=LIMIT)
+            assert process.returncode == 0, said
+    finally:
+        for process in processes:
+            process.kill()

@@ -1,0 +1,319 @@
+"""Writing .beton files: what is in them, and that no file, signal or crash leaves half of one."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from coloured_folders import write_folder
+from ffcv_processes import needs_ffcv
+from hostile_files import GOOD, JPEG, encode, picture, write_hostile
+from nvidia.dali import Pipeline, fn
+
+from dali_msda.pipelines import check, datasets, write_beton
+
+pytestmark = needs_ffcv
+LIMIT = 60  # seconds, many times what a command takes
+
+# Reads a file by FFCV's tables alone, without its loader.
+READ = """
+import json, sys
+import cv2, numpy as np
+from ffcv.reader import Reader
+path, out = sys.argv[1:]
+reader, data = Reader(path), np.fromfile(path, np.uint8)
+sizes = {int(ptr): int(size) for _, ptr, size in reader.alloc_table}
+images = {}
+for k, (mode, width, height, ptr) in enumerate(reader.metadata["f0"].tolist()):
+    stored = data[ptr : ptr + sizes[ptr]]
+    if mode:
+        images[str(k)] = stored.reshape(height, width, 3)
+    else:
+        images[str(k)] = cv2.imdecode(stored, cv2.IMREAD_COLOR)[..., ::-1]
+        assert images[str(k)].shape == (height, width, 3)
+np.savez(out, **images)
+print(json.dumps([reader.field_names, reader.metadata["f1"].tolist(),
+                  reader.metadata["f0"]["mode"].tolist()]))
+"""
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "dali_msda.pipelines.write_beton", *map(str, arguments)]
+
+
+def write(*arguments):
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def refused(*arguments):
+    """The last line of an error; the command ends by itself."""
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+def read(path):
+    """Images, labels and whether each is stored as pixels."""
+    out = path.with_suffix(".npz")
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(path), str(out)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    names, labels, raw = json.loads(done.stdout)
+    assert names == ["image", "label"]
+    with np.load(out) as images:
+        return [images[str(k)] for k in range(len(labels))], labels, raw
+
+
+def decoded(files):
+    """What the decoder of the other loaders makes of files."""
+    pipeline = Pipeline(batch_size=1, num_threads=1, device_id=None)
+    with pipeline:
+        encoded, _ = fn.readers.file(files=list(files))
+        pipeline.set_outputs(fn.decoders.image(encoded))
+    return [pipeline.run()[0].at(0) for _ in files]
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    return write_hostile(tmp_path_factory.mktemp("hostile"))
+
+
+@pytest.fixture(scope="module")
+def textures(tmp_path_factory):
+    from textured_folders import write_textures
+
+    return write_textures(tmp_path_factory.mktemp("textures"), (7, 9, 4))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_hostile_files_by_list(hostile, tmp_path):
+    """Whatever the check takes is written, to the pixel as the other loaders see it."""
+    listed = tmp_path / "good.txt"
+    check.check(hostile, workers=1).write(listed)
+    small = "".join(
+        line for line in listed.read_text().splitlines(True) if "twenty_mega" not in line
+    )
+    listed.write_text(small)
+    out = tmp_path / "all.beton"
+    write(hostile, out, "--list", listed, "--workers", 2, "--chunk-size", 3)
+    source = datasets.find(str(hostile), file_list=str(listed))
+    images, labels, raw = read(out)
+    assert labels == list(source.labels) == [0] + [1] * (len(GOOD) - 1)
+    assert all(raw)
+    for file, ours, theirs in zip(source.files, images, decoded(source.files), strict=True):
+        assert np.array_equal(ours, theirs), file
+    assert names(tmp_path) == ["all.beton", "all.npz", "good.txt"]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_hostile_file_is_named(hostile, tmp_path, workers):
+    said = refused(hostile, tmp_path / "all.beton", "--write-mode", "jpg", "--workers", workers)
+    assert re.match(rf"error: {hostile}/bad/.*: expected an image, got a file that cannot", said)
+    assert "--list good.txt then writes only those" in said
+    assert names(tmp_path) == []
+
+
+def test_files_too_large_or_missing_are_named(hostile, tmp_path):
+    listed, out = tmp_path / "list.txt", tmp_path / "x.beton"
+    listed.write_text("bad/still_good.jpg 0\ngood/twenty_megapixels.jpg 1\n")
+    assert "twenty_megapixels.jpg: expected an image that takes at most 8388608 bytes" in refused(
+        hostile, out, "--list", listed
+    )
+    listed.write_text("bad/still_good.jpg 0\ngood/gone.jpg 1\n")
+    assert "gone.jpg: expected an image, got .* cannot be read: No such" in re.sub(
+        "a file that cannot be decoded: ", ".* ", refused(hostile, out, "--list", listed)
+    )
+    listed.write_text("bad/still_good.jpg 0\nbad/link.jpg 0\ngood/plain.jpg 1\n")
+    assert "bad/link.jpg: expected an image" in refused(hostile, out, "--list", listed)
+    listed.write_text("bad/pipe.jpg 0\ngood/plain.jpg 1\n")
+    assert "bad/pipe.jpg: expected an image" in refused(hostile, out, "--list", listed)
+    assert names(tmp_path) == ["list.txt"]
+
+
+def test_labels_and_order_are_those_of_the_folder(textures, tmp_path):
+    source = datasets.find(str(textures))
+    bar = write(textures, tmp_path / "a.beton", "--workers", 3, "--chunk-size", 2)
+    assert "20/20" in bar
+    images, labels, _ = read(tmp_path / "a.beton")
+    assert labels == list(source.labels)
+    for ours, theirs in zip(images, decoded(source.files), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_modes(textures, tmp_path):
+    files = datasets.find(str(textures)).files
+    originals, path = decoded(files), tmp_path / "a.beton"
+
+    def written(*options):
+        write(textures, path, *options)
+        return read(path)
+
+    def error(images):
+        pairs = zip(images, originals, strict=True)
+        return np.mean([np.abs(ours.astype(int) - theirs).mean() for ours, theirs in pairs])
+
+    fine, _, raw = written("--write-mode", "jpg", "--jpeg-quality", 95)
+    coarse, *_ = written("--write-mode", "jpg", "--jpeg-quality", 20)
+    assert not any(raw) and 0 < error(fine) < error(coarse) < 40
+    bytes_each = originals[0].nbytes
+    assert all(written("--write-mode", "smart", "--smart-threshold", bytes_each)[2])
+    assert not any(written("--write-mode", "smart", "--smart-threshold", bytes_each - 1)[2])
+    mixed = ["--write-mode", "proportion", "--compress-probability", 0.3]
+    first = written(*mixed, "--workers", 1)[2]
+    assert 0 < sum(first) < 20
+    assert written(*mixed, "--workers", 3, "--chunk-size", 1)[2] == first
+    small, *_ = written("--max-resolution", 32)
+    assert {image.shape for image in small} == {(int(32 / 57 * 43), 32, 3)}
+    same, *_ = written("--max-resolution", 57)
+    assert error(same) == 0
+
+
+def test_images_may_be_narrow(tmp_path):
+    (tmp_path / "d/a").mkdir(parents=True)
+    for size in ((900, 1), (1, 1), (2, 700)):
+        (tmp_path / f"d/a/{size[0]}.jpg").write_bytes(encode(picture(*size)))
+    write(tmp_path / "d", tmp_path / "a.beton", "--max-resolution", 200)
+    assert {image.shape for image in read(tmp_path / "a.beton")[0]} == {
+        (1, 200, 3),
+        (1, 1, 3),
+        (200, 1, 3),
+    }
+
+
+CRASH = """
+import os, signal, sys
+from dali_msda.pipelines import decodable, write_beton
+original = decodable.Decoder.decode
+def deadly(self, path):
+    if path.endswith("05.jpg"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return original(self, path)
+decodable.Decoder.decode = deadly
+sys.exit(write_beton.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_a_crash_of_the_decoder_is_named(textures, tmp_path, workers):
+    arguments = [str(textures), str(tmp_path / "a.beton"), "--workers", workers]
+    done = subprocess.run(
+        [sys.executable, "-c", CRASH, *arguments], capture_output=True, text=True, timeout=LIMIT
+    )
+    assert done.returncode == 1
+    assert re.search(r"05\.jpg: expected an image, got .* ended \(SIGSEGV\)", done.stderr)
+    assert names(tmp_path) == []
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A folder that takes a while."""
+    (tmp_path / "d/a").mkdir(parents=True)
+    (tmp_path / "d/a/0.jpg").write_bytes(encode(picture(3000, 3000)))
+    for number in range(1, 200):
+        os.link(tmp_path / "d/a/0.jpg", tmp_path / f"d/a/{number}.jpg")
+    return tmp_path
+
+
+def running(folder, out):
+    """A command in the midst of writing."""
+    process = subprocess.Popen(
+        command(folder, out, "--max-resolution", 64, "--workers", 2),
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,
+    )
+    seen = b""
+    while b"1/200" not in seen and b"2/200" not in seen:
+        seen += process.stderr.read(64)
+        assert process.poll() is None, seen
+    return process
+
+
+def processes_of(session):
+    """Processes of a session that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, *_, group = stat.read_text().rsplit(")", 1)[1].split()[:4]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(group) == session and state != "Z":
+            found.append(stat.parent.name)
+    return found
+
+
+@pytest.mark.parametrize(
+    "signum, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_a_stopped_command_leaves_the_file_that_was_there(many, signum, code):
+    out = many / "x.beton"
+    out.write_bytes(b"an older file")
+    process = running(many / "d", out)
+    process.send_signal(signum)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert b"Traceback" not in said
+    assert out.read_bytes() == b"an older file"
+    end = time.monotonic() + 30
+    while processes_of(process.pid):
+        assert time.monotonic() < end, "processes are left behind"
+        time.sleep(0.05)
+    left = [name for name in names(many) if name.startswith(".")]
+    assert left == ([".x.beton.unfinished"] if signum == signal.SIGKILL else [])
+    if left:  # the next run begins it anew
+        (many / "e/a").mkdir(parents=True)
+        (many / "e/a/0.jpg").write_bytes(JPEG)
+        write(many / "e", out)
+        assert len(read(out)[1]) == 1
+        assert not [name for name in names(many) if name.startswith(".")]
+
+
+def test_two_commands_do_not_write_one_file(many):
+    process = running(many / "d", many / "x.beton")
+    try:
+        assert "which another process is writing" in refused(many / "d", many / "x.beton")
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (dict(out="a.tar"), "out: expected a name that ends in .beton, got 'a.tar'"),
+        (dict(workers=0), "workers: expected at least 1, got 0"),
+        (dict(chunk_size=0), "chunk_size: expected at least 1"),
+        (dict(max_resolution=-1), "max_resolution: expected at least 1"),
+        (dict(write_mode="png"), "write_mode: expected one of raw, jpg, smart, proportion"),
+        (dict(jpeg_quality=0), r"jpeg_quality: expected a number in \[1, 100\]"),
+        (dict(write_mode="smart"), "smart_threshold: expected bytes with write_mode 'smart'"),
+        (dict(smart_threshold=9), "smart_threshold: expected bytes .* got 9 with 'raw'"),
+        (dict(compress_probability=1.5), r"compress_probability: expected a number in \[0, 1\]"),
+        (dict(folder="nowhere"), "folder: expected a folder"),
+    ],
+)
+def test_wrong_arguments(textures, tmp_path, monkeypatch, wrong, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        write_beton.write_beton(**dict(folder=textures, out="a.beton") | wrong)
+    assert names(tmp_path) == []
+
+
+def test_places_that_cannot_be_written(textures, tmp_path):
+    write_folder(tmp_path / "d", (1, 1))
+    assert "No such file" in refused(tmp_path / "d", tmp_path / "no/a.beton")
+    (tmp_path / "a.beton").mkdir()
+    assert "Is a directory" in refused(tmp_path / "d", tmp_path / "a.beton")
+    assert names(tmp_path) == ["a.beton", "d"]
