@@ -2,12 +2,12 @@
 
 Both operations of a :class:`Mixer` work from one plan per batch, so that they cannot disagree::
 
-    from dali_msda.ffcv import Loader, Mixer
+    from dali_msda.ffcv import Loader, Mixer, RandomResizedCrop
 
     mixer = Mixer(CutMix(), num_classes=1000, seed=0)
     loader = Loader("train.beton", batch_size=256, num_workers=8, order=OrderOption.RANDOM, seed=0,
         pipelines={
-            "image": [RandomResizedCropRGBImageDecoder((224, 224)),
+            "image": [RandomResizedCrop((224, 224), seed=0),
                       *mixer.images(mean=MEAN, std=STD, mirror=0.5)],
             "label": [IntDecoder(), *mixer.targets(smoothing=0.1)],
         })
@@ -23,9 +23,18 @@ from collections.abc import Callable
 import numpy as np
 
 from dali_msda import draws
+from dali_msda.ffcv_crop import RandomResizedCrop
 
 # torch from there, too: it says what to do where torch or FFCV is missing.
-from dali_msda.ffcv_loader import AllocationQuery, Loader, Mixing, State, running, torch
+from dali_msda.ffcv_loader import (
+    AllocationQuery,
+    Loader,
+    Mixing,
+    State,
+    expect_our_loader,
+    running,
+    torch,
+)
 from dali_msda.leaves import Mixup
 from dali_msda.ops import blend, targets
 from dali_msda.plan import draw
@@ -33,7 +42,7 @@ from dali_msda.policy import Policy, number
 from dali_msda.salient import saliency
 from dali_msda.shapes import whole
 
-__all__ = ["Loader", "Mixer"]
+__all__ = ["Loader", "Mixer", "RandomResizedCrop"]
 
 CHANNELS = 3  # of all images in FFCV
 
@@ -160,18 +169,18 @@ class Mixer:
             self.policy, len(ids), height, width, seed=self.seed, step=step, ids=ids, peaks=peaks
         )
 
-    def flips(self, ids: object, probability: float, *, step: int) -> np.ndarray:
+    def flips(self, ids: object, probability: float, *, epoch: int) -> np.ndarray:
         """Draw which images of a batch are mirrored, each by its dataset index.
 
         Args:
             ids: Dataset indices of the batch, ``(B,)``.
             probability: What ``mirror`` was given to :meth:`images`.
-            step: What :meth:`step` says.
+            epoch: Number of the epoch, from 0.
 
         Returns:
             Flags, bool ``(B,)``.
         """
-        return draws.flips(ids, probability, seed=self.seed, step=step)
+        return draws.flips(ids, probability, seed=self.seed, step=epoch)
 
 
 class _Images(Mixing):
@@ -187,7 +196,7 @@ class _Images(Mixing):
 
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, AllocationQuery]:
         """See FFCV; called when the loader is built and at the start of each epoch."""
-        self.expect_our_loader()
+        expect_our_loader()
         shape, dtype = tuple(map(int, previous_state.shape)), previous_state.dtype
         if dtype != np.uint8 or len(shape) != 3 or shape[2] != CHANNELS:
             raise TypeError(
@@ -210,7 +219,9 @@ class _Images(Mixing):
             epoch = running()
             threads = epoch.loader.num_workers
             step = self.mixer.step(epoch.number, epoch.batch, len(epoch.loader))
-            flips = self.mixer.flips(ids, self.mirror, step=step) if self.mirror else None
+            flips = None
+            if self.mirror:
+                flips = self.mixer.flips(ids, self.mirror, epoch=epoch.number)
             peaks = None
             if self.mixer.policy.needs_peaks:
                 peaks = saliency(images, mirror=flips, threads=threads)
@@ -235,7 +246,7 @@ class _Targets(Mixing):
 
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, AllocationQuery]:
         """See FFCV; called when the loader is built and at the start of each epoch."""
-        self.expect_our_loader()
+        expect_our_loader()
         shape, dtype = tuple(map(int, previous_state.shape)), previous_state.dtype
         kind = dtype.kind if isinstance(dtype, np.dtype) else "a tensor"
         soft = kind == "f" and shape == (self.classes,) and not self.is_last

@@ -46,8 +46,9 @@ try:
     found = importlib.metadata.version("ffcv")  # `ffcv.__version__` says 0.0.3rc1 in 1.0.2
     with _torch_threads_kept():
         from ffcv.fields.basics import IntDecoder
+        from ffcv.fields.rgb_image import SimpleRGBImageDecoder
         from ffcv.loader import Loader as FfcvLoader
-        from ffcv.loader.epoch_iterator import EpochIterator
+        from ffcv.loader.epoch_iterator import EpochIterator, select_buffer
         from ffcv.pipeline.allocation_query import AllocationQuery
         from ffcv.pipeline.compiler import Compiler
         from ffcv.pipeline.graph import Graph, Node, TransformNode
@@ -78,6 +79,33 @@ def _ours() -> Iterator[None]:
         _in_our_loader.reset(token)
 
 
+def expect_our_loader() -> None:
+    """Raise TypeError if FFCV's own loader is being built."""
+    if not _in_our_loader.get():
+        raise TypeError(
+            "Loader: expected dali_msda.ffcv.Loader, got ffcv.Loader, which does not tell "
+            "operations the epoch; import Loader from dali_msda.ffcv, all else stays as it is"
+        )
+
+
+class Drawn(SimpleRGBImageDecoder):
+    """A decoder that is told for each batch what was drawn for it.
+
+    Decoders are compiled and FFCV gives them no epoch, so the loader's thread writes into their
+    memory before it lets them run.
+    """
+
+    def draw(self, memory: Any, ids: np.ndarray, epoch: int) -> None:
+        """Write what the batch needs.
+
+        Args:
+            memory: What the operation declared, for this batch.
+            ids: Dataset indices of the batch, ``(B,)``.
+            epoch: Number of the epoch, from 0.
+        """
+        raise NotImplementedError
+
+
 class Mixing(Operation):
     """An operation of a :class:`dali_msda.ffcv.Mixer`, run by the loader's thread for each batch.
 
@@ -100,14 +128,6 @@ class Mixing(Operation):
         count = self.mixer.policy.interpolations
         return () if count is None else (count,)
 
-    def expect_our_loader(self) -> None:
-        """Raise TypeError if FFCV's own loader is being built."""
-        if not _in_our_loader.get():
-            raise TypeError(
-                "Loader: expected dali_msda.ffcv.Loader, got ffcv.Loader, which does not tell "
-                "operations the epoch; import Loader from dali_msda.ffcv, all else stays as it is"
-            )
-
     @staticmethod
     def tensor(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[State, AllocationQuery]:
         """State after an operation that makes tensors in CPU memory, and the memory for them."""
@@ -120,7 +140,8 @@ class Loader(FfcvLoader):
 
     An exception inside an operation reaches the caller; iterators end their thread when they are
     dropped, as by ``break``; torch keeps its number of threads. ``next_epoch`` is the number of the
-    epoch that the next ``iter()`` starts: set it to resume, with the same ``seed``.
+    epoch that the next ``iter()`` starts, and ``next_batch`` that of the first batch it makes, from
+    0: set them to resume, with the same ``seed``.
 
     Raises:
         TypeError, ValueError: If the pipelines do not fit; everything is checked here.
@@ -128,6 +149,7 @@ class Loader(FfcvLoader):
 
     def __init__(self, *args: object, **kwargs: object):
         self._pages: np.ndarray | None = None
+        self.next_batch = 0
         with _ours():
             super().__init__(*args, **kwargs)
 
@@ -155,9 +177,10 @@ class Loader(FfcvLoader):
             Compiler.set_num_threads(self.num_workers)
             order = self.next_traversal_order()[: len(self) * self.batch_size]
             number, self.next_epoch = self.next_epoch, self.next_epoch + 1
+            first, self.next_batch = self.next_batch, 0
             if self.recompile:
                 self.generate_code()
-            return Batches(Epoch(self, order, number))
+            return Batches(Epoch(self, order, number, first))
 
     def filter(self, field_name: str, condition: object) -> None:
         """Not served, since the condition would see mixed samples.
@@ -205,12 +228,18 @@ class Epoch(EpochIterator):
         plans: The plan of that batch, by mixer.
     """
 
-    def __init__(self, loader: Loader, order: np.ndarray, number: int):
-        self.number, self.batch, self.plans = number, 0, {}
+    def __init__(self, loader: Loader, order: np.ndarray, number: int, first: int):
+        self.number, self.batch, self.plans = number, first, {}
+        self._first = first
+        self._drawn = [
+            (id, node.decoder)
+            for id, node in loader.graph.id_to_node.items()
+            if isinstance(getattr(node, "decoder", None), Drawn)
+        ]
         self._error: BaseException | None = None
         self._ended = False
         self._torch_threads = torch.get_num_threads()
-        super().__init__(loader, order)  # starts the thread
+        super().__init__(loader, order[first * loader.batch_size :])  # starts the thread
 
     def run(self) -> None:
         """Make the batches; an error goes to the consumer, to whom FFCV would say nothing."""
@@ -230,8 +259,17 @@ class Epoch(EpochIterator):
             raise _Closed
         if b_ix == 0:
             torch.set_num_threads(self._torch_threads)  # FFCV sets it when the thread starts
-        self.batch = b_ix
+        if cuda_event is not None:
+            # What the consumer did with this slot's last batch: FFCV makes the GPU wait for it, but
+            # copies from the slot to the GPU would still be read while the CPU overwrites it.
+            cuda_event.synchronize()
+        self.batch = self._first + b_ix
         self.plans.clear()
+        for id, operation in self._drawn:
+            memory = self.memory_allocations["operation"][id]
+            operation.draw(
+                select_buffer(memory, batch_slot, len(batch_indices)), batch_indices, self.number
+            )
         return super().run_pipeline(b_ix, batch_indices, batch_slot, cuda_event)
 
     def __next__(self) -> tuple:

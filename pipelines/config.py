@@ -67,8 +67,13 @@ class Config:
     copies: int = _data(1, "random crops of each image in a batch, mixed by turns", low=1, high=64)
     dtype: str = _data("float32", "type of the images", choices=("float32", "float16"))
     loader: str = _data(
+        "dali",
+        "what reads, decodes and mixes; ffcv reads train.beton and val.beton",
+        choices=("dali", "ffcv", "torch"),
+    )
+    loader_device: str = _data(
         "auto",
-        "where images are decoded and mixed; auto: as --device",
+        "where DALI decodes and mixes, as --device by default; the others do on the CPU",
         choices=("auto", "cpu", "gpu"),
     )
     threads: int = _data(0, "loader threads per process; 0: an equal share of the CPUs", low=0)

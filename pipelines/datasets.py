@@ -1,4 +1,4 @@
-"""What lies on the disk: a folder of class folders with images, or WebDataset shards.
+"""What lies on the disk: a folder of class folders with images, WebDataset shards, or a .beton.
 
 Everything that can be wrong with a path is found here, before a pipeline is built, because a reader
 that meets an empty folder or a stray class says little about it.
@@ -9,6 +9,8 @@ import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 # What `fn.readers.file` takes for an image; everything else in a class folder is passed over.
 SUFFIXES = (
@@ -62,13 +64,37 @@ class Shards:
         return _checksum([f"{os.path.basename(p)} {os.path.getsize(p)}" for p in self.paths])
 
 
-def find(path: str, *, name: str = "path", file_list: str | None = None) -> ImageFolder | Shards:
+@dataclass(frozen=True, eq=False)
+class Beton:
+    """FFCV's file of images and labels, as ``python -m dali_msda.pipelines.write_beton`` writes it.
+
+    Attributes:
+        path: The file.
+        labels: One label per image, int64 ``(N,)``.
+        sizes: Height and width of the images as they are stored, ``(N, 2)``.
+        fields: Names of all that the file holds of a sample.
+    """
+
+    path: str
+    labels: np.ndarray
+    sizes: np.ndarray
+    fields: tuple[str, ...]
+
+    def fingerprint(self) -> int:
+        """A number that differs for other labels, sizes or order, whoever wrote the file."""
+        return zlib.crc32(self.sizes.tobytes(), zlib.crc32(self.labels.tobytes()))
+
+
+Source = ImageFolder | Shards | Beton
+
+
+def find(path: str, *, name: str = "path", file_list: str | None = None) -> Source:
     """Find the images that a loader shall read, and check all that can be checked by name.
 
     Args:
         path: A folder with one folder of images per class, a folder of ``.tar`` files, one
             ``.tar`` file, or a glob pattern of them. An archive's index, if it has one, is the
-            file of the same name that ends in ``.idx``.
+            file of the same name that ends in ``.idx``. Or a ``.beton`` file.
         name: What messages call the path: "train", "val".
         file_list: Text file of lines "path label", the path relative to ``path``, as
             ``python -m dali_msda.pipelines.check`` writes it; only these files are read. The
@@ -77,13 +103,21 @@ def find(path: str, *, name: str = "path", file_list: str | None = None) -> Imag
     Raises:
         FileNotFoundError: If nothing is there.
         ValueError: If it holds no images, or a class has none, or the list is malformed.
+        ImportError: If it is a ``.beton`` and FFCV is not installed.
     """
+    if path.endswith(".beton") and os.path.isfile(path):
+        if file_list is not None:
+            raise ValueError(f"{name}_list: expected none with a .beton file, got {file_list!r}")
+        from dali_msda.pipelines.beton_reader import read
+
+        return Beton(path, *read(path, name))
     if not os.path.isdir(path):
         archives = _archives(path)
         if not archives:
+            got = "another file" if os.path.exists(path) else "where there is nothing"
             raise FileNotFoundError(
-                f"{name}: expected a folder, or .tar shards as a file or a glob pattern, got "
-                f"{path!r}, {'another file' if os.path.exists(path) else 'where there is nothing'}."
+                f"{name}: expected a folder, .tar shards as a file or a glob pattern, or a .beton, "
+                f"got {path!r}, {got}."
             )
     else:
         archives = _archives(os.path.join(glob.escape(path), "*.tar"))
@@ -97,9 +131,10 @@ def find(path: str, *, name: str = "path", file_list: str | None = None) -> Imag
     return _folder(path, name, file_list)
 
 
-def check_same_classes(train: ImageFolder | Shards, val: ImageFolder | Shards) -> None:
-    """Raise ``ValueError`` unless a label means the same class in both; shards do not tell."""
-    if isinstance(train, Shards) or isinstance(val, Shards) or train.classes == val.classes:
+def check_same_classes(train: Source, val: Source) -> None:
+    """Raise ``ValueError`` unless a label means the same class in both; only folders tell."""
+    folders = isinstance(train, ImageFolder) and isinstance(val, ImageFolder)
+    if not folders or train.classes == val.classes:
         return
     missing = sorted(set(train.classes) - set(val.classes))
     extra = sorted(set(val.classes) - set(train.classes))

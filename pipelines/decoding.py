@@ -8,8 +8,6 @@ from PIL import Image
 
 from dali_msda import draws
 
-RATIO = (3 / 4, 4 / 3)  # of width to height
-ATTEMPTS = 100
 ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {  # how the camera was held -> how to turn its picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -66,25 +64,11 @@ def random_part(
     Returns:
         ``x0, y0, x1, y1``, in pixels, half-open.
     """
-    numbers = draws.uniforms([index], 4 * ATTEMPTS, purpose="crop", seed=seed, step=epoch)
-    area, ratio, at_x, at_y = numbers.reshape(ATTEMPTS, 4).T
-    area = (min_area + (1 - min_area) * area) * width * height
-    low, high = map(math.log, RATIO)
-    ratio = np.exp(low + (high - low) * ratio)
-    widths = np.maximum(np.rint(np.sqrt(area * ratio)), 1)
-    heights = np.maximum(np.rint(np.sqrt(area / ratio)), 1)
-    fits = np.flatnonzero((widths <= width) & (heights <= height))
-    if not len(fits):
-        return middle(
-            width,
-            height,
-            max(1, round(min(width, height * RATIO[1]))),
-            max(1, round(min(height, width / RATIO[0]))),
-        )
-    k = fits[0]
-    w, h = int(widths[k]), int(heights[k])
-    x, y = int(at_x[k] * (width - w + 1)), int(at_y[k] * (height - h + 1))
-    return x, y, x + w, y + h
+    (part,) = draws.crops(
+        [index], [height], [width], area=(min_area, 1.0), seed=seed, step=epoch
+    ).tolist()
+    y0, x0, y1, x1 = part
+    return x0, y0, x1, y1
 
 
 def middle(width: int, height: int, w: int, h: int) -> tuple[int, int, int, int]:

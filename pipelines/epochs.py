@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dali_msda.pipelines.datasets import ImageFolder, Shards
+from dali_msda.pipelines.datasets import Beton, Shards, Source
 from dali_msda.pipelines.schedules import checked_sizes, size_at
 
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)  # of RGB, in units of a uint8 pixel
@@ -30,7 +30,8 @@ class Epochs:
     Args:
         source: What :func:`datasets.find` found.
         batch_size: Images per batch of this rank.
-        num_classes: Number of classes; for a folder, that of its class folders by default.
+        num_classes: Number of classes; by default that of a folder's class folders, or one more
+            than the greatest label in a ``.beton``.
         size: Height and width of the output, in pixels.
         dtype: "float32" or "float16".
         channels_last: Memory order of the images; their shape is ``(B, 3, size, size)`` either way.
@@ -54,7 +55,7 @@ class Epochs:
 
     def __init__(
         self,
-        source: ImageFolder | Shards,
+        source: Source,
         *,
         batch_size: int,
         num_classes: int | None = None,
@@ -242,11 +243,19 @@ class EvaluationEpochs(Epochs):
         return start, end
 
 
-def _classes(source: ImageFolder | Shards, num_classes: int | None) -> int:
+def _classes(source: Source, num_classes: int | None) -> int:
     if isinstance(source, Shards):
         if num_classes is None:
             raise ValueError("num_classes: expected a number with .tar shards, got none")
         return num_classes
+    if isinstance(source, Beton):
+        least = int(source.labels.max()) + 1
+        if num_classes is not None and num_classes < least:
+            raise ValueError(
+                f"num_classes: expected at least {least}, for the labels of {source.path!r}, got "
+                f"{num_classes}"
+            )
+        return num_classes or least
     if num_classes not in (None, len(source.classes)):
         raise ValueError(
             f"num_classes: expected {len(source.classes)}, the classes of {source.root!r}, "

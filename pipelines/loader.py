@@ -20,7 +20,7 @@ class Loader(Epochs):
         if self.device_id is not None and not torch.cuda.is_available():
             raise ValueError(
                 f"device_id: expected None, since there is no GPU, got {self.device_id} "
-                "(--loader cpu)"
+                "(--loader-device cpu)"
             )
         self._pipeline = self._built()
         self.samples = self._pipeline.reader_meta(readers.NAME)["epoch_size"]

@@ -25,10 +25,10 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from dali_msda.pipelines import datasets
-from dali_msda.pipelines.config import Config, parse, policy_from_dict
-from dali_msda.pipelines.failures import DatasetError
-from dali_msda.pipelines.imagenet import EvaluationLoader, TrainingLoader
+from dali_msda.pipelines.config import Config, parse
+from dali_msda.pipelines.datasets import DatasetError
+from dali_msda.pipelines.epochs import EvaluationEpochs, TrainingEpochs
+from dali_msda.pipelines.loaders import make_loaders
 from dali_msda.pipelines.metrics import CleanMetrics
 from dali_msda.pipelines.models import make_model
 from dali_msda.pipelines.processes import (
@@ -87,8 +87,8 @@ class Run:
         config: Config,
         process: Process,
         folder: RunFolder | None,
-        loader: TrainingLoader,
-        val_loader: EvaluationLoader | None,
+        loader: TrainingEpochs,
+        val_loader: EvaluationEpochs | None,
     ):
         self.config, self.process, self.folder = config, process, folder
         self.loader, self.val_loader = loader, val_loader
@@ -252,58 +252,6 @@ class Run:
         return f"stopped at step {self.step}; --resume auto goes on from {self.folder.checkpoint}"
 
 
-def make_loaders(
-    config: Config, process: Process, stack: contextlib.ExitStack
-) -> tuple[TrainingLoader, EvaluationLoader | None]:
-    """Find the data and open the loaders; the stack closes them."""
-    if config.batch_size % process.size:
-        raise ValueError(
-            f"batch_size: expected a multiple of the {process.size} processes, got "
-            f"{config.batch_size}"
-        )
-    path = config.train or os.path.join(config.data, "train")
-    source = datasets.find(path, name="train", file_list=config.train_list or None)
-    path = config.val or os.path.join(config.data, "val")
-    val = None
-    if path != "none":
-        val = datasets.find(path, name="val", file_list=config.val_list or None)
-        datasets.check_same_classes(source, val)
-    on_gpu = config.loader == "gpu" or (config.loader == "auto" and process.device.type == "cuda")
-    options = dict(
-        batch_size=config.batch_size // process.size,
-        dtype=config.dtype,
-        channels_last=config.channels_last,
-        seed=config.seed,
-        shard_id=process.rank,
-        num_shards=process.size,
-        threads=config.threads or max(1, len(os.sched_getaffinity(0)) // process.local_size),
-        device_id=process.local_rank if on_gpu else None,
-        prefetch=config.prefetch,
-    )
-    loader = TrainingLoader(
-        source,
-        num_classes=config.classes or None,
-        policy=policy_from_dict(config.policy),
-        compact=config.loss == "compact",
-        min_area=config.min_area,
-        size=config.size,
-        sizes=config.sizes,
-        copies=config.copies,
-        **options,
-    )
-    stack.enter_context(loader)
-    if val is None:
-        return loader, None
-    val_loader = EvaluationLoader(
-        val,
-        num_classes=loader.num_classes,
-        size=config.val_size,
-        resize=config.val_resize,
-        **options,
-    )
-    return loader, stack.enter_context(val_loader)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     config = parse(arguments, prog=PROG, description=__doc__)
@@ -313,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, text = 128 + stopped.signum, stopped
     except KeyboardInterrupt:
         code, text = 130, "stopped at once; a checkpoint, if there was one, is whole"
-    except (OSError, ValueError, FloatingPointError, DatasetError) as error:
+    except (OSError, ValueError, ImportError, FloatingPointError, DatasetError) as error:
         code, text = 1, f"error: {error}"
     else:
         return 0

@@ -207,7 +207,7 @@ def photographs(folder):
         assert len(loader) == len(decoded) // 6
         for epoch in (0, 1):
             for ids, (mixed, soft) in zip(batches_of(loader, epoch), kept(loader), strict=False):
-                mirrored = mixer.flips(ids, 0.5, step=epoch)
+                mirrored = mixer.flips(ids, 0.5, epoch=epoch)
                 peaks = msda.saliency(decoded[ids], mirror=mirrored) if policy.needs_peaks else None
                 plan = msda.draw(policy, 6, *CROP, seed=2**63, step=epoch, ids=ids, peaks=peaks)
                 pixels = torch.from_numpy(decoded[ids])
@@ -237,7 +237,7 @@ def formats(folder):
     for number, ((found, weights), images, soft) in enumerate(loader):
         ids = batches_of(loader, 0)[number]
         plan = msda.draw(policy, len(ids), HEIGHT, WIDTH, seed=9, step=number, ids=ids)
-        flips = mixer.flips(ids, 0.5, step=number)
+        flips = mixer.flips(ids, 0.5, epoch=0)
         blended = msda.blend(PIXELS[ids], plan, mirror=flips)
         assert images.dtype == torch.uint8 and images.shape == (len(ids), 3, HEIGHT, WIDTH)
         assert images.is_contiguous(memory_format=torch.channels_last)
@@ -258,11 +258,11 @@ def flips(folder):
     mixer = Mixer(msda.CutMix(), CLASSES, seed=1)
     many = np.arange(20000)
     for probability in (0.25, 0.5):
-        drawn = mixer.flips(many, probability, step=3)
+        drawn = mixer.flips(many, probability, epoch=3)
         assert abs(drawn.mean() - probability) < 5 * np.sqrt(probability / len(many))
-        assert np.array_equal(mixer.flips(many[::-7], probability, step=3), drawn[::-7])
-        assert abs((mixer.flips(many, probability, step=4) == drawn).mean() - 0.5) < 0.15
-    assert mixer.flips(many, 1.0, step=0).all() and not mixer.flips(many, 0.0, step=0).any()
+        assert np.array_equal(mixer.flips(many[::-7], probability, epoch=3), drawn[::-7])
+        assert abs((mixer.flips(many, probability, epoch=4) == drawn).mean() - 0.5) < 0.15
+    assert mixer.flips(many, 1.0, epoch=0).all() and not mixer.flips(many, 0.0, epoch=0).any()
 
 
 def resume(folder):

@@ -1,55 +1,25 @@
 """The operations of ``dali_msda.ffcv`` in FFCV's loader: tests/ffcv_cases.py, a process each."""
 
-import importlib.util
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from ffcv_processes import expect_success, needs_ffcv, started
 
 from dali_msda.pipelines import install_ffcv
-
-CASES = Path(__file__).with_name("ffcv_cases.py")
-LIMIT = 300  # seconds, many times what a case takes: FFCV hangs where others raise
-
-needs_ffcv = pytest.mark.skipif(
-    importlib.util.find_spec("ffcv") is None, reason="FFCV is not installed (make ffcv)"
-)
-
-
-def started(*arguments, **environment):
-    command = [sys.executable, str(CASES), *map(str, arguments)]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | environment,
-    )
-
-
-def expect_success(*processes):
-    try:
-        for process in processes:
-            said, _ = process.communicate(timeout=LIMIT)
-            assert process.returncode == 0, said
-    finally:
-        for process in processes:
-            process.kill()
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("ffcv")
-    expect_success(started("write", made))
+    expect_success(started("ffcv_cases.py", "write", made))
     return made
 
 
 @needs_ffcv
 @pytest.mark.parametrize("order", ["RANDOM", "SEQUENTIAL", "QUASI_RANDOM"])
 def test_images_and_labels_share_the_plan(folder, order):
-    expect_success(started("orders", folder, order))
+    expect_success(started("ffcv_cases.py", "orders", folder, order))
 
 
 @needs_ffcv
@@ -58,18 +28,20 @@ def test_images_and_labels_share_the_plan(folder, order):
     "policies photographs formats flips resume ends doors masses".split(),
 )
 def test_case(folder, case):
-    expect_success(started(case, folder))
+    expect_success(started("ffcv_cases.py", case, folder))
 
 
 @needs_ffcv
 def test_without_tbb(folder):
-    expect_success(started("orders", folder, "RANDOM", NUMBA_THREADING_LAYER="omp"))
+    expect_success(
+        started("ffcv_cases.py", "orders", folder, "RANDOM", NUMBA_THREADING_LAYER="omp")
+    )
 
 
 @needs_ffcv
 def test_two_processes(folder):
     (folder / "rendezvous").unlink(missing_ok=True)
-    expect_success(*(started("distributed", folder, rank) for rank in (0, 1)))
+    expect_success(*(started("ffcv_cases.py", "distributed", folder, rank) for rank in (0, 1)))
 
 
 @needs_ffcv

@@ -23,7 +23,7 @@ LAYERS = [  # bottom first
     ["ops"],
     ["registered"],
     ["detection", "ffcv_loader", "torch_losses", "torch_mixing"],
-    ["torch_collate", "torch_transform"],
+    ["ffcv_crop", "torch_collate", "torch_transform"],
     ["dali", "ffcv", "timm", "torch", "torchvision"],
     ["preview", "selfcheck_laws", "selfcheck_rows"],
     ["selfcheck_checks", "selfcheck_fields", "selfcheck_several"],
@@ -38,7 +38,7 @@ LAYERS = [  # bottom first
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 ADAPTERS = {"dali", "ffcv", "timm", "torch", "torchvision"}
 HEAVY = {*ADAPTERS, "ffcv_loader", "torch_collate", "torch_losses", "torch_mixing"}
-HEAVY |= {"torch_transform"}
+HEAVY |= {"ffcv_crop", "torch_transform"}
 PUBLIC = {
     *dali_msda.__all__,
     *ADAPTERS,

@@ -15,10 +15,11 @@ import dali_msda as msda
 from dali_msda.methods import METHODS
 from dali_msda.pipelines import config as settings
 from dali_msda.pipelines.config import NAMED, policy_from_dict, read_preset
+from dali_msda.pipelines.loaders import make_loaders
 from dali_msda.pipelines.models import make_model
 from dali_msda.pipelines.processes import joined_processes, stopping_between_steps
 from dali_msda.pipelines.schedules import learning_rate
-from dali_msda.pipelines.train import Run, make_loaders
+from dali_msda.pipelines.train import Run
 
 NAMES = sorted(path.stem for path in settings.PRESETS.glob("*.yaml"))
 PAPERS = [name for name in NAMES if name != "demo"]

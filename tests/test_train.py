@@ -45,9 +45,9 @@ SETTINGS = dict(
 # Sends itself a signal at the beginning of a step, or while it writes a checkpoint.
 SCRIPT = """
 import os, signal, sys
-from dali_msda.pipelines import train
+from dali_msda.pipelines import imagenet, train
 where, number, signum, *arguments = sys.argv[1:]
-places = {"start": (train, "TrainingLoader"), "step": (train, "learning_rate")}
+places = {"start": (imagenet, "TrainingLoader"), "step": (train, "learning_rate")}
 module, name = {**places, "checkpoint": (os, "fsync")}[where]
 original, calls = getattr(module, name), 0
 def interrupted(*arguments, **options):
@@ -251,7 +251,7 @@ def test_what_cannot_work_is_said_before_training(data, tmp_path, capsys):
     assert "Did you mean resnet101" in message(model="resnet_101")
     assert "batch_size: expected at most 102 per process" in message(batch_size=103)
     if not torch.cuda.is_available():
-        assert "device_id: expected None, since there is no GPU" in message(loader="gpu")
+        assert "device_id: expected None, since there is no GPU" in message(loader_device="gpu")
         assert "device: expected cpu or auto" in message(device="cuda")
     assert "loss: expected a finite number, got" in message(lr=1e30, warmup_epochs=0)
     assert not (tmp_path / "out" / "checkpoint.pt").exists()
