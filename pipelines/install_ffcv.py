@@ -6,7 +6,8 @@ by way of pkg-config, and names an OpenCV wheel that overwrites the headless one
 parts. So two headers' packages are installed, and the two files of ``libopencv-dev`` that FFCV's
 build reads are written for it.
 
-The versions of NumPy and torch stay as they are. When FFCV works already, nothing is done.
+The versions of NumPy and torch stay as they are. When FFCV works already, nothing is done. Where it
+cannot be installed, the command says why and ends with an error, after minutes at most.
 """
 
 import importlib.metadata
@@ -24,6 +25,11 @@ NEEDS = {"torch": "torch", "numba": "numba>=0.61.2", "PIL": "pillow", "tqdm": "t
 NEEDS |= {"cv2": "opencv-python-headless", "setuptools": "setuptools"}
 KEPT = ("numpy", "torch", "torchvision")
 APT = "g++ pkg-config libturbojpeg0-dev libopencv-core-dev libopencv-imgproc-dev"
+# A mirror that does not answer is given up, and a lock of another apt is waited for, this long.
+QUICK = "-o Acquire::Retries=1 -o Acquire::http::Timeout=10 -o Acquire::https::Timeout=10"
+QUICK += " -o DPkg::Lock::Timeout=60"
+LIMITS = {"update": 60, "install": 300}  # seconds of each command of apt
+PIP_LIMIT = 300
 DNF = "gcc-c++ pkgconf turbojpeg-devel opencv-devel"
 INCLUDES = Path("/usr/include/opencv4")
 HEADER = "#pragma once\n#include <opencv2/core.hpp>\n#include <opencv2/imgproc.hpp>\n"
@@ -76,20 +82,37 @@ def install_system_packages(lacks: list[str]) -> None:
             f"{what}, which takes root to install: sudo apt-get install "
             f"--no-install-recommends {APT}; then try again"
         )
-    environment = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive"]
-    run([*environment, "apt-get", "update"])
-    run([*environment, *"apt-get install -y --no-install-recommends".split(), *APT.split()])
+    apt = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *QUICK.split(), "-y"]
+    # It fails if one source of several does not answer; whether the others do is seen next.
+    run([*apt, "update"], LIMITS["update"])
+    install = [*apt, "install", "--no-install-recommends", *APT.split()]
+    if failed := run(install, LIMITS["install"]):
+        raise SystemExit(
+            f"{what}; apt-get could not install it ({failed}): where its package sources can be "
+            f"reached, apt-get install --no-install-recommends {APT}; then try again"
+        )
 
 
-def run(command: list[str], **environment: str) -> None:
-    """Run a command in sight of the user.
+def run(command: list[str], seconds: int, **environment: str) -> str:
+    """Run a command in sight of the user; return how it failed, or an empty string."""
+    print(*command, flush=True)
+    environment = os.environ | environment
+    try:
+        done = subprocess.run(command, env=environment, timeout=seconds, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        return f"it took more than {seconds} s"
+    return f"exit code {done.returncode}" if done.returncode else ""
+
+
+def pip_install(*what: str, **environment: str) -> None:
+    """Install Python packages.
 
     Raises:
-        SystemExit: If it fails.
+        SystemExit: If that fails.
     """
-    print(*command, flush=True)
-    if subprocess.run(command, env=os.environ | environment).returncode:
-        raise SystemExit(f"FFCV could not be installed: `{' '.join(command)}` failed")
+    pip = [sys.executable, *"-m pip install --retries 1 --timeout 15".split()]
+    if failed := run([*pip, *what], PIP_LIMIT, **environment):
+        raise SystemExit(f"FFCV could not be installed: pip failed ({failed}), see above")
 
 
 def write_opencv(folder: Path) -> dict[str, str]:
@@ -126,13 +149,12 @@ def main() -> None:
         environment = write_opencv(folder)
         constraints = folder / "constraints.txt"
         constraints.write_text(kept_versions())
-        pip = [sys.executable, "-m", "pip", "install", "-c", str(constraints)]
-        if needs := [
-            need for module, need in NEEDS.items() if not importlib.util.find_spec(module)
-        ]:
-            run([*pip, *needs])
+        keep = ["-c", str(constraints)]
+        needs = [need for module, need in NEEDS.items() if not importlib.util.find_spec(module)]
+        if needs:
+            pip_install(*keep, *needs)
         # A wheel in pip's cache may have been compiled for another OpenCV.
-        run([*pip, "--no-deps", "--no-cache-dir", "--use-pep517", FFCV], **environment)
+        pip_install(*keep, "--no-deps", "--no-cache-dir", "--use-pep517", FFCV, **environment)
     if wrong := works():
         raise SystemExit(f"FFCV was installed and does not work: {wrong}")
     print("FFCV works")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from ffcv_processes import expect_success, needs_ffcv, started
@@ -97,3 +98,42 @@ def test_installer_leaves_what_works(monkeypatch, capsys):
     monkeypatch.setattr(install_ffcv.subprocess, "run", run)
     install_ffcv.main()
     assert "already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ends", ["fails", "hangs"])
+def test_installer_gives_up_on_a_mirror(monkeypatch, capsys, ends):
+    asked = []
+
+    def run(command, timeout=None, **_):
+        asked.append(command)
+        if ends == "hangs":
+            raise subprocess.TimeoutExpired(command, timeout)
+        return subprocess.CompletedProcess(command, 100)
+
+    monkeypatch.setattr(install_ffcv.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(install_ffcv.shutil, "which", lambda tool: tool)
+    monkeypatch.setattr(install_ffcv.subprocess, "run", run)
+    how = "exit code 100" if ends == "fails" else "more than 300 s"
+    with pytest.raises(SystemExit, match=f"OpenCV is missing; apt-get could not .*{how}.*apt-get"):
+        install_ffcv.install_system_packages(["OpenCV"])
+    verbs = [{"update", "install"} & set(command) for command in asked]
+    assert verbs == [{"update"}, {"install"}]
+    with pytest.raises(SystemExit, match="pip failed"):
+        install_ffcv.pip_install("ffcv")
+
+
+@pytest.mark.parametrize("installs", [0, 1])
+def test_make_test_goes_on_without_ffcv(tmp_path, installs):
+    root = Path(__file__).parent.parent
+    python, calls = tmp_path / "bin" / "python", tmp_path / "calls"
+    python.parent.mkdir()
+    python.write_text(
+        f'#!/bin/sh\necho "$2" >>{calls}\ncase "$2" in *install_ffcv) exit {installs};; esac\n'
+    )
+    python.chmod(0o755)
+    (tmp_path / ".dali_msda").write_text(f"{root}\n")
+    command = ["make", "-C", str(root), f"VENV={tmp_path}", "test"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert calls.read_text().split() == ["dali_msda.pipelines.install_ffcv", "pytest"]
+    assert ("The tests of FFCV are skipped." in done.stdout) == bool(installs)
