@@ -93,6 +93,10 @@ class Mixer:
         threads without the interpreter lock and writes into FFCV's own memory: as with all of
         FFCV, a batch is valid until the next one is asked for.
 
+        Behind ``ToTensor()`` and ``ToDevice(torch.device("cuda", n))`` it runs on that GPU instead,
+        on the stream that FFCV gives the batch, to the same bits. Policies with
+        :class:`dali_msda.SaliencyMix` cannot stand there.
+
         Args:
             mean: As :func:`dali_msda.blend` takes it; so are the next three.
             std: Divided by.
@@ -116,7 +120,8 @@ class Mixer:
         """Make the operation that mixes labels.
 
         It stands after ``IntDecoder``, or after an ``NDArrayDecoder`` of soft labels, float
-        ``(C,)``, and before ``ToTensor``, whose place it takes.
+        ``(C,)``, and before ``ToTensor``, whose place it takes; or behind ``ToTensor`` and
+        ``ToDevice`` of a GPU.
 
         Args:
             smoothing: Share of the mass that is spread over all classes, in [0, 1].
@@ -197,25 +202,32 @@ class _Images(Mixing):
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, AllocationQuery]:
         """See FFCV; called when the loader is built and at the start of each epoch."""
         expect_our_loader()
-        shape, dtype = tuple(map(int, previous_state.shape)), previous_state.dtype
-        if dtype != np.uint8 or len(shape) != 3 or shape[2] != CHANNELS:
+        shape, device = tuple(map(int, previous_state.shape)), previous_state.device
+        if self.arriving(previous_state) != np.uint8 or shape[2:] != (CHANNELS,):
             raise TypeError(
-                f"pipelines: expected uint8 arrays (H, W, {CHANNELS}) before mixer.images(), got "
-                f"{dtype} {shape}; put it behind the decoder, before ToTensor and ToDevice and in "
+                f"pipelines: expected uint8 arrays (H, W, {CHANNELS}), or tensors on a GPU, before "
+                f"mixer.images(), got {previous_state.dtype} {shape} on {device}; put it behind "
+                "the decoder, before ToTensor, or behind ToTensor and ToDevice of a GPU; and in "
                 "place of NormalizeImage"
             )
         height, width, channels = shape
         policy = self.mixer.policy
+        if policy.needs_peaks and torch.device(device).type == "cuda":
+            raise ValueError(
+                "policy: expected one without SaliencyMix behind ToDevice, since the saliency of "
+                "images is found on the CPU; put mixer.images() behind the decoder, and ToDevice "
+                "behind it"
+            )
         # Whether the policy serves images of this size.
         self.mixer.plan([0], height, width, step=0, peaks=[[0, 0]] if policy.needs_peaks else None)
         if self.blending["layout"] == "CHW":
             shape = channels, height, width
-        return self.tensor((*self.interpolations, *shape), self.dtype)
+        return self.tensor((*self.interpolations, *shape), self.dtype, device)
 
     def generate_code(self) -> Callable[..., torch.Tensor]:
         """See FFCV; what this returns is called for each batch."""
 
-        def mix_images(images: np.ndarray, memory: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
+        def mix_images(images: object, memory: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
             epoch = running()
             threads = epoch.loader.num_workers
             step = self.mixer.step(epoch.number, epoch.batch, len(epoch.loader))
@@ -247,40 +259,42 @@ class _Targets(Mixing):
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, AllocationQuery]:
         """See FFCV; called when the loader is built and at the start of each epoch."""
         expect_our_loader()
-        shape, dtype = tuple(map(int, previous_state.shape)), previous_state.dtype
-        kind = dtype.kind if isinstance(dtype, np.dtype) else "a tensor"
-        soft = kind == "f" and shape == (self.classes,) and not self.is_last
-        if not soft and not (kind in "iu" and shape == (1,)):
+        shape, device = tuple(map(int, previous_state.shape)), previous_state.device
+        kind = getattr(self.arriving(previous_state), "kind", None)
+        self.soft = kind == "f" and shape == (self.classes,) and not self.is_last
+        if not self.soft and not (kind in ("i", "u") and shape == (1,)):
             wanted = "" if self.is_last else f" or float ({self.classes},)"
             raise TypeError(
-                f"pipelines: expected arrays of integer (1,){wanted} before mixer.targets(), got "
-                f"{dtype} {shape}; put it behind the decoder, before ToTensor and ToDevice"
+                f"pipelines: expected arrays of integer (1,){wanted}, or tensors on a GPU, before "
+                f"mixer.targets(), got {previous_state.dtype} {shape} on {device}; put it behind "
+                "the decoder, before ToTensor, or behind ToTensor and ToDevice of a GPU"
             )
         if not self.is_last:
-            return self.tensor((*self.interpolations, self.classes), torch.float32)
+            return self.tensor((*self.interpolations, self.classes), torch.float32, device)
         sources = max(2, int(self.mixer.policy.leaves()["sources"].max()))
         shape = (*self.interpolations, sources)
         (state, labels), (_, weights) = (
-            self.tensor(shape, kind) for kind in (torch.int64, torch.float32)
+            self.tensor(shape, kind, device) for kind in (torch.int64, torch.float32)
         )
         return state, (labels, weights)
 
     def generate_code(self) -> Callable[..., torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
         """See FFCV; what this returns is called for each batch."""
 
-        def mix_labels(labels: np.ndarray, memory: object) -> object:
+        def mix_labels(labels: object, memory: object) -> object:
             plan = running().plans[self.mixer]
-            if labels.dtype.kind != "f":
+            if not self.soft:
                 labels = labels[:, 0]
             if not self.is_last:
                 options = dict(num_classes=self.classes, smoothing=self.smoothing)
                 return targets(labels, plan, out=memory, **options)
             found, weights = targets(labels, plan, num_classes=self.classes, compact=True)
-            all_labels, all_weights = (part.numpy() for part in memory)
+            all_labels, all_weights = memory
             # This batch may mix fewer samples than the policy does at most.
             used = found.shape[-1]
-            all_labels[...], all_weights[...] = found[..., :1], 0
-            all_labels[..., :used], all_weights[..., :used] = found, weights
+            all_labels[..., used:], all_weights[..., used:] = torch.as_tensor(found[..., :1]), 0
+            all_labels[..., :used] = torch.as_tensor(found)
+            all_weights[..., :used] = torch.as_tensor(weights)
             return memory
 
         return mix_labels

@@ -54,6 +54,7 @@ try:
         from ffcv.pipeline.graph import Graph, Node, TransformNode
         from ffcv.pipeline.operation import Operation
         from ffcv.pipeline.state import State
+        from ffcv.transforms.ops import ToDevice, ToTensor
         from ffcv.traversal_order import QuasiRandom
 except (ImportError, OSError) as error:  # OSError: a library of the system that it links
     raise ImportError(f"ffcv: expected FFCV {VERSION}, got: {error}; {HOW}") from error
@@ -129,10 +130,24 @@ class Mixing(Operation):
         return () if count is None else (count,)
 
     @staticmethod
-    def tensor(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[State, AllocationQuery]:
-        """State after an operation that makes tensors in CPU memory, and the memory for them."""
-        state = State(jit_mode=False, device=torch.device("cpu"), shape=shape, dtype=dtype)
-        return state, AllocationQuery(shape, dtype)
+    def arriving(state: State) -> np.dtype | None:
+        """Type of what comes in: arrays in CPU memory, or tensors on a GPU; None for all else."""
+        tensors = isinstance(state.dtype, torch.dtype)
+        if tensors != (torch.device(state.device).type == "cuda"):
+            return None
+        if not tensors:
+            return state.dtype
+        name = str(state.dtype).removeprefix("torch.")
+        return None if name == "bfloat16" else np.dtype(name)
+
+    @staticmethod
+    def tensor(
+        shape: tuple[int, ...], dtype: torch.dtype, device: object
+    ) -> tuple[State, AllocationQuery]:
+        """State after an operation that makes tensors, and the memory for them."""
+        device = torch.device(device)
+        state = State(jit_mode=False, device=device, shape=shape, dtype=dtype)
+        return state, AllocationQuery(shape, dtype, device)
 
 
 class Loader(FfcvLoader):
@@ -341,10 +356,13 @@ def _expect_pairs(graph: Graph) -> None:
 def _expect_labels(loader: Loader) -> None:
     """Raise ValueError if a label of the dataset is out of a mixer's range."""
     for node, operation in _operations(loader.graph):
-        decoder = getattr(node.parent, "decoder", None)
+        source = node.parent
+        while isinstance(getattr(source, "operation", None), ToTensor | ToDevice):
+            source = source.parent
+        decoder = getattr(source, "decoder", None)
         if operation.draws or not isinstance(decoder, IntDecoder):
             continue  # soft labels, or an operation between that may change them
-        labels = loader.reader.metadata[f"f{node.parent.f_ix}"][loader.indices]
+        labels = loader.reader.metadata[f"f{source.f_ix}"][loader.indices]
         wrong = (labels < 0) | (labels >= operation.mixer.num_classes)
         if wrong.any():
             raise ValueError(

@@ -462,6 +462,31 @@ def distributed(folder, rank):
     torch.distributed.destroy_process_group()
 
 
+def midway(folder):
+    """An epoch goes on from any of its batches, in every order."""
+    policy = msda.Alternate([msda.CutMix(), msda.Mixup(n=3)])
+    for order, os_cache in itertools.product(OrderOption, (True, False)):
+        if order is OrderOption.QUASI_RANDOM and os_cache:
+            continue  # it is for files that do not fit into memory
+
+        def loader(order=order, os_cache=os_cache):
+            images = dict(mirror=0.5, dtype="float32")
+            options = dict(order=order, os_cache=os_cache, images=images)
+            return colours(folder, Mixer(policy, CLASSES, seed=5), **options)
+
+        first = loader()
+        epochs = [kept(first) for _ in range(3)]
+        for epoch, batch in ((0, 1), (1, 4), (2, 0)):
+            again = loader()
+            again.next_epoch, again.next_batch = epoch, batch
+            assert again.next_batch == batch
+            rest = kept(again) + kept(again)
+            assert (again.next_epoch, again.next_batch) == (epoch + 2, 0)
+            expected = epochs[epoch][batch:] + (epochs[epoch + 1] if epoch < 2 else [])
+            for ours, theirs in zip(rest, expected, strict=epoch < 2):
+                assert all(map(torch.equal, ours, theirs)), (order, epoch, batch)
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
     globals()[sys.argv[1]](*sys.argv[2:])

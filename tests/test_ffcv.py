@@ -26,7 +26,7 @@ def test_images_and_labels_share_the_plan(folder, order):
 @needs_ffcv
 @pytest.mark.parametrize(
     "case",
-    "policies photographs formats flips resume ends doors masses".split(),
+    "policies photographs formats flips resume midway ends doors masses".split(),
 )
 def test_case(folder, case):
     expect_success(started("ffcv_cases.py", case, folder))
@@ -137,3 +137,15 @@ def test_make_test_goes_on_without_ffcv(tmp_path, installs):
     assert done.returncode == 0, done.stderr
     assert calls.read_text().split() == ["dali_msda.pipelines.install_ffcv", "pytest"]
     assert ("The tests of FFCV are skipped." in done.stdout) == bool(installs)
+
+
+@needs_ffcv
+@pytest.mark.parametrize("case", ["standin", "waits"])
+def test_behind_to_device(folder, case):
+    expect_success(started("ffcv_gpu_cases.py", case, folder))
+
+
+@needs_ffcv
+@pytest.mark.gpu
+def test_on_a_gpu(folder):
+    expect_success(started("ffcv_gpu_cases.py", "gpu", folder))
