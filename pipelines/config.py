@@ -73,7 +73,7 @@ class Config:
     )
     loader_device: str = _data(
         "auto",
-        "where DALI decodes and mixes, as --device by default; the others do on the CPU",
+        "where DALI decodes and mixes and FFCV mixes; auto: as --device",
         choices=("auto", "cpu", "gpu"),
     )
     threads: int = _data(0, "loader threads per process; 0: an equal share of the CPUs", low=0)

@@ -118,6 +118,16 @@ class Epochs:
         """Batches that are mixed in an epoch, handed out or not; the same on all ranks."""
         return ceil_div(ceil_div(self.samples, self.num_shards), self.batch_size)
 
+    def _expect_gpu(self) -> None:
+        """Raise ValueError if work on a GPU was asked for where there is none."""
+        import torch
+
+        if self.device_id is not None and not torch.cuda.is_available():
+            raise ValueError(
+                f"device_id: expected None, since there is no GPU, got {self.device_id} "
+                "(--loader-device cpu)"
+            )
+
     def _closed(self) -> RuntimeError:
         return RuntimeError("loader: expected an open one, got one after close(). Make another.")
 

@@ -22,6 +22,7 @@ from dali_msda.ffcv import Loader as FfcvLoader  # before ffcv: what to do where
 from dali_msda.ffcv import Mixer, RandomResizedCrop
 from ffcv.fields.decoders import CenterCropRGBImageDecoder, IntDecoder
 from ffcv.pipeline import PipelineSpec
+from ffcv.transforms import ToDevice, ToTensor
 from numba import config as numba_config
 
 # isort: on
@@ -47,7 +48,8 @@ class Loader(Epochs):
     Args:
         source: A ``.beton`` with the fields ``image`` and ``label``.
         **options: As for :class:`Epochs`. ``threads`` is what FFCV calls ``num_workers``, and
-            ``prefetch`` its ``batches_ahead``.
+            ``prefetch`` its ``batches_ahead``. FFCV decodes and crops on the CPU; with
+            ``device_id`` batches are mixed on that GPU.
     """
 
     def _open(self) -> None:
@@ -56,11 +58,7 @@ class Loader(Epochs):
                 "source: expected a .beton file, got a folder or shards; "
                 "`python -m dali_msda.pipelines.write_beton` writes one from a folder"
             )
-        if self.device_id is not None:
-            raise ValueError(
-                "device_id: expected None, since this loader works on the CPU, got "
-                f"{self.device_id}; copy the batches with .to(device, non_blocking=True)"
-            )
+        self._expect_gpu()
         most = numba_config.NUMBA_NUM_THREADS
         if self.threads > most:
             raise ValueError(
@@ -101,10 +99,16 @@ class Loader(Epochs):
         """The pipelines of one copy."""
         layout = "HWC" if self.channels_last else "CHW"
         how = dict(dtype=self.dtype, layout=layout, **self.normalise)
-        images = [*mixer.images(**how, mirror=0.5 if self.training else 0.0)]
+        images = mixer.images(**how, mirror=0.5 if self.training else 0.0)
+        labels = mixer.targets(**options)
+        if self.device_id is not None:
+            move = ToDevice(torch.device("cuda", self.device_id))
+            saliency = mixer.policy.needs_peaks  # found on the CPU
+            images = [*images, move] if saliency else [ToTensor(), move, *images]
+            labels = [ToTensor(), ToDevice(move.device), *labels]
         return {
             f"image{number}": PipelineSpec("image", crop, images),
-            f"label{number}": PipelineSpec("label", IntDecoder(), mixer.targets(**options)),
+            f"label{number}": PipelineSpec("label", IntDecoder(), labels),
         }
 
     def _own(self, batch: dict[str, object]) -> Iterator[torch.Tensor]:

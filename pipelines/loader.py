@@ -17,11 +17,7 @@ class Loader(Epochs):
     """Iterates over one epoch per ``for`` loop; the base of the two DALI loaders."""
 
     def _open(self) -> None:
-        if self.device_id is not None and not torch.cuda.is_available():
-            raise ValueError(
-                f"device_id: expected None, since there is no GPU, got {self.device_id} "
-                "(--loader-device cpu)"
-            )
+        self._expect_gpu()
         self._pipeline = self._built()
         self.samples = self._pipeline.reader_meta(readers.NAME)["epoch_size"]
 

@@ -13,7 +13,7 @@ from dali_msda.pipelines.processes import Process
 # whether it can work on a GPU.
 KINDS = {
     "dali": ("imagenet", "", True),
-    "ffcv": ("ffcv_imagenet", ".beton", False),
+    "ffcv": ("ffcv_imagenet", ".beton", True),
     "torch": ("torch_imagenet", "", False),
 }
 

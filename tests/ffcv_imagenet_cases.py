@@ -273,7 +273,8 @@ def doors(folder):
     expect("batch_size: expected at most 34 per process", batch_size=35)
     expect("num_shards: expected at most the number of images, got 35", num_shards=35)
     expect("num_classes: expected at least 3", num_classes=2)
-    expect("device_id: expected None", device_id=0)
+    if not torch.cuda.is_available():
+        expect("device_id: expected None, since there is no GPU", device_id=0)
     expect("threads: expected at most", threads=100000)
     expect("source: expected a .beton file", datasets.find(str(folder / "colours")))
     expect("resize: expected at least size", kind=EvaluationLoader, resize=23)
@@ -313,6 +314,20 @@ def doors(folder):
     expect_error("seed", RandomResizedCrop, (8, 8), seed=-1)
     pipelines = {"image": [RandomResizedCrop((8, 8)), ToTensor()], "label": None}
     expect_error("dali_msda.ffcv.Loader", PlainLoader, source.path, 4, pipelines=pipelines)
+
+
+def gpu(folder):
+    """On a GPU an epoch is that of the CPU, to the bit."""
+    source = textures(folder)
+    for policy in (POLICY, msda.SaliencyMix(), None):
+        for more in (dict(), dict(channels_last=True, copies=2)):
+            options = SMALL | dict(policy=policy, **more)
+            with TrainingLoader(source, **options) as loader:
+                here = epoch(loader)
+            with TrainingLoader(source, device_id=0, **options) as loader:
+                there = epoch(loader)
+            assert all(part.device.type == "cuda" for batch in there for part in batch)
+            assert_same_batches([[part.cpu() for part in batch] for batch in there], here)
 
 
 if __name__ == "__main__":

@@ -27,3 +27,8 @@ def folder(tmp_path_factory):
 )
 def test_case(folder, case):
     expect_success(started("ffcv_imagenet_cases.py", case, folder))
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(folder):
+    expect_success(started("ffcv_imagenet_cases.py", "gpu", folder))
