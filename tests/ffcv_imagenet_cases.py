@@ -202,6 +202,7 @@ def copies(folder):
             assert torch.equal(several[:, 0], images) and torch.equal(all_rows[::3], rows)
             for a, b in itertools.combinations(range(3), 2):
                 assert not any(torch.equal(x[a], x[b]) for x in several)
+                assert not torch.equal(all_rows[a::3], all_rows[b::3])
     with TrainingLoader(source, **SMALL, copies=2) as loader:
         for images, labels in loader:
             assert len(images) == len(labels) == 8

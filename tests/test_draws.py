@@ -79,3 +79,30 @@ def test_an_order_is_a_permutation():
     for a in range(4):
         for b in range(a):
             assert (orders[a] == orders[b]).mean() < 0.01  # one in expectation
+
+
+def one_by_one(index, height, width, area):
+    """The law of a crop, attempt by attempt."""
+    numbers = draws.uniforms([index], 400, purpose="crop", seed=3, step=5).reshape(100, 4)
+    for share, aspect, across, down in numbers:
+        pixels = (area[0] + (area[1] - area[0]) * share) * height * width
+        aspect = np.exp(np.log(RATIO[0]) + aspect * np.log(RATIO[1] / RATIO[0]))
+        w, h = (max(1, round(np.sqrt(p))) for p in (pixels * aspect, pixels / aspect))
+        if w <= width and h <= height:
+            y, x = int(down * (height - h + 1)), int(across * (width - w + 1))
+            return [y, x, y + h, x + w]
+    return None
+
+
+def test_crops_are_the_first_attempt_that_fits():
+    late = 0
+    for height, width in ((50, 70), (30, 100), (100, 26), (1, 1)):
+        found = crops(range(300), height, width, area=(0.2, 1.0)).tolist()
+        for index, part in enumerate(found):
+            expected = one_by_one(index, height, width, (0.2, 1.0))
+            assert expected is None or part == expected, (height, width, index)
+        early = draws.uniforms(range(300), 4 * draws.FIRST, purpose="crop", seed=3, step=5)
+        sizes = np.full(300, height), np.full(300, width)
+        boxes = draws._tried(early.reshape(300, -1, 4), *sizes, (0.2, 1.0), RATIO)
+        late += int((~boxes[1].any(1)).sum())
+    assert late > 30  # so later attempts were needed, too

@@ -229,7 +229,7 @@ def many(tmp_path):
 def running(folder, out):
     """A command in the midst of writing."""
     process = subprocess.Popen(
-        command(folder, out, "--max-resolution", 64, "--workers", 2),
+        command(folder, out, "--max-resolution", 1000, "--workers", 2),  # pages of two images
         stderr=subprocess.PIPE,
         bufsize=0,
         start_new_session=True,
