@@ -51,6 +51,7 @@ class Epochs:
     """
 
     training = False
+    reads_beton = False
     samples: int
 
     def __init__(
@@ -71,6 +72,14 @@ class Epochs:
         device_id: int | None = None,
         prefetch: int = 2,
     ):
+        if isinstance(source, Beton) != self.reads_beton:
+            raise ValueError(
+                "source: expected a .beton file, got a folder or shards; "
+                "`python -m dali_msda.pipelines.write_beton` writes one from a folder"
+                if self.reads_beton
+                else f"source: expected a folder or shards, got {source.path!r}, which is for "
+                "FFCV's loader: --loader ffcv"
+            )
         at_least = dict(batch_size=1, size=1, seed=0, num_shards=1, threads=1, prefetch=1)
         given = locals()
         for name, low in at_least.items():

@@ -27,7 +27,6 @@ from numba import config as numba_config
 
 # isort: on
 from dali_msda import Mixup, draws
-from dali_msda.pipelines.datasets import Beton
 from dali_msda.pipelines.epochs import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -52,12 +51,9 @@ class Loader(Epochs):
             ``device_id`` batches are mixed on that GPU.
     """
 
+    reads_beton = True
+
     def _open(self) -> None:
-        if not isinstance(self.source, Beton):
-            raise ValueError(
-                "source: expected a .beton file, got a folder or shards; "
-                "`python -m dali_msda.pipelines.write_beton` writes one from a folder"
-            )
         self._expect_gpu()
         most = numba_config.NUMBA_NUM_THREADS
         if self.threads > most:

@@ -23,7 +23,7 @@ from ffcv_cases import expect_error, expect_threads
 import dali_msda as msda
 from dali_msda import draws
 from dali_msda.ffcv import Loader, Mixer, RandomResizedCrop
-from dali_msda.pipelines import datasets
+from dali_msda.pipelines import datasets, imagenet, torch_imagenet
 from dali_msda.pipelines.ffcv_imagenet import EvaluationLoader, TrainingLoader
 
 COUNTS = (12, 11, 11)
@@ -196,13 +196,17 @@ def copies(folder):
     options = SMALL | dict(policy=msda.Mixup(), compact=False)
     with TrainingLoader(source, **options) as loader:
         alone = epoch(loader)
+    drawn = []
     with TrainingLoader(source, copies=3, **options) as loader:
         for (images, rows), (several, all_rows) in zip(alone, epoch(loader), strict=True):
             several = several.reshape(4, 3, 3, 24, 24)
             assert torch.equal(several[:, 0], images) and torch.equal(all_rows[::3], rows)
             for a, b in itertools.combinations(range(3), 2):
                 assert not any(torch.equal(x[a], x[b]) for x in several)
-                assert not torch.equal(all_rows[a::3], all_rows[b::3])
+            drawn.append(all_rows.reshape(4, 3, -1))
+        rows = torch.cat(drawn)  # of one class in some batches
+        for a, b in itertools.combinations(range(3), 2):
+            assert (rows[:, a] != rows[:, b]).any(1).double().mean() > 0.3
     with TrainingLoader(source, **SMALL, copies=2) as loader:
         for images, labels in loader:
             assert len(images) == len(labels) == 8
@@ -278,6 +282,8 @@ def doors(folder):
         expect("device_id: expected None, since there is no GPU", device_id=0)
     expect("threads: expected at most", threads=100000)
     expect("source: expected a .beton file", datasets.find(str(folder / "colours")))
+    for kind in (imagenet.TrainingLoader, torch_imagenet.TrainingLoader):
+        expect("source: expected a folder or shards, got", kind=kind)
     expect("resize: expected at least size", kind=EvaluationLoader, resize=23)
     with TrainingLoader(source, num_classes=9, **SMALL) as loader:
         assert loader.num_classes == 9
