@@ -99,8 +99,9 @@ def expect_doors(folder, device):
         "label": [IntDecoder(), *moved, *few.targets()],
     }
     expect_error(f"got {CLASSES - 1} and label", colours, folder, few, pipelines=pipelines)
-    cpu = [SimpleRGBImageDecoder(), ToTensor(), ToDevice(torch.device("cpu")), *few.images()]
-    expect_error("or tensors on a GPU", colours, folder, few, pipelines={"image": cpu})
+    all_ = Mixer(msda.CutMix(), CLASSES)
+    cpu = [SimpleRGBImageDecoder(), ToTensor(), ToDevice(torch.device("cpu")), *all_.images()]
+    expect_error("or tensors on a GPU", colours, folder, all_, pipelines={"image": cpu})
 
 
 def gpu(folder):
