@@ -188,7 +188,8 @@ class Loader(FfcvLoader):
         return super().next_traversal_order()
 
     def __iter__(self) -> Batches:
-        with _ours():
+        # Memory taken in inference mode could not be written to by the thread, which is not in it.
+        with _ours(), torch.inference_mode(False):
             Compiler.set_num_threads(self.num_workers)
             order = self.next_traversal_order()[: len(self) * self.batch_size]
             number, self.next_epoch = self.next_epoch, self.next_epoch + 1
