@@ -20,7 +20,7 @@ MODULES = (
     "losses",
     "peers",
     "pipeline",
-    "jpegs",
+    "loaders",
     "training",
     "startup",
     "scaling",

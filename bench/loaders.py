@@ -1,150 +1,144 @@
-"""Loaders with mixing against the same loaders without.
+"""Loaders end to end: JPEGs are read, decoded, cropped, mirrored, mixed, normalised and labelled.
 
-    python -m bench.loaders >> bench/results/loaders.jsonl
+    python -m bench.loaders
 
-Epochs over one set of JPEGs, cut from the demo's photographs, take turns. ``of_plain`` is the
-median over pairs of epochs of images per second with mixing as a share of those without: 1 where
-mixing costs nothing; ``cpu_of_plain`` is the same for CPU time per image, all processes counted.
+A loader with mixing and the same loader without take turns, over crops of the demo's photographs.
+``dali`` and ``torch`` are those of the training program. ``ffcv`` is FFCV's own ``Loader``: without
+mixing it mirrors and normalises with FFCV's operations, and ``own`` mixes with FFCV's ImageMixup
+and LabelMixup per sample; all have the same crops of the same .beton of JPEGs.
 
-FFCV's plain pipeline is its own: crop, ``RandomHorizontalFlip``, ``NormalizeImage``; ``own_mixup``
-is that with its ``ImageMixup`` and ``LabelMixup``. All of FFCV's use the same crops.
+Of DALI, CPU time counts: a turn ends when the loader has prepared ahead all that it prepares, so
+that no work of one is counted for the other. FFCV and torch's processes are given all cores, and
+the time of whole epochs on the clock counts: ``times`` is the loader's throughput with mixing over
+that of the other, turn by turn.
 """
 
-import argparse
-import statistics
-import tempfile
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import dali_msda as msda
-from bench.timing import measure, report
-from dali_msda.pipelines import datasets, demo_data, imagenet, torch_imagenet
-from dali_msda.pipelines.epochs import IMAGENET_MEAN, IMAGENET_STD
-from dali_msda.pipelines.write_beton import write_beton
+from bench.cases import Job, Missing, cores
 
-CLASSES = len(demo_data.PHOTOGRAPHS)
-POLICIES = {"cutmix": msda.CutMix(), "mixup": msda.Mixup(), "fmix": msda.FMix()}
-TICKS = 100  # of /proc, a second
-
-
-def clock() -> np.ndarray:
-    """Wall time, and CPU time of this process with the processes that it has started."""
-    children = Path("/proc/self/task").glob("*/children")
-    pids = [pid for path in children for pid in path.read_text().split()]
-    ticks = 0
-    for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        ticks += int(fields[11]) + int(fields[12])
-    return np.array([time.perf_counter(), time.process_time() + ticks / TICKS])
+ISOLATED = True
+PHOTOGRAPHS = Path(__file__).parent.parent / "build" / "bench" / "jpegs"
+POLICIES = {"mixup": msda.Mixup(), "cutmix": msda.CutMix(), "fmix": msda.FMix()}
+COMMON = {"batch": 64, "size": 224, "dtype": "float32"}
+TABLES = {
+    "quick": [],
+    "default": [{"loader": ("dali", "ffcv", "torch"), "policy": tuple(POLICIES), **COMMON}],
+    "all": [{"loader": "dali", "policy": tuple(POLICIES), **COMMON, "dtype": "float16"}],
+}
+DALI_BATCHES = 2  # of a turn
 
 
-def epochs_of(loader) -> Callable[[], None]:
-    """What goes through an epoch of a loader."""
+def prepare(case: dict[str, object]) -> Job:
+    """Batches with mixing and without: some of DALI's, or epochs."""
+    source, policy = photographs(), POLICIES[case["policy"]]
+    if case["loader"] == "dali":
+        both = {"mixing": loader(source, case, policy), "without": loader(source, case, None)}
+        runs = {name: lambda each=each: batches(each) for name, each in both.items()}
+        return Job(runs, None, DALI_BATCHES * case["batch"], "images", threads=0, loops=False)
+    made = (ffcv_loaders if case["loader"] == "ffcv" else torch_loaders)(source, case, policy)
+    runs = {name: lambda each=each: epoch(each) for name, each in made.items()}
+    count = len(made["mixing"]) * case["batch"]
+    return Job(runs, None, count, "images", threads=0, clock="wall", loops=False)
 
-    def run() -> None:
-        for _ in loader:
-            pass
 
-    return run
+def photographs() -> object:
+    """The demo's photographs as a source of the loaders, made once."""
+    try:
+        from dali_msda.pipelines import datasets, demo_data
+    except ImportError as error:
+        raise Missing(f"pipelines: {error}") from error
+    demo_data.make(PHOTOGRAPHS)
+    return datasets.find(str(PHOTOGRAPHS / "train"))
 
 
-def ffcv_loaders(path: str, args: argparse.Namespace) -> dict[str, Callable[[], None]]:
-    """Epochs of FFCV's loader: plain, with its own mixup, and with each policy."""
-    # isort: off
-    from dali_msda.ffcv import Loader, Mixer, RandomResizedCrop
+def loader(source: object, case: dict[str, object], policy: msda.Policy | None):
+    """Endless batches of the training program's DALI loader."""
+    from dali_msda.pipelines.imagenet import TrainingLoader
+
+    made = TrainingLoader(source, policy=policy, **_options(case))
+    while True:
+        yield from made
+
+
+def batches(endless) -> None:
+    """Takes batches and waits until nothing works any more."""
+    for _ in range(DALI_BATCHES):
+        next(endless)
+    before = -1.0
+    while (now := time.process_time()) - before > 1e-3:
+        before = now
+        time.sleep(0.02)
+
+
+def epoch(batches_of_one) -> None:
+    """Goes through an epoch."""
+    for _ in batches_of_one:
+        pass
+
+
+def torch_loaders(source, case: dict[str, object], policy: msda.Policy) -> dict[str, object]:
+    """The training program's loaders of torch, on as many processes as there are cores."""
+    from dali_msda.pipelines.torch_imagenet import TrainingLoader
+
+    how = _options(case) | {"threads": cores()}
+    each = {"mixing": policy, "without": None}
+    return {name: TrainingLoader(source, policy=one, **how) for name, one in each.items()}
+
+
+def ffcv_loaders(source, case: dict[str, object], policy: msda.Policy) -> dict[str, Callable]:
+    """FFCV's loader: with our mixing, without any, and with its own."""
+    try:  # ours first: it keeps FFCV from setting torch to one thread
+        from dali_msda.ffcv import Loader, Mixer, RandomResizedCrop
+    except ImportError as error:
+        raise Missing(f"ffcv: {error}") from error
+    from ffcv import transforms as own
     from ffcv.fields.decoders import IntDecoder
-    from ffcv.transforms import (
-        ImageMixup,
-        LabelMixup,
-        MixupToOneHot,
-        NormalizeImage,
-        RandomHorizontalFlip,
-        Squeeze,
-        ToTensor,
-        ToTorchImage,
-    )
 
-    # isort: on
+    from dali_msda.pipelines.epochs import IMAGENET_MEAN, IMAGENET_STD
+    from dali_msda.pipelines.write_beton import write_beton
+
+    beton = PHOTOGRAPHS.with_suffix(".beton")
+    if not beton.exists():
+        write_beton(source.root, beton, write_mode="jpg")
+    classes = len(source.classes)
     mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
-
-    def own(*image, label):
-        last = [NormalizeImage(mean, std, np.float32), ToTensor(), ToTorchImage()]
-        return [RandomHorizontalFlip(), *image, *last], [IntDecoder(), *label]
-
-    def mixing(policy):
-        mixer = Mixer(policy, CLASSES)
-        images = mixer.images(mean=mean, std=std, mirror=0.5, layout="HWC")
-        return [*images, ToTorchImage()], [IntDecoder(), *mixer.targets()]
-
-    ends = {"plain": own(label=[ToTensor(), Squeeze()])}
-    to_rows = [LabelMixup(1.0, True), ToTensor(), MixupToOneHot(CLASSES)]
-    ends["own_mixup"] = own(ImageMixup(1.0, True), label=to_rows)
-    ends |= {name: mixing(policy) for name, policy in POLICIES.items()}
-    loaders = {}
-    for name, (image, label) in ends.items():
-        crop = RandomResizedCrop((args.size, args.size))
-        pipelines = {"image": [crop, *image], "label": label}
-        options = dict(batch_size=args.batch, num_workers=args.threads, pipelines=pipelines)
-        loaders[name] = epochs_of(Loader(path, **options))
-    return loaders
-
-
-def other_loaders(kind, source, args: argparse.Namespace) -> dict[str, Callable[[], None]]:
-    """Epochs of a loader of ``pipelines/``: plain, and with each policy."""
-    options = dict(batch_size=args.batch, size=args.size, threads=args.threads)
-    options |= dict(channels_last=True)
-    return {
-        name: epochs_of(kind.TrainingLoader(source, policy=policy, compact=False, **options))
-        for name, policy in {"plain": None, **POLICIES}.items()
+    normalise = own.NormalizeImage(mean, std, np.dtype(case["dtype"]).type)
+    theirs = [own.RandomHorizontalFlip(), normalise, own.ToTensor(), own.ToTorchImage()]
+    mixup = [own.RandomHorizontalFlip(), own.ImageMixup(1.0, True), *theirs[1:]]
+    rows = [own.LabelMixup(1.0, True), own.ToTensor(), own.MixupToOneHot(classes)]
+    mixer = Mixer(policy, classes)
+    ours = mixer.images(mean=mean, std=std, mirror=0.5, layout="HWC", dtype=case["dtype"])
+    ends = {
+        "mixing": ([*ours, own.ToTorchImage()], mixer.targets()),
+        "without": (theirs, [own.ToTensor(), own.Squeeze()]),
     }
+    if case["policy"] == "mixup":
+        ends["own"] = (mixup, rows)
+    size, made = (case["size"], case["size"]), {}
+    for name, (image, label) in ends.items():
+        pipelines = {"image": [RandomResizedCrop(size), *image], "label": [IntDecoder(), *label]}
+        made[name] = Loader(
+            str(beton),
+            batch_size=case["batch"],
+            num_workers=cores(),
+            pipelines=pipelines,
+            drop_last=True,
+        )
+    return made
 
 
-def compare(loader: str, runs: dict[str, Callable[[], None]], args: argparse.Namespace) -> None:
-    """Measure, and print one line a pipeline."""
-    seconds = measure(runs, args.repeats, clock=clock)
-    images = args.images // args.batch * args.batch
-    for name, pairs in seconds.items():
-        wall, cpu = np.median(pairs, axis=0) / images
-        ratios = np.array(seconds["plain"]) / np.array(pairs)
-        low, _, high = statistics.quantiles(ratios[:, 0], n=4)
-        figures = {
-            "img_s": round(1 / wall),
-            "cpu_us": round(cpu * 1e6),
-            "of_plain": round(float(np.median(ratios[:, 0])), 3),
-            "of_plain_quartiles": [round(low, 3), round(high, 3)],
-            "cpu_of_plain": round(float(np.median(1 / ratios[:, 1])), 3),
-        }
-        case = {"bench": "loaders", "loader": loader, "last": name, "batch": args.batch}
-        report({**case, "size": args.size, "threads": args.threads}, figures)
-
-
-def main() -> None:
-    """Measure and print one line a pipeline."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=128, help="samples (default 128)")
-    parser.add_argument("--size", type=int, default=224, help="pixels a side (default 224)")
-    parser.add_argument("--images", type=int, default=1024, help="in an epoch (default 1024)")
-    parser.add_argument("--threads", type=int, default=2, help="of each loader (default 2)")
-    parser.add_argument("--repeats", type=int, default=9, help="epochs of each that count")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        demo_data.make(f"{folder}/data", per_class=args.images // CLASSES)
-        args.images = args.images // CLASSES * CLASSES
-        train = f"{folder}/data/train"
-        source = datasets.find(train)
-        write_beton(train, f"{folder}/train.beton", write_mode="jpg")
-        compare("ffcv", ffcv_loaders(f"{folder}/train.beton", args), args)
-        compare("dali", other_loaders(imagenet, source, args), args)
-        compare("torch", other_loaders(torch_imagenet, source, args), args)
+def _options(case: dict[str, object]) -> dict[str, object]:
+    return {"batch_size": case["batch"], "size": case["size"], "dtype": case["dtype"]}
 
 
 if __name__ == "__main__":
-    main()
+    from bench.__main__ import main
+
+    sys.exit(main(["-k", "loaders", *sys.argv[1:]]))

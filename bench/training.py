@@ -7,7 +7,7 @@ time the loop stood still for a batch, as a share of the whole.
 
 import time
 
-from bench import jpegs
+from bench import loaders
 from bench.cases import Job
 from bench.peers_torch import torch_for
 
@@ -23,11 +23,11 @@ TABLES = {
 def prepare(case: dict[str, object]) -> Job:
     """Single steps with mixing and without."""
     torch = torch_for(case)
-    source = jpegs.photographs()
+    source = loaders.photographs()
     waited = {name: [] for name in ("mixing", "without")}
     runs = {
-        name: stepper(torch, jpegs.loader(source, case, policy), case, waited[name])
-        for name, policy in (("mixing", case["policy"]), ("without", None))
+        name: stepper(torch, loaders.loader(source, case, policy), case, waited[name])
+        for name, policy in (("mixing", loaders.POLICIES[case["policy"]]), ("without", None))
     }
 
     def figures(medians: dict[str, float]) -> dict[str, float]:

@@ -12,7 +12,7 @@ import pytest
 from host_gpu import HostArray, install
 
 import dali_msda as msda
-from bench import cases, compare, gpu, jpegs, lines, peer_checks, peers, report, run, timing
+from bench import cases, compare, gpu, lines, loaders, peer_checks, peers, report, run, timing
 from bench.__main__ import main
 from bench.cases import Case, Mismatch
 from bench.places import Host, normalisation
@@ -27,7 +27,7 @@ TINY = {  # parameters that make a case of each module small
     "losses": {"batch": 4, "classes": 10},
     "peers": {"batch": 16, "size": 16},
     "pipeline": {"batch": 4, "size": 16},
-    "jpegs": {"batch": 2, "batches": 1, "size": 32},
+    "loaders": {"batch": 2, "size": 32},
     "training": {"batch": 2, "size": 32},
     "startup": {},
     "scaling": {"axis": "classes"},
@@ -57,7 +57,7 @@ def photographs(monkeypatch, tmp_path):
     demo_data = pytest.importorskip("dali_msda.pipelines.demo_data")
     make = demo_data.make
     monkeypatch.setattr(demo_data, "make", lambda folder: make(folder, per_class=3))
-    monkeypatch.setattr(jpegs, "PHOTOGRAPHS", tmp_path / "jpegs")
+    monkeypatch.setattr(loaders, "PHOTOGRAPHS", tmp_path / "jpegs")
 
 
 @pytest.mark.parametrize("bench", cases.MODULES)
@@ -66,7 +66,7 @@ def test_a_case_of_each_module_gives_a_whole_line(bench, photographs):
     assert made.keys() >= NEEDED, made
     assert made["bench"] == bench and made["repeats"] == 2 and made["ms"] > 0
     assert json.loads(json.dumps(made)) == made
-    if bench not in ("jpegs", "training", "startup", "scaling", "calls"):
+    if bench not in ("loaders", "training", "startup", "scaling", "calls"):
         assert made.keys() >= {"moved_mb", "gb_s", "copy_gb_s", "share"}
         assert made["share"] == pytest.approx(made["gb_s"] / made["copy_gb_s"], rel=2e-3)
     for other in made["others"].values():
@@ -88,6 +88,16 @@ def test_peers_do_the_same_work(peer, method, scope):
     if "skipped" in made:
         pytest.skip(made["skipped"])
     assert peer in made["others"] and made["of"] == "ours", made
+
+
+@pytest.mark.parametrize("kind", ["ffcv", "torch"])
+def test_epochs_of_other_loaders(kind, photographs):
+    made = run.here(one("loaders", loader=kind), 2)
+    if "skipped" in made:
+        pytest.skip(made["skipped"])
+    assert made.keys() >= NEEDED and made["clock"] == "wall", made
+    assert made["others"].keys() == {"without", *(["own"] if kind == "ffcv" else [])}
+    assert made["items"] == 48  # three photographs of 16 classes
 
 
 def test_a_case_in_a_process_of_its_own():
@@ -462,7 +472,7 @@ def fixture():
     made.append(line("scaling", axis="size", method="mixup", threads=1))
     made[-1] |= {"of": "32", "figures": {"exponent": 0.9}}
     made[-1]["others"] = {"64": {"times": 3.5, "ms": 35.0}}
-    made.append(line("jpegs", policy="fmix", loader="dali"))
+    made.append(line("loaders", policy="fmix", loader="dali"))
     made[-1]["others"]["without"] = {"times": 1.25, "ms": 12.5}
     made.append(line("fields", mask="paper", size=224, threads=1))
     made[-1]["others"]["numpy64"] = {"times": 20.04, "ms": 1.0}
@@ -488,7 +498,7 @@ def test_report_makes_files_from_lines_alone(tmp_path):
     assert quoted.startswith("before\n") and quoted.endswith("\nafter\n") and "old" not in quoted
     assert "| a.Mixup mixup, per sample | 123 | 20.0 | 10.0 |" in quoted
     assert "20.0 times those of the same algorithm" in quoted
-    assert "Mixing takes 80 % of the CPU time of a loader of JPEGs" in quoted
+    assert "JPEGs to mixed batches, dali: 80 % of the CPU time" in quoted
     first = {path: path.read_bytes() for path in written}
     report.write(fixture(), tmp_path / "results", readme)
     assert {path: path.read_bytes() for path in written} == first
