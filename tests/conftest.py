@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import ctypes
+import signal
 
 import pytest
 
@@ -34,6 +35,8 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_sessionstart(session):
+    # A shell's background job ignores SIGINT, and so would the programs that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     names = ["cpu"] if only_gpu(session.config) else build.LIBRARIES
     try:
         for name in names:
