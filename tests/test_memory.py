@@ -132,7 +132,9 @@ def test_images_need_be_contiguous_and_the_message_says_so():
     plan = msda.draw(msda.Mixup(), 2, 6, 4, seed=0, step=0)
     with pytest.raises(ValueError, match=r"images: expected each sample to be contiguous.*copy"):
         msda.blend(images[:, :, ::2], plan)
-    with pytest.raises(ValueError, match=r"layout: expected 'CHW' for images .* channel by channel"):
+    with pytest.raises(
+        ValueError, match=r"layout: expected 'CHW' for images .* channel by channel"
+    ):
         msda.blend(np.zeros((2, 3, 6, 4), np.uint8).transpose(0, 2, 3, 1), plan)
     with pytest.raises(ValueError, match=r"out: expected each sample to be contiguous"):
         msda.blend(images[:, :, :4].copy(), plan, out=images[:, :, :4])
