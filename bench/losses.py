@@ -3,7 +3,9 @@
 ``dense`` is ours with rows, ``torch`` PyTorch's own ``cross_entropy`` with rows of probabilities,
 ``timm`` its ``SoftTargetCrossEntropy``; none counts the making of the rows. Loss and gradient of
 all are compared first. ``hard`` is PyTorch's loss of hard labels, which nothing with soft ones can
-beat.
+beat. Compact is the faster one by a tenth on one thread and 1000 classes: both read the logits and
+write their gradient, and only the rows' part is saved. Its scatter runs on one thread only, so that
+on several dense catches up; the rows, which a loader makes and copies, come on top of it.
 """
 
 import numpy as np

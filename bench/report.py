@@ -227,13 +227,15 @@ def sentences(lines: list[dict]) -> list[str]:
     """What the lines say besides, in words."""
     made = []
     for dtype in ("float32", "float16"):
-        wanted = {"method": "mixup", "dtype": dtype, "layout": "CHW", "mirror": False}
-        found = chosen(lines, "blend", device="cpu", batch=256, size=224, **wanted)
-        if found:
-            shares = _between([each["share"] for each in found])
+        shares: dict[str, list[float]] = {}
+        wanted = {"dtype": dtype, "layout": "CHW", "mirror": False}
+        for each in chosen(lines, "blend", device="cpu", batch=256, size=224, **wanted):
+            shares.setdefault(each["case"]["method"], []).append(each["share"])
+        if shares:
+            methods = ", ".join(f"{name} {_between(found)}" for name, found in shares.items())
             made.append(
-                f"* The blend alone, to {dtype}: {shares} of the bytes per second of a plain copy "
-                "on as many threads."
+                f"* The blend alone, to {dtype}, as a share of the bytes per second of a plain copy "
+                f"on as many threads: {methods}."
             )
     for each in chosen(lines, "fields", device="cpu", size=224, threads=1):
         found = [
