@@ -234,8 +234,8 @@ def sentences(lines: list[dict]) -> list[str]:
         if shares:
             methods = ", ".join(f"{name} {_between(found)}" for name, found in shares.items())
             made.append(
-                f"* The blend alone, to {dtype}, as a share of the bytes per second of a plain copy "
-                f"on as many threads: {methods}."
+                f"* The blend alone, to {dtype}, as a share of the bytes per second of a plain "
+                f"copy on as many threads: {methods}."
             )
     for each in chosen(lines, "fields", device="cpu", size=224, threads=1):
         found = [
