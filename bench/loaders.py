@@ -21,16 +21,17 @@ from pathlib import Path
 import numpy as np
 
 import dali_msda as msda
+from bench.blend import POLICIES
 from bench.cases import Job, Missing, cores
 
 ISOLATED = True
 PHOTOGRAPHS = Path(__file__).parent.parent / "build" / "bench" / "jpegs"
-POLICIES = {"mixup": msda.Mixup(), "cutmix": msda.CutMix(), "fmix": msda.FMix()}
+METHODS = ("mixup", "cutmix", "fmix")
 COMMON = {"batch": 64, "size": 224, "dtype": "float32"}
 TABLES = {
     "quick": [],
-    "default": [{"loader": ("dali", "ffcv", "torch"), "policy": tuple(POLICIES), **COMMON}],
-    "all": [{"loader": "dali", "policy": tuple(POLICIES), **COMMON, "dtype": "float16"}],
+    "default": [{"loader": ("dali", "ffcv", "torch"), "policy": METHODS, **COMMON}],
+    "all": [{"loader": "dali", "policy": METHODS, **COMMON, "dtype": "float16"}],
 }
 DALI_BATCHES = 2  # of a turn
 

@@ -16,20 +16,13 @@ import itertools
 import numpy as np
 
 import dali_msda as msda
+from bench.blend import POLICIES
 from bench.cases import Job
 from bench.places import normalisation, pixels
 
-POLICIES = {
-    "mixup": msda.Mixup(),
-    "cutmix": msda.CutMix(),
-    "fmix": msda.FMix(),
-    "hmix": msda.HMix(),
-    "gmix": msda.GMix(),
-    "resizemix": msda.ResizeMix(),
-}
 ONE_SOURCE = ("cutmix", "fmix", "resizemix")  # read per pixel
 
-METHODS = tuple(POLICIES)
+METHODS = ("mixup", "cutmix", "fmix", "hmix", "gmix", "resizemix")
 COMMON = {"k": 5, "size": 224, "threads": 1}
 HALF = {"dtype": "float16", "layout": "CHW"}
 TABLES = {

@@ -17,7 +17,7 @@ import itertools
 import numpy as np
 
 import dali_msda as msda
-from bench import peer_checks, peers_dali, peers_torch
+from bench import blend, peer_checks, peers_dali, peers_torch
 from bench.cases import Job, Missing
 from bench.places import normalisation, pixels, place
 
@@ -37,13 +37,8 @@ MAKERS = {
     "released.Mixup": peers_torch.released_mixup,
 }
 ROUNDED = ("timm.FastCollateMixup", "ffcv")  # to bytes, before they normalise
-POLICIES = {
-    "mixup": msda.Mixup(),
-    "cutmix": msda.CutMix(),
-    "fmix": msda.FMix(),
-    "hmix": msda.HMix(),
-    "gmix": msda.GMix(),
-}
+METHODS = ("mixup", "cutmix", "fmix", "hmix", "gmix")  # those that the checks can tell
+POLICIES = {name: blend.POLICIES[name] for name in METHODS}
 
 SCOPES = ("batch", "pair", "sample")
 ROWS = [  # peer, methods, scopes

@@ -10,10 +10,11 @@ import math
 import numpy as np
 
 import dali_msda as msda
+from bench.blend import POLICIES
 from bench.cases import Job
 from bench.places import MEAN, STD, Host, pixels
 
-POLICIES = {"mixup": msda.Mixup(), "cutmix": msda.CutMix(), "fmix": msda.FMix()}
+METHODS = ("mixup", "cutmix", "fmix")
 POINTS = {  # of each axis, beside the others as in BASE
     "batch": (8, 16, 32, 64, 128, 256),
     "size": (32, 64, 128, 256, 512),
@@ -27,7 +28,7 @@ TABLES = {
         {"axis": ("batch", "size"), "method": ("mixup", "fmix"), "threads": 1},
         {"axis": ("classes", "k"), "method": "cutmix", "threads": 1},
     ],
-    "all": [{"axis": tuple(POINTS), "method": tuple(POLICIES), "threads": (1, "all")}],
+    "all": [{"axis": tuple(POINTS), "method": METHODS, "threads": (1, "all")}],
 }
 
 

@@ -8,6 +8,7 @@ time the loop stood still for a batch, as a share of the whole.
 import time
 
 from bench import loaders
+from bench.blend import POLICIES
 from bench.cases import Job
 from bench.peers_torch import torch_for
 
@@ -27,7 +28,7 @@ def prepare(case: dict[str, object]) -> Job:
     waited = {name: [] for name in ("mixing", "without")}
     runs = {
         name: stepper(torch, loaders.loader(source, case, policy), case, waited[name])
-        for name, policy in (("mixing", loaders.POLICIES[case["policy"]]), ("without", None))
+        for name, policy in (("mixing", POLICIES[case["policy"]]), ("without", None))
     }
 
     def figures(medians: dict[str, float]) -> dict[str, float]:

@@ -3,13 +3,14 @@
 #include <algorithm>
 
 #include "cpu.h"
+#include "msda/field_phases.h"
 
 namespace {
 
 constexpr int64_t kMostAcross = 65535;       // blocks along y
 constexpr int64_t kWaves = 64;               // "many times what the device holds"
 constexpr int64_t kMostThreads = INT32_MAX;  // along x: the kernels count them
-constexpr int64_t kFieldThreads = 1024;      // of a block of field.cu, at most
+constexpr int64_t kFieldThreads = 1024;      // of a block; the driver knows what field.cu allows
 constexpr int64_t kFieldShared = 9 * 1024;  // what field.cu has in shared memory besides the values
 constexpr int32_t kUnrolledRadix = 7;       // larger butterflies need room in memory
 constexpr int64_t kAlignment = 256;
@@ -45,9 +46,12 @@ int32_t msda_group_items(int32_t out_dtype, int32_t width, int32_t channels) {
 }
 
 void msda_field_launch(MsdaFieldLaunch* l) {
-  const int64_t lines = int64_t{l->depth} * l->height, pixels = lines * l->width;
+  const int64_t pixels = int64_t{l->depth} * l->height * l->width;
+  msda::Field field = {};
+  field.depth = l->depth, field.height = l->height, field.width = l->width;
+  field.half = l->width / 2 + 1;
   l->radix = greatest_radix(*l);
-  l->values = 2 * ceil_div(lines, 2) * (l->width / 2 + 1) * 8;
+  l->values = msda::field_bytes(field);
   l->room = l->radix > kUnrolledRadix ? int64_t{2} * l->radix * 8 : 0;
   l->in_shared = l->values + kFieldShared <= l->most_shared;
   l->shared = l->in_shared ? l->values : 0;

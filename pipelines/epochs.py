@@ -137,6 +137,13 @@ class Epochs:
                 "(--loader-device cpu)"
             )
 
+    def _expect_shards(self) -> None:
+        """Raise ValueError if there are fewer images than ranks."""
+        if self.num_shards > self.samples:
+            raise ValueError(
+                f"num_shards: expected at most the number of images, got {self.num_shards}"
+            )
+
     def _closed(self) -> RuntimeError:
         return RuntimeError("loader: expected an open one, got one after close(). Make another.")
 

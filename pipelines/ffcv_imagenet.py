@@ -62,10 +62,7 @@ class Loader(Epochs):
                 " set NUMBA_NUM_THREADS for more"
             )
         self.samples = len(self.source.labels)
-        if self.num_shards > self.samples:
-            raise ValueError(
-                f"num_shards: expected at most the number of images, got {self.num_shards}"
-            )
+        self._expect_shards()
         self._batches = None
         self._loader: FfcvLoader | None = self._built()
 

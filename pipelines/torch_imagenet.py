@@ -64,10 +64,7 @@ class Loader(Epochs):
                 f"[0, {self.num_classes}), got {labels[wrong[0]]}"
             )
         self.samples = len(self.source.files)
-        if self.num_shards > self.samples:
-            raise ValueError(
-                f"num_shards: expected at most the number of images, got {self.num_shards}"
-            )
+        self._expect_shards()
         self._loader: DataLoader | None = DataLoader(
             self._pictures(),
             batch_sampler=_Rest(self),

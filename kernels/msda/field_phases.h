@@ -54,6 +54,12 @@ struct FieldBlock {
   Found found[2];           // level k finds [(k + 1) % 2] from [k % 2]
 };
 
+// Bytes of the values of a field.
+MSDA_FN int64_t field_bytes(const Field& f) {
+  return 2 * static_cast<int64_t>(pairs_of(f)) * f.half *
+         static_cast<int64_t>(sizeof(Complex<float>));
+}
+
 // Bytes that a block shares if all of it lies in shared memory: the values, the histogram and the
 // block's own record.  (The tables of the axes, 12 bytes a pixel of each, are only read, and room
 // for large radices is not asked for by sizes that are products of 2, 3, 5 and 7.)  224 x 224 takes
@@ -61,9 +67,7 @@ struct FieldBlock {
 // one block a multiprocessor.  The largest square is 235 x 235 there, 197 x 197 in the 163 KB of an
 // A100 and 150 x 150 in 99 KB.  Softened edges take no more (msda/field_soft.h).
 MSDA_FN int64_t field_block_bytes(const Field& f) {
-  const int64_t values = 2 * static_cast<int64_t>(pairs_of(f)) * f.half;
-  return values * static_cast<int64_t>(sizeof(Complex<float>)) +
-         (kDigits + kDigitGroups) * static_cast<int64_t>(sizeof(uint32_t)) +
+  return field_bytes(f) + (kDigits + kDigitGroups) * static_cast<int64_t>(sizeof(uint32_t)) +
          static_cast<int64_t>(sizeof(FieldBlock));
 }
 
