@@ -34,7 +34,8 @@ Blend = structure(
     dict.fromkeys("outs ins plans fields mirror scale shift".split(), c_void_p)
     | dict.fromkeys("batch samples height width channels".split(), c_int32)
     | dict.fromkeys("in_dtype out_dtype out_layout".split(), c_int32)
-    | {"interpolations": c_int32, "pairs": c_void_p, "threads": c_int32, "isa": c_int32},
+    | {"interpolations": c_int32, "pairs": c_void_p, "order": c_void_p}
+    | {"threads": c_int32, "isa": c_int32},
 )
 Fields = structure(
     "MsdaFields",
@@ -57,6 +58,7 @@ _SIGNATURES = {
     "msda_uniforms": [c_void_p, c_int32, c_uint64, c_uint64, c_uint32, c_uint32],
     "msda_philox": [c_void_p, c_void_p, c_void_p],
     "msda_mask": [c_void_p, c_void_p, c_void_p, c_int32, c_int32, c_int32, c_int32],
+    "msda_order": [c_void_p, c_void_p, c_int32, c_int32],
     "msda_blend": [POINTER(Blend)],
     "msda_blend_range": [POINTER(Blend), c_int64, c_int64],
     "msda_blend_plain": [POINTER(Blend)],
@@ -141,6 +143,13 @@ def mask(
     library().msda_mask(_address(weights), _address(plans), _address(addresses), *sizes, threads)
 
 
+def order(plans: np.ndarray) -> np.ndarray:
+    """The samples of a batch in the order in which :func:`blend` mixes them: partners follow."""
+    made = np.empty(len(plans), np.int32)
+    library().msda_order(_address(made), _address(plans), plans.size, _interpolations(plans))
+    return made
+
+
 def _pointers(batch: np.ndarray, axes: int = 1) -> np.ndarray:
     """Address of each sample of a batch, whose first ``axes`` axes count samples."""
     addresses = np.full(1, batch.ctypes.data, np.int64)
@@ -203,6 +212,7 @@ def blend(
     samples, *axes, width, channels = images.shape
     in_addresses, out_addresses = _pointers(images), _pointers(outs, plans.ndim)
     field_addresses = None if fields is None else _pointers(fields)
+    turns = order(plans)
     arguments = Blend(
         _address(out_addresses),
         _address(in_addresses),
@@ -221,6 +231,7 @@ def blend(
         LAYOUTS[layout],
         _interpolations(plans),
         _address(pairs),
+        _address(turns),
         threads,
         isa,
     )

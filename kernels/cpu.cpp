@@ -116,6 +116,19 @@ constexpr int64_t kGrainValues = 1 << 16;
 extern "C" {
 using namespace msda;
 
+void msda_order(int32_t* order, const Plan* plans, int32_t batch, int32_t interpolations) {
+  const int32_t pairs = batch / interpolations;
+  char* done = thread_scratch(pairs);
+  std::fill(done, done + pairs, 0);
+  int32_t count = 0;
+  for (int32_t first = 0; first < pairs; ++first)
+    for (int32_t i = first; i < pairs && !done[i];) {
+      done[i] = 1, order[count++] = i;
+      const Plan& p = plans[int64_t{i} * interpolations];
+      if (p.sources > 1) i = p.source[1];
+    }
+}
+
 void msda_blend_range(const MsdaBlend* b, int64_t begin, int64_t end) {
   isa_of(*b).rows(*b, begin, end, thread_scratch(scratch_bytes(*b)));
 }

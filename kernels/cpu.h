@@ -89,6 +89,8 @@ struct MsdaBlend {
   int32_t interpolations;       // so many outputs in a row have the same sources (1: any)
   const int32_t* pairs;         // in place (outs are ins): the one other sample that output i
                                 // reads and whose output reads i, or i itself; else null
+  const int32_t* order;         // the pairs in the order in which they are mixed (msda_order), or
+                                // null; no result depends on it
   int32_t threads;              // 0: one per core
   int32_t isa;                  // -1: the best this machine has; else see msda_isa_name
 };
@@ -172,6 +174,10 @@ int64_t msda_saliency_block_bytes(int32_t height, int32_t width);
 
 // Fills in the tables and the passes of an axis of axis->passes.length pixels (the GPU's host).
 void msda_axis(MsdaAxis* axis);
+
+// Fills in the order of the batch / interpolations pairs in which each partner comes next, as long
+// as it has not been: its pixels are then still in the cache.
+void msda_order(int32_t* order, const msda::Plan* plans, int32_t batch, int32_t interpolations);
 
 // The mixed batch.  msda_blend uses a pool of threads of its own; msda_blend_range does the rows
 // [begin, end) of msda_blend_rows on the calling thread (DALI brings threads): rows of the batch,

@@ -127,15 +127,20 @@ void columns_shrunk(int32_t* columns, const Plan& p, bool mirrored) {
   }
 }
 
+// `is_last`: whether the row is the last of its image, behind which nothing may be read.
 template <typename In>
 void gather_pixels(In* __restrict to, const In* __restrict row, const int32_t* columns, int32_t n,
-                   int32_t channels) {
+                   int32_t channels, bool is_last) {
   if (channels == 1) {
     for (int32_t x = 0; x < n; ++x) to[x] = row[columns[x]];
     return;
   }
   if (channels == 3) {
-    for (int32_t x = 0; x < n; ++x) memcpy(to + 3 * x, row + 3 * columns[x], 3 * sizeof(In));
+    int32_t x = 0;
+    // A byte more than the pixel, over which the next one is written.
+    if (sizeof(In) == 1 && !is_last)
+      for (; x < n - 1; ++x) memcpy(to + 3 * x, row + 3 * columns[x], 4);
+    for (; x < n; ++x) memcpy(to + 3 * x, row + 3 * columns[x], 3 * sizeof(In));
     return;
   }
   for (int32_t x = 0; x < n; ++x)
@@ -154,11 +159,11 @@ struct Block {
 
   int32_t values() const { return rows * p.width * channels; }
 
-  // Whether one own weight holds for the whole block; if so, which.
+  // Whether one own weight holds for the whole block, and Cutout leaves it alone; if so, which.
   bool uniform(float* weight) const {
     if (p.sources > 2 || (p.sources == 2 && has_weights(p))) return false;
     *weight = p.sources == 1 || p.method == kNone ? 1.0f : p.outside;
-    if (p.sources == 1 || !weighs_by_box(p)) return true;
+    if (p.method != kCutout && (p.sources == 1 || !weighs_by_box(p))) return true;
     for (int32_t r = 0; r < rows; ++r)
       if (in_interval(y + r, p.y0, p.y1, p.height)) return p.x0 == p.x1;
     return true;

@@ -36,6 +36,7 @@ struct FromFloats {
     return load(values + 3 * x + kThird * kLanes);
   }
   float value(int32_t i) const { return values[i]; }
+  FromFloats moved(int32_t n) const { return {values + n}; }  // without its first n values
 };
 
 struct FromOne {
@@ -51,27 +52,52 @@ struct FromOne {
     return to_floats(load_integers(source + 3 * x + kThird * kLanes));
   }
   float value(int32_t i) const { return source[i]; }
+  FromOne moved(int32_t n) const { return {source + n}; }
 };
 
-// Two sources, and `weight`, which is an own weight for all pixels (a number) or for each.
+// The partner's pixels of a row: those of a box, which may be what is left around it.
+struct Box {
+  int32_t begin, end;
+
+  bool own_only(int32_t x) const { return x + kLanes <= begin || x >= end; }
+  bool partner_only(int32_t x) const { return x >= begin && x + kLanes <= end; }
+  uint32_t bits(int32_t x) const { return below(begin - x) | ~below(end - x); }
+  static uint32_t below(int32_t n) {
+    return n <= 0 ? 0 : n >= kLanes ? ~0u : (uint32_t{1} << n) - 1;
+  }
+  bool own_at(int32_t x) const { return x < begin || x >= end; }
+};
+
+// Own weights of two sources: `of` gives those of kLanes pixels from x on, `of_pixel` one.
 struct OneWeight {
   float weight;
   Floats of(int32_t) const { return splat(weight); }
-  template <int32_t kThird>
-  Floats of_third(int32_t) const {
-    return splat(weight);
-  }
   float of_pixel(int32_t) const { return weight; }
 };
 struct Weights {
   const float* weights;
   Floats of(int32_t x) const { return load(weights + x); }
-  template <int32_t kThird>
-  Floats of_third(int32_t x) const {
-    return __builtin_shuffle(load(weights + x), pixels_of_third<kThird>());
-  }
   float of_pixel(int32_t x) const { return weights[x]; }
 };
+struct BumpWeights {  // a row of a Gaussian field
+  const float* along_x;
+  float along_y, outside, height;
+  Floats of(int32_t x) const {
+    return fused(splat(along_y) * load(along_x + x), splat(height), splat(outside));
+  }
+  float of_pixel(int32_t x) const { return fmaf(along_y * along_x[x], height, outside); }
+};
+
+// The weights of the values of a third.
+template <int32_t kThird, typename Weight>
+Floats of_third(const Weight& weight, int32_t x) {
+  return __builtin_shuffle(weight.of(x), pixels_of_third<kThird>());
+}
+template <int32_t kThird>
+Floats of_third(const OneWeight& weight, int32_t x) {
+  return weight.of(x);
+}
+
 template <typename Weight>
 struct FromTwo {
   const uint8_t *own, *partner;
@@ -87,25 +113,51 @@ struct FromTwo {
   template <int32_t kThird>
   Floats third(int32_t x) const {
     const int32_t at = 3 * x + kThird * kLanes;
-    return mixed(weight.template of_third<kThird>(x), load_integers(own + at),
-                 load_integers(partner + at));
+    return mixed(of_third<kThird>(weight, x), load_integers(own + at), load_integers(partner + at));
   }
   float value(int32_t i) const { return mix_integers(own[i], partner[i], weight.of_pixel(i / 3)); }
 };
 
+// Three or four sources, as mix_many() mixes them: the first is the base.
+struct FromMany {
+  const uint8_t* sources[kMaxSources];
+  float weights[kMaxSources];
+  int32_t count;
+
+  FromMany(const uint8_t* const* from, const Plan& p) : count(0) {
+    for (int32_t k = 0; k < p.sources; ++k)
+      if (p.weight[k] != 0.0f || (count == 0 && k == p.sources - 1))
+        sources[count] = from[k], weights[count++] = p.weight[k];
+  }
+  void planes(Floats* v, int32_t x) const {
+    Ints base[3], other[3];
+    load_colours(base, sources[0] + 3 * x);
+    for (int32_t c = 0; c < 3; ++c) v[c] = to_floats(base[c]);
+    for (int32_t k = 1; k < count; ++k) {
+      load_colours(other, sources[k] + 3 * x);
+      for (int32_t c = 0; c < 3; ++c)
+        v[c] = fused(splat(weights[k]), to_floats(other[c] - base[c]), v[c]);
+    }
+  }
+  template <int32_t kThird>
+  Floats third(int32_t x) const {
+    const int32_t at = 3 * x + kThird * kLanes;
+    const Ints base = load_integers(sources[0] + at);
+    Floats v = to_floats(base);
+    for (int32_t k = 1; k < count; ++k)
+      v = fused(splat(weights[k]), to_floats(load_integers(sources[k] + at) - base), v);
+    return v;
+  }
+  float value(int32_t i) const {
+    const float base = sources[0][i];
+    float v = base;
+    for (int32_t k = 1; k < count; ++k) v = fmaf(weights[k], sources[k][i] - base, v);
+    return v;
+  }
+};
+
 // Each pixel from one of two sources.  `choice` says from which: a Box, or the Bits of a field.
 // Both sources are read only where a vector needs both.
-struct Box {
-  int32_t begin, end;  // the partner's pixels of a row
-
-  bool own_only(int32_t x) const { return x + kLanes <= begin || x >= end; }
-  bool partner_only(int32_t x) const { return x >= begin && x + kLanes <= end; }
-  uint32_t bits(int32_t x) const { return below(begin - x) | ~below(end - x); }
-  static uint32_t below(int32_t n) {
-    return n <= 0 ? 0 : n >= kLanes ? ~0u : (uint32_t{1} << n) - 1;
-  }
-  bool own_at(int32_t x) const { return x < begin || x >= end; }
-};
 template <typename Choice>
 struct FromEither {
   const uint8_t *own, *partner;
@@ -133,47 +185,131 @@ struct FromEither {
   float value(int32_t i) const { return (choice.own_at(i / 3) ? own : partner)[i]; }
 };
 
-// Pixels [0, n) into three planes.
-template <typename Out, typename From>
-void rgb_to_planes(Out* const* planes, const From from, int32_t n, const float* scale,
-                   const float* shift, bool past) {
+// Cutout: what lies in the box is 0 in the end, whatever was read.
+template <typename From>
+struct Cut {
+  From from;
+  Box box;
+
+  void planes(Floats* v, int32_t x) const { from.planes(v, x); }
+  template <int32_t kThird>
+  Floats third(int32_t x) const {
+    return from.template third<kThird>(x);
+  }
+  float value(int32_t i) const { return from.value(i); }
+};
+
+// What becomes of normalised values: of kLanes pixels, of a third, of one value.
+template <typename From>
+Floats finished(const From&, Floats v, int32_t) {
+  return v;
+}
+template <typename From>
+Floats finished(const Cut<From>& cut, Floats v, int32_t x) {
+  return (Floats)chosen(cut.box.bits(x), (Ints)v, Ints{});
+}
+template <int32_t kThird, typename From>
+Floats finished_third(const From&, Floats v, int32_t) {
+  return v;
+}
+template <int32_t kThird, typename From>
+Floats finished_third(const Cut<From>& cut, Floats v, int32_t x) {
+  const Ints own = static_cast<int32_t>(cut.box.bits(x)) >> pixels_of_third<kThird>() & 1;
+  return own != 0 ? v : Floats{};
+}
+template <typename From>
+float finished_value(const From&, float v, int32_t) {
+  return v;
+}
+template <typename From>
+float finished_value(const Cut<From>& cut, float v, int32_t i) {
+  return cut.box.own_at(i / 3) ? v : 0.0f;
+}
+
+// Keeps the compiler from making vectors of a loop that has fewer turns than they have lanes.
+inline void one_by_one(int32_t* turn) { asm("" : "+r"(*turn)); }
+
+// Rows of n pixels into three planes; from_row(r) is where row r comes from.  A function of its
+// own: side by side with others it would run out of registers.
+template <bool past, typename Out, typename FromRow>
+__attribute__((noinline, flatten)) void rgb_to_planes(Out* const* planes, const FromRow from_row,
+                                                      int32_t rows, int32_t n, const float* scale,
+                                                      const float* shift) {
   // Locals: the stores could otherwise change them.
   Out *red = planes[0], *green = planes[1], *blue = planes[2];
   const Floats scales[3] = {splat(scale[0]), splat(scale[1]), splat(scale[2])};
   const Floats shifts[3] = {splat(shift[0]), splat(shift[1]), splat(shift[2])};
-  int32_t x = 0;
-  for (; x + kLanes <= n; x += kLanes) {
-    Floats v[3];
-    from.planes(v, x);
-    put(red + x, fused(v[0], scales[0], shifts[0]), past);
-    put(green + x, fused(v[1], scales[1], shifts[1]), past);
-    put(blue + x, fused(v[2], scales[2], shifts[2]), past);
-  }
-  for (; x < n; ++x) {
-    store(red + x, normalise(from.value(3 * x), scale[0], shift[0]));
-    store(green + x, normalise(from.value(3 * x + 1), scale[1], shift[1]));
-    store(blue + x, normalise(from.value(3 * x + 2), scale[2], shift[2]));
+  for (int32_t r = 0; r < rows; ++r, red += n, green += n, blue += n) {
+    const auto from = from_row(r);
+    const auto colours = [&](Floats* v, int32_t x) {
+      from.planes(v, x);
+      for (int32_t c = 0; c < 3; ++c) v[c] = finished(from, fused(v[c], scales[c], shifts[c]), x);
+    };
+    const auto put_at = [&](int32_t x) {
+      Floats v[3];
+      colours(v, x);
+      put(red + x, v[0], past), put(green + x, v[1], past), put(blue + x, v[2], past);
+    };
+    int32_t x = 0;
+    if constexpr (sizeof(Out) == 2)
+      for (; x + 2 * kLanes <= n; x += 2 * kLanes) {
+        Floats v[3], w[3];
+        colours(v, x), colours(w, x + kLanes);
+        put(red + x, v[0], w[0], past);
+        put(green + x, v[1], w[1], past);
+        put(blue + x, v[2], w[2], past);
+      }
+    for (; x + kLanes <= n; x += kLanes) put_at(x);
+    if (x == n) continue;
+    if (!past && n >= kLanes) {  // the last ones, and some again
+      put_at(n - kLanes);
+      continue;
+    }
+    for (; x < n; ++x) {
+      one_by_one(&x);
+      const auto value = [&](int32_t c) {
+        const float v = normalise(from.value(3 * x + c), scale[c], shift[c]);
+        return finished_value(from, v, 3 * x + c);
+      };
+      store(red + x, value(0)), store(green + x, value(1)), store(blue + x, value(2));
+    }
   }
 }
 
-// Pixels [0, n), interleaved as they come.  `scale` and `shift` hold those of kLanes pixels.
-template <typename Out, typename From>
-void rgb_to_pixels(Out* out, const From from, int32_t n, const float* scale, const float* shift,
-                   bool past) {
+// The same, interleaved as they come.  `scale` and `shift` hold those of kLanes pixels.
+template <bool past, typename Out, typename FromRow>
+__attribute__((noinline, flatten)) void rgb_to_pixels(Out* out, const FromRow from_row,
+                                                      int32_t rows, int32_t n, const float* scale,
+                                                      const float* shift) {
   Floats scales[3], shifts[3];
   for (int32_t k = 0; k < 3; ++k) {
     scales[k] = load(scale + k * kLanes);
     shifts[k] = load(shift + k * kLanes);
   }
-  int32_t x = 0;
-  for (; x + kLanes <= n; x += kLanes) {
-    Out* to = out + 3 * x;
-    put(to, fused(from.template third<0>(x), scales[0], shifts[0]), past);
-    put(to + kLanes, fused(from.template third<1>(x), scales[1], shifts[1]), past);
-    put(to + 2 * kLanes, fused(from.template third<2>(x), scales[2], shifts[2]), past);
+  for (int32_t r = 0; r < rows; ++r, out += 3 * n) {
+    const auto from = from_row(r);
+    const auto put_at = [&](int32_t x) {
+      Out* to = out + 3 * x;
+      const Floats first = fused(from.template third<0>(x), scales[0], shifts[0]);
+      const Floats second = fused(from.template third<1>(x), scales[1], shifts[1]);
+      const Floats third = fused(from.template third<2>(x), scales[2], shifts[2]);
+      put(to, finished_third<0>(from, first, x), past);
+      put(to + kLanes, finished_third<1>(from, second, x), past);
+      put(to + 2 * kLanes, finished_third<2>(from, third, x), past);
+    };
+    int32_t x = 0;
+    for (; x + kLanes <= n; x += kLanes) put_at(x);
+    if (x == n) continue;
+    if (!past && n >= kLanes) {
+      put_at(n - kLanes);
+      continue;
+    }
+    for (int32_t i = 3 * x; i < 3 * n; ++i) {
+      one_by_one(&i);
+      const float v = normalise(from.value(i), scale[i % 3], shift[i % 3]);
+      store(out + i, finished_value(from, v, i));
+    }
   }
-  for (int32_t i = 3 * x; i < 3 * n; ++i)
-    store(out + i, normalise(from.value(i), scale[i % 3], shift[i % 3]));
 }
 
 }  // namespace

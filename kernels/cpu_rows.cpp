@@ -64,8 +64,8 @@ struct Walk {
   char *staged, *mirrored[kMaxSources];
   // Of the values of kLanes RGB pixels; 1 and -0 change nothing, not even the sign of a zero.
   float scale[3 * kLanes], shift[3 * kLanes];
-  bool past;                                // store past the caches
-  mutable int32_t bumped = -1;              // whose bumps `along` holds: outputs from this one on
+  bool past;                  // store past the caches
+  mutable int32_t laid = -1;  // what `along` holds is that of outputs from this one on
   mutable Turned turned[kMaxSources] = {};  // what the blocks in `mirrored` hold
   float *weights, *along;
 
@@ -84,17 +84,21 @@ struct Walk {
     past = sample * b.batch * value_bytes >= kStreamBytes;
   }
 
-  // The bumps of an output along x and, behind them, along y.
-  const float* bumps_of(int32_t index) const {
+  // The bumps of GMix along x and, behind them, along y; the columns of ResizeMix along x.
+  const float* along_of(int32_t index) const {
     const int32_t first = index - index % b.interpolations;
     const int64_t each = static_cast<int64_t>(b.width) + b.height;
-    for (int32_t k = 0; k < b.interpolations && bumped != first; ++k) {
+    for (int32_t k = 0; k < b.interpolations && laid != first; ++k) {
       const Plan& p = b.plans[first + k];
-      if (p.method != kGMix) continue;
-      bumps(along + k * each, p.falloff[2], p.point[2], b.width);
-      bumps(along + k * each + b.width, p.falloff[1], p.point[1], b.height);
+      float* to = along + k * each;
+      if (p.method == kGMix) {
+        bumps(to, p.falloff[2], p.point[2], b.width);
+        bumps(to + b.width, p.falloff[1], p.point[1], b.height);
+      } else if (p.method == kResizeMix && p.sources == 2) {
+        columns_shrunk(reinterpret_cast<int32_t*>(to), p, b.mirror && b.mirror[p.source[1]]);
+      }
     }
-    bumped = first;
+    laid = first;
     return along + (index - first) * each;
   }
 
@@ -105,13 +109,17 @@ struct Walk {
                        nullptr, nullptr, nullptr, weights,    weights + b.width};
     if (p.method == kFMix) block.field = b.fields[index];
     if (p.method == kGMix) {
-      block.along_x = bumps_of(index);
+      block.along_x = along_of(index);
       block.along_y = block.along_x + b.width;
     }
     const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
     for (int32_t k = 0; k < p.sources; ++k) {
       const In* from = static_cast<const In*>(b.ins[p.source[k]]) + y * pitch;
       block.sources[k] = from;
+      if (k == 1 && p.method == kResizeMix && p.sources == 2) {
+        block.sources[k] = shrunk(index, y, rows, from);
+        continue;
+      }
       if (!b.mirror || !b.mirror[p.source[k]]) continue;
       In* to = reinterpret_cast<In*>(mirrored[k]);
       block.sources[k] = to;
@@ -121,30 +129,41 @@ struct Walk {
       for (int32_t r = 0; r < rows; ++r)
         mirror_row(to + r * pitch, from + r * pitch, b.width, b.channels);
     }
-    if (p.method == kResizeMix && p.sources == 2) block.sources[1] = shrunk(block);
     return block;
   }
 
-  // The rows of the partner with all of it shrunk into the box.
+  // The partner's rows `from`, with all of it shrunk into the box; where nothing else of them is
+  // wanted, as a rule, the rest is anything.
   template <typename In>
-  const In* shrunk(const Block<In>& block) const {
-    const Plan& p = block.p;
+  const In* shrunk(int32_t index, int32_t y, int32_t rows, const In* from) const {
+    const Plan& p = b.plans[index];
     const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
     const In* whole = static_cast<const In*>(b.ins[p.source[1]]);
+    const int32_t* columns = reinterpret_cast<const int32_t*>(along_of(index));
+    const bool flipped = b.mirror && b.mirror[p.source[1]];
     In* to = reinterpret_cast<In*>(mirrored[1]);
-    int32_t* columns = reinterpret_cast<int32_t*>(weights);
-    columns_shrunk(columns, p, b.mirror && b.mirror[p.source[1]]);
-    for (int32_t r = 0; r < block.rows; ++r, to += pitch) {
-      const In* row = block.sources[1] + r * pitch;
-      if (row != to && p.outside != 1.0f) memcpy(to, row, pitch * sizeof(In));
-      if (!in_interval(block.y + r, p.y0, p.y1, p.height)) continue;
-      const int64_t from = shrunk_from(block.y + r, p.y0, p.falloff[1], p.height);
-      gather_pixels(to + static_cast<int64_t>(p.x0) * b.channels, whole + from * pitch, columns,
-                    p.x1 - p.x0, b.channels);
+    for (int32_t r = 0; r < rows; ++r, to += pitch) {
+      if (p.outside != 1.0f && flipped)
+        mirror_row(to, from + r * pitch, b.width, b.channels);
+      else if (p.outside != 1.0f)
+        memcpy(to, from + r * pitch, pitch * sizeof(In));
+      if (!in_interval(y + r, p.y0, p.y1, p.height)) continue;
+      const int32_t row = shrunk_from(y + r, p.y0, p.falloff[1], p.height);
+      gather_pixels(to + static_cast<int64_t>(p.x0) * b.channels, whole + row * pitch, columns,
+                    p.x1 - p.x0, b.channels, row == p.height - 1);
     }
     turned[1] = {};  // it holds no mirrored block any more
     return reinterpret_cast<In*>(mirrored[1]);
   }
+};
+
+// Whether vectors of these are wide enough to be stored past the caches one by one.
+template <typename Out>
+constexpr bool kStreams = sizeof(Out) > 1 && kLanes > 4;
+
+template <bool kValue>
+struct Always {
+  static constexpr bool value = kValue;
 };
 
 // Where the RGB values of a block go: straight to the output, unless vectors past the caches would
@@ -160,30 +179,22 @@ template <typename Out>
 Target<Out> target_of(const Walk& walk, Out* out, int64_t first, int32_t pixels, int32_t alone) {
   const MsdaBlend& b = walk.b;
   const int64_t plane = static_cast<int64_t>(b.height) * b.width;
-  const int32_t vector = kLanes * sizeof(Out);
+  const int32_t together = b.out_layout == kChw && sizeof(Out) == 2 ? 2 * kLanes : kLanes;
+  const int32_t vector = together * sizeof(Out);
   Target<Out> t = {};
-  bool fits = alone == pixels || alone % kLanes == 0;
+  bool fits = alone == pixels || alone % together == 0;
   if (b.out_layout == kChw) {
     for (int32_t c = 0; c < 3; ++c) t.direct[c] = out + first + c * plane;
-    fits = fits && aligned(t.direct[0], vector) && plane % kLanes == 0;
+    fits = fits && aligned(t.direct[0], vector) && plane % together == 0;
   } else {
     t.direct[0] = out + first * 3;
     fits = fits && aligned(t.direct[0], vector);
   }
-  t.staged = walk.past && !(fits && sizeof(Out) > 1 && kLanes > 4);
+  t.staged = walk.past && !(fits && kStreams<Out>);
   t.past = walk.past && !t.staged;
   Out* staged = reinterpret_cast<Out*>(walk.staged);
   for (int32_t c = 0; c < 3; ++c) t.to[c] = t.staged ? staged + c * pixels : t.direct[c];
   return t;
-}
-
-// Pixels [at, at + n) of the block.
-template <typename Out, typename From>
-void put_rgb(const Walk& walk, const Target<Out>& t, From from, int32_t at, int32_t n) {
-  if (walk.b.out_layout != kChw)
-    return rgb_to_pixels(t.to[0] + 3 * at, from, n, walk.scale, walk.shift, t.past);
-  Out* planes[3] = {t.to[0] + at, t.to[1] + at, t.to[2] + at};
-  rgb_to_planes(planes, from, n, walk.scale, walk.shift, t.past);
 }
 
 template <typename Out>
@@ -194,11 +205,27 @@ void send(const Walk& walk, const Target<Out>& t, int32_t pixels) {
   for (int32_t c = 0; c < 3; ++c) stream_bytes(t.direct[c], t.to[c], pixels * sizeof(Out));
 }
 
+// RGB rows of n pixels, of which from_row(r) says where they come from.
+template <typename Out, typename FromRow>
+void finish_rows(const Walk& walk, Out* out, int64_t first, int32_t rows, int32_t n,
+                 FromRow from_row) {
+  const Target<Out> t = target_of(walk, out, first, rows * n, n);
+  const auto put_all = [&](auto past) {
+    if (walk.b.out_layout == kChw)
+      rgb_to_planes<past.value>(t.to, from_row, rows, n, walk.scale, walk.shift);
+    else
+      rgb_to_pixels<past.value>(t.to[0], from_row, rows, n, walk.scale, walk.shift);
+  };
+  if constexpr (kStreams<Out>)
+    if (t.past) put_all(Always<true>{});
+  if (!t.past) put_all(Always<false>{});
+  send(walk, t, rows * n);
+}
+
+// All pixels of a block alike.
 template <typename Out, typename From>
 void finish_rgb(const Walk& walk, Out* out, From from, int64_t first, int32_t pixels) {
-  const Target<Out> target = target_of(walk, out, first, pixels, pixels);
-  put_rgb(walk, target, from, 0, pixels);
-  send(walk, target, pixels);
+  finish_rows(walk, out, first, 1, pixels, [from](int32_t) { return from; });
 }
 
 // One channel.
@@ -249,29 +276,55 @@ void clear_box(const MsdaBlend& b, Out* out, const Plan& p, int32_t y, int32_t r
   }
 }
 
+// Other channels than three, mixed before.
+template <typename In, typename Out>
+void finish_others(const Walk& walk, Out* out, const Block<In>& block, int64_t first) {
+  finish_any(walk, out, walk.mixed, first, block.rows * block.p.width);
+  if (block.p.method == kCutout) clear_box(walk.b, out, block.p, block.y, block.rows, first);
+}
+
 // Boxes as most are drawn: rows are copied from one source and, in the box, from the other.
 bool is_cut(const Plan& p) {
   const bool cuts = p.method == kCutMix || p.method == kSaliencyMix || p.method == kResizeMix;
   return cuts && p.sources == 2 && p.inside == 0.0f && p.outside == 1.0f;
 }
 
+// Rows are copied from one source and, in the box, from the other.
 template <typename Out>
-void finish_box(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t first) {
+void finish_cut(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t first) {
   const Plan& p = block.p;
-  const int32_t pixels = block.rows * p.width;
-  const Target<Out> target = target_of(walk, out, first, pixels, p.width);
-  for (int32_t r = 0; r < block.rows; ++r) {
+  const uint8_t *own = block.sources[0], *partner = block.sources[1];
+  const int32_t y = block.y;
+  finish_rows(walk, out, first, block.rows, p.width, [&p, own, partner, y](int32_t r) {
     Run runs[3];
-    const int32_t count = runs_of_row(runs, p, block.y + r), at = r * p.width;
-    const auto source = [&](int32_t k) { return block.sources[runs[k].weight == 0.0f] + at * 3; };
-    if (count == 1) {
-      put_rgb(walk, target, FromOne{source(0)}, at, p.width);
-    } else {
-      const Box box = {runs[1].begin, runs[1].end};
-      put_rgb(walk, target, FromEither<Box>{source(0), source(1), box}, at, p.width);
-    }
-  }
-  send(walk, target, pixels);
+    const bool one = runs_of_row(runs, p, y + r) == 1;
+    const Box box = one ? Box{0, 0} : Box{runs[1].begin, runs[1].end};
+    const int32_t at = r * p.width * 3;
+    if (runs[0].weight == 0.0f) return FromEither<Box>{partner + at, own + at, box};
+    return FromEither<Box>{own + at, partner + at, box};
+  });
+}
+
+// Cutout: 0 in the box, whatever the values come from.
+template <typename Out, typename From>
+void finish_cutout(const Walk& walk, Out* out, const Plan& p, int32_t y, int32_t rows,
+                   int64_t first, From from) {
+  finish_rows(walk, out, first, rows, p.width, [&p, from, y](int32_t r) {
+    const bool crosses = in_interval(y + r, p.y0, p.y1, p.height);
+    return Cut<From>{from.moved(r * p.width * 3), crosses ? Box{p.x0, p.x1} : Box{0, 0}};
+  });
+}
+
+template <typename Out>
+void finish_bump(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t first) {
+  const Plan& p = block.p;
+  const uint8_t *own = block.sources[0], *partner = block.sources[1];
+  const float *along_x = block.along_x, *along_y = block.along_y + block.y;
+  finish_rows(walk, out, first, block.rows, p.width, [=, &p](int32_t r) {
+    const BumpWeights weights = {along_x, along_y[r], p.outside, p.inside - p.outside};
+    const int32_t at = r * p.width * 3;
+    return FromTwo<BumpWeights>{own + at, partner + at, weights};
+  });
 }
 
 template <typename Out>
@@ -286,19 +339,26 @@ void finish_rgb_bytes(const Walk& walk, Out* out, const Block<uint8_t>& block, i
     const OneWeight own = {weight};
     return finish_rgb(walk, out, FromTwo<OneWeight>{sources[0], sources[1], own}, first, pixels);
   }
-  if (p.sources > 2) {
+  if (p.method == kCutout && p.sources == 1)
+    return finish_cutout(walk, out, p, block.y, block.rows, first, FromOne{sources[0]});
+  if (p.method == kCutout) {
     block.mix(walk.mixed);
-    return finish_rgb(walk, out, FromFloats{walk.mixed}, first, pixels);
+    return finish_cutout(walk, out, p, block.y, block.rows, first, FromFloats{walk.mixed});
   }
-  if (is_cut(p)) return finish_box(walk, out, block, first);
+  if (p.sources > 2) return finish_rgb(walk, out, FromMany(sources, p), first, pixels);
+  if (is_cut(p)) return finish_cut(walk, out, block, first);
+  if (p.method == kGMix) return finish_bump(walk, out, block, first);
+  const int64_t begin = static_cast<int64_t>(block.y) * p.width;
   if (p.method == kFMix && p.soft == 0) {
-    const Bits bits = {static_cast<const uint32_t*>(block.field),
-                       static_cast<int64_t>(block.y) * p.width};
+    const Bits bits = {static_cast<const uint32_t*>(block.field), begin};
     return finish_rgb(walk, out, FromEither<Bits>{sources[0], sources[1], bits}, first, pixels);
   }
-  for (int32_t r = 0; r < block.rows; ++r)
-    block.weights_of_row(walk.mixed + r * p.width, block.y + r);
-  const Weights own = {walk.mixed};
+  Weights own = {walk.mixed};
+  if (p.method == kFMix)
+    own.weights = static_cast<const float*>(block.field) + begin;
+  else
+    for (int32_t r = 0; r < block.rows; ++r)
+      block.weights_of_row(walk.mixed + r * p.width, block.y + r);
   finish_rgb(walk, out, FromTwo<Weights>{sources[0], sources[1], own}, first, pixels);
 }
 
@@ -337,21 +397,40 @@ void finish(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t fir
   if (copy_bytes(walk, out, block, first)) return;
   if (walk.b.channels == 3) return finish_rgb_bytes(walk, out, block, first);
   block.mix(walk.mixed);
-  finish_any(walk, out, walk.mixed, first, block.rows * block.p.width);
+  finish_others(walk, out, block, first);
 }
 
 template <typename Out>
 void finish(const Walk& walk, Out* out, const Block<float>& block, int64_t first) {
   const int32_t pixels = block.rows * block.p.width;
   block.mix(walk.mixed);
-  if (walk.b.channels == 3) return finish_rgb(walk, out, FromFloats{walk.mixed}, first, pixels);
-  finish_any(walk, out, walk.mixed, first, pixels);
+  const FromFloats from = {walk.mixed};
+  if (walk.b.channels != 3) return finish_others(walk, out, block, first);
+  if (block.p.method == kCutout)
+    return finish_cutout(walk, out, block.p, block.y, block.rows, first, from);
+  finish_rgb(walk, out, from, first, pixels);
 }
 
-template <typename In, typename Out>
-void finish_block(const Walk& walk, Out* out, const Block<In>& block, int64_t first) {
-  finish(walk, out, block, first);
-  if (block.p.method == kCutout) clear_box(walk.b, out, block.p, block.y, block.rows, first);
+// Reads ahead in the partner, where it is not read from one end to the other: the machine's own
+// prefetcher gets lost there.  Boxes leave gaps in both images.  They are read over, since in the
+// order of msda_order() the partner is the next own image, which wants what this one leaves out.
+constexpr int64_t kAheadBytes = 5 << 10;
+
+template <typename In>
+void fetch_ahead(const MsdaBlend& b, const Plan& p, int32_t y, int32_t rows) {
+  if (!b.order || !is_cut(p)) return;
+  const int64_t pitch = static_cast<int64_t>(b.width) * b.channels * sizeof(In);
+  const char* partner = static_cast<const char*>(b.ins[p.source[1]]);
+  const int32_t first = y + 1 + static_cast<int32_t>(kAheadBytes / pitch);
+  for (int32_t row = first; row < first + rows && row < b.height; ++row) {
+    int32_t from = row;
+    if (p.method == kResizeMix) {
+      if (!in_interval(row, p.y0, p.y1, p.height)) continue;
+      from = shrunk_from(row, p.y0, p.falloff[1], p.height);
+    }
+    for (int64_t at = 0; at < pitch; at += 64)
+      _mm_prefetch(partner + from * pitch + at, _MM_HINT_T1);
+  }
 }
 
 template <typename In, typename Out>
@@ -359,15 +438,17 @@ void rows_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
   const Walk walk(b, memory, sizeof(Out));
   const int32_t step = rows_per_block(b);
   for (int64_t row = begin; row < end;) {
-    const int32_t first = static_cast<int32_t>(row / b.height) * b.interpolations;
+    const int32_t turn = static_cast<int32_t>(row / b.height);
+    const int32_t first = (b.order ? b.order[turn] : turn) * b.interpolations;
     const int32_t y = static_cast<int32_t>(row % b.height);
     int64_t rows = b.height - y;
     if (rows > end - row) rows = end - row;
     if (rows > step) rows = step;
+    fetch_ahead<In>(b, b.plans[first], y, static_cast<int32_t>(rows));
     for (int32_t index = first; index < first + b.interpolations; ++index)
-      finish_block(walk, static_cast<Out*>(b.outs[index]),
-                   walk.block<In>(index, y, static_cast<int32_t>(rows)),
-                   static_cast<int64_t>(y) * b.width);
+      finish(walk, static_cast<Out*>(b.outs[index]),
+             walk.block<In>(index, y, static_cast<int32_t>(rows)),
+             static_cast<int64_t>(y) * b.width);
     row += rows;
   }
   if (walk.past) _mm_sfence();
@@ -390,7 +471,7 @@ void pairs_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
     for (int32_t y = 0; y < b.height; y += step) {
       const int32_t rows = b.height - y < step ? b.height - y : step;
       for (int32_t k = 0; k < count; ++k)
-        finish_block(walk, held[k], walk.block<Value>(pair[k], y, rows), 0);
+        finish(walk, held[k], walk.block<Value>(pair[k], y, rows), 0);
       for (int32_t k = 0; k < count; ++k)
         memcpy(static_cast<Value*>(b.outs[pair[k]]) + y * pitch, held[k],
                rows * pitch * sizeof(Value));

@@ -12,15 +12,30 @@
 namespace msda {
 namespace {
 
+// Large parts first, so that what lies side by side is done by one thread; then ever smaller ones,
+// so that a slow thread is waited for a short while.
+constexpr int64_t kPartsPerThread = 4;
+
 struct Job {
   Task task;
   const void* argument;
-  int64_t units, grain;
+  int64_t units, grain, parts;  // each takes one of so many parts of what is left
   std::atomic<int64_t> next{0};
 
+  // Takes the next part, if there is one.
+  bool take(int64_t* begin, int64_t* end) {
+    *begin = next.load();
+    do {
+      if (*begin >= units) return false;
+      const int64_t part = std::max(grain, (units - *begin) / parts / grain * grain);
+      *end = std::min(units, *begin + part);
+    } while (!next.compare_exchange_weak(*begin, *end));
+    return true;
+  }
+
   void work() {
-    for (int64_t begin; (begin = next.fetch_add(grain)) < units;)
-      task(argument, begin, std::min(units, begin + grain));
+    int64_t begin, end;
+    while (take(&begin, &end)) task(argument, begin, end);
   }
 };
 
@@ -88,7 +103,7 @@ void parallel_for(int64_t units, int64_t grain, int32_t threads, Task task, cons
   if (threads <= 0) threads = available_cores();
   threads = static_cast<int32_t>(std::min<int64_t>(threads, (units + grain - 1) / grain));
   if (threads <= 1) return task(job, 0, units);
-  Job shared{task, job, units, grain};
+  Job shared{task, job, units, grain, kPartsPerThread * threads};
   pool().run(shared, threads - 1);
 }
 

@@ -198,6 +198,26 @@ inline void put(uint8_t* to, Floats v, bool past) {
 #endif
 }
 
+// Two of them.  Past the caches, halves of 16 bits had better come as whole lines: a line that is
+// half full may be written on its own, to be written again.
+template <typename Out>
+inline void put(Out* to, Floats a, Floats b, bool past) {
+  put(to, a, past);
+  put(to + kLanes, b, past);
+}
+
+#if defined(__AVX512F__)
+inline void put(Float16* to, Floats a, Floats b, bool past) {
+  const __m256i low = _mm512_cvtps_ph((__m512)a, _MM_FROUND_TO_NEAREST_INT);
+  const __m256i high = _mm512_cvtps_ph((__m512)b, _MM_FROUND_TO_NEAREST_INT);
+  const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+  if (past)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), both);
+  else
+    _mm512_storeu_si512(to, both);
+}
+#endif
+
 // Colour kColour of kLanes interleaved RGB pixels: `first` picks what lies in their first two
 // vectors, `second` adds what lies in the third.
 template <int32_t kColour>

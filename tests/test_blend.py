@@ -219,6 +219,9 @@ def test_threads_and_instruction_sets_do_not_show(source, dtype, norm, layout):
         ("uint8", "float32", "HWC", (28, 224, 224, 3)),
         ("uint8", "float32", "CHW", (330, 64, 68, 3)),  # the planes are, their rows are not
         ("uint8", "float16", "CHW", (56, 224, 224, 3)),
+        ("uint8", "float16", "CHW", (71, 200, 208, 3)),  # rows are whole vectors, but odd ones
+        ("uint8", "bfloat16", "CHW", (330, 64, 144, 3)),
+        ("uint8", "uint8", "CHW", (130, 224, 208, 3)),
         ("uint8", "bfloat16", "HWC", (56, 224, 224, 3)),
         ("float32", "float32", "CHW", (28, 224, 224, 3)),
     ],
@@ -271,3 +274,25 @@ def test_a_source_that_takes_no_part_is_never_looked_up():
     plan = msda.draw(msda.ResizeMix(), 3, 6, 5, seed=0, step=0)
     plan["sources"], plan["partner"] = 1, 2**30
     np.testing.assert_array_equal(msda.blend(images, plan, mirror=[0, 0, 0]), images)
+
+
+def test_partners_follow_each_other_in_the_order_of_the_blend():
+    plan = msda.draw(msda.CutMix(), 61, 4, 4, seed=0, step=0)
+    order = cpu.order(plan)
+    assert sorted(order) == list(range(61)) and order[0] == 0
+    done = set()
+    for here, after in itertools.pairwise(order.tolist()):
+        done.add(here)
+        partner = int(plan["partner"][here])
+        assert after == partner or partner in done  # a cycle ends: the first that is left follows
+        assert after == partner or after == min(set(range(61)) - done)
+
+
+def test_order_of_plans_without_partners_and_of_several_interpolations():
+    alone = msda.draw(msda.Mixup(prob=0), 5, 4, 4, seed=0, step=0)
+    assert cpu.order(alone).tolist() == [0, 1, 2, 3, 4]
+    flipped = msda.draw(msda.MultiMix(msda.Mixup(partner="flip"), k=3), 5, 4, 4, seed=0, step=0)
+    assert cpu.order(flipped).tolist() == [0, 4, 1, 3, 2]
+    flipped["partner"] = 2**30  # of a larger batch, say: there is nothing to follow
+    assert cpu.order(flipped).tolist() == [0, 1, 2, 3, 4]
+    assert cpu.order(flipped[:0]).tolist() == []

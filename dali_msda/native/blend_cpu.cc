@@ -26,6 +26,9 @@ class BlendCpu final : public BlendOp<CPUBackend> {
     blend_.scale = normalisation_.scale();
     blend_.shift = normalisation_.shift();
     blend_.isa = -1;
+    order_.resize(blend_.batch / blend_.interpolations);
+    msda_order(order_.data(), blend_.plans, blend_.batch, blend_.interpolations);
+    blend_.order = order_.data();
     MakeFields(ws.GetThreadPool());
     RunChunks(ws.GetThreadPool());
   }
@@ -95,6 +98,7 @@ class BlendCpu final : public BlendOp<CPUBackend> {
 
   std::vector<uint32_t> masks_;  // kept from batch to batch
   std::vector<void*> fields_;
+  std::vector<int32_t> order_;
   int64_t chunks_ = 1;
 };
 
