@@ -84,7 +84,8 @@ struct MsdaBlend {
   int32_t batch, samples;
   int32_t height;           // rows of a sample: of a volume, depth times height; of a sequence, 1
   int32_t width, channels;  // width * channels must fit as well
-  int32_t in_dtype, out_dtype;  // MsdaDtype: uint8 or float32 in, any out
+  int32_t in_dtype, out_dtype;  // MsdaDtype: uint8 or float32 in, any out; uint8 out only of uint8
+                                // in, without a scale
   int32_t out_layout;           // MsdaLayout
   int32_t interpolations;       // so many outputs in a row have the same sources (1: any)
   const int32_t* pairs;         // in place (outs are ins): the one other sample that output i

@@ -164,23 +164,21 @@ struct FromEither {
   Choice choice;
 
   void planes(Floats* v, int32_t x) const {
-    Ints a[3], b[3];
-    const bool one = choice.own_only(x) || choice.partner_only(x);
-    load_colours(a, (choice.partner_only(x) ? partner : own) + 3 * x);
-    if (!__builtin_expect(one, 1)) {
-      load_colours(b, partner + 3 * x);
-      const uint32_t bits = choice.bits(x);
-      for (int32_t c = 0; c < 3; ++c) a[c] = chosen(bits, a[c], b[c]);
-    }
-    for (int32_t c = 0; c < 3; ++c) v[c] = to_floats(a[c]);
+    Ints colours[3];
+    if (__builtin_expect(choice.own_only(x) || choice.partner_only(x), 1))
+      load_colours(colours, (choice.partner_only(x) ? partner : own) + 3 * x);
+    else
+      load_chosen(colours, choice.bits(x), own + 3 * x, partner + 3 * x);
+    for (int32_t c = 0; c < 3; ++c) v[c] = to_floats(colours[c]);
   }
   template <int32_t kThird>
   Floats third(int32_t x) const {
     const int32_t at = 3 * x + kThird * kLanes;
-    const Ints a = load_integers((choice.partner_only(x) ? partner : own) + at);
-    if (__builtin_expect(choice.own_only(x) || choice.partner_only(x), 1)) return to_floats(a);
-    const Ints own_bits = static_cast<int32_t>(choice.bits(x)) >> pixels_of_third<kThird>() & 1;
-    return to_floats(own_bits != 0 ? a : whole(load_integers(partner + at)));
+    const Ints values = load_integers((choice.partner_only(x) ? partner : own) + at);
+    if (__builtin_expect(choice.own_only(x) || choice.partner_only(x), 1)) return to_floats(values);
+    const uint64_t bits = bits_of_values(choice.bits(x)) >> kThird * kLanes;
+    const Ints others = whole(load_integers(partner + at));
+    return to_floats(chosen(static_cast<uint32_t>(bits), values, others));
   }
   float value(int32_t i) const { return (choice.own_at(i / 3) ? own : partner)[i]; }
 };
@@ -214,8 +212,8 @@ Floats finished_third(const From&, Floats v, int32_t) {
 }
 template <int32_t kThird, typename From>
 Floats finished_third(const Cut<From>& cut, Floats v, int32_t x) {
-  const Ints own = static_cast<int32_t>(cut.box.bits(x)) >> pixels_of_third<kThird>() & 1;
-  return own != 0 ? v : Floats{};
+  const uint64_t bits = bits_of_values(cut.box.bits(x)) >> kThird * kLanes;
+  return (Floats)chosen(static_cast<uint32_t>(bits), (Ints)v, Ints{});
 }
 template <typename From>
 float finished_value(const From&, float v, int32_t) {
@@ -224,6 +222,13 @@ float finished_value(const From&, float v, int32_t) {
 template <typename From>
 float finished_value(const Cut<From>& cut, float v, int32_t i) {
   return cut.box.own_at(i / 3) ? v : 0.0f;
+}
+
+// Bytes stay as they are.
+template <typename Out>
+Floats normalised(Floats v, Floats scale, Floats shift) {
+  if constexpr (sizeof(Out) == 1) return v;
+  return fused(v, scale, shift);
 }
 
 // Keeps the compiler from making vectors of a loop that has fewer turns than they have lanes.
@@ -243,7 +248,8 @@ __attribute__((noinline, flatten)) void rgb_to_planes(Out* const* planes, const 
     const auto from = from_row(r);
     const auto colours = [&](Floats* v, int32_t x) {
       from.planes(v, x);
-      for (int32_t c = 0; c < 3; ++c) v[c] = finished(from, fused(v[c], scales[c], shifts[c]), x);
+      for (int32_t c = 0; c < 3; ++c)
+        v[c] = finished(from, normalised<Out>(v[c], scales[c], shifts[c]), x);
     };
     const auto put_at = [&](int32_t x) {
       Floats v[3];
@@ -251,13 +257,16 @@ __attribute__((noinline, flatten)) void rgb_to_planes(Out* const* planes, const 
       put(red + x, v[0], past), put(green + x, v[1], past), put(blue + x, v[2], past);
     };
     int32_t x = 0;
-    if constexpr (sizeof(Out) == 2)
-      for (; x + 2 * kLanes <= n; x += 2 * kLanes) {
-        Floats v[3], w[3];
-        colours(v, x), colours(w, x + kLanes);
-        put(red + x, v[0], w[0], past);
-        put(green + x, v[1], w[1], past);
-        put(blue + x, v[2], w[2], past);
+    constexpr int32_t kVectors = kTogether<Out> / kLanes;
+    if constexpr (kVectors > 1)
+      for (; x + kTogether<Out> <= n; x += kTogether<Out>) {
+        Floats v[kVectors][3];
+        for (int32_t k = 0; k < kVectors; ++k) colours(v[k], x + k * kLanes);
+        const auto put_line = [&](Out* to, int32_t c) {
+          for (int32_t k = 0; k < kVectors; k += 2)
+            put(to + k * kLanes, v[k][c], v[k + 1][c], past);
+        };
+        put_line(red + x, 0), put_line(green + x, 1), put_line(blue + x, 2);
       }
     for (; x + kLanes <= n; x += kLanes) put_at(x);
     if (x == n) continue;
@@ -290,9 +299,9 @@ __attribute__((noinline, flatten)) void rgb_to_pixels(Out* out, const FromRow fr
     const auto from = from_row(r);
     const auto put_at = [&](int32_t x) {
       Out* to = out + 3 * x;
-      const Floats first = fused(from.template third<0>(x), scales[0], shifts[0]);
-      const Floats second = fused(from.template third<1>(x), scales[1], shifts[1]);
-      const Floats third = fused(from.template third<2>(x), scales[2], shifts[2]);
+      const Floats first = normalised<Out>(from.template third<0>(x), scales[0], shifts[0]);
+      const Floats second = normalised<Out>(from.template third<1>(x), scales[1], shifts[1]);
+      const Floats third = normalised<Out>(from.template third<2>(x), scales[2], shifts[2]);
       put(to, finished_third<0>(from, first, x), past);
       put(to + kLanes, finished_third<1>(from, second, x), past);
       put(to + 2 * kLanes, finished_third<2>(from, third, x), past);

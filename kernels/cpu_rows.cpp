@@ -179,7 +179,7 @@ template <typename Out>
 Target<Out> target_of(const Walk& walk, Out* out, int64_t first, int32_t pixels, int32_t alone) {
   const MsdaBlend& b = walk.b;
   const int64_t plane = static_cast<int64_t>(b.height) * b.width;
-  const int32_t together = b.out_layout == kChw && sizeof(Out) == 2 ? 2 * kLanes : kLanes;
+  const int32_t together = b.out_layout == kChw ? kTogether<Out> : kLanes;
   const int32_t vector = together * sizeof(Out);
   Target<Out> t = {};
   bool fits = alone == pixels || alone % together == 0;
@@ -362,6 +362,26 @@ void finish_rgb_bytes(const Walk& walk, Out* out, const Block<uint8_t>& block, i
   finish_rgb(walk, out, FromTwo<Weights>{sources[0], sources[1], own}, first, pixels);
 }
 
+// Pixels of two sources by the bits of a field, where bytes can be chosen by bits.
+bool choose_bytes(const Walk& walk, uint8_t* out, const Block<uint8_t>& block, int64_t first) {
+#if defined(__AVX512F__)
+  const int32_t pixels = block.rows * block.p.width;
+  const Bits choice = {static_cast<const uint32_t*>(block.field),
+                       static_cast<int64_t>(block.y) * block.p.width};
+  const uint8_t *own = block.sources[0], *partner = block.sources[1];
+  uint8_t* staged = reinterpret_cast<uint8_t*>(walk.staged);
+  int32_t x = 0;
+  for (; x + kLanes <= pixels; x += kLanes)
+    put_chosen(staged + 3 * x, choice.bits(x), own + 3 * x, partner + 3 * x);
+  for (; x < pixels; ++x) memcpy(staged + 3 * x, (choice.own_at(x) ? own : partner) + 3 * x, 3);
+  copy_out(out + first * 3, staged, 3 * int64_t{pixels}, walk.past);
+  return true;
+#else
+  (void)walk, (void)out, (void)block, (void)first;
+  return false;
+#endif
+}
+
 // Bytes that stay as they are: whole blocks from one source, or runs of rows from two.
 bool copy_bytes(const Walk& walk, uint8_t* out, const Block<uint8_t>& block, int64_t first) {
   const Plan& p = block.p;
@@ -373,6 +393,8 @@ bool copy_bytes(const Walk& walk, uint8_t* out, const Block<uint8_t>& block, int
     copy_out(out + first * channels, block.sources[weight == 0.0f], block.values(), walk.past);
     return true;
   }
+  if (p.method == kFMix && p.soft == 0 && channels == 3 && p.sources == 2)
+    return choose_bytes(walk, out, block, first);
   if (!is_cut(p)) return false;
   uint8_t* staged = reinterpret_cast<uint8_t*>(walk.staged);
   for (int32_t r = 0; r < block.rows; ++r) {
@@ -483,7 +505,8 @@ template <typename In>
 void rows_from(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
   switch (b.out_dtype) {
     case kUint8:
-      return rows_of<In, uint8_t>(b, begin, end, memory);
+      if constexpr (sizeof(In) == 1) return rows_of<In, uint8_t>(b, begin, end, memory);
+      return;
     case kFloat16:
       return rows_of<In, Float16>(b, begin, end, memory);
     case kBfloat16:

@@ -7,8 +7,8 @@ namespace msda {
 // Work on units [begin, end) of a job.
 using Task = void (*)(const void* job, int64_t begin, int64_t end);
 
-// Runs `task` over [0, units) in parts of `grain` or a multiple of it on up to `threads` threads, the
-// caller among them (0: as many as this process may use), and returns when all is done.
+// Runs `task` over [0, units) in parts of `grain` or a multiple of it on up to `threads` threads,
+// the caller among them (0: as many as this process may use), and returns when all is done.
 void parallel_for(int64_t units, int64_t grain, int32_t threads, Task task, const void* job);
 
 }  // namespace msda

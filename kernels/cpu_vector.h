@@ -54,25 +54,32 @@ inline Ints load_integers(const uint8_t* from) {
 #endif
 }
 
+#if defined(__AVX512F__)
+// Interleaved RGB pixels of bytes, kLanes of them.  One masked load would do, but such loads do not
+// wake the prefetcher of some machines.
+inline __m512i load_pixels(const uint8_t* from) {
+  const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 32));
+  return _mm512_inserti32x4(_mm512_castsi256_si512(low), high, 2);
+}
+
+// Their red, green and blue, as whole numbers.
+inline void colours_of(Ints* colours, __m512i pixels) {
+  // Four pixels to a quarter of the vector.
+  const __m512i words = _mm512_setr_epi32(0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 11);
+  const __m512i quarters = _mm512_permutexvar_epi32(words, pixels);
+  for (int32_t c = 0; c < 3; ++c) {
+    const __m128i bytes = _mm_setr_epi32(c, c + 3, c + 6, c + 9);  // the others: none
+    const __m512i taken = _mm512_or_si512(_mm512_broadcast_i32x4(bytes), _mm512_set1_epi32(-256));
+    colours[c] = (Ints)_mm512_shuffle_epi8(quarters, taken);
+  }
+}
+#endif
+
 // Red, green and blue of kLanes interleaved pixels of bytes, as whole numbers.
 inline void load_colours(Ints* colours, const uint8_t* from) {
 #if defined(__AVX512F__)
-  // Four pixels to a quarter of the vector.  One masked load would do, but such loads do not wake
-  // the prefetcher of some machines.
-  const auto quarter = [from](int32_t at) {
-    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + at));
-  };
-  __m512i pixels = _mm512_castsi128_si512(quarter(0));
-  pixels = _mm512_inserti32x4(pixels, quarter(12), 1);
-  pixels = _mm512_inserti32x4(pixels, quarter(24), 2);
-  pixels = _mm512_inserti32x4(pixels, quarter(32), 3);  // its pixels begin 4 bytes later
-  const __m512i later = _mm512_inserti32x4(__m512i{}, _mm_set1_epi32(4), 3);
-  const auto colour = [&](int32_t c) {
-    const __m128i bytes = _mm_setr_epi32(c, c + 3, c + 6, c + 9);  // the others: none
-    const __m512i taken = _mm512_add_epi32(_mm512_broadcast_i32x4(bytes), later);
-    return (Ints)_mm512_shuffle_epi8(pixels, _mm512_or_si512(taken, _mm512_set1_epi32(-256)));
-  };
-  for (int32_t c = 0; c < 3; ++c) colours[c] = colour(c);
+  colours_of(colours, load_pixels(from));
 #elif defined(__AVX2__)
   const __m128i* low = reinterpret_cast<const __m128i*>(from);
   const __m128i* high = reinterpret_cast<const __m128i*>(from + 8);  // likewise
@@ -96,6 +103,17 @@ inline Ints whole(Ints v) {
   return v;
 }
 
+// Each bit of kLanes three times: of the values of RGB pixels, from those of the pixels.
+inline uint64_t bits_of_values(uint32_t bits) {
+#if defined(__BMI2__)
+  return _pdep_u64(bits, 0x0000249249249249) * 7;
+#else
+  uint64_t values = 0;
+  for (int32_t i = 0; i < kLanes; ++i) values |= uint64_t{7} * (bits >> i & 1) << 3 * i;
+  return values;
+#endif
+}
+
 // The lanes of `own` whose bit is set, of `partner` elsewhere.
 inline Ints chosen(uint32_t bits, Ints own, Ints partner) {
 #if defined(__AVX512F__)
@@ -107,6 +125,29 @@ inline Ints chosen(uint32_t bits, Ints own, Ints partner) {
   return (lanes & static_cast<int32_t>(bits)) != 0 ? own : partner;
 #endif
 }
+
+// As load_colours, of two sources: the pixels whose bit is set come from `own`.
+inline void load_chosen(Ints* colours, uint32_t bits, const uint8_t* own, const uint8_t* partner) {
+#if defined(__AVX512F__)
+  const __m512i pixels = load_pixels(own), others = load_pixels(partner);
+  colours_of(colours, _mm512_mask_blend_epi8(bits_of_values(bits), others, pixels));
+#else
+  Ints others[3];
+  load_colours(colours, own);
+  load_colours(others, partner);
+  for (int32_t c = 0; c < 3; ++c) colours[c] = chosen(bits, colours[c], others[c]);
+#endif
+}
+
+#if defined(__AVX512F__)
+// The same as bytes, interleaved as they are.
+inline void put_chosen(uint8_t* to, uint32_t bits, const uint8_t* own, const uint8_t* partner) {
+  const __m512i pixels = load_pixels(own), others = load_pixels(partner);
+  const __m512i made = _mm512_mask_blend_epi8(bits_of_values(bits), others, pixels);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(made));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 32), _mm512_extracti32x4_epi32(made, 2));
+}
+#endif
 
 // The bits of a mask, from pixel 0 on: set where a pixel is the own sample's.
 struct Bits {
@@ -177,29 +218,30 @@ inline void put(Bfloat16* to, Floats v, bool past) {
   __builtin_memcpy(to, &halves, sizeof halves);
 }
 
+// Of mixed bytes, which are numbers from 0 to 255: to_uint8 without its limits.
 inline void put(uint8_t* to, Floats v, bool past) {
   (void)past;  // a caller streams whole blocks of bytes
 #if defined(__AVX512F__)
-  const __m512 low = _mm512_max_ps((__m512)v, _mm512_setzero_ps());  // 0 where v is NaN
-  const __m512i whole = _mm512_cvtps_epi32(_mm512_min_ps(low, _mm512_set1_ps(255.0f)));
+  const __m512i whole = _mm512_cvtps_epi32((__m512)v);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(whole));
 #elif defined(__AVX2__)
-  const __m256 low = _mm256_max_ps((__m256)v, _mm256_setzero_ps());  // likewise
-  const __m256i whole = _mm256_cvtps_epi32(_mm256_min_ps(low, _mm256_set1_ps(255.0f)));
+  const __m256i whole = _mm256_cvtps_epi32((__m256)v);
   const __m128i words =
       _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
   _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(words, words));
 #else
-  const __m128 low = _mm_max_ps((__m128)v, _mm_setzero_ps());  // likewise
-  const __m128i whole = _mm_cvtps_epi32(_mm_min_ps(low, _mm_set1_ps(255.0f)));
-  const __m128i words = _mm_packs_epi32(whole, whole);
+  const __m128i words = _mm_packs_epi32(_mm_cvtps_epi32((__m128)v), __m128i{});
   const int32_t bytes = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
   __builtin_memcpy(to, &bytes, sizeof bytes);
 #endif
 }
 
-// Two of them.  Past the caches, halves of 16 bits had better come as whole lines: a line that is
-// half full may be written on its own, to be written again.
+// How many values are stored together.  Past the caches they had better come as whole lines: one
+// that is half full may be written on its own, to be written again.
+template <typename Out>
+constexpr int32_t kTogether = sizeof(Out) > 1 && kLanes > 4 ? 64 / sizeof(Out) : kLanes;
+
+// Two vectors of them.
 template <typename Out>
 inline void put(Out* to, Floats a, Floats b, bool past) {
   put(to, a, past);
