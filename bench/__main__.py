@@ -8,6 +8,7 @@ python -m bench report [FILE ...]
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,4 +123,6 @@ def _report(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    if not run.STREAMING.keys() <= os.environ.keys():  # it takes effect when a process starts
+        os.execve(sys.executable, sys.orig_argv, os.environ | run.STREAMING)
     sys.exit(main())

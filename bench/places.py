@@ -33,7 +33,10 @@ class Host:
         return memory[first : first + size].view(dtype).reshape(shape)
 
     def copy(self, moved: int, threads: int = 1) -> Callable[[], object]:
-        """A copy that reads and writes ``moved`` bytes in all, on ``threads`` threads."""
+        """A copy that reads and writes ``moved`` bytes in all, on ``threads`` threads.
+
+        It is the C library's: see ``STREAMING`` in run.py.
+        """
         source, target = np.ones(moved // 2, np.uint8), np.zeros(moved // 2, np.uint8)
         if threads == 1:
             return lambda: np.copyto(target, source)

@@ -1,9 +1,10 @@
 """The benchmarks: what is listed, measured, compared and reported. No time is asserted."""
 
-import importlib
+import importlib.util
 import itertools
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -101,12 +102,34 @@ def test_epochs_of_other_loaders(kind, photographs):
 
 
 def test_a_case_in_a_process_of_its_own():
-    pytest.importorskip("timm")
+    if not importlib.util.find_spec("timm"):
+        pytest.skip("timm is not installed")
     made = run._apart(one("peers", allocator="tuned"), 2)
     assert made["case"]["allocator"] == "tuned" and "timm.Mixup" in made["others"], made
     assert made["machine"]["cores"] == 1 and made["versions"]["timm"]
     broken = run._apart(one("peers", allocator="tuned", peer="nobody's"), 2)
     assert "KeyError" in broken["failed"]
+
+
+def test_copies_are_made_past_the_caches_but_not_those_of_libraries(monkeypatch, tmp_path):
+    """What is measured in a process of its own has the C library as it is, or as a user set it."""
+    seen = []
+    monkeypatch.setattr(run.subprocess, "run", lambda *_, env, **__: seen.append(env) or 1 / 0)
+    for value in (*run.STREAMING.values(), "glibc.malloc.check=1"):
+        monkeypatch.setenv("GLIBC_TUNABLES", value)
+        with pytest.raises(ZeroDivisionError):
+            run._apart(one("peers"), 2)
+    assert "GLIBC_TUNABLES" not in seen[0] and seen[1]["GLIBC_TUNABLES"] == "glibc.malloc.check=1"
+
+    monkeypatch.undo()
+    environment = {k: v for k, v in os.environ.items() if k not in run.STREAMING}
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nprint(os.environ.get('GLIBC_TUNABLES'), file=sys.stderr)"
+    )
+    environment["PYTHONPATH"] = str(tmp_path)
+    command = [sys.executable, "-m", "bench", "list", "-k", "blend quick method=mixup"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stderr.split()[:2] == ["None", *run.STREAMING.values()]
 
 
 def test_levels_hold_one_another_and_names_are_unique():
