@@ -1,0 +1,145 @@
+// What a thread of the row walk (cpu_rows.cpp) knows and holds: the batch, its own memory, and
+// blocks of rows of the sources as an output wants them, mirrored or shrunk.  Compiled once per
+// instruction set: no C++ library code, as explained there.
+#pragma once
+#include <string.h>
+
+#include "cpu_mix.h"
+#include "cpu_rows.h"
+#include "cpu_vector.h"
+
+namespace msda {
+namespace {
+
+// Outputs larger than this are written past the caches: a batch that nobody reads again soon would
+// only push out what somebody does.
+constexpr int64_t kStreamBytes = 16 << 20;
+
+// Copies bytes past the caches.
+void stream_bytes(void* to, const void* from, int64_t bytes) {
+  char* out = static_cast<char*>(to);
+  const char* in = static_cast<const char*>(from);
+  const int64_t lead = -reinterpret_cast<intptr_t>(out) & (kVectorBytes - 1);
+  if (bytes < lead + kVectorBytes) {
+    memcpy(out, in, bytes);
+    return;
+  }
+  memcpy(out, in, lead);
+  int64_t at = lead;
+  for (; at + kVectorBytes <= bytes; at += kVectorBytes)
+    put(reinterpret_cast<float*>(out + at), load(reinterpret_cast<const float*>(in + at)), true);
+  memcpy(out + at, in + at, bytes - at);
+}
+
+void copy_out(void* to, const void* from, int64_t bytes, bool past) {
+  if (past) return stream_bytes(to, from, bytes);
+  memcpy(to, from, bytes);
+}
+
+// A block of a sample, by its number: one or more of its rows.
+struct Turned {
+  int32_t sample, y, rows;
+};
+
+// The batch, the calling thread's memory, and what is the same for every block.
+struct Walk {
+  const MsdaBlend& b;
+  float* mixed;
+  char *staged, *mirrored[kMaxSources];
+  // Of the values of kLanes RGB pixels; 1 and -0 change nothing, not even the sign of a zero.
+  float scale[3 * kLanes], shift[3 * kLanes];
+  bool past;                  // store past the caches
+  mutable int32_t laid = -1;  // what `along` holds is that of outputs from this one on
+  mutable Turned turned[kMaxSources] = {};  // what the blocks in `mirrored` hold
+  float *weights, *along;
+
+  Walk(const MsdaBlend& blend, char* memory, int64_t value_bytes)
+      : b(blend), mixed(reinterpret_cast<float*>(memory)) {
+    const int64_t part = scratch_part(b);
+    weights = reinterpret_cast<float*>(memory + kScratchParts * part);
+    along = weights + static_cast<int64_t>(b.width) * (1 + b.channels);
+    staged = memory + part;
+    for (int32_t k = 0; k < kMaxSources; ++k) mirrored[k] = memory + (2 + k) * part;
+    for (int32_t i = 0; i < 3 * kLanes; ++i) {
+      scale[i] = b.scale && b.channels == 3 ? b.scale[i % 3] : 1.0f;
+      shift[i] = b.shift && b.channels == 3 ? b.shift[i % 3] : -0.0f;
+    }
+    const int64_t sample = static_cast<int64_t>(b.height) * b.width * b.channels;
+    past = sample * b.batch * value_bytes >= kStreamBytes;
+  }
+
+  // The bumps of GMix along x and, behind them, along y; the columns of ResizeMix along x.
+  const float* along_of(int32_t index) const {
+    const int32_t first = index - index % b.interpolations;
+    const int64_t each = static_cast<int64_t>(b.width) + b.height;
+    for (int32_t k = 0; k < b.interpolations && laid != first; ++k) {
+      const Plan& p = b.plans[first + k];
+      float* to = along + k * each;
+      if (p.method == kGMix) {
+        bumps(to, p.falloff[2], p.point[2], b.width);
+        bumps(to + b.width, p.falloff[1], p.point[1], b.height);
+      } else if (p.method == kResizeMix && p.sources == 2) {
+        columns_shrunk(reinterpret_cast<int32_t*>(to), p, b.mirror && b.mirror[p.source[1]]);
+      }
+    }
+    laid = first;
+    return along + (index - first) * each;
+  }
+
+  template <typename In>
+  Block<In> block(int32_t index, int32_t y, int32_t rows) const {
+    const Plan& p = b.plans[index];
+    Block<In> block = {p,       y,       rows,    b.channels, {},
+                       nullptr, nullptr, nullptr, weights,    weights + b.width};
+    if (p.method == kFMix) block.field = b.fields[index];
+    if (p.method == kGMix) {
+      block.along_x = along_of(index);
+      block.along_y = block.along_x + b.width;
+    }
+    const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
+    for (int32_t k = 0; k < p.sources; ++k) {
+      const In* from = static_cast<const In*>(b.ins[p.source[k]]) + y * pitch;
+      block.sources[k] = from;
+      if (k == 1 && p.method == kResizeMix && p.sources == 2) {
+        block.sources[k] = shrunk(index, y, rows, from);
+        continue;
+      }
+      if (!b.mirror || !b.mirror[p.source[k]]) continue;
+      In* to = reinterpret_cast<In*>(mirrored[k]);
+      block.sources[k] = to;
+      Turned& held = turned[k];
+      if (held.sample == p.source[k] && held.y == y && held.rows == rows) continue;
+      held = {p.source[k], y, rows};
+      for (int32_t r = 0; r < rows; ++r)
+        mirror_row(to + r * pitch, from + r * pitch, b.width, b.channels);
+    }
+    return block;
+  }
+
+  // The partner's rows `from`, with all of it shrunk into the box; where nothing else of them is
+  // wanted, as a rule, the rest is anything.
+  template <typename In>
+  const In* shrunk(int32_t index, int32_t y, int32_t rows, const In* from) const {
+    const Plan& p = b.plans[index];
+    const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
+    const In* whole = static_cast<const In*>(b.ins[p.source[1]]);
+    const int32_t* columns = reinterpret_cast<const int32_t*>(along_of(index));
+    const bool flipped = b.mirror && b.mirror[p.source[1]];
+    In* to = reinterpret_cast<In*>(mirrored[1]);
+    for (int32_t r = 0; r < rows; ++r, to += pitch) {
+      if (p.outside != 1.0f && flipped)
+        mirror_row(to, from + r * pitch, b.width, b.channels);
+      else if (p.outside != 1.0f)
+        memcpy(to, from + r * pitch, pitch * sizeof(In));
+      if (!in_interval(y + r, p.y0, p.y1, p.height)) continue;
+      const int32_t row = shrunk_from(y + r, p.y0, p.falloff[1], p.height);
+      gather_pixels(to + static_cast<int64_t>(p.x0) * b.channels, whole + row * pitch, columns,
+                    p.x1 - p.x0, b.channels, row == p.height - 1);
+    }
+    turned[1] = {};  // it holds no mirrored block any more
+    return reinterpret_cast<In*>(mirrored[1]);
+  }
+};
+
+}  // namespace
+}  // namespace msda
