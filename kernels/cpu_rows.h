@@ -5,7 +5,7 @@
 namespace msda {
 
 // Pixels that are mixed at a time: their floats stay in the first-level cache.
-constexpr int32_t kBlockPixels = 512;
+constexpr int32_t kBlockPixels = 1024;
 
 inline int32_t rows_per_block(const MsdaBlend& b) {
   return b.width >= kBlockPixels ? 1 : kBlockPixels / (b.width > 0 ? b.width : 1);
