@@ -119,11 +119,12 @@ void mirror_row(uint8_t* out, const uint8_t* row, int32_t width, int32_t channel
   mirror_rest(out, row, width, channels, done);
 }
 
-// Of the columns of the box into which ResizeMix shrinks the partner: where its pixels lie there.
-void columns_shrunk(int32_t* columns, const Plan& p, bool mirrored) {
+// Of the columns of the box into which ResizeMix shrinks the partner: where its values lie in a
+// row.
+void columns_shrunk(int32_t* columns, const Plan& p, int32_t channels, bool mirrored) {
   for (int32_t x = p.x0; x < p.x1; ++x) {
     const int32_t column = shrunk_from(x, p.x0, p.falloff[2], p.width);
-    columns[x - p.x0] = mirrored ? p.width - 1 - column : column;
+    columns[x - p.x0] = (mirrored ? p.width - 1 - column : column) * channels;
   }
 }
 
@@ -139,12 +140,13 @@ void gather_pixels(In* __restrict to, const In* __restrict row, const int32_t* c
     int32_t x = 0;
     // A byte more than the pixel, over which the next one is written.
     if (sizeof(In) == 1 && !is_last)
-      for (; x < n - 1; ++x) memcpy(to + 3 * x, row + 3 * columns[x], 4);
-    for (; x < n; ++x) memcpy(to + 3 * x, row + 3 * columns[x], 3 * sizeof(In));
+#pragma GCC unroll 4
+      for (; x < n - 1; ++x) memcpy(to + 3 * x, row + columns[x], 4);
+    for (; x < n; ++x) memcpy(to + 3 * x, row + columns[x], 3 * sizeof(In));
     return;
   }
   for (int32_t x = 0; x < n; ++x)
-    for (int32_t c = 0; c < channels; ++c) to[x * channels + c] = row[columns[x] * channels + c];
+    for (int32_t c = 0; c < channels; ++c) to[x * channels + c] = row[columns[x] + c];
 }
 
 // A block of rows of one output, and its sources in the order in which the output wants them.

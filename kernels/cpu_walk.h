@@ -79,7 +79,8 @@ struct Walk {
         bumps(to, p.falloff[2], p.point[2], b.width);
         bumps(to + b.width, p.falloff[1], p.point[1], b.height);
       } else if (p.method == kResizeMix && p.sources == 2) {
-        columns_shrunk(reinterpret_cast<int32_t*>(to), p, b.mirror && b.mirror[p.source[1]]);
+        columns_shrunk(reinterpret_cast<int32_t*>(to), p, b.channels,
+                       b.mirror && b.mirror[p.source[1]]);
       }
     }
     laid = first;
