@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from doors import DOORS, assert_same, native, poisoned, widened
+from doors import DOORS, assert_same, by_reference, native, poisoned, widened
 from doors import blend as blend  # a fixture
 from oracle import checked_weights
 from variants import CASES, draw_any, make, name_of
@@ -268,6 +268,30 @@ def test_pixel_share_equals_label_weight():
         plan = msda.draw(msda.CutMix(box=box), 200, *shape, seed=2, step=0)
         share = msda.mask(plan, *shape).mean((1, 2), dtype=np.float64)
         np.testing.assert_array_equal(plan["weight"], share.astype(np.float32))
+
+
+@pytest.mark.parametrize("layout, dtype", [("HWC", "uint8"), ("CHW", "float16")])
+def test_sources_without_weight(blend, layout, dtype):
+    some = np.array(list(itertools.product((0, 1), repeat=3)), np.float32)
+    weights = some / np.maximum(1, some.sum(1, keepdims=True))
+    images = random_images((8, 5, 37, 3), "uint8")
+    plan = msda.draw(msda.Mixup(n=3), 8, 5, 37, seed=0, step=0)
+    plan["weight"], plan["partner_weight"], plan["extra_weight"][:, 0] = weights.T
+    plan = plan[1:]  # the first has no weight at all
+    mixed = blend(images, plan, layout=layout, dtype=dtype)
+    assert_same(mixed, by_reference(images, plan, layout=layout, dtype=dtype))
+
+
+def test_records_without_any_weight_read_their_last_source():
+    images = random_images((3, 2, 40, 3), "uint8")
+    plan = msda.draw(msda.Mixup(n=3, partner="roll"), 3, 2, 40, seed=0, step=0)
+    for name in ("weight", "partner_weight", "extra_weight"):
+        plan[name] = 0
+    for layout, door in itertools.product(("HWC", "CHW"), set(DOORS) - {"reference"}):
+        mixed = DOORS[door](images, plan, layout=layout)
+        np.testing.assert_array_equal(
+            mixed if layout == "HWC" else mixed.transpose(0, 2, 3, 1), images[plan["extra"][:, 0]]
+        )
 
 
 def test_a_source_that_takes_no_part_is_never_looked_up():
