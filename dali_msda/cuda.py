@@ -133,18 +133,22 @@ def blend(
     mirror: np.ndarray | GpuArray | None = None,
     pairs: np.ndarray | None = None,
     planar: bool = False,
+    fields: GpuArray | None = None,
 ) -> None:
     """Fills ``outs`` from ``images``, ``(B, ..., W, C)``, as :func:`dali_msda.cpu.blend` does.
 
-    Of ``planar`` images each channel is a launch. The masks of FMix are made on the way. ``mirror``
-    may lie on the GPU or on the CPU.
+    Of ``planar`` images each channel is a launch. ``mirror`` may lie on the GPU or on the CPU. The
+    masks of FMix are made on the way, unless they are given, as :func:`dali_msda.cpu.blend` takes
+    them: that serves benchmarks.
     """
     with _stream_of(images) as (device, stream):
-        fields = FieldJob.of(device, plans)
+        made = None if fields is not None else FieldJob.of(device, plans)
         flags = None if isinstance(mirror, GpuArray) else mirror
         parts = [plans, flags, scale, shift, pairs]
-        with device.batch(parts, fields.scratch if fields else 0, stream) as (*small, scratch):
-            bits = fields.launch(stream, small[0], scratch) if fields else Samples()
+        with device.batch(parts, made.scratch if made else 0, stream) as (*small, scratch):
+            bits = made.launch(stream, small[0], scratch) if made else Samples()
+            if fields is not None:
+                bits = _samples(fields)
             job = Blend(_samples(outs, plans.ndim), _samples(images), bits, *small)
             if isinstance(mirror, GpuArray):
                 job.mirror = mirror.ctypes.data
