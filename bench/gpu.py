@@ -18,7 +18,14 @@ FLUSH = 4  # times the second-level cache
 
 
 class Torch:
-    """A GPU through torch."""
+    """A GPU through torch.
+
+    Attributes:
+        device: What tensors that lie there are told to move to.
+        index: Its number, for loaders.
+    """
+
+    device, index = "cuda", 0
 
     def __init__(self):
         import torch
@@ -179,6 +186,18 @@ def found() -> Torch | Cupy:
         except (ImportError, Missing) as error:
             reasons.append(str(error))
     raise Missing("no GPU: " + "; ".join(reasons))
+
+
+def of_torch(what: str) -> Torch:
+    """The GPU, as torch has it; ``what`` needs it, in the plural.
+
+    Raises:
+        Missing: If there is none.
+    """
+    there = found()
+    if not hasattr(there, "torch"):
+        raise Missing(f"{what} on a GPU are those of torch, which sees none")
+    return there
 
 
 def measure(

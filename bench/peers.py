@@ -17,8 +17,8 @@ import itertools
 import numpy as np
 
 import dali_msda as msda
-from bench import blend, peer_checks, peers_dali, peers_torch
-from bench.cases import Job, Missing
+from bench import blend, gpu, peer_checks, peers_dali, peers_torch
+from bench.cases import Job
 from bench.places import normalisation, pixels, place
 
 ISOLATED = True
@@ -56,6 +56,7 @@ LARGE = {"batch": 256, "size": 224, "dtype": "float32"}
 BOTH = {"allocator": ("default", "tuned")}
 CUDA = {"device": "cuda", "threads": 0, "allocator": "default"}
 QUICK = [ROWS[0] | {"method": "mixup", "scope": "sample"}, ROWS[2] | {"method": "mixup"}]
+THERE = [ROWS[0], ROWS[2], ROWS[3]]  # those that mix where the batch is
 TABLES = {
     "quick": [{**row, **LARGE, "threads": 1, **BOTH} for row in QUICK],
     "default": [{**row, **LARGE, "threads": 1, **BOTH} for row in ROWS]
@@ -71,14 +72,15 @@ TABLES = {
         {**row, "batch": (64, 256), "size": (32, 224), "dtype": "float32"}
         | {"threads": (1, "all"), **BOTH}
         for row in ROWS
-    ],
+    ]
+    + [{**row, **LARGE, **CUDA} for row in THERE],
 }
 
 
 def prepare(case: dict[str, object]) -> Job:
     """Ours and the peer's, once both have been checked on a few samples."""
-    if case["device"] == "cuda" and not hasattr(place("cuda"), "torch"):
-        raise Missing("the peers on a GPU are those of torch, which sees none")
+    if case["device"] == "cuda":
+        gpu.of_torch("the peers")
     make, method = MAKERS[case["peer"]], case["method"]
     sides = {"ours": ours, case["peer"]: make}
     if case["peer"] == "dali.operators":
