@@ -51,6 +51,7 @@ class Job:
         clock: "cpu" (time of all threads of the process) or "wall": which time counts.
         figures: Further figures from the medians in seconds.
         direct: On a GPU, candidates that are called, not replayed as a graph.
+        whole: On a GPU, that ``clock`` counts there too: a turn ends when the device is done.
         loops: Whether short runs are repeated within a turn, so that clocks can resolve them.
     """
 
@@ -63,6 +64,7 @@ class Job:
     clock: str = "cpu"
     figures: Callable[[dict[str, float]], dict] = lambda medians: {}
     direct: frozenset[str] = frozenset()
+    whole: bool = False
     loops: bool = True
 
 

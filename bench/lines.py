@@ -36,9 +36,9 @@ def line(case: Case, job: Job, times: dict[str, Times], gpu: object = None) -> d
     """The line of a case that was measured; ``copy`` among the times is the plain copy."""
     times = dict(times)
     copy = times.pop("copy", None)
-    clock = "gpu" if gpu else job.clock
-    medians = {name: statistics.median(each.of(clock)) for name, each in times.items()}
     first, *others = times
+    clock = "gpu" if times[first].gpu else job.clock
+    medians = {name: statistics.median(each.of(clock)) for name, each in times.items()}
     own = medians[first]
     made = _head(case) | {"clock": clock, "of": first}
     made |= _figures(times[first], clock) | {"repeats": len(times[first].of(clock))}

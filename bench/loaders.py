@@ -11,34 +11,58 @@ Of DALI, CPU time counts: a turn ends when the loader has prepared ahead all tha
 that no work of one is counted for the other. FFCV and torch's processes are given all cores, and
 the time of whole epochs on the clock counts: ``times`` is the loader's throughput with mixing over
 that of the other, turn by turn.
+
+On a GPU all are the training program's loaders (gpu_loaders.py), whose batches end there. A turn is
+an epoch on the clock: it begins and ends with nothing under way, neither on the device nor on the
+CPU, but for the batches that DALI has prepared ahead. ``without`` is the same loader without a
+policy. Of torch, ``mixing`` mixes in the workers, which hand on floats; ``mixer`` on the GPU, to
+which bytes are copied, and ``mixes nothing`` is the same with a policy that mixes none. The epoch
+is the photographs by turns, ``BATCHES`` or two for each core, so that they come from memory.
 """
 
+import functools
+import itertools
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
 import dali_msda as msda
+from bench import gpu, gpu_loaders
 from bench.blend import POLICIES
 from bench.cases import Job, Missing, cores
 
 ISOLATED = True
 PHOTOGRAPHS = Path(__file__).parent.parent / "build" / "bench" / "jpegs"
 METHODS = ("mixup", "cutmix", "fmix")
+LOADERS = ("dali", "ffcv", "torch")
 COMMON = {"batch": 64, "size": 224, "dtype": "float32"}
+CUDA = {"device": "cuda", "loader": LOADERS, "batch": 256, "size": 224}
 TABLES = {
-    "quick": [],
-    "default": [{"loader": ("dali", "ffcv", "torch"), "policy": METHODS, **COMMON}],
-    "all": [{"loader": "dali", "policy": METHODS, **COMMON, "dtype": "float16"}],
+    "quick": [{**CUDA, "policy": "cutmix", "dtype": "float16"}],
+    "default": [
+        {"loader": LOADERS, "policy": METHODS, **COMMON},
+        {**CUDA, "policy": METHODS, "dtype": "float16"},
+        {**CUDA, "policy": "cutmix", "dtype": "float32"},
+    ],
+    "all": [
+        {"loader": "dali", "policy": METHODS, **COMMON, "dtype": "float16"},
+        {**CUDA, "policy": METHODS, "batch": (64, 256), "dtype": ("float16", "float32")},
+    ],
 }
 DALI_BATCHES = 2  # of a turn
+BATCHES = 16  # of an epoch on a GPU, at least
 
 
 def prepare(case: dict[str, object]) -> Job:
     """Batches with mixing and without: some of DALI's, or epochs."""
-    source, policy = photographs(), POLICIES[case["policy"]]
+    policy = POLICIES[case["policy"]]
+    if case["device"] == "cuda":
+        return epochs_on_gpu(case, policy)
+    source = photographs()
     if case["loader"] == "dali":
         both = {"mixing": loader(source, case, policy), "without": loader(source, case, None)}
         runs = {name: lambda each=each: batches(each) for name, each in both.items()}
@@ -49,14 +73,66 @@ def prepare(case: dict[str, object]) -> Job:
     return Job(runs, None, count, "images", threads=0, clock="wall", loops=False)
 
 
-def photographs() -> object:
-    """The demo's photographs as a source of the loaders, made once."""
+def photographs(count: int = 0) -> object:
+    """The demo's photographs as a source of the loaders, made once; by turns up to a count."""
     try:
         from dali_msda.pipelines import datasets, demo_data
     except ImportError as error:
-        raise Missing(f"pipelines: {error}") from error
-    demo_data.make(PHOTOGRAPHS)
-    return datasets.find(str(PHOTOGRAPHS / "train"))
+        raise Missing(f"pipelines: {error}; `pip install -e .` brings them") from error
+    try:
+        demo_data.make(PHOTOGRAPHS)
+    except FileNotFoundError as error:  # a wheel that has them is not installed
+        raise Missing(str(error)) from error
+    root = str(PHOTOGRAPHS / "train")
+    source = datasets.find(root)
+    if count <= len(source.files):
+        return source
+    lines = [f"{os.path.relpath(file, root)} {label}\n"
+             for file, label in zip(source.files, source.labels, strict=True)]  # fmt: skip
+    listed = PHOTOGRAPHS.with_name(f"{count}.txt")
+    listed.write_text("".join(itertools.islice(itertools.cycle(lines), count)))
+    return datasets.find(root, file_list=str(listed))
+
+
+def beton(source: object) -> Path:
+    """The same as a .beton of JPEGs, written once."""
+    try:
+        from dali_msda.pipelines.write_beton import write_beton
+
+        path = PHOTOGRAPHS.with_name(f"{len(source.files)}.beton")
+        if not path.exists():
+            listed = path.with_suffix(".txt")
+            given = str(listed) if listed.exists() else None
+            write_beton(source.root, path, file_list=given, write_mode="jpg")
+    except ImportError as error:
+        raise Missing(f"ffcv: {error}") from error
+    return path
+
+
+def source_on_gpu(case: dict[str, object]) -> object:
+    """What a loader reads whose batches end on a GPU: an epoch of whole batches."""
+    source = photographs(max(BATCHES, 2 * cores()) * case["batch"])
+    if case["loader"] != "ffcv":
+        return source
+    from dali_msda.pipelines import datasets
+
+    return datasets.find(str(beton(source)))
+
+
+def epochs_on_gpu(case: dict[str, object], policy: msda.Policy) -> Job:
+    """Epochs of the training program's loader with mixing and without."""
+    spot = gpu.of_torch("the loaders' batches")
+    source = source_on_gpu(case)
+    opened = gpu_loaders.opened(source, spot, case)
+    made = {"mixing": opened(policy), "without": opened(None)}
+    if case["loader"] == "torch":
+        with_bytes = gpu_loaders.opened_bytes(source, spot, case)
+        made["mixer"] = with_bytes(policy)
+        made["mixes nothing"] = with_bytes(gpu_loaders.UNMIXED)
+    runs = {name: functools.partial(whole_epoch, each, spot) for name, each in made.items()}
+    count = len(made["mixing"]) * case["batch"]
+    how = {"threads": 0, "clock": "wall", "loops": False, "whole": True}
+    return Job(runs, None, count, "images", **how)
 
 
 def loader(source: object, case: dict[str, object], policy: msda.Policy | None):
@@ -72,16 +148,29 @@ def batches(endless) -> None:
     """Takes batches and waits until nothing works any more."""
     for _ in range(DALI_BATCHES):
         next(endless)
-    before = -1.0
-    while (now := time.process_time()) - before > 1e-3:
-        before = now
-        time.sleep(0.02)
+    settle(0.02)
 
 
-def epoch(batches_of_one) -> None:
+def settle(pause: float, wait: Callable[[], object] = lambda: None) -> None:
+    """Waits for the device until this process has hardly worked for so many seconds."""
+    worked = pause
+    while worked > pause / 20:
+        wait()
+        before = time.process_time()
+        time.sleep(pause)
+        worked = time.process_time() - before
+
+
+def epoch(batches_of_one: Iterable) -> None:
     """Goes through an epoch."""
     for _ in batches_of_one:
         pass
+
+
+def whole_epoch(batches_of_one: Iterable, spot: object) -> None:
+    """Goes through an epoch until the device has made it, and DALI what it prepares ahead."""
+    epoch(batches_of_one)
+    settle(0.002, spot.wait)
 
 
 def torch_loaders(source, case: dict[str, object], policy: msda.Policy) -> dict[str, object]:
@@ -103,11 +192,8 @@ def ffcv_loaders(source, case: dict[str, object], policy: msda.Policy) -> dict[s
     from ffcv.fields.decoders import IntDecoder
 
     from dali_msda.pipelines.epochs import IMAGENET_MEAN, IMAGENET_STD
-    from dali_msda.pipelines.write_beton import write_beton
 
-    beton = PHOTOGRAPHS.with_suffix(".beton")
-    if not beton.exists():
-        write_beton(source.root, beton, write_mode="jpg")
+    path = beton(source)
     classes = len(source.classes)
     mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
     normalise = own.NormalizeImage(mean, std, np.dtype(case["dtype"]).type)
@@ -126,7 +212,7 @@ def ffcv_loaders(source, case: dict[str, object], policy: msda.Policy) -> dict[s
     for name, (image, label) in ends.items():
         pipelines = {"image": [RandomResizedCrop(size), *image], "label": [IntDecoder(), *label]}
         made[name] = Loader(
-            str(beton),
+            str(path),
             batch_size=case["batch"],
             num_workers=cores(),
             pipelines=pipelines,

@@ -1,6 +1,7 @@
 """Where a benchmark's arrays lie, and the plain copy there that it is compared with."""
 
 import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +15,9 @@ ALIGNED = 64  # bytes, as memory of torch and DALI is at least; NumPy's is to 16
 
 
 class Host:
-    """The CPU's memory."""
+    """The CPU, and its memory."""
+
+    device = "cpu"
 
     def put(self, values: np.ndarray) -> np.ndarray:
         """An array there with these values."""
@@ -43,6 +46,14 @@ class Host:
         pool = ThreadPoolExecutor(threads)
         parts = (np.array_split(target, threads), np.array_split(source, threads))
         return lambda: list(pool.map(np.copyto, *parts))
+
+    def mark(self) -> float:
+        """A moment."""
+        return time.perf_counter()
+
+    def seconds(self, start: float, end: float) -> float:
+        """Between two moments."""
+        return end - start
 
 
 def place(device: str) -> object:

@@ -126,16 +126,28 @@ def scaling(lines: list[dict], folder: Path) -> list[Path]:
 
 def loaders(lines: list[dict], folder: Path) -> list[Path]:
     """Loaders with mixing and without."""
-    rows = []
-    for made in chosen(lines, "loaders", device="cpu"):
-        shares = [1 / made["others"]["without"]["times"], None]
-        if "own" in made["others"]:
-            shares[1] = made["others"]["own"]["times"] / made["others"]["without"]["times"]
-        rows.append((f"{made['case']['loader']} {made['case']['policy']}", shares))
-    label = "time of an image with mixing over that without"
-    path = folder / "loaders.svg"
-    series = ["our mixing", "FFCV's own"]
-    return [plots.bars(path, rows, series, label, line=1.0)] if rows else []
+    written = []
+    for device, file in (("cpu", "loaders.svg"), ("cuda", "loaders-cuda.svg")):
+        rows = [row for made in chosen(lines, "loaders", device=device) for row in _ratios(made)]
+        if rows:
+            series = ["our mixing", "FFCV's own"][: 2 if device == "cpu" else 1]
+            label = "time of an image with mixing over that without"
+            written.append(plots.bars(folder / file, rows, series, label, line=1.0))
+    return written
+
+
+def _ratios(made: dict) -> list[tuple[str, list[float | None]]]:
+    """Of a line about loaders: times with mixing over those without, in rows of a figure."""
+    case, times = made["case"], {name: other["times"] for name, other in made["others"].items()}
+    name = f"{case['loader']} {case['policy']}"
+    if case["device"] == "cpu":
+        own = times["own"] / times["without"] if "own" in times else None
+        return [(name, [1 / times["without"], own])]
+    rows = [(f"{name} {case['dtype']}", [1 / times["without"]])]
+    if "mixer" in times:
+        there = times["mixer"] / times["mixes nothing"]
+        rows.append((f"{name} {case['dtype']}, mixed on the GPU", [there]))
+    return rows
 
 
 def text(lines: list[dict], figures: list[str]) -> str:

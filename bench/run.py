@@ -5,10 +5,10 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from bench import lines, released, timing
+from bench import gpu, lines, released, timing
 from bench.cases import Case, Job, Mismatch, Missing, cores
 from bench.places import place
 
@@ -53,12 +53,18 @@ def _measured(case: Case, job: Job, spot: object, before: int, repeats: int) -> 
         runs["copy"] = spot.copy(job.moved, job.threads or cores())
     if case["device"] == "cpu":
         return lines.line(case, job, timing.measure(runs, repeats, loops=job.loops))
-    from bench import gpu
-
-    times = gpu.measure(runs, repeats, spot, job.direct)
+    if job.whole:
+        ended = {name: _until_done(run, spot) for name, run in runs.items()}
+        times = timing.measure(ended, repeats, loops=job.loops)
+    else:
+        times = gpu.measure(runs, repeats, spot, job.direct)
     made = lines.line(case, job, times, spot)
     made["figures"]["memory_mb"] = lines.rounded((spot.used() - before) / 1e6)
     return made
+
+
+def _until_done(run: Callable[[], object], spot: object) -> Callable[[], object]:
+    return lambda: (run(), spot.wait())
 
 
 def _apart(case: Case, repeats: int) -> dict:

@@ -3,9 +3,11 @@
 import importlib.util
 import itertools
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,23 @@ import pytest
 from host_gpu import HostArray, install
 
 import dali_msda as msda
-from bench import cases, compare, gpu, lines, loaders, peer_checks, peers, report, run, timing
+from bench import (
+    blend,
+    cases,
+    compare,
+    gpu,
+    lines,
+    loaders,
+    peer_checks,
+    peers,
+    report,
+    run,
+    timing,
+)
 from bench.__main__ import main
 from bench.cases import Case, Mismatch
 from bench.places import Host, normalisation
+from dali_msda import driver, gpu_arrays
 
 ROOT = Path(__file__).parent.parent
 TINY = {  # parameters that make a case of each module small
@@ -337,6 +352,29 @@ def test_measure_takes_turns_and_repeats_short_runs():
     assert next(count) > 100
 
 
+def work_for_a_while(begin, done, leave):
+    begin.wait()
+    start = time.process_time()
+    while time.process_time() - start < 0.2:
+        pass
+    done.set()
+    leave.wait()
+
+
+def test_cpu_time_is_that_of_the_workers_too():
+    context = multiprocessing.get_context("fork")
+    begin, done, leave = (context.Event() for _ in range(3))
+    worker = context.Process(target=work_for_a_while, args=(begin, done, leave))
+    worker.start()
+    before, mine = timing.worked(), time.process_time()
+    begin.set()
+    done.wait()
+    taken, mine = timing.worked() - before, time.process_time() - mine
+    leave.set()
+    worker.join()
+    assert 0.2 <= taken - mine < 0.3
+
+
 def test_output_memory_is_aligned():
     for dtype in ("uint8", "float16", "float32"):
         made = Host().empty((3, 5, 7), dtype)
@@ -431,14 +469,156 @@ def test_cases_on_a_gpu(fake, monkeypatch):
         assert made["figures"]["memory_mb"] > 0
     assert "replay" in fake.done and "copy" in fake.done
     assert "those of torch" in run.here(one("peers", **cuda), 2)["skipped"]
+    assert "of torch" in run.here(one("loaders", device="cuda"), 2)["skipped"]
+    assert "of torch" in run.here(one("training", device="cuda"), 2)["skipped"]
     # Counted once on a GPU: each byte read, each byte written.
     made = run.here(one("blend", **cuda, method="mixup", dtype="float16"), 2)
     assert made["moved_mb"] == pytest.approx(2 * 16 * 16 * 3 * (1 + 2) / 1e6, rel=1e-3)
 
 
+def test_masks_of_fmix_are_made_before_they_are_read(fake):
+    """Both candidates write what the user's call writes; one makes masks, the other does not."""
+    device = driver.device(0)
+    case = dict(one("blend", device="cuda", method="fmix", threads=0, dtype="float16").parameters)
+    case |= {"mirror": True}
+    for layout in ("CHW", "HWC"):
+        shape = (2, 3, 16, 16) if layout == "CHW" else (2, 16, 16, 3)
+        out = fake.empty(shape, "float16")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fake, "empty", lambda shape, dtype, out=out: out)
+            job = blend.prepare(case | {"layout": layout})
+        assert list(job.runs) == ["fmix", "with masks"]
+        written = []
+        for name, run_it in job.runs.items():
+            device.launched.clear()
+            out.values[...] = 0
+            run_it()
+            written.append(out.values.copy())
+            assert ("msda_field_masks" in device.launched) == (name == "with masks")
+        np.testing.assert_array_equal(*written)
+        assert written[0].any()
+
+
+class FakeTorchGpu(FakeGpu):
+    """The same for torch; what lies there is on the CPU."""
+
+    device, index = "cpu", None
+
+    def __init__(self):
+        super().__init__()
+        self.torch = pytest.importorskip("torch")
+
+
+@pytest.fixture
+def fake_of_torch(monkeypatch):
+    there = FakeTorchGpu()
+    monkeypatch.setattr(gpu, "found", lambda: there)
+    return there
+
+
+@pytest.mark.parametrize("kind", loaders.LOADERS)
+def test_epochs_that_end_on_a_gpu(kind, photographs, fake_of_torch):
+    made = run.here(one("loaders", device="cuda", loader=kind, dtype="float16"), 2)
+    if "skipped" in made:
+        pytest.skip(made["skipped"])
+    assert made.keys() >= NEEDED and made["clock"] == "wall" and made["of"] == "mixing", made
+    others = {"without", *(["mixer", "mixes nothing"] if kind == "torch" else [])}
+    assert made["others"].keys() == others and made["items"] == 48
+    assert made["cpu_ms"] > 0 and made["figures"]["memory_mb"] > 0
+    assert made["machine"]["gpu"] == "none"
+    turns = 3 * (1 + len(others))  # each waits for the device, until nothing is under way
+    assert set(fake_of_torch.done) == {"wait"} and len(fake_of_torch.done) >= 2 * turns
+
+
+@pytest.mark.parametrize("kind", loaders.LOADERS)
+def test_steps_on_a_gpu(kind, photographs, fake_of_torch, monkeypatch):
+    from bench import training
+
+    monkeypatch.setitem(training.STEPS, "cuda", 2)
+    made = run.here(one("training", device="cuda", loader=kind, dtype="float16", threads=1), 2)
+    if "skipped" in made:
+        pytest.skip(made["skipped"])
+    assert made.keys() >= NEEDED and made["clock"] == "wall" and made["items"] == 4, made
+    # Every mark is a microsecond after the one before, so that both parts of a step are as long.
+    assert made["figures"]["wait_mixing"] == made["figures"]["wait_without"] == 0.5
+
+
+def test_waiting_is_the_share_between_the_first_two_marks():
+    from bench import training
+
+    assert training.waited(Host(), [(0.0, 1.0, 4.0), (4.0, 4.5, 6.0)]) == 0.25
+
+
+def test_a_loader_that_is_not_there_is_said(photographs, fake_of_torch, monkeypatch):
+    for kind, module in [("dali", "imagenet"), ("ffcv", "ffcv_imagenet")]:
+        monkeypatch.setitem(sys.modules, f"dali_msda.pipelines.{module}", None)
+        for bench in ("loaders", "training"):
+            made = run.here(one(bench, device="cuda", loader=kind), 2)
+            assert made["skipped"].startswith(f"{kind}: "), made
+    monkeypatch.setitem(sys.modules, "dali_msda.pipelines", None)
+    made = run.here(one("loaders", device="cuda", loader="torch"), 2)
+    assert made["skipped"].startswith("pipelines: ")
+
+
+def test_photographs_by_turns(photographs):
+    once, more = loaders.photographs(), loaders.photographs(100)
+    assert len(once.files) == 48 and len(more.files) == 100
+    assert more.files == (once.files * 3)[:100] and more.labels == (once.labels * 3)[:100]
+
+
+PEERS_THERE = [case for case in cases.select("peers", "all", "cuda") if case["batch"] == 256]
+
+
+@pytest.mark.parametrize("case", PEERS_THERE, ids=lambda case: case.name.replace(" ", "-"))
+def test_peers_on_a_gpu(case, monkeypatch):
+    """They mix there, nothing lies on the wrong side, and their outputs are checked."""
+    pytest.importorskip("torch")
+    from pretend_cuda import PretendCuda, There
+
+    theirs = gpu_arrays.empty, gpu_arrays.on_cpu
+    install(monkeypatch)
+    monkeypatch.setattr(gpu_arrays, "empty", theirs[0])
+    monkeypatch.setattr(gpu_arrays, "on_cpu", theirs[1])
+
+    class Pretended(FakeTorchGpu):
+        def put(self, values):
+            return self.torch.from_numpy(np.ascontiguousarray(values)).cuda()
+
+        def empty(self, shape, dtype):
+            return self.torch.empty(shape, dtype=getattr(self.torch, dtype), device="cuda")
+
+    there = Pretended()
+    monkeypatch.setattr(gpu, "found", lambda: there)
+    small = Case("peers", tuple((dict(case.parameters) | TINY["peers"]).items()))
+    with PretendCuda():
+        made = run.here(small, 2)
+        if "skipped" in made:
+            pytest.skip(made["skipped"])
+        assert made["others"].keys() == {case["peer"], "ours replayed"}, made
+        few = peer_checks.samples(4, 16, 16)
+        mixed, rows = peers.MAKERS[case["peer"]](few, np.arange(4), dict(small.parameters))()
+        assert isinstance(mixed, There) and isinstance(rows, There)
+    assert there.done.count("capture") == 2  # ours, and the copy; peers are called
+
+
+def test_a_pretended_gpu_refuses_what_a_real_one_does():
+    torch = pytest.importorskip("torch")
+    from pretend_cuda import PretendCuda, There
+
+    with PretendCuda():
+        there, here = torch.arange(3.0).cuda(), torch.ones(3)
+        assert there.device.type == "cuda" and isinstance(torch.zeros(2, device="cuda"), There)
+        assert there.mul_(2) is there and (there + 1.0).tolist() == [1, 3, 5]
+        assert not isinstance(there.cpu(), There) and there.to("cpu").tolist() == [0, 2, 4]
+        for both in (lambda: there + here, lambda: torch.where(here > 0, there, there)):
+            with pytest.raises(RuntimeError, match="expected tensors on one device"):
+                both()
+
+
 def test_every_case_for_a_gpu_is_for_one():
+    there = ("blend", "fields", "targets", "calls", "peers", "losses", "loaders", "training")
     for case in cases.select("", "all", "cuda"):
-        assert case.bench in ("blend", "fields", "targets", "calls", "peers", "losses")
+        assert case.bench in there
         assert case["device"] == "cuda"
 
 
@@ -497,6 +677,10 @@ def fixture():
     made[-1]["others"] = {"64": {"times": 3.5, "ms": 35.0}}
     made.append(line("loaders", policy="fmix", loader="dali"))
     made[-1]["others"]["without"] = {"times": 1.25, "ms": 12.5}
+    made.append(line("loaders", policy="fmix", loader="torch", device="cuda", dtype="float16"))
+    times = {"without": 1.0, "mixer": 0.5, "mixes nothing": 0.4}
+    made[-1]["others"] = {name: {"times": value, "ms": 10.0} for name, value in times.items()}
+    made[-1]["machine"] = {"gpu": "none", "driver": "1.2", "cuda": "3.4"}
     made.append(line("fields", mask="paper", size=224, threads=1))
     made[-1]["others"]["numpy64"] = {"times": 20.04, "ms": 1.0}
     skipped = line("peers", peer="c", allocator="default")
@@ -514,9 +698,11 @@ def test_report_makes_files_from_lines_alone(tmp_path):
     written = report.write(fixture(), tmp_path / "results", readme)
     names = {path.name for path in written}
     assert names == {"REPORT.md", "README.md", "roofline-cpu.svg", "peers-cpu.svg", "scaling.svg",
-                     "loaders.svg"}  # fmt: skip
+                     "loaders.svg", "loaders-cuda.svg"}  # fmt: skip
     text = (tmp_path / "results" / "REPORT.md").read_text()
     assert "c: No module named 'c'" in text and "| mixup | 1 | 10 | 2% |" in text
+    drawn = (tmp_path / "results" / "loaders-cuda.svg").read_text()
+    assert "torch fmix float16, mixed on the GPU" in drawn and ">1.25<" in drawn.replace(" ", "")
     quoted = readme.read_text()
     assert quoted.startswith("before\n") and quoted.endswith("\nafter\n") and "old" not in quoted
     assert "| a.Mixup mixup, per sample | 123 | 20.0 | 10.0 |" in quoted
