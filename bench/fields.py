@@ -143,8 +143,9 @@ def on_gpu(policy: msda.FMix, size: int, masks: int) -> Job:
 
     def bits() -> None:
         device, stream = driver.device(view.gpu), cuda.current_stream(view)
-        with device.current(), device.batch([plan], job.scratch, stream) as (address, scratch):
-            job.launch(stream, address, scratch)
+        parts = [plan, job.owners]
+        with device.current(), device.batch(parts, job.scratch, stream) as addresses:
+            job.launch(stream, *addresses)
 
     runs = {"kernels": bits, "floats": lambda: msda.mask(plan, size, size, out=out)}
     return Job(runs, masks * (-(-size * size // 32) * 4 + plan.itemsize), masks, "masks")

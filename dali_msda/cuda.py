@@ -24,15 +24,16 @@ from dali_msda.plan import PLAN_DTYPE
 MAX_PASSES = 31  # of kernels/msda/fourier.h
 
 Samples = structure("MsdaSamples", {"first": c_void_p, "stride": c_int64, "each": c_void_p})
+Masks = structure("MsdaMasks", {"first": c_void_p, "stride": c_int64, "owners": c_void_p})
 Blend = structure(
     "MsdaGpuBlend",
-    dict.fromkeys("outs ins fields".split(), Samples)
+    {"outs": Samples, "ins": Samples, "fields": Masks}
     | dict.fromkeys("plans mirror scale shift pairs".split(), c_void_p)
     | dict.fromkeys("batch interpolations height width channels chw".split(), c_int32),
 )
 Mask = structure(
     "MsdaGpuMask",
-    {"weights": c_void_p, "fields": Samples, "plans": c_void_p}
+    {"weights": c_void_p, "fields": Masks, "plans": c_void_p}
     | dict.fromkeys("batch height width".split(), c_int32),
 )
 Targets = structure(
@@ -46,7 +47,7 @@ Axis = structure(
 )
 Fields = structure(
     "MsdaGpuFields",
-    {"fields": Samples, "plans": c_void_p, "axes": Axis * 3, "workspace": c_void_p}
+    {"fields": Masks, "plans": c_void_p, "axes": Axis * 3, "workspace": c_void_p}
     | {"per_block": c_int64}
     | dict.fromkeys("batch in_shared radix interpolations".split(), c_int32)
     | {"amplitudes": c_void_p, "decay": c_float},
@@ -110,6 +111,17 @@ def _samples(batch: GpuArray, axes: int = 1) -> Samples:
     return Samples(batch.ctypes.data, batch.strides[axes - 1], None)
 
 
+def mask_owners(plans: np.ndarray) -> np.ndarray | None:
+    """Whose mask of FMix each record has, int32; None where each has its own."""
+    owners = np.empty(plans.size, np.int32)
+    shared = cpu.library().msda_mask_owners(owners.ctypes.data, plans.ctypes.data, plans.size)
+    return owners if shared else None
+
+
+def _interpolations(plans: np.ndarray) -> int:
+    return plans.shape[1] if plans.ndim > 1 else 1
+
+
 def _launch(
     device: driver.Device, stream: int, name: str, walked: tuple[int, int, int], argument: object
 ) -> None:
@@ -144,16 +156,16 @@ def blend(
     with _stream_of(images) as (device, stream):
         made = None if fields is not None else FieldJob.of(device, plans)
         flags = None if isinstance(mirror, GpuArray) else mirror
-        parts = [plans, flags, scale, shift, pairs]
-        with device.batch(parts, made.scratch if made else 0, stream) as (*small, scratch):
-            bits = made.launch(stream, small[0], scratch) if made else Samples()
+        parts = [plans, flags, scale, shift, pairs, made and made.owners]
+        room = made.scratch if made else 0
+        with device.batch(parts, room, stream) as (*small, owners, scratch):
+            masks = made.launch(stream, small[0], owners, scratch) if made else Masks()
             if fields is not None:
-                bits = _samples(fields)
-            job = Blend(_samples(outs, plans.ndim), _samples(images), bits, *small)
+                masks = Masks(fields.ctypes.data, fields.strides[0])
+            job = Blend(_samples(outs, plans.ndim), _samples(images), masks, *small)
             if isinstance(mirror, GpuArray):
                 job.mirror = mirror.ctypes.data
-            job.batch = plans.size
-            job.interpolations = plans.shape[1] if plans.ndim > 1 else 1
+            job.batch, job.interpolations = plans.size, _interpolations(plans)
             _, *axes, job.width, channels = images.shape
             job.channels = 1 if planar else channels
             job.height = prod(axes)
@@ -174,11 +186,12 @@ def blend(
 def mask(weights: GpuArray, plans: np.ndarray) -> None:
     """Fills ``weights``, float32 ``(*plans.shape, ..., W)``."""
     with _stream_of(weights) as (device, stream):
-        fields = FieldJob.of(device, plans)
-        with device.batch([plans], fields.scratch if fields else 0, stream) as (address, scratch):
-            bits = fields.launch(stream, address, scratch) if fields else Samples()
+        made = FieldJob.of(device, plans)
+        parts, room = [plans, made and made.owners], made.scratch if made else 0
+        with device.batch(parts, room, stream) as (address, owners, scratch):
+            masks = made.launch(stream, address, owners, scratch) if made else Masks()
             height, width = prod(weights.shape[plans.ndim : -1]), weights.shape[-1]
-            job = Mask(weights.ctypes.data, bits, address, plans.size, height, width)
+            job = Mask(weights.ctypes.data, masks, address, plans.size, height, width)
             walked = (plans.size, height, -(-width // 4))
             _launch(device, stream, "msda_mask_float32", walked, job)
 
@@ -233,7 +246,11 @@ def saliency(
 
 
 class FieldJob:
-    """The masks of a batch's FMix records: their memory and their launch."""
+    """The masks of a batch's FMix records: their memory and their launch.
+
+    A mask that records share is made once. ``owners`` says which those are: it goes to the device
+    with the plans, and is None where there are none.
+    """
 
     @classmethod
     def of(cls, device: driver.Device, plans: np.ndarray) -> FieldJob | None:
@@ -244,7 +261,7 @@ class FieldJob:
         first = plans.reshape(-1)[0]
         self.shape = tuple(int(first[name]) for name in ("depth", "height", "width"))
         self.device, self.entry = device, device.entry("msda_field_masks")
-        self.interpolations = plans.shape[1] if plans.ndim > 1 else 1
+        self.interpolations, self.owners = _interpolations(plans), mask_owners(plans)
         known = {"soft": bool(plans["soft"].any()), "most_shared": device.shared_bytes}
         block = field_launch(self.shape, plans.size, **known)
         threads, resident = self.entry.occupancy(block.limit, block.shared)
@@ -258,10 +275,10 @@ class FieldJob:
             self.decay = float(plans["decay"][whole][0])
             self.amplitudes = resident_amplitudes(device, self.shape, self.decay)
 
-    def launch(self, stream: int, plans: int, scratch: int) -> Samples:
-        """Makes the masks in the scratch memory."""
+    def launch(self, stream: int, plans: int, owners: int | None, scratch: int) -> Masks:
+        """Makes the masks in the scratch memory; all else are addresses on the device, too."""
         how = self.how
-        rows = Samples(scratch, how.row, None)
+        rows = Masks(scratch, how.row, owners)
         job = Fields(rows, plans, workspace=scratch + how.workspace, per_block=how.per_block)
         for k, length in enumerate(self.shape):
             job.axes[k] = resident_axis(self.device, length)

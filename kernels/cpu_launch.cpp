@@ -1,6 +1,7 @@
 #include "cpu_launch.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "cpu.h"
 #include "msda/field_phases.h"
@@ -63,4 +64,23 @@ void msda_field_launch(MsdaFieldLaunch* l) {
   l->workspace = ceil_div(l->row * l->batch, kAlignment) * kAlignment;
   l->per_block = l->room * l->threads + (l->in_shared ? 0 : l->values);
   l->scratch = l->workspace + l->blocks * l->per_block;
+}
+
+int32_t msda_mask_owners(int32_t* owners, const msda::Plan* plans, int32_t batch) {
+  static thread_local std::vector<int32_t> slots;  // a hash table of records with other masks
+  uint32_t size = 2;
+  while (size < 2 * static_cast<uint32_t>(batch)) size *= 2;
+  slots.assign(size, -1);
+  int32_t shared = 0;
+  for (int32_t i = 0; i < batch; ++i) {
+    owners[i] = i;
+    const msda::Plan& p = plans[i];
+    if (p.method != msda::kFMix) continue;
+    uint32_t at = (p.field_seed[0] + 31u * static_cast<uint32_t>(p.count)) % size;
+    while (slots[at] >= 0 && !msda_same_mask(plans + slots[at], &p)) at = (at + 1) % size;
+    if (slots[at] < 0) slots[at] = i;
+    owners[i] = slots[at];
+    shared += owners[i] != i;
+  }
+  return shared;
 }

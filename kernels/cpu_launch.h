@@ -3,6 +3,8 @@
 #pragma once
 #include <cstdint>
 
+#include "msda/plan.h"
+
 // The launch of msda_field_masks: `shared` and `limit` follow from the first six members, the rest
 // from `threads` and `resident` too, which the driver says for those.
 struct MsdaFieldLaunch {
@@ -35,4 +37,8 @@ void msda_grid(uint32_t* grid, int64_t samples, int64_t rows, int64_t items, int
 int32_t msda_group_items(int32_t out_dtype, int32_t width, int32_t channels);
 
 void msda_field_launch(MsdaFieldLaunch* launch);
+
+// Whose mask each record has: that of the first with the same mask of kFMix, or its own.  Returns
+// how many have another's.
+int32_t msda_mask_owners(int32_t* owners, const msda::Plan* plans, int32_t batch);
 }  // extern "C"

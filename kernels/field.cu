@@ -108,12 +108,11 @@ __device__ __forceinline__ void make_masks(FieldBlock* b, const Entries& data, u
     const Plan* made = nullptr;  // the record whose field the values are
     for (int32_t i = first; i < first + each; ++i) {
       const Plan& p = a.plans[i];
-      if (p.method != kFMix) continue;
+      if (p.method != kFMix || (a.fields.owners && a.fields.owners[i] != i)) continue;
       if (!made || !have_same_field(*made, p)) make_values<kInShared>(b, data, a, p, s);
       made = p.soft > 0 ? nullptr : &p;  // weights replace the values
-      char* row = a.fields.each ? static_cast<char*>(a.fields.each[i])
-                                : a.fields.first + i * a.fields.stride;
-      make_mask(b, data, histogram, p, reinterpret_cast<uint32_t*>(row), taken, s);
+      auto* row = reinterpret_cast<uint32_t*>(a.fields.first + i * a.fields.stride);
+      make_mask(b, data, histogram, p, row, taken, s);
     }
   }
 }

@@ -12,9 +12,19 @@ struct MsdaSamples {
   void* const* each;  // null: first + i * stride
 };
 
+// Masks of the kFMix records, `stride` bytes from one record's to the next: bits in whole words or,
+// where they are softened, one float a pixel.
+struct MsdaMasks {
+  char* first;
+  int64_t stride;
+  const int32_t* owners;  // msda_mask_owners (cpu_launch.h): records that share a mask have it in
+                          // one place; null: each has its own
+};
+
 // out = what the plan says; MsdaBlend of cpu.h says what each member means.
 struct MsdaGpuBlend {
-  MsdaSamples outs, ins, fields;
+  MsdaSamples outs, ins;
+  MsdaMasks fields;
   const msda::Plan* plans;
   const uint8_t* mirror;       // one flag per input sample, or null
   const float *scale, *shift;  // per channel, or null
@@ -28,7 +38,7 @@ struct MsdaGpuBlend {
 // (batch, height, width) own weights.
 struct MsdaGpuMask {
   float* weights;
-  MsdaSamples fields;
+  MsdaMasks fields;
   const msda::Plan* plans;
   int32_t batch, height, width;
 };
@@ -52,7 +62,7 @@ struct MsdaGpuAxis {
 
 // Masks of the kFMix records, which are all of one size, that of the axes.
 struct MsdaGpuFields {
-  MsdaSamples fields;  // of each: whole words of bits or, where it is softened, one float a pixel
+  MsdaMasks fields;
   const msda::Plan* plans;
   MsdaGpuAxis axes[3];  // z, y, x
   char* workspace;      // `per_block` bytes for each block of the grid

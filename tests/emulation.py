@@ -133,6 +133,15 @@ def rows_at(array):
     return cuda.Samples(array.ctypes.data, stride, None)
 
 
+def masks_at(array, owners=None):
+    """Masks of the records of a batch, a row each; ``owners`` is kept alive by the result."""
+    memory = None if owners is None else walled(owners)
+    stride = array.strides[0] if len(array) else 0
+    masks = cuda.Masks(array.ctypes.data, stride, memory and memory.address)
+    masks.keep = memory
+    return masks
+
+
 def scattered(memories):
     """A batch whose samples lie anywhere; the addresses are kept alive by the result."""
     addresses = walled(np.array([memory.address for memory in memories], np.int64))

@@ -29,6 +29,30 @@ def records(n, shape, *, lam=0.5, decay=3.0, modes=0, legacy=False, soft=0, seed
     return plan
 
 
+SHARED = {  # policies whose records may have one mask
+    "batch": msda.FMix(scope="batch"),
+    "pair": msda.FMix(scope="pair"),
+    "pair, flip": msda.FMix(scope="pair", partner="flip"),
+    "pair, some": msda.FMix(scope="pair", prob=0.6),
+    "batch, softened": msda.FMix(scope="batch", max_soft=0.4),
+    "pair, softened": msda.FMix(scope="pair", max_soft=0.4),
+    "batch, legacy": msda.FMix(scope="batch", law="legacy"),
+    "choice": msda.Choice([msda.FMix(scope="batch"), msda.Mixup(n=3), msda.FMix(scope="pair")]),
+    "interpolations": msda.MultiMix(msda.FMix(scope="batch"), 3),
+    "interpolations of pairs": msda.MultiMix(msda.FMix(scope="pair", max_soft=0.3), 3),
+    "shared interpolations": msda.MultiMix(msda.FMix(scope="batch"), 3, share="batch"),
+}
+
+
+def owners_of(plan):
+    """Of each record the first that has the same mask, or itself."""
+    what = ["count", "soft", "decay", "modes", "flags", "field_seed"]
+    flat, found = plan.reshape(-1), {}
+    keys = [b"".join(record[name].tobytes() for name in what) for record in flat]
+    fmix = flat["method"] == METHODS["fmix"].code
+    return np.array([found.setdefault(key, i) if fmix[i] else i for i, key in enumerate(keys)])
+
+
 def fields_of(plan, **how):
     """A row of memory for each record, with the masks of FMix: bits, or floats if one is ramped."""
     pixels = np.prod([int(plan[axis].flat[0]) for axis in ("depth", "height", "width")])

@@ -10,7 +10,7 @@ import itertools
 import numpy as np
 import pytest
 from doors import POISON, STORED, assert_same, output_shape, widened
-from fields import LAWS, records
+from fields import LAWS, SHARED, records
 from host_gpu import HostArray, install
 from test_blend import every_kind_of_record, normalisation, random_images
 from variants import CASES, draw_any, make, name_of
@@ -176,6 +176,18 @@ def test_interpolations(there):
             plan["soft"][:, 1] = 0
         want = on_the_cpu(images, plan, "float32", "CHW")
         assert_same(blended(there, images, plan, "float32", "CHW"), want)
+
+
+@sanitized
+@pytest.mark.parametrize("name", SHARED)
+def test_masks_that_records_share(there, name):
+    images = random_images((7, 9, 21, 3), "uint8")
+    plan = msda.draw(SHARED[name], 7, 9, 21, seed=4, step=1)
+    want = on_the_cpu(images, plan, "float16", "CHW", std=60.0)
+    assert_same(blended(there, images, plan, "float16", "CHW", std=60.0), want)
+    out = there.array(np.full((*plan.shape, 9, 21), np.nan, np.float32))
+    got = there.numpy(msda.mask(plan, 9, 21, out=out))
+    np.testing.assert_array_equal(got, msda.mask(plan, 9, 21))
 
 
 @pytest.mark.parametrize("shape", [(45,), (1, 33), (3, 7, 10), (4, 5, 32)], ids=str)

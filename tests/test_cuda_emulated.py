@@ -11,8 +11,8 @@ import itertools
 import numpy as np
 import pytest
 from doors import STORED, assert_same, output_shape, widened
-from emulation import ORDERS, Fault, Walled, launch, rows_at, scattered, walled
-from fields import LAWS, fields_of, masks, records
+from emulation import ORDERS, Fault, Walled, launch, masks_at, rows_at, scattered, walled
+from fields import LAWS, SHARED, fields_of, masks, owners_of, records
 from test_blend import every_kind_of_record, normalisation, random_images
 
 import dali_msda as msda
@@ -43,7 +43,9 @@ def launch_grid(samples, rows, items, block, share):
     return max(1, round(share * needed)), max(1, round(share * samples))
 
 
-def blend_arguments(outs, images, plan, *, chw, scale=None, shift=None, mirror=None, fields=None):
+def blend_arguments(
+    outs, images, plan, *, chw, scale=None, shift=None, mirror=None, fields=None, owners=None
+):
     """Arguments over memory between walls, which they keep alive."""
     flat = np.ascontiguousarray(plan).reshape(-1)
     kept = [walled(flat.view(np.uint8))]
@@ -54,7 +56,9 @@ def blend_arguments(outs, images, plan, *, chw, scale=None, shift=None, mirror=N
     if fields is None:
         fields = fields_of(plan) if plan.size else np.empty((0, 1), np.uint32)
     kept.append(walled(fields))
-    b = cuda.Blend(outs, images, rows_at(kept[-1].array), kept[0].address, *small, None)
+    rows = masks_at(kept[-1].array, owners)
+    kept.append(rows)
+    b = cuda.Blend(outs, images, rows, kept[0].address, *small, None)
     b.batch, b.interpolations = plan.size, plan.shape[1] if plan.ndim > 1 else 1
     b.kept = kept
     b.chw = chw
@@ -209,7 +213,7 @@ def test_the_mask(block, share, order):
         plan = every_kind_of_record(12, height, width, seed=width)
         out = Walled((12, height, width), np.float32)
         memory, fields = walled(plan.view(np.uint8)), walled(fields_of(plan))
-        m = cuda.Mask(out.address, rows_at(fields.array), memory.address, 12, height, width)
+        m = cuda.Mask(out.address, masks_at(fields.array), memory.address, 12, height, width)
         grid = launch_grid(12, height, -(-width // 4), block, share)
         writes = launch("msda_mask_float32", m, grid, block, order=order, watch=out.array)
         assert (writes == 1).all()
@@ -248,16 +252,17 @@ def test_the_targets(kind, block, share, order):
             np.testing.assert_array_equal(weights.array, want_weights)
 
 
-def emulated_fields(plan, *, blocks, threads, in_shared, order):
+def emulated_fields(plan, *, blocks, threads, in_shared, order, owners=None):
     """Rows of bits or of weights; the rows of other methods stay as they were."""
+    each, plan = plan.shape[1] if plan.ndim > 1 else 1, plan.reshape(-1)
     shape = tuple(int(plan[name][0]) for name in ("depth", "height", "width"))
     known = {"soft": bool(plan["soft"].any()), "threads": threads, "resident": blocks}
     how = cuda.field_launch(shape, len(plan), **known, most_shared=in_shared * 2**30)
     assert how.in_shared == in_shared
     rows = walled(np.full((len(plan), how.row // 4), 0xCDCDCDCD, np.uint32))
     memory, workspace = walled(plan.view(np.uint8)), Walled(blocks * how.per_block, np.uint8)
-    f = cuda.Fields(rows_at(rows.array), memory.address)
-    kept = []
+    masks = masks_at(rows.array, owners)
+    f, kept = cuda.Fields(masks, memory.address, interpolations=each), [masks]
     for k, length in enumerate(shape):
         tables, passes = cuda.axis(length)
         kept.append([walled(row) for row in tables])
@@ -341,6 +346,50 @@ def test_fields_of_other_methods_are_passed_over():
     got = emulated_fields(plan, blocks=2, threads=64, in_shared=True, order="forwards")
     assert (got[[0, 3]] == 0xCDCDCDCD).all()
     np.testing.assert_array_equal(got[[1, 2, 4]], fields_of(plan)[[1, 2, 4]])
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_mask_that_records_share_is_made_once(name):
+    """In the owner's row; the others' rows stay as they were, and nobody reads them."""
+    batch, height, width = 9, 6, 21
+    plan = msda.draw(SHARED[name], batch, height, width, seed=2, step=1)
+    owners, want = cuda.mask_owners(plan), fields_of(plan)
+    np.testing.assert_array_equal(owners, owners_of(plan))
+    flat, own = plan.reshape(-1), owners == np.arange(plan.size)
+    made = own & (flat["method"] == 3)
+    assert 0 < made.sum() < (flat["method"] == 3).sum()
+    words = np.where(flat["soft"] > 0, height * width, -(-height * width // 32))
+    for (order, in_shared), (threads, blocks) in zip(
+        itertools.product(ORDERS, (True, False)), [(32, 1), (96, 4), (64, 7)] * 2, strict=True
+    ):
+        how = {"blocks": blocks, "threads": threads, "in_shared": in_shared, "order": order}
+        got = emulated_fields(plan, owners=owners, **how)
+        assert (got[~made] == 0xCDCDCDCD).all()
+        for i in np.flatnonzero(made):
+            np.testing.assert_array_equal(got[i, : words[i]], want[i, : words[i]])
+    images = random_images((batch, height, width, 3), "uint8")
+    on_cpu = on_the_cpu(images, plan, "float16", "CHW")
+    given = {"fields": got, "owners": owners, "apart": True}
+    assert_same(emulated_blend(images, plan, "float16", "CHW", **given), on_cpu)
+    out, memory = Walled((plan.size, height, width), np.float32), walled(flat.view(np.uint8))
+    fields = walled(got)
+    rows = masks_at(fields.array, owners)
+    m = cuda.Mask(out.address, rows, memory.address, plan.size, height, width)
+    launch("msda_mask_float32", m, (3, 4), 32)
+    weights = msda.mask(plan, height, width).reshape(out.array.shape)
+    np.testing.assert_array_equal(out.array, weights)
+
+
+def test_records_that_have_masks_of_their_own():
+    for policy in (msda.FMix(), msda.CutMix(scope="batch"), msda.MultiMix(msda.FMix(), 3)):
+        assert cuda.mask_owners(msda.draw(policy, 9, 6, 21, seed=2, step=1)) is None
+    plan = records(6, (1, 6, 21))
+    assert cuda.mask_owners(plan) is None
+    plan["field_seed"], plan["count"] = 7, [5, 5, 5, 6, 6, 5]  # one field, two masks
+    np.testing.assert_array_equal(cuda.mask_owners(plan), [0, 0, 0, 3, 3, 0])
+    plan["field_seed"], plan["soft"] = [[2**32 - 1, i // 5] for i in range(6)], [0, 1, 0, 1, 0, 0]
+    np.testing.assert_array_equal(cuda.mask_owners(plan), [0, 1, 0, 3, 4, 5])
+    assert cuda.mask_owners(plan[:0]) is None
 
 
 def test_ties_are_taken_in_order_of_the_pixels():
@@ -514,7 +563,7 @@ def test_an_address_out_of_range_stops_the_launch():
 def test_a_value_written_twice_or_never_shows():
     plan = every_kind_of_record(4, 3, 16)
     out, memory, fields = Walled((4, 3, 16), "f4"), walled(plan.view("u1")), walled(fields_of(plan))
-    m = cuda.Mask(out.address, rows_at(fields.array), memory.address, 4, 3, 16)
+    m = cuda.Mask(out.address, masks_at(fields.array), memory.address, 4, 3, 16)
     twice = ((0, 0), (2, 1))  # the second block has nothing to do, and the second sample no block
     writes = launch("msda_mask_float32", m, (2, 4), 32, watch=out.array, blocks=twice)
     assert (writes.reshape(4, -1)[0] == 1).all() and not writes.reshape(4, -1)[1:].any()
@@ -529,5 +578,5 @@ def test_a_value_written_twice_or_never_shows():
 def test_structures_are_as_large_as_the_kernels():
     """Python's view of kernels/gpu.h."""
     sizes = {"Samples": 24, "Blend": 72 + 5 * 8 + 6 * 4, "Mask": 8 + 24 + 8 + 12 + 4}
-    sizes["Saliency"] = 48 + 3 * 8 + 8 + 16
+    sizes |= {"Saliency": 48 + 3 * 8 + 8 + 16, "Masks": 24}
     assert {name: ctypes.sizeof(getattr(cuda, name)) for name in sizes} == sizes

@@ -85,6 +85,29 @@ def test_after_the_first_batches_nothing_is_taken_and_nobody_waits(stub):
     assert len(driver.device(0)._slots) == 1
 
 
+def test_masks_that_records_share_cost_no_further_copy(stub):
+    """Nor do they in a graph, whose memory later batches leave alone."""
+    images, plan = batch()[0], msda.draw(msda.FMix(scope="batch"), *SHAPE[:3], seed=0, step=0)
+    assert cuda.mask_owners(plan) is not None
+
+    def blend():
+        copies, launches = stub.copies, stub.launches
+        got = msda.blend(HostArray(images), plan)
+        np.testing.assert_array_equal(got.values, msda.blend(images, plan))
+        return stub.copies - copies, stub.launches - launches
+
+    blend()  # makes tables
+    assert blend() == (1, 2)
+    stub.capturing = 1
+    assert blend() == (1, 2)
+    stub.capturing = 0
+    (captured,) = driver.device(0)._captured
+    kept = captured.host.copy()
+    for seed in range(3):
+        blend_and_compare(seed)
+    np.testing.assert_array_equal(captured.host, kept)
+
+
 def test_large_masks_after_small_ones(stub):
     """More shared memory than any kernel gets unasked: 51 KB, then 1 KB, then 51 KB again."""
     for size in (112, 16, 112):

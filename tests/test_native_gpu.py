@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from doors import assert_same
 from emulation import HERE
-from fields import LAWS, records
+from fields import LAWS, SHARED, records
 from native_host import COMPILER, STREAM, Native, library_file, load, raise_error
 from test_blend import every_kind_of_record, random_images
 from test_cuda_emulated import KINDS, on_the_cpu, options_of
@@ -85,6 +85,17 @@ def test_interpolations(native, share, apart):
         plan = msda.draw(msda.MultiMix(policy, 4, share=share), 5, 6, 17, seed=1, step=2)
         flags = np.array([0, 1, 1, 0, 1], np.uint8)
         compare(native, images, plan, "float16", layout, apart=apart, mirror=flags)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_masks_that_records_share(native, name):
+    """In one copy and one launch for them, as ever; batches with and without take turns."""
+    for seed, (batch, layout) in enumerate([(7, "CHW"), (4, "HWC"), (9, "CHW")]):
+        images = random_images((batch, 6, 21, 3), "uint8", seed)
+        plan = msda.draw(SHARED[name], batch, 6, 21, seed=seed, step=1)
+        compare(native, images, plan, "float16", layout, apart=seed == 1)
+        plan = msda.draw(msda.FMix(), batch, 6, 21, seed=seed, step=1)
+        compare(native, images, plan, "uint8", "HWC", apart=seed == 0)
 
 
 def test_sizes_may_change_from_batch_to_batch(native):

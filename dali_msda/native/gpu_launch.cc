@@ -119,13 +119,16 @@ size_t Fields::Prepare(Upload& upload, const Plan* plans, int32_t batch, int32_t
     axes_[k].part = upload.Add(axes_[k].tables.data(), axes_[k].tables.size());
   }
   AddAmplitudes(upload, plans);
+  owners_.resize(static_cast<size_t>(batch));
+  const bool shared = msda_mask_owners(owners_.data(), plans, batch) > 0;
+  owners_part_ = upload.Add(shared ? owners_.data() : nullptr, owners_.size());
   return static_cast<size_t>(how_.scratch);
 }
 
-MsdaSamples Fields::Launch(const Upload& upload, const Plan* plans, Handle stream) {
+MsdaMasks Fields::Launch(const Upload& upload, const Plan* plans, Handle stream) {
   if (how_.batch == 0) return {};
   MsdaGpuFields job = {};
-  job.fields = {upload.Scratch(), how_.row, nullptr};
+  job.fields = {upload.Scratch(), how_.row, upload.At<int32_t>(owners_part_)};
   job.plans = plans;
   for (int32_t k = 0; k < 3; ++k) {
     const auto* tables = upload.At<float>(axes_[k].part);

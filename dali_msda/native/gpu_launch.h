@@ -77,8 +77,9 @@ class Fields {
 
   // Adds what the masks need; returns the bytes of scratch memory that they take, 0 for no masks.
   size_t Prepare(Upload& upload, const Plan* plans, int32_t batch, int32_t interpolations);
-  // Makes the masks at the start of the scratch memory, if there are any.
-  MsdaSamples Launch(const Upload& upload, const Plan* plans_on_device, Handle stream);
+  // Makes the masks at the start of the scratch memory, if there are any; one that records share
+  // once.
+  MsdaMasks Launch(const Upload& upload, const Plan* plans_on_device, Handle stream);
 
  private:
   // The tables of an axis: cosines, sines, places.
@@ -99,6 +100,8 @@ class Fields {
   std::vector<float> amplitudes_;
   Plan amplitudes_of_ = {};
   int amplitudes_part_ = -1;
+  std::vector<int32_t> owners_;  // whose mask each record has
+  int owners_part_ = -1;
   int32_t interpolations_ = 1;
   MsdaFieldLaunch how_ = {};
 };

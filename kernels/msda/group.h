@@ -12,8 +12,9 @@ MSDA_FN T* sample_at(const MsdaSamples& s, int32_t i) {
                                      : s.first + static_cast<int64_t>(i) * s.stride);
 }
 
-MSDA_FN const void* field_at(const MsdaSamples& fields, const Plan& p, int32_t i) {
-  return p.method == kFMix ? sample_at<const void>(fields, i) : nullptr;
+MSDA_FN const void* field_at(const MsdaMasks& fields, const Plan& p, int32_t i) {
+  if (p.method != kFMix) return nullptr;
+  return fields.first + int64_t{fields.owners ? fields.owners[i] : i} * fields.stride;
 }
 
 // Bits `pixel` .. `pixel` + `count` - 1 of a field, at most 32.
