@@ -36,19 +36,19 @@ def soft_target_cross_entropy(
 
     Raises:
         ValueError: If shapes do not fit, a number is out of range, or, on the CPU, a label is. On
-            a GPU the check would wait for it; there PyTorch stops the kernel instead.
+            a GPU the check would wait for it; there, and in what ``torch.compile`` made, PyTorch
+            stops the kernel instead.
 
     Reference:
         The identity: Zhang et al., mixup, ICLR 2018, arXiv:1710.09412, as in the authors' code;
         smoothing: Szegedy et al., arXiv:1512.00567, section 7.
     """
     _check(logits, targets, weights, smoothing)
-    log_p = functional.log_softmax(_precise(logits), dim=1)
-    loss = -_expected(log_p, targets, weights)
-    if smoothing:
-        # Not the mean, whose gradient would be divided entry by entry.
-        loss = (1 - smoothing) * loss - smoothing / log_p.shape[1] * log_p.sum(1)
-    return _reduced(loss, reduction)
+    if targets.is_floating_point() or torch.compiler.is_compiling() or _transformed():
+        return _cross_entropy(_log_softmax(logits), targets, weights, smoothing, reduction)
+    if weights is None:
+        targets, weights = targets[:, None], torch.ones_like(targets[:, None])
+    return _CrossEntropyOfLabels.apply(logits, targets, weights, smoothing, reduction)
 
 
 def soft_target_binary_cross_entropy(
@@ -153,6 +153,72 @@ def lamix_loss(
     return _reduced(beta * mixed + (1 - beta) * shared, reduction)
 
 
+class _CrossEntropyOfLabels(torch.autograd.Function):
+    """Loss whose gradient is made in one tensor: ``p``, scaled, less a few entries.
+
+    Autograd alone makes a tensor of zeros, scatters into it, and reads it again for log_softmax.
+    (``setup_context``, which torch.func wants, would cost every call about what this saves.)
+    """
+
+    @staticmethod
+    def forward(ctx, logits, labels, weights, smoothing, reduction):
+        log_p = _log_softmax(logits)
+        loss = _cross_entropy(log_p, labels, weights, smoothing, reduction)
+        p = log_p.exp_() if ctx.needs_input_grad[0] else None
+        ctx.save_for_backward(logits, labels, weights, p)
+        ctx.save_for_forward(logits, labels, weights)
+        ctx.options = smoothing, reduction
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad):
+        logits, labels, weights, p = ctx.saved_tensors
+        smoothing, reduction = ctx.options
+        labels = labels.long()
+        if reduction != "sum":
+            grad = grad[:, None] if reduction == "none" else grad / len(logits)
+        slope = of_weights = None
+        if torch.is_grad_enabled() or ctx.needs_input_grad[2]:  # p is a constant to autograd
+            log_p = _log_softmax(logits)
+            p, of_weights = log_p.exp(), (smoothing - 1) * grad * log_p.gather(1, labels)
+        if ctx.needs_input_grad[0]:
+            each = weights * grad
+            mass = each.sum(1, keepdim=True)
+            if smoothing:
+                each, mass = (1 - smoothing) * each, (1 - smoothing) * mass + smoothing * grad
+            slope = p * mass
+            if smoothing:
+                slope -= smoothing / p.shape[1] * grad
+            slope.scatter_add_(1, labels, -each.to(slope.dtype))
+        return slope, None, of_weights, None, None
+
+    @staticmethod
+    def jvp(ctx, along, _labels, along_weights, *_options):
+        logits, labels, weights = ctx.saved_tensors
+        smoothing, reduction = ctx.options
+        log_p = _log_softmax(logits)
+        along = along - (log_p.exp() * along).sum(1, keepdim=True)
+        slope = _cross_entropy(along, labels, weights, smoothing, "none")
+        slope = slope - (1 - smoothing) * _expected(log_p, labels, along_weights)
+        return _reduced(slope, reduction)
+
+
+def _cross_entropy(
+    log_p: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float, reduction: str
+) -> Tensor:
+    """The loss in operations that every way of differentiating knows."""
+    loss = -_expected(log_p, targets, weights)
+    if smoothing:
+        # Not the mean, whose gradient would be divided entry by entry.
+        loss = (1 - smoothing) * loss - smoothing / log_p.shape[1] * log_p.sum(1)
+    return _reduced(loss, reduction)
+
+
+def _transformed() -> bool:
+    """Whether torch.func is at work; ``apply`` asks this too, and refuses without setup_context."""
+    return torch._C._are_functorch_transforms_active()
+
+
 def _reduced(loss: Tensor, reduction: str) -> Tensor:
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
@@ -162,6 +228,10 @@ def _reduced(loss: Tensor, reduction: str) -> Tensor:
 def _precise(logits: Tensor) -> Tensor:
     """In float32 unless they are in float64."""
     return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    return functional.log_softmax(_precise(logits), dim=1)
 
 
 def _check(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float) -> None:
@@ -185,7 +255,7 @@ def _check_rows(logits: Tensor, rows: Tensor, weights: Tensor | None) -> None:
 
 
 def _check_labels(logits: Tensor, labels: Tensor, weights: Tensor | None) -> None:
-    batch, classes = logits.shape
+    batch = len(logits)
     if weights is None and labels.shape != (batch,):
         raise ValueError(
             f"targets: expected labels ({batch},), or ({batch}, n) and weights, "
@@ -198,11 +268,6 @@ def _check_labels(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Non
         )
     if len(labels) != batch:
         raise ValueError(f"targets: expected {batch} rows, as in logits, got {len(labels)}")
-    if labels.device.type == "cpu" and labels.numel():
-        low, high = labels.aminmax()
-        if low < 0 or high >= classes:
-            wrong = int(low if low < 0 else high)
-            raise ValueError(f"targets: expected labels in [0, {classes}), got {wrong}")
 
 
 def _expected(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
@@ -210,5 +275,18 @@ def _expected(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor
     if targets.is_floating_point():
         return (targets * values).sum(1)
     if weights is None:
-        return values.gather(1, targets.long()[:, None])[:, 0]
-    return (weights * values.gather(1, targets.long())).sum(1)
+        return _of_labels(values, targets[:, None])[:, 0]
+    return (weights * _of_labels(values, targets)).sum(1)
+
+
+def _of_labels(values: Tensor, labels: Tensor) -> Tensor:
+    """Entries ``(B, n)``; on the CPU, PyTorch looks at every label by itself."""
+    try:
+        return values.gather(1, labels.long())
+    except RuntimeError:
+        wrong = labels[(labels < 0) | (labels >= values.shape[1])]
+        if not len(wrong):
+            raise
+        raise ValueError(
+            f"targets: expected labels in [0, {values.shape[1]}), got {int(wrong[0])}"
+        ) from None

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import func
 from torch.nn import functional
 
 import dali_msda as msda
@@ -109,6 +110,115 @@ def test_half_precision_logits_are_summed_in_float32(dtype):
         ours = kind(half, labels, weights, smoothing=0.1)
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours, kind(half.float(), labels, weights, smoothing=0.1))
+
+
+# PyTorch's forward derivatives of log_softmax's gradient
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("kind", [loss, binary])
+def test_derivatives_of_logits_and_of_weights_that_need_not_sum_to_1(kind, smoothing):
+    """First and second, backward and forward, one by one and several at a time."""
+    logits, labels, weights, _ = batch(rows=2, classes=3, sources=2)
+    weights = (3 * weights).requires_grad_()
+
+    def of(logits, weights):
+        return kind(logits, labels, weights, smoothing=smoothing, reduction="none")
+
+    for inputs in ((logits, weights), (logits, weights.detach()), (logits.detach(), weights)):
+        assert torch.autograd.gradcheck(
+            of,
+            inputs,
+            check_batched_grad=True,
+            check_forward_ad=True,
+            check_batched_forward_grad=True,
+        )
+        assert torch.autograd.gradgradcheck(
+            of, inputs, check_batched_grad=True, check_fwd_over_rev=True
+        )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("kind", [loss, binary])
+def test_transforms_of_functions_see_compact_and_dense_alike(kind, smoothing):
+    logits, labels, weights, dense = batch()
+    logits = logits.detach()
+    several = torch.stack([logits, 2 * logits, -logits])
+
+    def compact(logits):
+        return kind(logits, labels, weights, smoothing=smoothing)
+
+    def rows(logits):
+        return kind(logits, dense, smoothing=smoothing)
+
+    for transform in (func.grad, func.jacrev, func.jacfwd, func.hessian):
+        torch.testing.assert_close(transform(compact)(logits), transform(rows)(logits))
+    each = func.vmap(func.grad(lambda x, a, w: kind(x[None], a[None], w[None])))
+    torch.testing.assert_close(
+        each(logits, labels, weights), len(logits) * func.grad(lambda x: kind(x, dense))(logits)
+    )
+    for transform in (lambda f: f, func.grad):
+        torch.testing.assert_close(
+            func.vmap(transform(compact))(several), func.vmap(transform(rows))(several)
+        )
+    torch.testing.assert_close(
+        func.jvp(compact, (logits,), (several[1],)), func.jvp(rows, (logits,), (several[1],))
+    )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("kind", [loss, binary])
+def test_compiled_it_is_the_same(kind, smoothing):
+    logits, labels, weights, _ = batch()
+    weights.requires_grad_()
+
+    def of(logits, weights):
+        return kind(logits, labels, weights, smoothing=smoothing)
+
+    results = []
+    for function in (of, torch.compile(of, backend="aot_eager", fullgraph=True)):
+        value = function(logits, weights)
+        results.append((value, *torch.autograd.grad(value, (logits, weights))))
+    torch.testing.assert_close(results[1], results[0])
+
+
+@pytest.mark.parametrize("kind", [loss, binary])
+def test_a_graph_that_is_kept_gives_the_gradient_again(kind):
+    logits, labels, weights, _ = batch()
+    value = kind(logits, labels, weights)
+    (first,) = torch.autograd.grad(value, logits, retain_graph=True)
+    (again,) = torch.autograd.grad(value, logits)
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("kind", [loss, binary])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_gradients_are_of_the_type_of_what_they_belong_to(dtype, kind):
+    """The weights' type takes part in that of the loss, as in any product."""
+    logits, labels, weights, _ = batch()
+    of_logits, of_weights = {}, {}
+    for other in (torch.float32, torch.float64):
+        inputs = [logits.detach().to(dtype), weights.to(other)]
+        value = kind(*[inputs[0].requires_grad_(), labels, inputs[1].requires_grad_()])
+        assert value.dtype == max(torch.float32, dtype, other, key=lambda d: d.itemsize)
+        of_logits[other], of_weights[other] = torch.autograd.grad(value, inputs)
+        assert of_logits[other].dtype == dtype and of_weights[other].dtype == other
+    torch.testing.assert_close(of_logits[torch.float32], of_logits[torch.float64])
+    torch.testing.assert_close(of_weights[torch.float32], of_weights[torch.float64].float())
+    precise = logits.detach().to(dtype).double().requires_grad_()
+    (expected,) = torch.autograd.grad(kind(precise, labels, weights), precise)
+    torch.testing.assert_close(of_logits[torch.float32], expected.to(dtype))
+
+
+@pytest.mark.parametrize("kind", [loss, binary])
+def test_under_autocast(kind):
+    logits, labels, weights, _ = batch(dtype=torch.float32)
+    expected = kind(logits, labels, weights)
+    (slope,) = torch.autograd.grad(expected, logits)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = kind(logits, labels, weights)
+        (inside,) = torch.autograd.grad(ours, logits, retain_graph=True)
+    (outside,) = torch.autograd.grad(ours, logits)
+    torch.testing.assert_close((ours, inside, outside), (expected, slope, slope))
 
 
 def test_great_logits_do_not_overflow():
