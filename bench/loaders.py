@@ -44,11 +44,13 @@ CUDA = {"device": "cuda", "loader": LOADERS, "batch": 256, "size": 224}
 TABLES = {
     "quick": [{**CUDA, "policy": "cutmix", "dtype": "float16"}],
     "default": [
-        {"loader": LOADERS, "policy": METHODS, **COMMON},
+        {"loader": ("dali", "torch"), "policy": METHODS, **COMMON},
+        {"loader": "ffcv", "policy": "mixup", **COMMON},  # a minute each, which FFCV compiles
         {**CUDA, "policy": METHODS, "dtype": "float16"},
         {**CUDA, "policy": "cutmix", "dtype": "float32"},
     ],
     "all": [
+        {"loader": "ffcv", "policy": METHODS, **COMMON},
         {"loader": "dali", "policy": METHODS, **COMMON, "dtype": "float16"},
         {**CUDA, "policy": METHODS, "batch": (64, 256), "dtype": ("float16", "float32")},
     ],

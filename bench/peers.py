@@ -40,23 +40,35 @@ ROUNDED = ("timm.FastCollateMixup", "ffcv")  # to bytes, before they normalise
 METHODS = ("mixup", "cutmix", "fmix", "hmix", "gmix")  # those that the checks can tell
 POLICIES = {name: blend.POLICIES[name] for name in METHODS}
 
+TIMM = ("timm.Mixup", "timm.FastCollateMixup")
 SCOPES = ("batch", "pair", "sample")
 ROWS = [  # peer, methods, scopes
-    {"peer": "timm.Mixup", "method": ("mixup", "cutmix"), "scope": SCOPES},
-    {"peer": "timm.FastCollateMixup", "method": ("mixup", "cutmix"), "scope": SCOPES},
+    {"peer": TIMM, "method": "mixup", "scope": SCOPES},
+    {"peer": TIMM, "method": "cutmix", "scope": "sample"},
     {"peer": "torchvision.v2", "method": ("mixup", "cutmix"), "scope": "batch"},
-    {"peer": "kornia.V2", "method": ("mixup", "cutmix"), "scope": "sample"},
+    {"peer": "kornia.V2", "method": "mixup", "scope": "sample"},
     {"peer": "ffcv", "method": "mixup", "scope": ("batch", "sample")},
     {"peer": "dali.operators", "method": "mixup", "scope": ("batch", "sample")},
     {"peer": "keras_cv.FourierMix", "method": "fmix", "scope": "sample"},
     {"peer": "released.FMix", "method": "fmix", "scope": ("batch", "sample")},
     {"peer": "released.Mixup", "method": ("hmix", "gmix"), "scope": "batch"},
 ]
+MORE = [
+    {"peer": TIMM, "method": "cutmix", "scope": ("batch", "pair")},
+    {"peer": "kornia.V2", "method": "cutmix", "scope": "sample"},
+]
 LARGE = {"batch": 256, "size": 224, "dtype": "float32"}
 BOTH = {"allocator": ("default", "tuned")}
 CUDA = {"device": "cuda", "threads": 0, "allocator": "default"}
-QUICK = [ROWS[0] | {"method": "mixup", "scope": "sample"}, ROWS[2] | {"method": "mixup"}]
-THERE = [ROWS[0], ROWS[2], ROWS[3]]  # those that mix where the batch is
+QUICK = [
+    {"peer": "timm.Mixup", "method": "mixup", "scope": "sample"},
+    {"peer": "torchvision.v2", "method": "mixup", "scope": "batch"},
+]
+THERE = [  # those that mix where the batch is
+    {"peer": "timm.Mixup", "method": ("mixup", "cutmix"), "scope": SCOPES},
+    {"peer": "torchvision.v2", "method": ("mixup", "cutmix"), "scope": "batch"},
+    {"peer": "kornia.V2", "method": ("mixup", "cutmix"), "scope": "sample"},
+]
 TABLES = {
     "quick": [{**row, **LARGE, "threads": 1, **BOTH} for row in QUICK],
     "default": [{**row, **LARGE, "threads": 1, **BOTH} for row in ROWS]
@@ -71,7 +83,7 @@ TABLES = {
     "all": [
         {**row, "batch": (64, 256), "size": (32, 224), "dtype": "float32"}
         | {"threads": (1, "all"), **BOTH}
-        for row in ROWS
+        for row in ROWS + MORE
     ]
     + [{**row, **LARGE, **CUDA} for row in THERE],
 }
