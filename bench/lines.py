@@ -112,13 +112,20 @@ def _version(module: str) -> str:
 
 @functools.cache
 def _commit() -> str:
-    root = Path(__file__).parent.parent
-    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    """Of the checkout; what a run writes itself does not make it dirty."""
+    root, code = Path(__file__).parent.parent, [".", ":!bench/results", ":!README.md"]
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+        named = subprocess.run(
+            ["git", "describe", "--always", "--exclude", "*"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+        )
+        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *code], cwd=root)
     except OSError:  # no git
         return "unknown"
-    return done.stdout.strip() or "unknown"
+    made = named.stdout.strip() or "unknown"
+    return made + ("-dirty" if changed.returncode == 1 else "")
 
 
 @functools.cache
