@@ -88,6 +88,12 @@ def group_items(out_dtype: str, width: int, channels: int) -> int:
     return cpu.library().msda_group_items(cpu.DTYPES[out_dtype], width, channels)
 
 
+def blend_name(plans: np.ndarray, in_dtype: str, out_dtype: str, channels: int) -> str:
+    """The entry point of a blend: some records take more than others."""
+    apart = cpu.library().msda_needs_apart(plans.ctypes.data, plans.size, channels)
+    return f"msda_{'apart' if apart else 'blend'}_{in_dtype}_{out_dtype}"
+
+
 def grid(samples: int, rows: int, items: int, block: int, resident: int) -> tuple[int, int]:
     """Blocks along x and y of a launch that walks ``items`` items in each of ``rows`` rows.
 
@@ -172,7 +178,7 @@ def blend(
             job.chw = layout == "CHW"
             items = group_items(out_dtype, job.width, job.channels)
             walked = (job.batch // job.interpolations, job.height, items)
-            name = f"msda_blend_{images.dtype.name}_{out_dtype}"
+            name = blend_name(plans, images.dtype.name, out_dtype, job.channels)
             _launch(device, stream, name, walked, job)
             for _ in range(channels - 1 if planar else 0):
                 job.ins.first += images.strides[-1]

@@ -1,9 +1,10 @@
-// The mixed batch, in one launch.  msda_blend_<type of the inputs>_<type of the outputs>.
+// The mixed batch, in one launch.  msda_blend_<type of the inputs>_<type of the outputs>; where
+// msda_needs_apart (cpu_launch.h) says so, those of apart.cu.
 //
 // A thread makes the 16 bytes that neighbouring pixels of a row fill in each plane of the output
 // (in HWC: in all planes together).  grid.y: groups of `interpolations` outputs; grid.x: their
 // rows.
-#include "msda/group.h"
+#include "msda/apart.h"
 #include "walk.cuh"
 
 namespace msda {
@@ -15,7 +16,7 @@ __device__ __forceinline__ void blend_groups(const MsdaGpuBlend& b) {
   using H = Held<In, kChannels, kPixels>;
   walk(b.batch / b.interpolations, b.height, (b.width + kPixels - 1u) / kPixels,
        [&b](int32_t i, int32_t y, int32_t k) {
-         blend_group<H, Out>(b, i * b.interpolations, y, k * kPixels);
+         blend_group<H, Out, false>(b, i * b.interpolations, y, k * kPixels);
        });
 }
 

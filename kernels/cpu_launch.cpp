@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cpu.h"
+#include "msda/blend.h"
 #include "msda/field_phases.h"
 
 namespace {
@@ -44,6 +45,10 @@ int32_t msda_group_items(int32_t out_dtype, int32_t width, int32_t channels) {
   const int32_t per_store = 16 / bytes;
   return channels == 1 || channels == 3 ? static_cast<int32_t>(ceil_div(width, per_store))
                                         : width * channels;
+}
+
+int32_t msda_needs_apart(const msda::Plan* plans, int32_t batch, int32_t channels) {
+  return (channels == 1 || channels == 3) && std::any_of(plans, plans + batch, msda::may_be_apart);
 }
 
 void msda_field_launch(MsdaFieldLaunch* l) {

@@ -36,6 +36,9 @@ void msda_grid(uint32_t* grid, int64_t samples, int64_t rows, int64_t items, int
 // Into how many items the threads of a blend share out a row; the type is an MsdaDtype.
 int32_t msda_group_items(int32_t out_dtype, int32_t width, int32_t channels);
 
+// Whether a blend takes the kernels of apart.cu.
+int32_t msda_needs_apart(const msda::Plan* plans, int32_t batch, int32_t channels);
+
 void msda_field_launch(MsdaFieldLaunch* launch);
 
 // Whose mask each record has: that of the first with the same mask of kFMix, or its own.  Returns

@@ -1,6 +1,7 @@
 // All entry points of the GPU, to be run on the CPU (tests/emulation.py).
 #include "emulated_cuda.h"
 // The kernels, as they are.
+#include "apart.cu"
 #include "blend.cu"
 #include "field.cu"
 #include "mask.cu"
@@ -13,6 +14,13 @@ thread_local float dynamic_shared[58368];  // 228 KB
 }
 }  // namespace msda
 
+EMULATED(msda_apart_uint8_uint8, MsdaGpuBlend)
+EMULATED(msda_apart_uint8_float32, MsdaGpuBlend)
+EMULATED(msda_apart_uint8_float16, MsdaGpuBlend)
+EMULATED(msda_apart_uint8_bfloat16, MsdaGpuBlend)
+EMULATED(msda_apart_float32_float32, MsdaGpuBlend)
+EMULATED(msda_apart_float32_float16, MsdaGpuBlend)
+EMULATED(msda_apart_float32_bfloat16, MsdaGpuBlend)
 EMULATED(msda_blend_uint8_uint8, MsdaGpuBlend)
 EMULATED(msda_blend_uint8_float32, MsdaGpuBlend)
 EMULATED(msda_blend_uint8_float16, MsdaGpuBlend)

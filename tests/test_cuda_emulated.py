@@ -17,6 +17,7 @@ from test_blend import every_kind_of_record, normalisation, random_images
 
 import dali_msda as msda
 from dali_msda import cpu, cuda
+from dali_msda.methods import METHODS
 
 KINDS = [
     ("uint8", "uint8"),
@@ -34,6 +35,7 @@ SHAPES = [  # batch, height, width, channels
     (2, 7, 1, 1),
     (1, 2, 13, 3),
 ]
+FMIX, RESIZEMIX, CUTOUT = (METHODS[name].code for name in ("fmix", "resizemix", "cutout"))
 LAUNCHES = [(32, 1.0, "forwards"), (97, 0.4, "backwards"), (256, 0.0, "shuffled")]
 
 
@@ -84,7 +86,7 @@ def emulated_blend(
     b.height, b.width, b.channels = height, width, channels
     items = cuda.group_items(dtype, width, channels)
     grid = launch_grid(plan.size // b.interpolations, height, items, block, share)
-    name = f"msda_blend_{images.dtype.name}_{dtype}"
+    name = cuda.blend_name(plan, images.dtype.name, dtype, channels)
     writes = launch(name, b, grid, block, order=order, watch=out.array if watch else None)
     if watch:
         assert (writes == 1).all(), f"{(writes != 1).sum()} bytes not written once"
@@ -130,6 +132,47 @@ def test_the_blend_is_the_cpus_and_writes_once(source, dtype, layout):
         assert_same(got, want)
 
 
+def without_apart(plan):
+    """Its records of one or two sources whose pixels are at their own places."""
+    return plan[(plan["sources"] <= 2) & ~np.isin(plan["method"], (RESIZEMIX, CUTOUT))]
+
+
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+@pytest.mark.parametrize("source, dtype", KINDS)
+def test_batches_without_what_takes_more(source, dtype, layout):
+    """Their kernels are others."""
+    for seed, (_, height, width, channels) in enumerate(SHAPES):
+        images = random_images((40, height, width, channels), source, seed)
+        plan = without_apart(every_kind_of_record(40, height, width, seed=seed))
+        assert cuda.blend_name(plan, source, dtype, channels).startswith("msda_blend_")
+        options = options_of(images, dtype, seed)
+        block, _, order = LAUNCHES[seed % 3]
+        how = {"block": block, "order": order, "at_end": seed % 2 == 0, "watch": False}
+        got = emulated_blend(images, plan, dtype, layout, **how, **options)
+        assert_same(got, on_the_cpu(images, plan, dtype, layout, **options))
+
+
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+@pytest.mark.parametrize("source, dtype", KINDS)
+def test_records_that_nobody_draws(source, dtype, layout):
+    """What the format allows: any number of sources of any method, and weights of 0 among them."""
+    rng = np.random.default_rng(0)
+    for seed, shape in enumerate([(50, 5, 24, 3), (50, 4, 37, 3), (50, 4, 19, 1)]):
+        images = random_images(shape, source, seed)
+        if source == "float32":
+            images[rng.random(shape) < 0.05] = np.inf
+        plan = every_kind_of_record(*shape[:3], seed=seed)
+        plan = plan[plan["method"] != FMIX]  # whose fields would be others' sizes
+        plan["sources"] = rng.integers(1, 5, len(plan))
+        plan["extra"] = rng.integers(0, len(images), plan["extra"].shape)
+        weights = rng.random((len(plan), 4), np.float32) * (rng.random((len(plan), 4)) < 0.6)
+        plan["weight"], plan["partner_weight"] = weights[:, 0], weights[:, 1]
+        plan["extra_weight"] = weights[:, 2:]
+        options = options_of(images, dtype, seed + 1)
+        want = on_the_cpu(images, plan, dtype, layout, **options)
+        assert_same(emulated_blend(images, plan, dtype, layout, watch=False, **options), want)
+
+
 @pytest.mark.parametrize("source, dtype", KINDS)
 def test_every_method_at_every_place_of_a_group(source, dtype):
     """Many records, so that each method meets boxes, bits and tails of every position."""
@@ -163,11 +206,12 @@ def test_the_ends_of_a_sample(source, dtype, mirrored):
     """The first and the last pixels of a sample that fills its pages to either end."""
     for width, channels, at_end in itertools.product((1, 3, 8, 15, 16, 31), (1, 3), (0, 1)):
         images = random_images((2, 2, width, channels), source, width)
-        plan = msda.draw(msda.Mixup(partner="roll"), 2, 2, width, seed=width, step=0)
         options = {"mirror": np.full(2, mirrored, np.uint8)}
-        want = on_the_cpu(images, plan, dtype, "HWC", **options)
-        got = emulated_blend(images, plan, dtype, "HWC", at_end=at_end, apart=True, **options)
-        assert_same(got, want)
+        for policy in (msda.Mixup(partner="roll"), msda.Mixup(n=4), msda.ResizeMix(tau=(0.5, 1))):
+            plan = msda.draw(policy, 2, 2, width, seed=width, step=0)
+            want = on_the_cpu(images, plan, dtype, "HWC", **options)
+            got = emulated_blend(images, plan, dtype, "HWC", at_end=at_end, apart=True, **options)
+            assert_same(got, want)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -187,7 +231,8 @@ def test_in_place(dtype, channels):
         b.pairs, (b.height, b.width, b.channels) = kept.address, shape[1:]
         for order in ORDERS:
             memory.array[...] = images
-            launch(f"msda_blend_{dtype}_{dtype}", b, (2, 3), 32, order=order)
+            name = cuda.blend_name(plan, dtype, dtype, channels)
+            launch(name, b, (2, 3), 32, order=order)
             assert_same(memory.array.copy(), want)
 
 
@@ -470,6 +515,7 @@ def sparse(shape, dtype, rows, seed):
     return memory
 
 
+@pytest.mark.parametrize("sources", [2, 3])
 @pytest.mark.parametrize("layout", ["CHW", "HWC"])
 @pytest.mark.parametrize(
     "source, dtype, shape",
@@ -483,7 +529,7 @@ def sparse(shape, dtype, rows, seed):
     ],
     ids=str,
 )
-def test_past_2_to_the_31_elements(source, dtype, shape, layout):
+def test_past_2_to_the_31_elements(source, dtype, shape, layout, sources):
     """The last block of a grid as large as the batch, over memory that is never allocated."""
     _, height, width, channels = shape
     assert height * width * channels > 2**31
@@ -491,7 +537,7 @@ def test_past_2_to_the_31_elements(source, dtype, shape, layout):
     images = sparse(shape, source, rows, 1) if width < 10**6 else Walled(shape, source)
     images.array[0, -1, -40:] = random_images((40, channels), source, 9)
     plan = msda.draw(msda.CutMix(), 1, height, width, seed=1, step=0)
-    plan["sources"], plan["inside"], plan["outside"] = 2, 0.25, 0.75
+    plan["sources"], plan["inside"], plan["outside"] = sources, 0.25, 0.75
     plan["y0"], plan["y1"], plan["x0"], plan["x1"] = height - 1, height, width - 11, width - 2
     mirror = np.array([0], np.uint8)
     out = Walled((1, *output_shape(images.array, layout)[1:]), STORED[dtype])
@@ -502,8 +548,8 @@ def test_past_2_to_the_31_elements(source, dtype, shape, layout):
     b.height, b.width, b.channels = height, width, channels
     items, block = cuda.group_items(dtype, width, channels), 256
     total = -(-height * items // block)
-    launch(f"msda_blend_{source}_{dtype}", b, (total, 1), block,
-           blocks=((total - 2, 0), (2, 1)))  # fmt: skip
+    name = cuda.blend_name(plan, source, dtype, channels)
+    launch(name, b, (total, 1), block, blocks=((total - 2, 0), (2, 1)))
     tail = images.array[:, -1:, -40:].copy()
     small = plan.copy()
     small["height"], small["width"] = 1, 40

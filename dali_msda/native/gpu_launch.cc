@@ -148,7 +148,10 @@ MsdaMasks Fields::Launch(const Upload& upload, const Plan* plans, Handle stream)
   return job.fields;
 }
 
-Blend::Blend(Device& device) : device_(device), fields_(device) { device.load("blend"); }
+Blend::Blend(Device& device) : device_(device), fields_(device) {
+  device.load("blend");
+  device.load("apart");
+}
 
 void Blend::Run(const MsdaBlend& b, BatchMemory& memory, Handle stream) {
   if (b.batch == 0) return;
@@ -175,10 +178,11 @@ void Blend::Run(const MsdaBlend& b, BatchMemory& memory, Handle stream) {
 }
 
 void Blend::Launch(const MsdaBlend& b, const MsdaGpuBlend& job, Handle stream) {
+  const bool apart = msda_needs_apart(b.plans, b.batch, b.channels) != 0;
   const std::string types = std::string(name_of(b.in_dtype)) + "_" + name_of(b.out_dtype);
   const int32_t items = msda_group_items(b.out_dtype, b.width, b.channels);
-  launch_walk(device_.kernel("msda_blend_" + types), b.batch / b.interpolations, b.height, items,
-              stream, &job);
+  launch_walk(device_.kernel((apart ? "msda_apart_" : "msda_blend_") + types),
+              b.batch / b.interpolations, b.height, items, stream, &job);
 }
 
 void Targets::Run(const std::vector<void*>& rows, const MsdaTargets& t, BatchMemory& memory,

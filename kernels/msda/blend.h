@@ -25,8 +25,13 @@ MSDA_FN float mix_two(float own, float partner, float w, float) {
   return mix_floats(own, partner, w);
 }
 
-// Three or four sources, as differences from the first that takes part: exact when all are equal.
-// A source of weight 0 is not read.
+// What is mixed with one source more: three or four are added one by one, as differences from the
+// first that takes part, which is exact when all are equal.
+MSDA_FN float mix_further(float mixed, float base, float value, float weight) {
+  return fmaf(weight, value - base, mixed);
+}
+
+// Three or four sources.  One of weight 0 is not read.
 // (Arrays of four are indexed by constants, so that a GPU keeps them in registers.)
 MSDA_FN float mix_many(const float* values, const float* weights, int32_t sources) {
   float base = 0.0f, mixed = 0.0f;
@@ -34,7 +39,7 @@ MSDA_FN float mix_many(const float* values, const float* weights, int32_t source
   for (int32_t k = 0; k < kMaxSources; ++k) {
     if (k >= sources) break;
     if (found) {
-      if (weights[k] != 0.0f) mixed = fmaf(weights[k], values[k] - base, mixed);
+      if (weights[k] != 0.0f) mixed = mix_further(mixed, base, values[k], weights[k]);
     } else if (weights[k] != 0.0f || k == sources - 1) {
       base = mixed = values[k];
       found = true;
@@ -85,6 +90,12 @@ struct Bfloat16 {
 };
 MSDA_FN void store(Float16* out, float v) { out->bits = to_float16(v); }
 MSDA_FN void store(Bfloat16* out, float v) { out->bits = to_bfloat16(v); }
+
+// Whether pixels of a record may come from other places than their own, from more than two sources,
+// or become 0.
+MSDA_FN bool may_be_apart(const Plan& p) {
+  return p.sources > 2 || p.method == kResizeMix || p.method == kCutout;
+}
 
 // Mixed value (y, x, c) of one sample, before it is normalised; `sources` are its HWC images,
 // `mirrored` their flags, `field` its mask where the method has one.

@@ -136,19 +136,19 @@ MSDA_FN void blend_one(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x, i
   store(sample_at<Out>(b.outs, i) + at, v);
 }
 
-// What becomes of the pixels of a group, and into which memory.
-template <typename H, typename Out>
-MSDA_FN void store_group(const MsdaGpuBlend& b, int32_t i, const H& own, const H& partner,
-                         const float* weights, int32_t y, int32_t x) {
-  constexpr int32_t kRun = 16 / static_cast<int32_t>(sizeof(Out));
+// Pixels of a group, mixed(j, c), into their places; those for which is_cut(j) as 0.
+template <typename H, typename Out, typename Mixed, typename IsCut>
+MSDA_FN void store_group(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x, Mixed mixed,
+                         IsCut is_cut) {
+  constexpr int32_t kRun = H::kPixels;
   float scale[H::kChannels], shift[H::kChannels];
   if (b.scale)
 #pragma unroll
     for (int32_t c = 0; c < H::kChannels; ++c) scale[c] = b.scale[c], shift[c] = b.shift[c];
   const auto value = [&](int32_t j, int32_t c) {
-    const float mixed =
-        mix_two(held_value(own, j, c), held_value(partner, j, c), weights[j], typename H::In{});
-    return b.scale ? normalise(mixed, scale[c], shift[c]) : mixed;
+    if (is_cut(j)) return 0.0f;
+    const float v = mixed(j, c);
+    return b.scale ? normalise(v, scale[c], shift[c]) : v;
   };
   const int32_t left = b.width - x, count = left < H::kPixels ? left : H::kPixels;
   Out* out = sample_at<Out>(b.outs, i);
@@ -165,14 +165,6 @@ MSDA_FN void store_group(const MsdaGpuBlend& b, int32_t i, const H& own, const H
     store_run<kRun>(out + r * kRun, count * H::kChannels - r * kRun, [&](int32_t k) {
       return value((r * kRun + k) / H::kChannels, (r * kRun + k) % H::kChannels);
     });
-}
-
-// Whether pixels of this group come from other places than the group's, or from many sources.
-template <int32_t kPixels>
-MSDA_FN bool is_apart(const Plan& p, int32_t y, int32_t x) {
-  if (p.sources > 2) return true;
-  if (p.method != kResizeMix && p.method != kCutout) return false;
-  return in_interval(y, p.y0, p.y1, p.height) && x < p.x1 && x + kPixels > p.x0;
 }
 
 // Pixels x, x + 1, ... of row y of output i.  `own` and `partner` stay held for the next output;
@@ -193,40 +185,14 @@ MSDA_FN void blend_pixels(const MsdaGpuBlend& b, int32_t i, H* own, H* partner, 
   }
   if (reads_own) hold(own, b, own_sample, y, x);
   if (reads_partner) hold(partner, b, partner_sample, y, x);
-  store_group<H, Out>(b, i, *own, *partner, weights, y, x);
-}
-
-// Pixels x, x + 1, ... of row y of the outputs that share their sources: first, first + 1, ...; in
-// place, `first` and the one it is paired with, of which each reads what the other overwrites.
-template <typename H, typename Out>
-MSDA_FN void blend_group(const MsdaGpuBlend& b, int32_t first, int32_t y, int32_t x) {
-  const int32_t other = b.pairs ? b.pairs[first] : first;
-  if (other < first) return;  // done by the thread that has the other one
-  const bool paired = other > first;
-  const int32_t outputs = paired ? 2 : b.interpolations, step = paired ? other - first : 1;
-  H own, partner;
-  drop(&own), drop(&partner);
-  bool any_apart = false;
-  for (int32_t k = 0; k < outputs; ++k) {
-    const int32_t i = first + k * step;
-    const Plan& p = b.plans[i];
-    if (is_apart<H::kPixels>(p, y, x))
-      any_apart = true;
-    else
-      blend_pixels<H, Out>(b, i, &own, &partner, paired ? i : p.source[0],
-                           paired ? (k ? first : other) : p.source[1], paired, y, x);
-    if (!paired) continue;
-    const H swapped = own;
-    own = partner, partner = swapped;
-  }
-  if (!any_apart) return;
-  const int32_t left = b.width - x, count = left < H::kPixels ? left : H::kPixels;
-  for (int32_t k = 0; k < outputs; ++k) {
-    const int32_t i = first + k * step;
-    if (!is_apart<H::kPixels>(b.plans[i], y, x)) continue;
-    for (int32_t v = 0; v < count * b.channels; ++v)
-      blend_one<typename H::In, Out>(b, i, y, x + v / H::kChannels, v % H::kChannels);
-  }
+  const H &one = *own, &other = *partner;
+  store_group<H, Out>(
+      b, i, y, x,
+      [&one, &other, &weights](int32_t j, int32_t c) {
+        return mix_two(held_value(one, j, c), held_value(other, j, c), weights[j],
+                       typename H::In{});
+      },
+      [](int32_t) { return false; });
 }
 
 }  // namespace msda

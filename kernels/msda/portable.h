@@ -135,6 +135,15 @@ MSDA_FN void store16(char* at, const Words16& w) {
 #endif
 }
 
+// The first eight of them.
+MSDA_FN void store8(char* at, const Words16& w) {
+#if defined(__CUDA_ARCH__)
+  __stcs(reinterpret_cast<uint2*>(at), make_uint2(w.word[0], w.word[1]));
+#else
+  __builtin_memcpy(at, &w, sizeof w / 2);
+#endif
+}
+
 MSDA_FN uint32_t address_bits(const char* at) {
   return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(at));
 }

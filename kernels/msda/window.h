@@ -49,6 +49,25 @@ MSDA_FN void load_window(uint32_t* words, const char* sample, int64_t size, int6
     words[i] = static_cast<uint32_t>((uint64_t{raw[i + 1]} << 32 | raw[i]) >> (8 * (skew & 3)));
 }
 
+// Puts kCount values at the start of a window, those that it holds behind them.
+template <int32_t kWords, int32_t kCount>
+MSDA_FN void push_values(uint32_t* words, const uint8_t* values) {
+  static_assert(kCount < 4, "they are part of a word");
+#pragma unroll
+  for (int32_t i = kWords - 1; i >= 0; --i)
+    words[i] = words[i] << 8 * kCount | (i > 0 ? words[i - 1] >> (32 - 8 * kCount) : 0u);
+#pragma unroll
+  for (int32_t c = 0; c < kCount; ++c) words[0] |= uint32_t{values[c]} << 8 * c;
+}
+
+template <int32_t kWords, int32_t kCount>
+MSDA_FN void push_values(uint32_t* words, const float* values) {
+#pragma unroll
+  for (int32_t i = kWords - 1; i >= kCount; --i) words[i] = words[i - kCount];
+#pragma unroll
+  for (int32_t c = 0; c < kCount; ++c) words[c] = bits_of(values[c]);
+}
+
 // Value i of a window.
 MSDA_FN float window_value(const uint32_t* words, int32_t i, uint8_t) {
   return static_cast<float>((words[i / 4] >> (8 * (i % 4))) & 0xFFu);
@@ -85,19 +104,21 @@ MSDA_FN void store_part(uint32_t bits, Float16* out) { out->bits = static_cast<u
 MSDA_FN void store_part(uint32_t bits, Bfloat16* out) { out->bits = static_cast<uint16_t>(bits); }
 MSDA_FN void store_part(uint32_t bits, float* out) { *out = float_of(bits); }
 
-// kValues values, value(0) on, which fill 16 bytes, to consecutive places: the first `count`.
+// kValues values, value(0) on, which fill 16 or 8 bytes, to consecutive places: the first `count`.
 template <int32_t kValues, typename Out, typename Value>
 MSDA_FN void store_run(Out* out, int32_t count, Value value) {
-  static_assert(kValues * sizeof(Out) == 16, "a run fills a store");
+  constexpr int32_t kBytes = kValues * static_cast<int32_t>(sizeof(Out));
   constexpr int32_t kBits = 8 * static_cast<int32_t>(sizeof(Out));
+  static_assert(kBytes == 16 || kBytes == 8, "a run fills a store");
   float values[kValues];
 #pragma unroll
   for (int32_t i = 0; i < kValues; ++i) values[i] = value(i);
-  Words16 w;
+  Words16 w = {};
 #pragma unroll
-  for (int32_t i = 0; i < 4; ++i) w.word[i] = packed(values, i, out);
+  for (int32_t i = 0; i < kBytes / 4; ++i) w.word[i] = packed(values, i, out);
   char* at = reinterpret_cast<char*>(out);
-  if (count >= kValues && (address_bits(at) & 15u) == 0) return store16(at, w);
+  if (count >= kValues && (address_bits(at) & (kBytes - 1u)) == 0)
+    return kBytes == 16 ? store16(at, w) : store8(at, w);
 #pragma unroll
   for (int32_t i = 0; i < kValues; ++i)
     if (i < count) store_part(w.word[i * kBits / 32] >> (i * kBits % 32), out + i);
