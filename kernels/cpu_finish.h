@@ -63,9 +63,9 @@ void finish_rows(const Walk& walk, Out* out, int64_t first, int32_t rows, int32_
   const Target<Out> t = target_of(walk, out, first, rows * n, n);
   const auto put_all = [&](auto past) {
     if (walk.b.out_layout == kChw)
-      rgb_to_planes<past.value>(t.to, from_row, rows, n, walk.scale, walk.shift);
+      rgb_to_planes<past.value>(t.to, from_row, rows, n, walk.scale, walk.shift, walk.ahead);
     else
-      rgb_to_pixels<past.value>(t.to[0], from_row, rows, n, walk.scale, walk.shift);
+      rgb_to_pixels<past.value>(t.to[0], from_row, rows, n, walk.scale, walk.shift, walk.ahead);
   };
   if constexpr (kStreams<Out>)
     if (t.past) put_all(Always<true>{});
@@ -134,7 +134,7 @@ void finish_others(const Walk& walk, Out* out, const Block<In>& block, int64_t f
   if (block.p.method == kCutout) clear_box(walk.b, out, block.p, block.y, block.rows, first);
 }
 
-// Boxes as most are drawn: rows are copied from one source and, in the box, from the other.
+// Boxes as most are drawn, which leave every value as it is in one of two sources.
 bool is_cut(const Plan& p) {
   const bool cuts = p.method == kCutMix || p.method == kSaliencyMix || p.method == kResizeMix;
   return cuts && p.sources == 2 && p.inside == 0.0f && p.outside == 1.0f;
@@ -215,15 +215,17 @@ void finish_rgb_bytes(const Walk& walk, Out* out, const Block<uint8_t>& block, i
 
 // Pixels of two sources by the bits of a field, where bytes can be chosen by bits.
 bool choose_bytes(const Walk& walk, uint8_t* out, const Block<uint8_t>& block, int64_t first) {
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
   const int32_t pixels = block.rows * block.p.width;
   const Bits choice = {static_cast<const uint32_t*>(block.field),
                        static_cast<int64_t>(block.y) * block.p.width};
   const uint8_t *own = block.sources[0], *partner = block.sources[1];
   uint8_t* staged = reinterpret_cast<uint8_t*>(walk.staged);
   int32_t x = 0;
-  for (; x + kLanes <= pixels; x += kLanes)
-    put_chosen(staged + 3 * x, choice.bits(x), own + 3 * x, partner + 3 * x);
+  for (; x + kLanes <= pixels; x += kLanes) {
+    fetch_ahead<kLanes>(walk.ahead, x);
+    store_pixels(staged + 3 * x, load_chosen(choice.bits(x), own + 3 * x, partner + 3 * x));
+  }
   for (; x < pixels; ++x) memcpy(staged + 3 * x, (choice.own_at(x) ? own : partner) + 3 * x, 3);
   copy_out(out + first * 3, staged, 3 * int64_t{pixels}, walk.past);
   return true;
@@ -251,6 +253,8 @@ bool copy_bytes(const Walk& walk, uint8_t* out, const Block<uint8_t>& block, int
   for (int32_t r = 0; r < block.rows; ++r) {
     Run runs[3];
     const int32_t count = runs_of_row(runs, p, block.y + r);
+    for (int64_t at = 0; at < p.width * channels; at += 64)
+      _mm_prefetch(walk.ahead + r * p.width * channels + at, _MM_HINT_T1);
     for (int32_t k = 0; k < count; ++k) {
       const int64_t at = (static_cast<int64_t>(r) * p.width + runs[k].begin) * channels;
       memcpy(staged + at, block.sources[runs[k].weight == 0.0f] + at,

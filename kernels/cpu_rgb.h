@@ -42,20 +42,28 @@ Floats normalised(Floats v, Floats scale, Floats shift) {
   return fused(v, scale, shift);
 }
 
+// Asks for bytes with the pixels from x on; `ahead` is Walk's.
+template <int32_t kPixels>
+void fetch_ahead(const char* ahead, int32_t x) {
+  if constexpr (kLanes > 4)  // of fewer, computing takes so long that memory keeps up
+    for (int32_t at = 0; at < 3 * kPixels; at += 48) _mm_prefetch(ahead + 3 * x + at, _MM_HINT_T1);
+}
+
 // Keeps the compiler from making vectors of a loop that has fewer turns than they have lanes.
 inline void one_by_one(int32_t* turn) { asm("" : "+r"(*turn)); }
 
 // Rows of n pixels into three planes; from_row(r) is where row r comes from.  A function of its
-// own: side by side with others it would run out of registers.
+// own: side by side with others it would run out of registers.  `ahead`
+// is Walk's.
 template <bool past, typename Out, typename FromRow>
 __attribute__((noinline, flatten)) void rgb_to_planes(Out* const* planes, const FromRow from_row,
                                                       int32_t rows, int32_t n, const float* scale,
-                                                      const float* shift) {
+                                                      const float* shift, const char* ahead) {
   // Locals: the stores could otherwise change them.
   Out *red = planes[0], *green = planes[1], *blue = planes[2];
   const Floats scales[3] = {splat(scale[0]), splat(scale[1]), splat(scale[2])};
   const Floats shifts[3] = {splat(shift[0]), splat(shift[1]), splat(shift[2])};
-  for (int32_t r = 0; r < rows; ++r, red += n, green += n, blue += n) {
+  for (int32_t r = 0; r < rows; ++r, red += n, green += n, blue += n, ahead += 3 * n) {
     const auto from = from_row(r);
     const auto colours = [&](Floats* v, int32_t x) {
       from.planes(v, x);
@@ -71,6 +79,7 @@ __attribute__((noinline, flatten)) void rgb_to_planes(Out* const* planes, const 
     constexpr int32_t kVectors = kTogether<Out> / kLanes;
     if constexpr (kVectors > 1)
       for (; x + kTogether<Out> <= n; x += kTogether<Out>) {
+        fetch_ahead<kTogether<Out>>(ahead, x);
         Floats v[kVectors][3];
         for (int32_t k = 0; k < kVectors; ++k) colours(v[k], x + k * kLanes);
         const auto put_line = [&](Out* to, int32_t c) {
@@ -79,7 +88,10 @@ __attribute__((noinline, flatten)) void rgb_to_planes(Out* const* planes, const 
         };
         put_line(red + x, 0), put_line(green + x, 1), put_line(blue + x, 2);
       }
-    for (; x + kLanes <= n; x += kLanes) put_at(x);
+    for (; x + kLanes <= n; x += kLanes) {
+      fetch_ahead<kLanes>(ahead, x);
+      put_at(x);
+    }
     if (x == n) continue;
     if (!past && n >= kLanes) {  // the last ones, and some again
       put_at(n - kLanes);
@@ -100,13 +112,13 @@ __attribute__((noinline, flatten)) void rgb_to_planes(Out* const* planes, const 
 template <bool past, typename Out, typename FromRow>
 __attribute__((noinline, flatten)) void rgb_to_pixels(Out* out, const FromRow from_row,
                                                       int32_t rows, int32_t n, const float* scale,
-                                                      const float* shift) {
+                                                      const float* shift, const char* ahead) {
   Floats scales[3], shifts[3];
   for (int32_t k = 0; k < 3; ++k) {
     scales[k] = load(scale + k * kLanes);
     shifts[k] = load(shift + k * kLanes);
   }
-  for (int32_t r = 0; r < rows; ++r, out += 3 * n) {
+  for (int32_t r = 0; r < rows; ++r, out += 3 * n, ahead += 3 * n) {
     const auto from = from_row(r);
     const auto put_at = [&](int32_t x) {
       Out* to = out + 3 * x;
@@ -118,7 +130,10 @@ __attribute__((noinline, flatten)) void rgb_to_pixels(Out* out, const FromRow fr
       put(to + 2 * kLanes, finished_third<2>(from, third, x), past);
     };
     int32_t x = 0;
-    for (; x + kLanes <= n; x += kLanes) put_at(x);
+    for (; x + kLanes <= n; x += kLanes) {
+      fetch_ahead<kLanes>(ahead, x);
+      put_at(x);
+    }
     if (x == n) continue;
     if (!past && n >= kLanes) {
       put_at(n - kLanes);

@@ -19,28 +19,6 @@
 namespace msda {
 namespace {
 
-// Reads ahead in the partner, where it is not read from one end to the other: the machine's own
-// prefetcher gets lost there.  Boxes leave gaps in both images.  They are read over, since in the
-// order of msda_order() the partner is the next own image, which wants what this one leaves out.
-constexpr int64_t kAheadBytes = 5 << 10;
-
-template <typename In>
-void fetch_ahead(const MsdaBlend& b, const Plan& p, int32_t y, int32_t rows) {
-  if (!b.order || !is_cut(p)) return;
-  const int64_t pitch = static_cast<int64_t>(b.width) * b.channels * sizeof(In);
-  const char* partner = static_cast<const char*>(b.ins[p.source[1]]);
-  const int32_t first = y + 1 + static_cast<int32_t>(kAheadBytes / pitch);
-  for (int32_t row = first; row < first + rows && row < b.height; ++row) {
-    int32_t from = row;
-    if (p.method == kResizeMix) {
-      if (!in_interval(row, p.y0, p.y1, p.height)) continue;
-      from = shrunk_from(row, p.y0, p.falloff[1], p.height);
-    }
-    for (int64_t at = 0; at < pitch; at += 64)
-      _mm_prefetch(partner + from * pitch + at, _MM_HINT_T1);
-  }
-}
-
 template <typename In, typename Out>
 void rows_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
   const Walk walk(b, memory, sizeof(Out));
@@ -52,7 +30,6 @@ void rows_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
     int64_t rows = b.height - y;
     if (rows > end - row) rows = end - row;
     if (rows > step) rows = step;
-    fetch_ahead<In>(b, b.plans[first], y, static_cast<int32_t>(rows));
     for (int32_t index = first; index < first + b.interpolations; ++index)
       finish(walk, static_cast<Out*>(b.outs[index]),
              walk.block<In>(index, y, static_cast<int32_t>(rows)),

@@ -168,7 +168,7 @@ struct FromEither {
     if (__builtin_expect(choice.own_only(x) || choice.partner_only(x), 1))
       load_colours(colours, (choice.partner_only(x) ? partner : own) + 3 * x);
     else
-      load_chosen(colours, choice.bits(x), own + 3 * x, partner + 3 * x);
+      choose_colours(colours, choice.bits(x), own + 3 * x, partner + 3 * x);
     for (int32_t c = 0; c < 3; ++c) v[c] = to_floats(colours[c]);
   }
   template <int32_t kThird>

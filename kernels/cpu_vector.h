@@ -57,14 +57,20 @@ inline Ints load_integers(const uint8_t* from) {
 #if defined(__AVX512F__)
 // Interleaved RGB pixels of bytes, kLanes of them.  One masked load would do, but such loads do not
 // wake the prefetcher of some machines.
-inline __m512i load_pixels(const uint8_t* from) {
+typedef __m512i Pixels;
+inline Pixels load_pixels(const uint8_t* from) {
   const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
   const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 32));
   return _mm512_inserti32x4(_mm512_castsi256_si512(low), high, 2);
 }
 
+inline void store_pixels(uint8_t* to, Pixels pixels) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(pixels));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 32), _mm512_extracti32x4_epi32(pixels, 2));
+}
+
 // Their red, green and blue, as whole numbers.
-inline void colours_of(Ints* colours, __m512i pixels) {
+inline void colours_of(Ints* colours, Pixels pixels) {
   // Four pixels to a quarter of the vector.
   const __m512i words = _mm512_setr_epi32(0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 11);
   const __m512i quarters = _mm512_permutexvar_epi32(words, pixels);
@@ -74,21 +80,33 @@ inline void colours_of(Ints* colours, __m512i pixels) {
     colours[c] = (Ints)_mm512_shuffle_epi8(quarters, taken);
   }
 }
-#endif
-
-// Red, green and blue of kLanes interleaved pixels of bytes, as whole numbers.
-inline void load_colours(Ints* colours, const uint8_t* from) {
-#if defined(__AVX512F__)
-  colours_of(colours, load_pixels(from));
 #elif defined(__AVX2__)
+// The same: the first 16 bytes, and the last 16, of which 8 are both.
+typedef __m256i Pixels;
+inline Pixels load_pixels(const uint8_t* from) {
   const __m128i* low = reinterpret_cast<const __m128i*>(from);
-  const __m128i* high = reinterpret_cast<const __m128i*>(from + 8);  // likewise
-  const __m256i pixels = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(low)),
-                                                 _mm_loadu_si128(high), 1);
+  const __m128i* high = reinterpret_cast<const __m128i*>(from + 8);
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(low)),
+                                 _mm_loadu_si128(high), 1);
+}
+
+inline void store_pixels(uint8_t* to, Pixels pixels) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(pixels));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 8), _mm256_extracti128_si256(pixels, 1));
+}
+
+inline void colours_of(Ints* colours, Pixels pixels) {
   for (int32_t c = 0; c < 3; ++c) {
     const __m256i taken = _mm256_setr_epi32(c, c + 3, c + 6, c + 9, c + 4, c + 7, c + 10, c + 13);
     colours[c] = (Ints)_mm256_shuffle_epi8(pixels, _mm256_or_si256(taken, _mm256_set1_epi32(-256)));
   }
+}
+#endif
+
+// Red, green and blue of kLanes interleaved pixels of bytes, as whole numbers.
+inline void load_colours(Ints* colours, const uint8_t* from) {
+#if defined(__AVX2__)
+  colours_of(colours, load_pixels(from));
 #else
   for (int32_t c = 0; c < 3; ++c)
     for (int32_t i = 0; i < kLanes; ++i) colours[c][i] = from[3 * i + c];
@@ -126,11 +144,28 @@ inline Ints chosen(uint32_t bits, Ints own, Ints partner) {
 #endif
 }
 
-// As load_colours, of two sources: the pixels whose bit is set come from `own`.
-inline void load_chosen(Ints* colours, uint32_t bits, const uint8_t* own, const uint8_t* partner) {
+#if defined(__AVX2__)
+// kLanes pixels of two sources: those whose bit is set come from `own`.
+inline Pixels load_chosen(uint32_t bits, const uint8_t* own, const uint8_t* partner) {
+  const Pixels pixels = load_pixels(own), others = load_pixels(partner);
 #if defined(__AVX512F__)
-  const __m512i pixels = load_pixels(own), others = load_pixels(partner);
-  colours_of(colours, _mm512_mask_blend_epi8(bits_of_values(bits), others, pixels));
+  return _mm512_mask_blend_epi8(bits_of_values(bits), others, pixels);
+#else
+  const uint64_t eight = 0x8040201008040201;  // each byte the bit of its pixel
+  const __m256i pixel = _mm256_setr_epi8(0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5,  //
+                                         2, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6, 7, 7, 7);
+  const __m256i bit = _mm256_shuffle_epi8(_mm256_set1_epi64x(eight), pixel);
+  const __m256i all = _mm256_set1_epi8(static_cast<char>(bits));
+  return _mm256_blendv_epi8(others, pixels, _mm256_cmpeq_epi8(_mm256_and_si256(all, bit), bit));
+#endif
+}
+#endif
+
+// As load_colours, of two sources.
+inline void choose_colours(Ints* colours, uint32_t bits, const uint8_t* own,
+                           const uint8_t* partner) {
+#if defined(__AVX2__)
+  colours_of(colours, load_chosen(bits, own, partner));
 #else
   Ints others[3];
   load_colours(colours, own);
@@ -138,16 +173,6 @@ inline void load_chosen(Ints* colours, uint32_t bits, const uint8_t* own, const 
   for (int32_t c = 0; c < 3; ++c) colours[c] = chosen(bits, colours[c], others[c]);
 #endif
 }
-
-#if defined(__AVX512F__)
-// The same as bytes, interleaved as they are.
-inline void put_chosen(uint8_t* to, uint32_t bits, const uint8_t* own, const uint8_t* partner) {
-  const __m512i pixels = load_pixels(own), others = load_pixels(partner);
-  const __m512i made = _mm512_mask_blend_epi8(bits_of_values(bits), others, pixels);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(made));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 32), _mm512_extracti32x4_epi32(made, 2));
-}
-#endif
 
 // The bits of a mask, from pixel 0 on: set where a pixel is the own sample's.
 struct Bits {

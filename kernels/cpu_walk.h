@@ -15,6 +15,11 @@ namespace {
 // only push out what somebody does.
 constexpr int64_t kStreamBytes = 16 << 20;
 
+// Bytes are asked for this far ahead of where they are wanted.  The machine's own prefetcher stops
+// at pages and gets lost where rows are left out.  (The compiler takes a function that does nothing
+// but ask to be one that does nothing: such loops are parts of functions that write.)
+constexpr int64_t kAheadBytes = 4 << 10;
+
 // Copies bytes past the caches.
 void stream_bytes(void* to, const void* from, int64_t bytes) {
   char* out = static_cast<char*>(to);
@@ -51,6 +56,7 @@ struct Walk {
   bool past;                  // store past the caches
   mutable int32_t laid = -1;  // what `along` holds is that of outputs from this one on
   mutable Turned turned[kMaxSources] = {};  // what the blocks in `mirrored` hold
+  mutable const char* ahead = nullptr;      // what to ask for with the first pixel of a block
   float *weights, *along;
 
   Walk(const MsdaBlend& blend, char* memory, int64_t value_bytes)
@@ -98,6 +104,12 @@ struct Walk {
       block.along_y = block.along_x + b.width;
     }
     const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
+    // In the order of msda_order() the partner is the next own image: what is new is the partner's,
+    // and of an own image what the box before it left out.
+    const bool skips = p.method == kResizeMix && p.sources == 2;
+    const int32_t latest = p.source[p.sources > 1 && !skips ? 1 : 0];
+    ahead = reinterpret_cast<const char*>(mixed);  // floats: they are there
+    if (sizeof(In) == 1) ahead = static_cast<const char*>(b.ins[latest]) + y * pitch + kAheadBytes;
     for (int32_t k = 0; k < p.sources; ++k) {
       const In* from = static_cast<const In*>(b.ins[p.source[k]]) + y * pitch;
       block.sources[k] = from;
@@ -132,6 +144,11 @@ struct Walk {
         mirror_row(to, from + r * pitch, b.width, b.channels);
       else if (p.outside != 1.0f)
         memcpy(to, from + r * pitch, pitch * sizeof(In));
+      if (in_interval(y + r + rows, p.y0, p.y1, p.height)) {  // the same row of the next block
+        const int32_t row = shrunk_from(y + r + rows, p.y0, p.falloff[1], p.height);
+        for (int64_t at = 0; at < pitch; at += 64 / static_cast<int64_t>(sizeof(In)))
+          _mm_prefetch(whole + row * pitch + at, _MM_HINT_T1);
+      }
       if (!in_interval(y + r, p.y0, p.y1, p.height)) continue;
       const int32_t row = shrunk_from(y + r, p.y0, p.falloff[1], p.height);
       gather_pixels(to + static_cast<int64_t>(p.x0) * b.channels, whole + row * pitch, columns,

@@ -254,6 +254,20 @@ def test_instruction_sets_are_linked_in_their_order():
     assert not any("native" in unit.flags for unit in build.units("dali"))
 
 
+@pytest.mark.skipif(not shutil.which("objdump"), reason="no objdump")
+def test_prefetches_are_in_the_code():
+    """A compiler may leave them out: they change nothing that it knows of."""
+    code = subprocess.run(
+        ["objdump", "-dC", "--no-show-raw-insn", build.library("cpu")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for walk in ("rgb_to_planes", "rgb_to_pixels", "copy_bytes", "Walk::block<"):
+        functions = re.findall(rf"<[^\n]*{walk}.*?\n\n", code, re.DOTALL)
+        assert any("prefetcht1" in text for text in functions), walk
+
+
 def test_one_set_of_cuda_headers():
     text = (ROOT / "pyproject.toml").read_text()
     for package in build.CUDA_HEADERS.values():
