@@ -35,7 +35,7 @@ POLICIES = {
     "soft": msda.FMix(max_soft=0.1),
 }
 DECAY = 3.0
-PIXELS_PER_TURN = 2_000_000  # of the kernels; a turn of NumPy's makes an eighth as many masks
+PIXELS_PER_TURN = 1_000_000  # of the kernels; a turn of NumPy's makes an eighth as many masks
 ISOLATED = True  # one core, whatever NumPy may start
 
 ONE = {"size": 224, "threads": 1}

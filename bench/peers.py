@@ -6,10 +6,11 @@ reported with the reason. Before anything is timed, the output of both sides is 
 against labels, and against our kernels (peer_checks.py). Ours draws a plan of its own for every
 sample, also where a peer draws one for the batch.
 
-Each peer is measured twice. By default, glibc hands every large block back to the system when it is
-freed, and the next batch pays for its pages again: nearly half of a peer's time. ``tuned`` keeps
-the memory (``MALLOC_MMAP_MAX_=0``, ``MALLOC_TRIM_THRESHOLD_`` large), which favours the peers: ours
-writes into memory that it was given. ``ours fresh`` is ours without that memory.
+By default, glibc hands every large block back to the system when it is freed, and the next batch
+pays for its pages again: nearly half of a peer's time. ``tuned`` keeps the memory
+(``MALLOC_MMAP_MAX_=0``, ``MALLOC_TRIM_THRESHOLD_`` large), which favours the peers: ours writes to
+memory that it was given. ``ours fresh`` is ours without that memory. The peers most in use are
+measured both ways, with ``--all`` every one.
 """
 
 import itertools
@@ -46,6 +47,8 @@ ROWS = [  # peer, methods, scopes
     {"peer": TIMM, "method": "mixup", "scope": SCOPES},
     {"peer": TIMM, "method": "cutmix", "scope": "sample"},
     {"peer": "torchvision.v2", "method": ("mixup", "cutmix"), "scope": "batch"},
+]
+ONCE = [
     {"peer": "kornia.V2", "method": "mixup", "scope": "sample"},
     {"peer": "ffcv", "method": "mixup", "scope": ("batch", "sample")},
     {"peer": "dali.operators", "method": "mixup", "scope": ("batch", "sample")},
@@ -72,6 +75,7 @@ THERE = [  # those that mix where the batch is
 TABLES = {
     "quick": [{**row, **LARGE, "threads": 1, **BOTH} for row in QUICK],
     "default": [{**row, **LARGE, "threads": 1, **BOTH} for row in ROWS]
+    + [{**row, **LARGE, "threads": 1, "allocator": "default"} for row in ONCE]
     + [{**row, **LARGE, "threads": "all", **BOTH} for row in QUICK]
     + [
         {"peer": ("timm.Mixup", "timm.Mixup+fused"), "method": "mixup", "scope": "sample"}
@@ -83,7 +87,7 @@ TABLES = {
     "all": [
         {**row, "batch": (64, 256), "size": (32, 224), "dtype": "float32"}
         | {"threads": (1, "all"), **BOTH}
-        for row in ROWS + MORE
+        for row in ROWS + ONCE + MORE
     ]
     + [{**row, **LARGE, **CUDA} for row in THERE],
 }
