@@ -74,6 +74,16 @@ struct Walk {
     past = sample * b.batch * value_bytes >= kStreamBytes;
   }
 
+  // Whether bumps below 2^-62 change no bit of an output: a weight is the one outside then; or
+  // other bytes are numbers, or made ones, that so little of a byte does not change.
+  bool tiny_is_none(const Plan& p) const {
+    if (p.outside >= 0.5f) return true;
+    if (b.in_dtype != kUint8) return false;
+    for (int32_t c = 0; c < b.channels && b.out_dtype != kUint8; ++c)
+      if (!b.shift || !(fabsf(b.shift[c]) > 0x1p-20f * fabsf(b.scale[c]))) return false;
+    return true;
+  }
+
   // The bumps of GMix along x and, behind them, along y; the columns of ResizeMix along x.
   const float* along_of(int32_t index) const {
     const int32_t first = index - index % b.interpolations;
@@ -84,6 +94,7 @@ struct Walk {
       if (p.method == kGMix) {
         bumps(to, p.falloff[2], p.point[2], b.width);
         bumps(to + b.width, p.falloff[1], p.point[1], b.height);
+        if (tiny_is_none(p)) drop_tiny(to, b.width + b.height);
       } else if (p.method == kResizeMix && p.sources == 2) {
         columns_shrunk(reinterpret_cast<int32_t*>(to), p, b.channels,
                        b.mirror && b.mirror[p.source[1]]);

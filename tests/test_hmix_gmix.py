@@ -11,6 +11,7 @@ import pytest
 from scipy import special, stats
 
 import dali_msda as msda
+from dali_msda.arrays import scale_and_shift
 
 SIZES = [(1, 1), (1, 40), (40, 1), (7, 5), (31, 53), (64, 64), (96, 17)]
 PAIRS = [((0, 0), (0, 0)), ((1, 1), (1, 1)), ((0, 0), (0, 1)), ((1, 1), (2, 2)), ((0, 0), (3, 3))]
@@ -235,3 +236,34 @@ def test_lambda_may_be_the_smallest_float():
             for size in ((1, 1), (3, 4), (224, 224)):
                 plan = msda.draw(policy, 3, *size, seed=13, step=0, lam=lam)
                 assert np.isfinite(msda.mask(plan, *size)).all()
+
+
+def fused(a, b, c):
+    """As fmaf: no product and no sum here has more than the 64 bits of a long double."""
+    return (a.astype(np.longdouble) * b + c).astype(np.float32)
+
+
+@pytest.mark.parametrize("mean", [None, (0.0, 1.0, 2.0), (90.0, 100.0, 110.0)])
+@pytest.mark.parametrize("source", ["uint8", "float32"])
+@pytest.mark.parametrize("inside, outside", [(1, 0), (0, 1), (0.75, 0.25), (0.25, 0.75)])
+def test_weights_next_to_nothing(inside, outside, source, mean):
+    """A bump falls below the smallest float: what its ends make of black pixels is not lost."""
+    plan = msda.draw(msda.GMix(), 6, 30, 40, seed=1, step=0)
+    plan["sources"], plan["inside"], plan["outside"] = 2, inside, outside
+    plan["falloff"][:, 1:] = np.linspace(0.03, 0.2, 6)[:, None]
+    images = np.random.default_rng(0).integers(0, 3, (6, 30, 40, 3)).astype(source)
+    if source == "float32":
+        images = np.float32([0, 1e-30, 2.0**46])[images.astype(int)]
+    weights = msda.mask(plan, 30, 40)[..., None]
+    assert outside or ((weights > 0) & (weights < 2.0**-126)).any()
+    own, partner = images.astype(np.float32), images[plan["partner"]].astype(np.float32)
+    mixed = fused(weights, own - partner, partner)
+    if source == "float32":  # the nearer source is the base
+        mixed = np.where(weights < 0.5, mixed, fused(1 - weights, partner - own, own))
+    given = {}
+    if mean:
+        given = {"mean": mean, "std": (50, 60, 70)}
+        mixed = fused(mixed, *scale_and_shift(*given.values(), 3))
+    for threads in (1, 2):
+        made = msda.blend(images, plan, dtype="float32", threads=threads, **given)
+        np.testing.assert_array_equal(made, mixed)
