@@ -42,9 +42,25 @@ def _torch_threads_kept() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextlib.contextmanager
+def _nothing_compiled() -> Iterator[None]:
+    """While FFCV is imported, dictionaries of Numba's are Python's.
+
+    FFCV keeps two constants in one, which only Python reads; compiling it takes two thirds of the
+    time of the import.
+    """
+    typed, numba.typed.Dict = numba.typed.Dict, dict
+    try:
+        yield
+    finally:
+        numba.typed.Dict = typed
+
+
 try:
     found = importlib.metadata.version("ffcv")  # `ffcv.__version__` says 0.0.3rc1 in 1.0.2
-    with _torch_threads_kept():
+    import numba.typed
+
+    with _torch_threads_kept(), _nothing_compiled():
         from ffcv.fields.basics import IntDecoder
         from ffcv.fields.rgb_image import SimpleRGBImageDecoder
         from ffcv.loader import Loader as FfcvLoader
