@@ -12,6 +12,7 @@ from variants import CASES, draw_any, make, name_of
 
 import dali_msda as msda
 from dali_msda import cpu
+from dali_msda.methods import METHODS
 
 # Odd, prime and tiny; rows of a block and one more; more rows than a block holds.
 SHAPES = [
@@ -51,7 +52,8 @@ def every_kind_of_record(batch, height, width, seed=0):
     policies = [make(case, prob=0.9) for case in CASES]
     plan = draw_any(msda.Choice(policies), batch, height, width, seed=seed, step=0)
     rng = np.random.default_rng(seed)
-    boxes = np.flatnonzero((plan["method"] == 2) & (rng.random(batch) < 0.5))
+    in_boxes = np.isin(plan["method"], [METHODS[name].code for name in ("cutmix", "resizemix")])
+    boxes = np.flatnonzero(in_boxes & (rng.random(batch) < 0.5))
     plan["inside"][boxes] = rng.random(len(boxes))
     plan["outside"][boxes] = rng.random(len(boxes))
     return plan
