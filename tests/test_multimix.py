@@ -196,7 +196,10 @@ def test_records_of_a_row_need_not_be_alike():
     columns = [msda.draw(p, 7, 19, 26, seed=1, step=i) for i, p in enumerate(policies)]
     options = dict(mean=MEAN, std=STD, layout="CHW", mirror=[1, 0, 0, 1, 0, 0, 1])
     other = msda.draw(msda.FMix(), 7, 19, 26, seed=1, step=9)
-    for rows in (columns, columns[:2], [columns[1], columns[3]], [columns[3], other]):
+    shrunk = columns[4].copy()  # of the partners that come before and after it
+    shrunk["partner"] = columns[0]["partner"]
+    alike = [columns[0], shrunk, columns[0]]
+    for rows in (columns, columns[:2], [columns[1], columns[3]], [columns[3], other], alike):
         plan = np.stack(rows, 1)
         mixed = msda.blend(images, plan, **options)
         flat = np.concatenate([msda.blend(images, one, **options) for one in plan.reshape(-1, 1)])
