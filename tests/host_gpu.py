@@ -64,15 +64,21 @@ class HostDevice:
         return HostEntry(self, name)
 
     def resident_copy(self, values):
-        self.kept.append(walled(values))
+        self.kept.append(as_on_a_gpu(values.nbytes))
+        self.kept[-1].array[: values.nbytes] = np.ascontiguousarray(values).view(np.uint8).ravel()
         return self.kept[-1].address
 
     @contextlib.contextmanager
     def batch(self, parts, scratch, stream):
         memory = [part if part is None else walled(np.ascontiguousarray(part)) for part in parts]
-        memory.append(Walled(scratch, np.uint8))
+        memory.append(as_on_a_gpu(scratch))
         memory[-1].array[...] = 0xCD
         yield [part if part is None else part.address for part in memory]
+
+
+def as_on_a_gpu(size):
+    """Memory that ends at a wall but for what is needed to start where a GPU's may."""
+    return Walled(-(-size // 16) * 16, np.uint8)
 
 
 def install(monkeypatch, **how):

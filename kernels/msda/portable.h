@@ -92,12 +92,20 @@ MSDA_FN void store_lanes(float* at, const V& value) {
 #endif
 }
 
+#if !defined(__CUDA_ARCH__)
+// Ends the program where a GPU would: it has no wide access to other addresses.
+MSDA_FN void expect_aligned(const void* at, uintptr_t bytes) {
+  if (reinterpret_cast<uintptr_t>(at) % bytes) __builtin_trap();
+}
+#endif
+
 // Two floats at an address that is one of eight bytes.
 MSDA_FN void load8(float* first, float* second, const float* at) {
 #if defined(__CUDA_ARCH__)
   const float2 both = *reinterpret_cast<const float2*>(at);
   *first = both.x, *second = both.y;
 #else
+  expect_aligned(at, 8);
   *first = at[0], *second = at[1];
 #endif
 }
@@ -106,6 +114,7 @@ MSDA_FN void store8(float* at, float first, float second) {
 #if defined(__CUDA_ARCH__)
   *reinterpret_cast<float2*>(at) = make_float2(first, second);
 #else
+  expect_aligned(at, 8);
   at[0] = first, at[1] = second;
 #endif
 }
@@ -120,6 +129,7 @@ MSDA_FN Words16 load16(const char* at) {
   const uint4 w = __ldg(reinterpret_cast<const uint4*>(at));
   return {{w.x, w.y, w.z, w.w}};
 #else
+  expect_aligned(at, 16);
   Words16 w;
   __builtin_memcpy(&w, at, sizeof w);
   return w;
@@ -131,6 +141,7 @@ MSDA_FN void store16(char* at, const Words16& w) {
 #if defined(__CUDA_ARCH__)
   __stcs(reinterpret_cast<uint4*>(at), make_uint4(w.word[0], w.word[1], w.word[2], w.word[3]));
 #else
+  expect_aligned(at, 16);
   __builtin_memcpy(at, &w, sizeof w);
 #endif
 }
@@ -140,6 +151,7 @@ MSDA_FN void store8(char* at, const Words16& w) {
 #if defined(__CUDA_ARCH__)
   __stcs(reinterpret_cast<uint2*>(at), make_uint2(w.word[0], w.word[1]));
 #else
+  expect_aligned(at, 8);
   __builtin_memcpy(at, &w, sizeof w / 2);
 #endif
 }
