@@ -1,29 +1,14 @@
 // The mixed batch, in one launch.  msda_blend_<type of the inputs>_<type of the outputs>; where
 // msda_needs_apart (cpu_launch.h) says so, those of apart.cu.
-//
-// A thread makes the 16 bytes that neighbouring pixels of a row fill in each plane of the output
-// (in HWC: in all planes together).  grid.y: groups of `interpolations` outputs; grid.x: their
-// rows.
-#include "msda/apart.h"
-#include "walk.cuh"
+#include "blend.cuh"
 
 namespace msda {
 namespace {
 
-template <typename In, typename Out, int32_t kChannels>
-__device__ __forceinline__ void blend_groups(const MsdaGpuBlend& b) {
-  constexpr int32_t kPixels = 16 / static_cast<int32_t>(sizeof(Out));
-  using H = Held<In, kChannels, kPixels>;
-  walk(b.batch / b.interpolations, b.height, (b.width + kPixels - 1u) / kPixels,
-       [&b](int32_t i, int32_t y, int32_t k) {
-         blend_group<H, Out, false>(b, i * b.interpolations, y, k * kPixels);
-       });
-}
-
 template <typename In, typename Out>
 __device__ __forceinline__ void blend(const MsdaGpuBlend& b) {
-  if (b.channels == 3) return blend_groups<In, Out, 3>(b);
-  if (b.channels == 1) return blend_groups<In, Out, 1>(b);
+  if (b.channels == 3) return blend_groups<In, Out, 3, false>(b);
+  if (b.channels == 1) return blend_groups<In, Out, 1, false>(b);
   walk(b.batch, b.height, b.width * b.channels, [&b](int32_t i, int32_t y, int32_t k) {
     blend_one<In, Out>(b, i, y, k / b.channels, k % b.channels);
   });

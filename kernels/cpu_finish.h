@@ -253,8 +253,7 @@ bool copy_bytes(const Walk& walk, uint8_t* out, const Block<uint8_t>& block, int
   for (int32_t r = 0; r < block.rows; ++r) {
     Run runs[3];
     const int32_t count = runs_of_row(runs, p, block.y + r);
-    for (int64_t at = 0; at < p.width * channels; at += 64)
-      _mm_prefetch(walk.ahead + r * p.width * channels + at, _MM_HINT_T1);
+    fetch(walk.ahead + r * p.width * channels, p.width * channels);
     for (int32_t k = 0; k < count; ++k) {
       const int64_t at = (static_cast<int64_t>(r) * p.width + runs[k].begin) * channels;
       memcpy(staged + at, block.sources[runs[k].weight == 0.0f] + at,

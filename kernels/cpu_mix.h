@@ -82,6 +82,9 @@ void drop_tiny(float* along, int32_t n) {
 // Methods whose weight may differ from pixel to pixel.
 bool has_weights(const Plan& p) { return p.method == kGMix || p.method == kFMix; }
 
+// Whether the partner is shrunk into a box.
+bool shrinks(const Plan& p) { return p.method == kResizeMix && p.sources == 2; }
+
 // A share of a row on which the own weight is one number.
 struct Run {
   int32_t begin, end;

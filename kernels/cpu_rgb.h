@@ -44,17 +44,17 @@ Floats normalised(Floats v, Floats scale, Floats shift) {
 
 // Asks for bytes with the pixels from x on; `ahead` is Walk's.
 template <int32_t kPixels>
-void fetch_ahead(const char* ahead, int32_t x) {
-  if constexpr (kLanes > 4)  // of fewer, computing takes so long that memory keeps up
-    for (int32_t at = 0; at < 3 * kPixels; at += 48) _mm_prefetch(ahead + 3 * x + at, _MM_HINT_T1);
+__attribute__((always_inline)) inline void fetch_ahead(const char* ahead, int32_t x) {
+  // Of fewer lanes, computing takes so long that memory keeps up.
+  if constexpr (kLanes > 4) fetch(ahead + 3 * x, 3 * kPixels);
 }
 
 // Keeps the compiler from making vectors of a loop that has fewer turns than they have lanes.
 inline void one_by_one(int32_t* turn) { asm("" : "+r"(*turn)); }
 
 // Rows of n pixels into three planes; from_row(r) is where row r comes from.  A function of its
-// own: side by side with others it would run out of registers.  `ahead`
-// is Walk's.
+// own: side by side with others it would run out of registers.  `ahead` is
+// Walk's.
 template <bool past, typename Out, typename FromRow>
 __attribute__((noinline, flatten)) void rgb_to_planes(Out* const* planes, const FromRow from_row,
                                                       int32_t rows, int32_t n, const float* scale,

@@ -16,8 +16,7 @@ namespace {
 constexpr int64_t kStreamBytes = 16 << 20;
 
 // Bytes are asked for this far ahead of where they are wanted.  The machine's own prefetcher stops
-// at pages and gets lost where rows are left out.  (The compiler takes a function that does nothing
-// but ask to be one that does nothing: such loops are parts of functions that write.)
+// at pages and gets lost where rows are left out.
 constexpr int64_t kAheadBytes = 4 << 10;
 
 // Copies bytes past the caches.
@@ -95,7 +94,7 @@ struct Walk {
         bumps(to, p.falloff[2], p.point[2], b.width);
         bumps(to + b.width, p.falloff[1], p.point[1], b.height);
         if (tiny_is_none(p)) drop_tiny(to, b.width + b.height);
-      } else if (p.method == kResizeMix && p.sources == 2) {
+      } else if (shrinks(p)) {
         columns_shrunk(reinterpret_cast<int32_t*>(to), p, b.channels,
                        b.mirror && b.mirror[p.source[1]]);
       }
@@ -117,14 +116,13 @@ struct Walk {
     const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
     // In the order of msda_order() the partner is the next own image: what is new is the partner's,
     // and of an own image what the box before it left out.
-    const bool skips = p.method == kResizeMix && p.sources == 2;
-    const int32_t latest = p.source[p.sources > 1 && !skips ? 1 : 0];
+    const int32_t latest = p.source[p.sources > 1 && !shrinks(p) ? 1 : 0];
     ahead = reinterpret_cast<const char*>(mixed);  // floats: they are there
     if (sizeof(In) == 1) ahead = static_cast<const char*>(b.ins[latest]) + y * pitch + kAheadBytes;
     for (int32_t k = 0; k < p.sources; ++k) {
       const In* from = static_cast<const In*>(b.ins[p.source[k]]) + y * pitch;
       block.sources[k] = from;
-      if (k == 1 && p.method == kResizeMix && p.sources == 2) {
+      if (k == 1 && shrinks(p)) {
         block.sources[k] = shrunk(index, y, rows, from);
         continue;
       }
@@ -157,8 +155,7 @@ struct Walk {
         memcpy(to, from + r * pitch, pitch * sizeof(In));
       if (in_interval(y + r + rows, p.y0, p.y1, p.height)) {  // the same row of the next block
         const int32_t row = shrunk_from(y + r + rows, p.y0, p.falloff[1], p.height);
-        for (int64_t at = 0; at < pitch; at += 64 / static_cast<int64_t>(sizeof(In)))
-          _mm_prefetch(whole + row * pitch + at, _MM_HINT_T1);
+        fetch(whole + row * pitch, pitch * sizeof(In));
       }
       if (!in_interval(y + r, p.y0, p.y1, p.height)) continue;
       const int32_t row = shrunk_from(y + r, p.y0, p.falloff[1], p.height);

@@ -21,10 +21,7 @@ MSDA_FN void gather(H* h, const MsdaGpuBlend& b, const Plan& p, int32_t y, int32
 #pragma unroll 1
   for (int32_t j = H::kPixels - 1; j >= 0; --j) {  // each pixel pushes those after it into place
     int32_t row = y, column = x + j < b.width ? x + j : b.width - 1;
-    if (in_box(p, row, column)) {
-      row = shrunk_from(row, p.y0, p.falloff[1], p.height);
-      column = shrunk_from(column, p.x0, p.falloff[2], p.width);
-    }
+    find_shrunk(p, &row, &column);
     if (mirrored) column = b.width - 1 - column;
     push_values<H::kWords, H::kChannels>(h->words,
                                          pixels + (int64_t{row} * b.width + column) * H::kChannels);

@@ -106,10 +106,7 @@ MSDA_FN float blend_value(const In* const* sources, const bool* mirrored, const 
   for (int32_t k = 0; k < kMaxSources; ++k) {
     if (k >= plan.sources) break;
     int32_t row = y, column = x;
-    if (plan.method == kResizeMix && k == 1 && in_box(plan, y, x)) {
-      row = shrunk_from(y, plan.y0, plan.falloff[1], plan.height);
-      column = shrunk_from(x, plan.x0, plan.falloff[2], plan.width);
-    }
+    if (plan.method == kResizeMix && k == 1) find_shrunk(plan, &row, &column);
     if (mirrored[k]) column = plan.width - 1 - column;
     values[k] = static_cast<float>(
         sources[k][(static_cast<int64_t>(row) * plan.width + column) * channels + c]);

@@ -66,4 +66,11 @@ MSDA_FN int32_t shrunk_from(int32_t at, int32_t begin, float spacing, int32_t si
   return source < static_cast<float>(size) ? static_cast<int32_t>(source) : size - 1;
 }
 
+// The place of the partner's pixel that ResizeMix shows at (y, x): in the box that of shrunk_from.
+MSDA_FN void find_shrunk(const Plan& p, int32_t* y, int32_t* x) {
+  if (!in_box(p, *y, *x)) return;
+  *y = shrunk_from(*y, p.y0, p.falloff[1], p.height);
+  *x = shrunk_from(*x, p.x0, p.falloff[2], p.width);
+}
+
 }  // namespace msda
