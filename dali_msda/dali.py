@@ -26,6 +26,7 @@ One plan may serve several blends, for example of images and their segmentation 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -43,6 +44,10 @@ from dali_msda.policy import BOXES, PARTNERS, SCOPES, Policy
 OPERATORS = ("msda__Plan", "msda__Blend", "msda__Targets", "msda__Saliency")
 DYNAMIC = "nvidia.dali.experimental.dynamic"
 DTYPES = {"uint8": types.UINT8, "float32": types.FLOAT, "float16": types.FLOAT16}
+
+# A pipeline that is in a reference cycle when the process forks, as for the workers of a torch
+# DataLoader, is not the child's to destroy: it waits for its threads, which the child does not have.
+os.register_at_fork(after_in_child=gc.freeze)
 
 
 def load() -> None:

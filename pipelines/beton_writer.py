@@ -6,13 +6,19 @@ are decoded as the loaders of folders do, the first one that cannot be ends all,
 for a file depends on its number alone.
 """
 
+from __future__ import annotations
+
+import contextlib
 import ctypes
 import multiprocessing
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import Synchronized
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -29,11 +35,24 @@ from dali_msda.pipelines.datasets import ImageFolder
 from dali_msda.pipelines.decodable import Decoder, Undecodable
 
 FIELDS = ("image", "label")
+# A fork of a process where DALI ran may wait for ever for threads that it does not have.
+SPAWN = multiprocessing.get_context("spawn")
 PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
 
 
 class Unwritable(ValueError):
     """A file that cannot be written. The text names it and says why."""
+
+
+class Pages(NamedTuple):
+    """How many pages of the file are taken and written, for all processes.
+
+    Not FFCV's own allocator, which holds a page: a process that dies at its start reads nothing of
+    what it is given, and is waited for unless that fits into a pipe.
+    """
+
+    taken: Synchronized[int]
+    written: Synchronized[int]
 
 
 class Writer:
@@ -72,10 +91,10 @@ class Writer:
         layout.num_samples = len(source.files)
         layout.prepare()
         start = align_to_page(layout.data_region_start, layout.page_size)
-        allocator = MemoryAllocator(layout.fname, layout.data_region_start, layout.page_size)
+        pages = Pages(SPAWN.Value(ctypes.c_uint64, 0), SPAWN.Value(ctypes.c_uint64, 0))
         try:
-            regions = self._run(source, allocator, progress)
-            end = start + allocator.next_page_written.value * layout.page_size
+            regions = self._run(source, pages, progress)
+            end = start + pages.written.value * layout.page_size
             if os.path.getsize(layout.fname) != end:  # FFCV does not look how much was written
                 raise OSError(f"{layout.fname}: expected {end} bytes, got fewer: the disk is full")
             layout.finalize(regions)
@@ -84,22 +103,28 @@ class Writer:
             layout.metadata_sm.unlink()
 
     def _run(
-        self, source: ImageFolder, allocator: MemoryAllocator, progress: Callable[[int], object]
+        self, source: ImageFolder, pages: Pages, progress: Callable[[int], object]
     ) -> list[tuple[int, int, int]]:
         """Let the processes work; return which regions of the file they gave to which sample."""
-        fork = multiprocessing.get_context("fork")
-        following, count = fork.Value("q", 0), self._format.num_workers
-        at = fork.RawArray("q", [-1] * count)  # the file that each is at, for the case it dies
-        pool: dict[Connection, tuple[int, BaseProcess]] = {}
+        chunks = range(0, len(source.files), self.chunk_size)
+        starts = iter(chunks)
+        pool: dict[Connection, tuple[BaseProcess, deque[str]]] = {}
         regions = []
+
+        def give(connection: Connection, pending: deque[str]) -> None:
+            """The next files to a process; none, and it ends."""
+            chunk = []
+            if (start := next(starts, None)) is not None:
+                numbers = range(start, min(start + self.chunk_size, len(source.files)))
+                chunk = [(k, source.files[k], source.labels[k]) for k in numbers]
+            with contextlib.suppress(BrokenPipeError):  # its end is seen where it is waited for
+                connection.send(chunk)
+                pending.extend(file for _, file, _ in chunk)
+
         try:
-            for number in range(count):
-                ours, theirs = fork.Pipe(duplex=False)
-                process = fork.Process(
-                    target=self._work,
-                    args=(source, allocator, following, at, number, theirs),
-                    daemon=True,
-                )
+            for _ in range(min(self._format.num_workers, len(chunks))):
+                ours, theirs = SPAWN.Pipe()
+                process = SPAWN.Process(target=self._work, args=(pages, theirs), daemon=True)
                 # Ctrl-C is for this process, which then ends the others; they inherit the mask.
                 before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
                 try:
@@ -107,68 +132,61 @@ class Writer:
                 finally:
                     signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 theirs.close()  # so that the end of the process is the end of the stream
-                pool[ours] = number, process
+                pool[ours] = process, deque()
             while pool:
                 for connection in wait(list(pool)):
-                    number, process = pool[connection]
+                    process, pending = pool[connection]
                     try:
                         said = connection.recv()
-                    except EOFError:
-                        raise Unwritable(_death(process, at[number], source.files)) from None
+                    except (EOFError, OSError):
+                        raise Unwritable(_death(process, pending)) from None
                     if isinstance(said, str):
                         raise Unwritable(said)
-                    if isinstance(said, int):
-                        progress(said)
-                    else:
+                    if said is not None:
                         regions += said
                         del pool[connection]
+                        continue
+                    if pending:  # or else it is ready to begin
+                        pending.popleft()
+                        progress(1)
+                    if not pending:
+                        give(connection, pending)
         finally:
-            for _, process in pool.values():
+            for process, _ in pool.values():
                 process.kill()
                 process.join()
         return regions
 
-    def _work(
-        self,
-        source: ImageFolder,
-        allocator: MemoryAllocator,
-        following: object,
-        at: Sequence[int],
-        number: int,
-        connection: Connection,
-    ) -> None:
-        """Body of a process: takes files until none is left; sends what it has done."""
+    def _work(self, pages: Pages, connection: Connection) -> None:
+        """Body of a process: writes the files that come in.
+
+        It sends None when it is ready and after each file, text for an error, its regions at last.
+        """
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no process is left behind
         cv2.setNumThreads(1)
         layout = self._format
         table = np.frombuffer(layout.metadata_sm.buf, layout.metadata_type)
         images, labels = (table[name] for name in layout.metadata_type.names)
+        allocator = MemoryAllocator(layout.fname, layout.data_region_start, layout.page_size)
+        allocator.next_page_allocated, allocator.next_page_written = pages
         with Decoder() as decoder:
             allocator.__enter__()  # not as a context: after an error it would wait for its turn
-            while chunk := self._taken(following):
-                for index in chunk:
-                    at[number] = index
+            connection.send(None)
+            while chunk := connection.recv():
+                for index, file, label in chunk:
                     allocator.set_current_sample(index)
                     np.random.seed(index)  # FFCV draws from it
                     try:
-                        pixels = shrunk(decoder.decode(source.files[index]), self.max_resolution)
+                        pixels = shrunk(decoder.decode(file), self.max_resolution)
                         self.field.encode(images[index : index + 1], pixels, allocator.malloc)
                     except Exception as error:
-                        connection.send(self._reason(source.files[index], error))
+                        connection.send(self._reason(file, error))
                         os._exit(1)
-                    labels[index] = source.labels[index]
-                    connection.send(1)
-            at[number] = -1
+                    labels[index] = label
+                    connection.send(None)
             allocator.__exit__(None, None, None)
         connection.send(allocator.allocations)
         os._exit(0)  # FFCV's shared memory is still looked at
-
-    def _taken(self, following: object) -> range:
-        """The numbers of the files that a process does next; an empty range at the end."""
-        with following.get_lock():
-            first = following.value
-            following.value += self.chunk_size
-        return range(first, min(first + self.chunk_size, self._format.num_samples))
 
     def _reason(self, file: str, error: Exception) -> str:
         if isinstance(error, Undecodable):
@@ -198,11 +216,14 @@ def shrunk(pixels: np.ndarray, max_resolution: int | None) -> np.ndarray:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
-def _death(process: BaseProcess, index: int, files: Sequence[str]) -> str:
-    """Text for a process that ended by itself."""
+def _death(process: BaseProcess, pending: Sequence[str]) -> str:
+    """Text for a process that ended by itself; the first file is the one that it was at."""
     process.join()
     code = process.exitcode
     end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    if index < 0:
-        return f"a writing process ended ({end}) between files; its own message stands above"
-    return f"{files[index]}: expected an image, got a file at which a process ended ({end})"
+    if not pending:
+        return (
+            f"a writing process ended ({end}) between files; its own message stands above. "
+            'A script that calls this needs `if __name__ == "__main__":` around the call.'
+        )
+    return f"{pending[0]}: expected an image, got a file at which a process ended ({end})"

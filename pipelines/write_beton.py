@@ -43,6 +43,8 @@ def write_beton(
 ) -> int:
     """Write a folder of class folders into a .beton; options as the command has them.
 
+    Starts processes by ``spawn``: a script that calls it needs ``if __name__ == "__main__":``.
+
     Args:
         folder: Folder with one folder of images per class.
         out: The file to write; its name ends in ".beton".

@@ -75,6 +75,24 @@ assert dali is not first and dali.__file__.startswith({str(tmp_path)!r}), dali._
     assert python(OURS, second, PIPELINE) == "ran\n"
 
 
+def test_a_forked_process_leaves_pipelines_alone():
+    """DALI's destructor would wait there for threads that only the parent has."""
+    fork = """
+import gc, os, signal
+gc.disable()
+cycle = [p]
+cycle.append(cycle)
+del p, cycle
+child = os.fork()
+if not child:
+    signal.alarm(30)
+    gc.collect()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    assert python(OURS, PIPELINE, fork) == "ran\n"
+
+
 def test_importing_the_package_imports_neither_dali_nor_a_compiler():
     assert python("import sys, dali_msda; print('nvidia.dali' in sys.modules)") == "False\n"
 

@@ -1,6 +1,7 @@
 """Writing .beton files: what is in them, and that no file, signal or crash leaves half of one."""
 
-import json
+import contextlib
+import io
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from coloured_folders import write_folder
@@ -21,56 +23,41 @@ from dali_msda.pipelines import check, datasets, write_beton
 pytestmark = needs_ffcv
 LIMIT = 60  # seconds, many times what a command takes
 
-# Reads a file by FFCV's tables alone, without its loader.
-READ = """
-import json, sys
-import cv2, numpy as np
-from ffcv.reader import Reader
-path, out = sys.argv[1:]
-reader, data = Reader(path), np.fromfile(path, np.uint8)
-sizes = {int(ptr): int(size) for _, ptr, size in reader.alloc_table}
-images = {}
-for k, (mode, width, height, ptr) in enumerate(reader.metadata["f0"].tolist()):
-    stored = data[ptr : ptr + sizes[ptr]]
-    if mode:
-        images[str(k)] = stored.reshape(height, width, 3)
-    else:
-        images[str(k)] = cv2.imdecode(stored, cv2.IMREAD_COLOR)[..., ::-1]
-        assert images[str(k)].shape == (height, width, 3)
-np.savez(out, **images)
-print(json.dumps([reader.field_names, reader.metadata["f1"].tolist(),
-                  reader.metadata["f0"]["mode"].tolist()]))
-"""
+
+@pytest.fixture(autouse=True)
+def own_sigterm():
+    before = signal.getsignal(signal.SIGTERM)  # main() sets another
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def command(*arguments):
     return [sys.executable, "-m", "dali_msda.pipelines.write_beton", *map(str, arguments)]
 
 
-def write(*arguments):
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=LIMIT)
-    assert done.returncode == 0, done.stderr
-    return done.stderr
-
-
 def refused(*arguments):
-    """The last line of an error; the command ends by itself."""
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=LIMIT)
-    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    return done.stderr.strip().splitlines()[-1]
+    """The last line of an error, where nothing else went wrong."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        assert write_beton.main([*map(str, arguments)]) == 1
+    return said.getvalue().splitlines()[-1]
 
 
 def read(path):
-    """Images, labels and whether each is stored as pixels."""
-    out = path.with_suffix(".npz")
-    done = subprocess.run(
-        [sys.executable, "-c", READ, str(path), str(out)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    names, labels, raw = json.loads(done.stdout)
-    assert names == ["image", "label"]
-    with np.load(out) as images:
-        return [images[str(k)] for k in range(len(labels))], labels, raw
+    """Images, labels and whether each is stored as pixels, by FFCV's tables, not its loader."""
+    import dali_msda.ffcv  # noqa: F401  isort: skip
+    from ffcv.reader import Reader
+
+    reader, data = Reader(path), np.fromfile(path, np.uint8)
+    assert reader.field_names == ["image", "label"]
+    sizes = {int(ptr): int(size) for _, ptr, size in reader.alloc_table}
+    table, images = reader.metadata["f0"], []
+    for mode, width, height, ptr in table.tolist():
+        stored = data[ptr : ptr + sizes[ptr]]
+        if not mode:
+            stored = cv2.imdecode(stored, cv2.IMREAD_COLOR)[..., ::-1]
+            assert stored.shape == (height, width, 3)
+        images.append(stored.reshape(height, width, 3))
+    return images, reader.metadata["f1"].tolist(), table["mode"].tolist()
 
 
 def decoded(files):
@@ -107,19 +94,23 @@ def test_hostile_files_by_list(hostile, tmp_path):
     )
     listed.write_text(small)
     out = tmp_path / "all.beton"
-    write(hostile, out, "--list", listed, "--workers", 2, "--chunk-size", 3)
+    options = dict(file_list=str(listed), workers=2, chunk_size=3)
+    assert write_beton.write_beton(hostile, out, **options) == len(GOOD)
     source = datasets.find(str(hostile), file_list=str(listed))
     images, labels, raw = read(out)
     assert labels == list(source.labels) == [0] + [1] * (len(GOOD) - 1)
     assert all(raw)
     for file, ours, theirs in zip(source.files, images, decoded(source.files), strict=True):
         assert np.array_equal(ours, theirs), file
-    assert names(tmp_path) == ["all.beton", "all.npz", "good.txt"]
+    assert names(tmp_path) == ["all.beton", "good.txt"]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_hostile_file_is_named(hostile, tmp_path, workers):
-    said = refused(hostile, tmp_path / "all.beton", "--write-mode", "jpg", "--workers", workers)
+    where = hostile, tmp_path / "all.beton", "--write-mode", "jpg", "--workers", workers
+    done = subprocess.run(command(*where), capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    said = done.stderr.splitlines()[-1]
     assert re.match(rf"error: {hostile}/bad/.*: expected an image, got a file that cannot", said)
     assert "--list good.txt then writes only those" in said
     assert names(tmp_path) == []
@@ -144,8 +135,9 @@ def test_files_too_large_or_missing_are_named(hostile, tmp_path):
 
 def test_labels_and_order_are_those_of_the_folder(textures, tmp_path):
     source = datasets.find(str(textures))
-    bar = write(textures, tmp_path / "a.beton", "--workers", 3, "--chunk-size", 2)
-    assert "20/20" in bar
+    where = textures, tmp_path / "a.beton", "--workers", 3, "--chunk-size", 2
+    done = subprocess.run(command(*where), capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0 and "20/20" in done.stderr, done.stderr
     images, labels, _ = read(tmp_path / "a.beton")
     assert labels == list(source.labels)
     for ours, theirs in zip(images, decoded(source.files), strict=True):
@@ -156,27 +148,27 @@ def test_modes(textures, tmp_path):
     files = datasets.find(str(textures)).files
     originals, path = decoded(files), tmp_path / "a.beton"
 
-    def written(*options):
-        write(textures, path, *options)
+    def written(**options):
+        write_beton.write_beton(textures, path, **options)
         return read(path)
 
     def error(images):
         pairs = zip(images, originals, strict=True)
         return np.mean([np.abs(ours.astype(int) - theirs).mean() for ours, theirs in pairs])
 
-    fine, _, raw = written("--write-mode", "jpg", "--jpeg-quality", 95)
-    coarse, *_ = written("--write-mode", "jpg", "--jpeg-quality", 20)
+    fine, _, raw = written(write_mode="jpg", jpeg_quality=95)
+    coarse, *_ = written(write_mode="jpg", jpeg_quality=20)
     assert not any(raw) and 0 < error(fine) < error(coarse) < 40
     bytes_each = originals[0].nbytes
-    assert all(written("--write-mode", "smart", "--smart-threshold", bytes_each)[2])
-    assert not any(written("--write-mode", "smart", "--smart-threshold", bytes_each - 1)[2])
-    mixed = ["--write-mode", "proportion", "--compress-probability", 0.3]
-    first = written(*mixed, "--workers", 1)[2]
+    assert all(written(write_mode="smart", smart_threshold=bytes_each)[2])
+    assert not any(written(write_mode="smart", smart_threshold=bytes_each - 1)[2])
+    mixed = dict(write_mode="proportion", compress_probability=0.3)
+    first = written(**mixed, workers=1)[2]
     assert 0 < sum(first) < 20
-    assert written(*mixed, "--workers", 3, "--chunk-size", 1)[2] == first
-    small, *_ = written("--max-resolution", 32)
+    assert written(**mixed, workers=3, chunk_size=1)[2] == first
+    small, *_ = written(max_resolution=32)
     assert {image.shape for image in small} == {(int(32 / 57 * 43), 32, 3)}
-    same, *_ = written("--max-resolution", 57)
+    same, *_ = written(max_resolution=57)
     assert error(same) == 0
 
 
@@ -184,7 +176,7 @@ def test_images_may_be_narrow(tmp_path):
     (tmp_path / "d/a").mkdir(parents=True)
     for size in ((900, 1), (1, 1), (2, 700)):
         (tmp_path / f"d/a/{size[0]}.jpg").write_bytes(encode(picture(*size)))
-    write(tmp_path / "d", tmp_path / "a.beton", "--max-resolution", 200)
+    write_beton.write_beton(tmp_path / "d", tmp_path / "a.beton", max_resolution=200)
     assert {image.shape for image in read(tmp_path / "a.beton")[0]} == {
         (1, 200, 3),
         (1, 1, 3),
@@ -195,25 +187,44 @@ def test_images_may_be_narrow(tmp_path):
 CRASH = """
 import os, signal, sys
 from dali_msda.pipelines import decodable, write_beton
+# the processes, which import this file, have it too
 original = decodable.Decoder.decode
 def deadly(self, path):
     if path.endswith("05.jpg"):
         os.kill(os.getpid(), signal.SIGSEGV)
     return original(self, path)
 decodable.Decoder.decode = deadly
-sys.exit(write_beton.main(sys.argv[1:]))
+if __name__ == "__main__":
+    sys.exit(write_beton.main(sys.argv[1:]))
 """
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
 def test_a_crash_of_the_decoder_is_named(textures, tmp_path, workers):
-    arguments = [str(textures), str(tmp_path / "a.beton"), "--workers", workers]
+    (tmp_path / "crash.py").write_text(CRASH)
+    arguments = [textures, tmp_path / "a.beton", "--workers", workers, "--chunk-size", "4"]
     done = subprocess.run(
-        [sys.executable, "-c", CRASH, *arguments], capture_output=True, text=True, timeout=LIMIT
-    )
+        [sys.executable, "crash.py", *arguments],
+        cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT,
+    )  # fmt: skip
     assert done.returncode == 1
     assert re.search(r"05\.jpg: expected an image, got .* ended \(SIGSEGV\)", done.stderr)
-    assert names(tmp_path) == []
+    assert names(tmp_path) == ["crash.py"]
+
+
+def test_a_process_that_cannot_start_is_no_fault_of_a_file(textures, tmp_path):
+    """A script without the guard, which every process would run from its beginning."""
+    (tmp_path / "bare.py").write_text(
+        "import sys\n"
+        "from dali_msda.pipelines.write_beton import write_beton\n"
+        "write_beton(sys.argv[1], 'a.beton', workers=1)\n"
+    )
+    command = [sys.executable, "bare.py", textures]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 1
+    assert "ended (exit code 1) between files" in done.stderr.splitlines()[-1]
+    assert 'needs `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
+    assert names(tmp_path) == ["bare.py"]
 
 
 @pytest.fixture
@@ -229,7 +240,8 @@ def many(tmp_path):
 def running(folder, out):
     """A command in the midst of writing."""
     process = subprocess.Popen(
-        command(folder, out, "--max-resolution", 1000, "--workers", 2),  # pages of two images
+        # pages of two images
+        command(folder, out, "--max-resolution", 1000, "--workers", 2, "--chunk-size", 50),
         stderr=subprocess.PIPE,
         bufsize=0,
         start_new_session=True,
@@ -275,7 +287,7 @@ def test_a_stopped_command_leaves_the_file_that_was_there(many, signum, code):
     if left:  # the next run begins it anew
         (many / "e/a").mkdir(parents=True)
         (many / "e/a/0.jpg").write_bytes(JPEG)
-        write(many / "e", out)
+        write_beton.write_beton(many / "e", out)
         assert len(read(out)[1]) == 1
         assert not [name for name in names(many) if name.startswith(".")]
 
