@@ -24,7 +24,8 @@ demo: $(INSTALLED)  ## make a small data set, train on it with mixing, show the 
 # FFCV takes system packages and a compiler run; where these cannot be had its tests are skipped.
 test: $(INSTALLED)  ## run the tests
 	@$(RUN) dali_msda.pipelines.install_ffcv || echo 'The tests of FFCV are skipped.'
-	$(RUN) pytest --numprocesses auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile
+	$(RUN) pytest --numprocesses auto --maxprocesses 4 --max-worker-restart 0 \
+	  --dist loadfile --no-loadscope-reorder
 
 # From a plain copy of the tree, where there is a GPU: needs NumPy, torch, CuPy, pytest and g++; DALI's
 # operators are tested too where DALI is, with the headers that they include.

@@ -46,7 +46,7 @@ DYNAMIC = "nvidia.dali.experimental.dynamic"
 DTYPES = {"uint8": types.UINT8, "float32": types.FLOAT, "float16": types.FLOAT16}
 
 # A pipeline that is in a reference cycle when the process forks, as for the workers of a torch
-# DataLoader, is not the child's to destroy: it waits for its threads, which the child does not have.
+# DataLoader, is not the child's to destroy: it would wait for threads that only the parent has.
 os.register_at_fork(after_in_child=gc.freeze)
 
 

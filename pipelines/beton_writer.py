@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import multiprocessing
 import os
 import signal
 from collections import deque
@@ -31,12 +30,11 @@ from ffcv.utils import align_to_page
 from ffcv.writer import DatasetWriter
 
 # isort: on
+from dali_msda.pipelines import spawned
 from dali_msda.pipelines.datasets import ImageFolder
 from dali_msda.pipelines.decodable import Decoder, Undecodable
 
 FIELDS = ("image", "label")
-# A fork of a process where DALI ran may wait for ever for threads that it does not have.
-SPAWN = multiprocessing.get_context("spawn")
 PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
 
 
@@ -47,8 +45,8 @@ class Unwritable(ValueError):
 class Pages(NamedTuple):
     """How many pages of the file are taken and written, for all processes.
 
-    Not FFCV's own allocator, which holds a page: a process that dies at its start reads nothing of
-    what it is given, and is waited for unless that fits into a pipe.
+    FFCV's own counters are for forked processes; its allocator holds a page besides, which is too
+    much to give to a process that is started.
     """
 
     taken: Synchronized[int]
@@ -91,7 +89,7 @@ class Writer:
         layout.num_samples = len(source.files)
         layout.prepare()
         start = align_to_page(layout.data_region_start, layout.page_size)
-        pages = Pages(SPAWN.Value(ctypes.c_uint64, 0), SPAWN.Value(ctypes.c_uint64, 0))
+        pages = Pages(*(spawned.CONTEXT.Value(ctypes.c_uint64, 0) for _ in Pages._fields))
         try:
             regions = self._run(source, pages, progress)
             end = start + pages.written.value * layout.page_size
@@ -123,16 +121,8 @@ class Writer:
 
         try:
             for _ in range(min(self._format.num_workers, len(chunks))):
-                ours, theirs = SPAWN.Pipe()
-                process = SPAWN.Process(target=self._work, args=(pages, theirs), daemon=True)
-                # Ctrl-C is for this process, which then ends the others; they inherit the mask.
-                before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-                try:
-                    process.start()
-                finally:
-                    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-                theirs.close()  # so that the end of the process is the end of the stream
-                pool[ours] = process, deque()
+                connection, process = spawned.start(self._work, pages)
+                pool[connection] = process, deque()
             while pool:
                 for connection in wait(list(pool)):
                     process, pending = pool[connection]
@@ -157,7 +147,7 @@ class Writer:
                 process.join()
         return regions
 
-    def _work(self, pages: Pages, connection: Connection) -> None:
+    def _work(self, connection: Connection, pages: Pages) -> None:
         """Body of a process: writes the files that come in.
 
         It sends None when it is ready and after each file, text for an error, its regions at last.
@@ -218,12 +208,10 @@ def shrunk(pixels: np.ndarray, max_resolution: int | None) -> np.ndarray:
 
 def _death(process: BaseProcess, pending: Sequence[str]) -> str:
     """Text for a process that ended by itself; the first file is the one that it was at."""
-    process.join()
-    code = process.exitcode
-    end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    end = spawned.end_of(process)
     if not pending:
         return (
             f"a writing process ended ({end}) between files; its own message stands above. "
-            'A script that calls this needs `if __name__ == "__main__":` around the call.'
+            + spawned.GUARD
         )
     return f"{pending[0]}: expected an image, got a file at which a process ended ({end})"

@@ -8,10 +8,8 @@ file that crashes the decoder ends its worker only.
 
 import contextlib
 import itertools
-import multiprocessing
 import os
 import re
-import signal
 import stat
 import tempfile
 from collections import deque
@@ -22,6 +20,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+
+from dali_msda.pipelines import spawned
 
 CHUNK = 32  # files on their way to a worker: enough to hide the round trip
 READY = ""  # stands for a file in the first answer of a worker
@@ -41,22 +41,13 @@ def try_all(root: Path, names: Sequence[str], *, workers: int) -> Iterator[tuple
     Raises:
         RuntimeError: If a worker cannot start.
     """
-    spawn = multiprocessing.get_context("spawn")
     chunks = iter([names[start : start + CHUNK] for start in range(0, len(names), CHUNK)])
     pool: dict[Connection, tuple[BaseProcess, deque[str]]] = {}
 
     def launch(chunk: Sequence[str]) -> None:
-        ours, theirs = spawn.Pipe()
-        process = spawn.Process(target=_serve, args=(theirs, root), daemon=True)
-        # Ctrl-C is for this process, which then ends the workers; they inherit the mask.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()  # so that the end of the process is the end of the stream
-        pool[ours] = process, deque([READY, *chunk])
-        ours.send(list(chunk))
+        connection, process = spawned.start(_serve, root)
+        pool[connection] = process, deque([READY, *chunk])
+        connection.send(list(chunk))
 
     try:
         for chunk in itertools.islice(chunks, workers):
@@ -88,13 +79,11 @@ def try_all(root: Path, names: Sequence[str], *, workers: int) -> Iterator[tuple
 
 def _death(process: BaseProcess, name: str) -> str:
     """Text for a file at which its worker died."""
-    process.join()
-    code = process.exitcode
-    end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    end = spawned.end_of(process)
     if name is READY:
         raise RuntimeError(
             f"a decoding process ended at its start ({end}); its own message stands above. "
-            'A script that calls this needs `if __name__ == "__main__":` around the call.'
+            + spawned.GUARD
         )
     return f"crashes the decoder ({end})"
 

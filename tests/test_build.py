@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import uuid
 import zipfile
 from pathlib import Path
 
@@ -134,7 +135,8 @@ def test_edit_during_compilation_is_not_cached(tree, monkeypatch):
 
     def run_slowly(command):
         run(command)
-        write(tree / "kernels/cpu.h", "constexpr int kAnswer = 43;\n")
+        new = write(tree / f"{uuid.uuid4()}.h", "constexpr int kAnswer = 43;\n")
+        new.replace(tree / "kernels/cpu.h")  # whole, for those that are being compiled beside it
 
     monkeypatch.setattr(build, "_run", run_slowly)
     with pytest.raises(RuntimeError, match="the sources changed while they were compiled"):
