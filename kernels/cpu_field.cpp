@@ -72,18 +72,49 @@ void draw_spectrum(const FieldTables& t, const uint32_t* seed, const Layout& l) 
     for (int64_t x = 0; x < l.columns; ++x) l.re[row * l.stride + x] = l.im[row * l.stride + x] = 0;
 }
 
+// `flatten`: a call for each butterfly would cost a fifth of the transforms.
 template <int32_t R>
-void transform_pass(const Passes& p, int32_t radix, int32_t block, const Turns& turns,
-                    const Data& data, const Line& line, Complex<Floats>* room) {
+__attribute__((flatten)) void transform_pass(const Passes& p, int32_t radix, int32_t block,
+                                             const Turns& turns, const Data& data, const Line& line,
+                                             Complex<Floats>* room) {
   for (int32_t j = 0; j < block / (R ? R : radix); ++j)
     for (int32_t first = j; first < p.length; first += block)
       butterfly_at<R>(p.length, radix, block, first, j, turns, data, line, room);
+}
+
+// A pass of radix 4 and the next, of radix 2: values stay in registers between them.
+__attribute__((flatten)) void transform_by_4_and_2(const Passes& p, int32_t block,
+                                                   const Turns& turns, const Data& data,
+                                                   const Line& line) {
+  const int32_t part = block / 4, half = part / 2;
+  for (int32_t j = 0; j < half; ++j)
+    for (int32_t first = j; first < p.length; first += block) {
+      Complex<Floats> a[2][4];
+      for (int32_t h = 0; h < 2; ++h) {
+        for (int32_t q = 0; q < 4; ++q)
+          a[h][q] = get<Floats>(data, entry(line, first + h * half + q * part));
+        sum_of_four(a[h]);
+        turn_parts<4>(a[h], 4, p.length, block, j + h * half, turns);
+      }
+      for (int32_t q = 0; q < 4; ++q) {
+        Complex<Floats> b[2] = {a[0][q], a[1][q]};
+        sum_of_two(b);
+        turn_parts<2>(b, 2, p.length, part, j, turns);
+        set(data, entry(line, first + q * part), b[0]);
+        set(data, entry(line, first + q * part + half), b[1]);
+      }
+    }
 }
 
 void transform(const Passes& p, const Turns& turns, const Data& data, const Line& line,
                Complex<Floats>* room) {
   int32_t block = p.length;
   for (int32_t k = 0; k < p.count; block /= p.radix[k++]) {
+    if (p.radix[k] == 4 && k + 1 < p.count && p.radix[k + 1] == 2) {
+      transform_by_4_and_2(p, block, turns, data, line);
+      block /= p.radix[k++];
+      continue;
+    }
     const auto pass = p.radix[k] == 2   ? transform_pass<2>
                       : p.radix[k] == 3 ? transform_pass<3>
                       : p.radix[k] == 4 ? transform_pass<4>
@@ -135,6 +166,10 @@ void pair_rows(const FieldTables& t, const Layout& l) {
   for (int32_t p = 0; p < pairs_of(t.f); p += kLanes) {
     int32_t k = 1;
     for (; k + kLanes - 1 <= last; k += kLanes) pair_square(t, l, p, k);
+    if (k > 1 && k <= last) {  // the last square overlaps the one before
+      pair_square(t, l, p, last - kLanes + 1);
+      k = last + 1;
+    }
     for (int32_t i = p; i < p + kLanes; ++i) {
       pair_entry(t, l, i, 0);
       for (int32_t rest = k; rest < t.columns; ++rest) pair_entry(t, l, i, rest);

@@ -12,7 +12,8 @@ struct FieldTables {
   const int32_t *place_z, *place_y, *place_x;
   const int32_t* line;                       // which line of pixels a row of the spectrum becomes
   const float *amplitude_re, *amplitude_im;  // of every entry of the half spectrum, and zeros past
-                                             // it for a vector that reads on
+                                             // it for a vector that reads on; the same memory
+                                             // where they are equal, which is read once then
   const int32_t* drawn;                      // entries of each row up to the last that is not 0
   int32_t columns;                           // the greatest of those
   int32_t greatest_radix;

@@ -86,7 +86,7 @@ class Tables {
               axes_[2].place.data(),
               line_.data(),
               re_.data(),
-              im_.data(),
+              (f.law == kLawPaper ? re_ : im_).data(),
               drawn_.data(),
               columns,
               radix};

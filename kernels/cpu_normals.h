@@ -12,27 +12,29 @@ struct Product {
   Words high, low;
 };
 
-// The products a b: of the even lanes and of the odd ones, then their halves by kind.
+// The products a b: of the even lanes and of the odd ones, then their halves by kind.  Lanes are
+// moved by shuffles: shifts would wait for the multiplier's port.
 inline Product product(uint32_t a, Words b) {
+  constexpr int32_t kFromOdd = 0xF5, kFromEven = 0xA0;  // lanes 1, 1, 3, 3 and 0, 0, 2, 2
 #if defined(__AVX512F__)
   const __m512i factor = _mm512_set1_epi32(a), from = (__m512i)b;
   const __m512i even = _mm512_mul_epu32(factor, from);
-  const __m512i odd = _mm512_mul_epu32(factor, _mm512_srli_epi64(from, 32));
-  return {(Words)_mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd),
-          (Words)_mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32))};
+  const __m512i odd = _mm512_mul_epu32(factor, _mm512_shuffle_epi32(from, (_MM_PERM_ENUM)kFromOdd));
+  return {(Words)_mm512_mask_shuffle_epi32(odd, 0x5555, even, (_MM_PERM_ENUM)kFromOdd),
+          (Words)_mm512_mask_shuffle_epi32(even, 0xAAAA, odd, (_MM_PERM_ENUM)kFromEven)};
 #elif defined(__AVX2__)
   const __m256i factor = _mm256_set1_epi32(a), from = (__m256i)b;
   const __m256i even = _mm256_mul_epu32(factor, from);
-  const __m256i odd = _mm256_mul_epu32(factor, _mm256_srli_epi64(from, 32));
-  return {(Words)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA),
-          (Words)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA)};
+  const __m256i odd = _mm256_mul_epu32(factor, _mm256_shuffle_epi32(from, kFromOdd));
+  return {(Words)_mm256_blend_epi32(_mm256_shuffle_epi32(even, kFromOdd), odd, 0xAA),
+          (Words)_mm256_blend_epi32(even, _mm256_shuffle_epi32(odd, kFromEven), 0xAA)};
 #else
   const Words upper = {0, ~0u, 0, ~0u};
   const __m128i factor = _mm_set1_epi32(a), from = (__m128i)b;
   const __m128i even = _mm_mul_epu32(factor, from);
-  const __m128i odd = _mm_mul_epu32(factor, _mm_srli_epi64(from, 32));
-  return {(Words)_mm_srli_epi64(even, 32) | ((Words)odd & upper),
-          ((Words)even & ~upper) | (Words)_mm_slli_epi64(odd, 32)};
+  const __m128i odd = _mm_mul_epu32(factor, _mm_shuffle_epi32(from, kFromOdd));
+  return {((Words)_mm_shuffle_epi32(even, kFromOdd) & ~upper) | ((Words)odd & upper),
+          ((Words)even & ~upper) | ((Words)_mm_shuffle_epi32(odd, kFromEven) & upper)};
 #endif
 }
 

@@ -5,6 +5,8 @@
 // many values reach the middle: a compare and a popcount a vector.  The whole field is read only
 // once for that: a sample says between which values the threshold must lie, and only those few are
 // kept for the bisection.  Where the sample is wrong, the whole field is bisected.
+#include <algorithm>
+
 #include "cpu_field.h"
 #include "cpu_vector.h"
 
@@ -33,16 +35,6 @@ float value_of(int64_t order) {
   return float_of((key & 0x80000000u) ? key : key ^ 0x7FFFFFFFu);
 }
 
-// The `rank`-th greatest of n values, 1 to n, which lies in [low, high].
-float greatest(const float* values, int64_t n, int64_t rank, float low, float high) {
-  int64_t reached = order_of(low), missed = order_of(high) + 1;  // by at least `rank` values
-  while (missed - reached > 1) {
-    const int64_t middle = reached + (missed - reached) / 2;
-    (count_from(values, n, value_of(middle), false) >= rank ? reached : missed) = middle;
-  }
-  return value_of(reached);
-}
-
 // Copies the values in [low, high]; returns how many, and through `above` how many are larger.
 int64_t keep_between(float* kept, int64_t* above, const float* values, int64_t pixels, float low,
                      float high) {
@@ -60,6 +52,28 @@ int64_t keep_between(float* kept, int64_t* above, const float* values, int64_t p
   }
   *above = larger;
   return count;
+}
+
+struct Ranked {
+  float value;
+  int64_t equal, wanted;  // values that are equal to it, and how many of them to the rank
+};
+
+// The `rank`-th greatest of n values, 1 to n, all in [low, high].  Others are overwritten.
+Ranked greatest(float* values, int64_t n, int64_t rank, float low, float high) {
+  constexpr int32_t kSteps = 2;  // from one copying of those that it may still be to the next
+  int64_t reached = order_of(low), missed = order_of(high) + 1;  // by at least `rank` values
+  for (int32_t step = 1; missed - reached > 1; ++step) {
+    const int64_t middle = reached + (missed - reached) / 2;
+    (count_from(values, n, value_of(middle), false) >= rank ? reached : missed) = middle;
+    if (step % kSteps > 0 || n <= kLanes) continue;
+    int64_t larger;
+    n = keep_between(values, &larger, values, n, value_of(reached), value_of(missed - 1));
+    rank -= larger;
+  }
+  const float value = value_of(reached);
+  const int64_t above = count_from(values, n, value, true);
+  return {value, count_from(values, n, value, false) - above, rank - above};
 }
 
 // The pixel of the `rank`-th value equal to `value`.
@@ -81,19 +95,18 @@ Threshold MSDA_JOIN(field_threshold, MSDA_ISA)(const float* values, int64_t pixe
     const int64_t n = pixels / step < kSample ? pixels / step : kSample, slack = kSample / 32;
     for (int64_t i = 0; i < n; ++i) sample[i] = values[i * step];
     const int64_t at = rank * n / pixels;
-    if (at > slack) high = greatest(sample, n, at - slack, low, high);
-    if (at + slack <= n) low = greatest(sample, n, at + slack, low, high);
+    std::copy_n(sample, n, kept);
+    if (at > slack) high = greatest(kept, n, at - slack, low, high).value;
+    if (at + slack <= n) low = greatest(sample, n, at + slack, low, high).value;
   }
   int64_t larger, n = keep_between(kept, &larger, values, pixels, low, high);
   if (rank <= larger || rank > larger + n) {
     low = -kGreatest, high = kGreatest;
     n = keep_between(kept, &larger, values, pixels, low, high);
   }
-  rank -= larger;
-  const float least = greatest(kept, n, rank, low, high);
-  const int64_t equal = rank - count_from(kept, n, least, true);  // so many of them are wanted
-  const bool all = count_from(kept, n, least, false) == rank;
-  return {least, all ? pixels - 1 : find(values, least, equal)};
+  const Ranked found = greatest(kept, n, rank - larger, low, high);
+  const bool all = found.wanted == found.equal;
+  return {found.value, all ? pixels - 1 : find(values, found.value, found.wanted)};
 }
 
 void MSDA_JOIN(field_bits, MSDA_ISA)(uint32_t* bits, const float* values, int64_t pixels,

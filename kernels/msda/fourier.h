@@ -165,6 +165,15 @@ MSDA_FN void set(const Entries& data, int64_t at, const Complex<float>& value) {
   store8(data.values + 2 * at, value.re, value.im);
 }
 
+// The turns after butterfly j of a block, between a pass and the next.
+template <int32_t R, typename V>
+MSDA_FN void turn_parts(Complex<V>* a, int32_t radix, int32_t length, int32_t block, int32_t j,
+                        const Turns& turns) {
+  const int32_t spacing = length / block * j;  // e^(2 pi i j q / block)
+  for (int32_t q = 1; q < (R ? R : radix) && j > 0; ++q)
+    a[q] = turned(a[q], lanes<V>(turns.cosine[q * spacing]), lanes<V>(turns.sine[q * spacing]));
+}
+
 // One butterfly of a pass that splits blocks of `block` entries into R parts, or into any number in
 // `room`, which then holds 2 radix values, if R is 0: it takes entries first, first + part, ...,
 // where `first` is entry j of its block.
@@ -181,13 +190,8 @@ MSDA_FN void butterfly_at(int32_t length, int32_t radix, int32_t block, int32_t 
     sum_of_two(a);
   else
     sum_of_odd(a, a + r, r, turns, length / r);
-  set(data, entry(line, first), a[0]);
-  const int32_t spacing = length / block * j;  // e^(2 pi i j q / block)
-  for (int32_t q = 1; q < r; ++q) {
-    if (j > 0)
-      a[q] = turned(a[q], lanes<V>(turns.cosine[q * spacing]), lanes<V>(turns.sine[q * spacing]));
-    set(data, entry(line, first + q * part), a[q]);
-  }
+  turn_parts<R>(a, r, length, block, j, turns);
+  for (int32_t q = 0; q < r; ++q) set(data, entry(line, first + q * part), a[q]);
 }
 
 }  // namespace msda

@@ -79,16 +79,17 @@ MSDA_FN float quotient(float a, float b, float inverse) {
 }
 
 struct Reduced {
-  float r;           // in [-pi/4, pi/4]
-  int32_t quadrant;  // x = r + quadrant pi/2
+  float r;            // in [-pi/4, pi/4]
+  uint32_t quadrant;  // x = r + quadrant pi/2, as far as its last two bits go
 };
 
 MSDA_FN Reduced reduce_half_pi(float x) {
-  const float k = rintf(x * 0.636619772f);
+  // Adding 1.5 2^23 rounds to an integer, which the last bits of the sum then are.
+  const float sum = x * 0.636619772f + 0x1.8p23f, k = sum - 0x1.8p23f;
   float r = fmaf(-k, 0x1.921fb6p+0f, x);  // pi/2 in three parts
   r = fmaf(-k, -0x1.777a5cp-25f, r);
   r = fmaf(-k, -0x1.ee59dap-50f, r);
-  return {r, static_cast<int32_t>(k)};
+  return {r, bits_of(sum)};
 }
 
 MSDA_FN float sin_polynomial(float r) {
@@ -108,17 +109,22 @@ MSDA_FN float cos_polynomial(float r) {
   return fmaf(z, p, 1.0f);
 }
 
+// -value in the quadrants 2 and 3 of a turn, by its sign bit.
+MSDA_FN float signed_by(uint32_t quadrant, float value) {
+  return float_of(bits_of(value) ^ ((quadrant & 2u) << 30));
+}
+
 // sin and cos in range, again without branches.
 MSDA_FN float sin32_in_range(float x) {
   const Reduced a = reduce_half_pi(x);
   const float value = (a.quadrant & 1) ? cos_polynomial(a.r) : sin_polynomial(a.r);
-  return (a.quadrant & 2) ? -value : value;
+  return signed_by(a.quadrant, value);
 }
 
 MSDA_FN float cos32_in_range(float x) {
   const Reduced a = reduce_half_pi(x);
   const float value = (a.quadrant & 1) ? sin_polynomial(a.r) : cos_polynomial(a.r);
-  return ((a.quadrant + 1) & 2) ? -value : value;
+  return signed_by(a.quadrant + 1, value);
 }
 
 // sin x for |x| <= kTrigRange, NaN beyond.

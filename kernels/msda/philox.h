@@ -62,7 +62,7 @@ MSDA_FN double uniform(uint64_t word) { return (static_cast<double>(word >> 12) 
 
 // The same in float: 23 bits.  (24 would round up to 1.)
 MSDA_FN float uniform_float(uint32_t word) {
-  return (static_cast<float>(word >> 9) + 0.5f) * 0x1p-23f;
+  return float_of(0x3F800000u | (word >> 9)) - (1.0f - 0x1p-24f);  // of [1, 2), and exact
 }
 
 }  // namespace msda
