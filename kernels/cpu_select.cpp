@@ -61,7 +61,7 @@ struct Ranked {
 
 // The `rank`-th greatest of n values, 1 to n, all in [low, high].  Others are overwritten.
 Ranked greatest(float* values, int64_t n, int64_t rank, float low, float high) {
-  constexpr int32_t kSteps = 2;  // from one copying of those that it may still be to the next
+  constexpr int32_t kSteps = 8;  // from one copying of those that it may still be to the next
   int64_t reached = order_of(low), missed = order_of(high) + 1;  // by at least `rank` values
   for (int32_t step = 1; missed - reached > 1; ++step) {
     const int64_t middle = reached + (missed - reached) / 2;
