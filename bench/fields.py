@@ -16,8 +16,8 @@ What was found, on one core of an Intel Xeon (AVX-512), 224 x 224, in turns with
 calls of butterflies cost a fifth of the transforms, and a pass of radix 2 waits for memory, so it
 shares registers with the one of radix 4 before it; Philox waited for the one port that multiplies
 and shifts, so shuffles move its words; signs and quadrants are bits. Together 0.83 of the time of a
-mask (AVX2: 0.83). Of what is left 45 % are the normals, a fifth the transforms. Known words of the
-first rounds of Philox, and normals drawn on from row to row, were not worth their code.
+mask (AVX2: 0.83). Of what is left 45 % are the normals, a fifth the transforms. That some words of
+the first rounds of Philox are known gained nothing.
 
 On a GPU, ``kernels`` is the copy of the plan and the launch that makes the bits, ``floats`` that
 and their spreading to weights, ``msda.mask``.
