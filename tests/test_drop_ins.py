@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from loader_workers import raises_in_worker
 from torch.utils.data import DataLoader, default_collate
 
 import dali_msda as msda
@@ -325,5 +326,5 @@ def test_in_collate_each_worker_and_each_epoch_draws_its_own():
     assert len(lams) >= 7  # one of a batch and its complement
 
     mixup = MixUp(num_classes=CLASSES, seed=1)
-    with pytest.raises(RuntimeError, match="seed: expected a call in the process that trains"):
+    with raises_in_worker(RuntimeError, match="seed: expected a call in the process that trains"):
         list(loader)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from host_gpu import HostArray, install
+from loader_workers import raises_in_worker
 from torch.utils.data import DataLoader
 from variants import CASES, draw_any, make, name_of
 
@@ -205,7 +206,7 @@ def test_a_worker_is_told_to_collate():
     mixer = Mixer(msda.CutMix(), CLASSES)
     loader = DataLoader(range(4), 2, num_workers=1,
                         collate_fn=lambda batch: mixer(FLOATS[:2], LABELS[:2]))  # fmt: skip
-    with pytest.raises(RuntimeError, match="seed: expected a call in the process that trains"):
+    with raises_in_worker(RuntimeError, match="seed: expected a call in the process that trains"):
         next(iter(loader))
 
 
