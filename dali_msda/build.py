@@ -54,6 +54,7 @@ ISAS = (  # those are compiled once for each of these; the CPU backend chooses a
     f"{BASELINE} -DMSDA_ISA=x86_64",
     "-march=x86-64-v3 -DMSDA_ISA=v3",
     "-march=x86-64-v4 -mprefer-vector-width=512 -DMSDA_ISA=v4",
+    "-march=x86-64-v4 -mavx512vbmi -mprefer-vector-width=512 -DMSDA_ISA=v4_vbmi",
 )
 LINK = "-shared -pthread -Wl,--no-undefined"
 

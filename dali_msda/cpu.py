@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 from ctypes import POINTER, c_char_p, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from math import prod
 
@@ -100,8 +101,8 @@ def library() -> ctypes.CDLL:
 
 def isas() -> list[str]:
     """Instruction sets that this machine can run, the plainest first."""
-    names = (library().msda_isa_name(k) for k in range(3))
-    return [name.decode() for name in names if name]
+    names = map(library().msda_isa_name, itertools.count())
+    return [name.decode() for name in itertools.takewhile(bool, names)]
 
 
 def _address(array: np.ndarray | None) -> int | None:

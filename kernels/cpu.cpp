@@ -25,7 +25,7 @@ int32_t best_isa() {
     const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                     __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                     __builtin_cpu_supports("avx512vl");
-    return v4 ? 2 : v3 ? 1 : 0;
+    return v4 && __builtin_cpu_supports("avx512vbmi") ? 3 : v4 ? 2 : v3 ? 1 : 0;
   }();
   return best;
 }
@@ -46,7 +46,8 @@ struct Isa {
 
 constexpr Isa kIsas[] = {{"x86-64", blend_rows_x86_64, blend_pairs_x86_64},
                          {"x86-64-v3", blend_rows_v3, blend_pairs_v3},
-                         {"x86-64-v4", blend_rows_v4, blend_pairs_v4}};
+                         {"x86-64-v4", blend_rows_v4, blend_pairs_v4},
+                         {"x86-64-v4-vbmi", blend_rows_v4_vbmi, blend_pairs_v4_vbmi}};
 
 const Isa& isa_of(const MsdaBlend& b) { return kIsas[chosen_isa(b.isa)]; }
 

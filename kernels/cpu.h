@@ -199,6 +199,6 @@ void msda_targets_compact(int64_t* labels, float* weights, const MsdaTargets* ta
 void msda_maths(float* out, const float* in, int64_t n, int32_t function);
 
 int32_t msda_plan_version(void);
-// "x86-64", "x86-64-v3", "x86-64-v4" for 0, 1, 2; null past the last this machine can run.
+// The instruction sets by number, "x86-64" for 0; null past the last that this machine can run.
 const char* msda_isa_name(int32_t isa);
 }  // extern "C"

@@ -1,4 +1,4 @@
-// Which instruction set to use: 0 x86-64, 1 x86-64-v3, 2 x86-64-v4.
+// Which instruction set to use: 0 x86-64, 1 x86-64-v3, 2 x86-64-v4, 3 that with VBMI.
 #pragma once
 #include <cstdint>
 

@@ -56,6 +56,7 @@ using FieldValues = void (*)(float* values, const FieldTables& tables, const uin
 void field_values_x86_64(float*, const FieldTables&, const uint32_t*, float*);
 void field_values_v3(float*, const FieldTables&, const uint32_t*, float*);
 void field_values_v4(float*, const FieldTables&, const uint32_t*, float*);
+void field_values_v4_vbmi(float*, const FieldTables&, const uint32_t*, float*);
 
 // The last own pixel and its value: own are the values above `least`, and of those equal to it the
 // ones up to pixel `last`.
@@ -74,6 +75,7 @@ using FieldThreshold = Threshold (*)(const float* values, int64_t pixels, int64_
 Threshold field_threshold_x86_64(const float*, int64_t, int64_t, float*);
 Threshold field_threshold_v3(const float*, int64_t, int64_t, float*);
 Threshold field_threshold_v4(const float*, int64_t, int64_t, float*);
+Threshold field_threshold_v4_vbmi(const float*, int64_t, int64_t, float*);
 
 // Bits of the own pixels.
 using FieldBits = void (*)(uint32_t* bits, const float* values, int64_t pixels,
@@ -81,6 +83,7 @@ using FieldBits = void (*)(uint32_t* bits, const float* values, int64_t pixels,
 void field_bits_x86_64(uint32_t*, const float*, int64_t, Threshold);
 void field_bits_v3(uint32_t*, const float*, int64_t, Threshold);
 void field_bits_v4(uint32_t*, const float*, int64_t, Threshold);
+void field_bits_v4_vbmi(uint32_t*, const float*, int64_t, Threshold);
 
 // Weights of a mask whose edge is softened: 1 for the pixels of the bits `before`, and from 1 to 0
 // for the 2 `soft` ones that `until` has besides (cpu_soften.cpp).

@@ -196,7 +196,8 @@ void finish_rgb_bytes(const Walk& walk, Out* out, const Block<uint8_t>& block, i
     block.mix(walk.mixed);
     return finish_cutout(walk, out, p, block.y, block.rows, first, FromFloats{walk.mixed});
   }
-  if (p.sources > 2) return finish_rgb(walk, out, FromMany(sources, p), first, pixels);
+  if (p.sources == 3) return finish_rgb(walk, out, FromMany<3>(sources, p), first, pixels);
+  if (p.sources == 4) return finish_rgb(walk, out, FromMany<4>(sources, p), first, pixels);
   if (is_cut(p)) return finish_cut(walk, out, block, first);
   if (p.method == kGMix) return finish_bump(walk, out, block, first);
   const int64_t begin = static_cast<int64_t>(block.y) * p.width;

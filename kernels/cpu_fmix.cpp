@@ -17,10 +17,11 @@
 namespace msda {
 namespace {
 
-constexpr FieldValues kValues[] = {field_values_x86_64, field_values_v3, field_values_v4};
-constexpr FieldBits kBits[] = {field_bits_x86_64, field_bits_v3, field_bits_v4};
+constexpr FieldValues kValues[] = {field_values_x86_64, field_values_v3, field_values_v4,
+                                   field_values_v4_vbmi};
+constexpr FieldBits kBits[] = {field_bits_x86_64, field_bits_v3, field_bits_v4, field_bits_v4_vbmi};
 constexpr FieldThreshold kThreshold[] = {field_threshold_x86_64, field_threshold_v3,
-                                         field_threshold_v4};
+                                         field_threshold_v4, field_threshold_v4_vbmi};
 
 // cos and sin of 2 pi k / n by Taylor series of an angle of at most an eighth of a turn: no libm,
 // so that every machine has the same table.

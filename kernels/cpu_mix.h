@@ -137,16 +137,17 @@ void columns_shrunk(int32_t* columns, const Plan& p, int32_t channels, bool mirr
   }
 }
 
-// `is_last`: whether the row is the last of its image, behind which nothing may be read.
+// From a row of so many values; `is_last`: whether it is the last of its image, behind which
+// nothing may be read.
 template <typename In>
-void gather_pixels(In* __restrict to, const In* __restrict row, const int32_t* columns, int32_t n,
-                   int32_t channels, bool is_last) {
+void gather_pixels(In* __restrict to, const In* __restrict row, int32_t values, bool is_last,
+                   const int32_t* columns, int32_t n, int32_t channels) {
   if (channels == 1) {
     for (int32_t x = 0; x < n; ++x) to[x] = row[columns[x]];
     return;
   }
   if (channels == 3) {
-    int32_t x = 0;
+    int32_t x = pick_pixels(to, row, values, columns, n);
     // A byte more than the pixel, over which the next one is written.
     if (sizeof(In) == 1 && !is_last)
 #pragma GCC unroll 4

@@ -1,4 +1,4 @@
-// The row walk of the blend for one instruction set, MSDA_ISA: built three times with different
+// The row walk of the blend for one instruction set, MSDA_ISA: built for several with different
 // -march flags and chosen at run time.  Every value is computed by the expressions of msda/blend.h
 // or by their vector twins, so the bits do not depend on the build.  No C++ library code may be
 // called here: the linker would be free to take another build's copy of an inline function.
@@ -23,16 +23,19 @@ template <typename In, typename Out>
 void rows_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
   const Walk walk(b, memory, sizeof(Out));
   const int32_t step = rows_per_block(b);
+  const auto first_of = [&b](int32_t turn) {
+    return (b.order ? b.order[turn] : turn) * b.interpolations;
+  };
   for (int64_t row = begin; row < end;) {
-    const int32_t turn = static_cast<int32_t>(row / b.height);
-    const int32_t first = (b.order ? b.order[turn] : turn) * b.interpolations;
+    const int32_t turn = static_cast<int32_t>(row / b.height), first = first_of(turn);
+    const int32_t next = (turn + 1) * b.interpolations < b.batch ? first_of(turn + 1) : first;
     const int32_t y = static_cast<int32_t>(row % b.height);
     int64_t rows = b.height - y;
     if (rows > end - row) rows = end - row;
     if (rows > step) rows = step;
     for (int32_t index = first; index < first + b.interpolations; ++index)
       finish(walk, static_cast<Out*>(b.outs[index]),
-             walk.block<In>(index, y, static_cast<int32_t>(rows)),
+             walk.block<In>(index, y, static_cast<int32_t>(rows), next),
              static_cast<int64_t>(y) * b.width);
     row += rows;
   }
@@ -56,7 +59,7 @@ void pairs_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
     for (int32_t y = 0; y < b.height; y += step) {
       const int32_t rows = b.height - y < step ? b.height - y : step;
       for (int32_t k = 0; k < count; ++k)
-        finish(walk, held[k], walk.block<Value>(pair[k], y, rows), 0);
+        finish(walk, held[k], walk.block<Value>(pair[k], y, rows, pair[k]), 0);
       for (int32_t k = 0; k < count; ++k)
         memcpy(static_cast<Value*>(b.outs[pair[k]]) + y * pitch, held[k],
                rows * pitch * sizeof(Value));

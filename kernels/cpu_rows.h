@@ -32,6 +32,7 @@ using BlendRows = void (*)(const MsdaBlend& blend, int64_t begin, int64_t end, c
 void blend_rows_x86_64(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
 void blend_rows_v3(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
 void blend_rows_v4(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
+void blend_rows_v4_vbmi(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
 
 // Both samples of each pair in place, for the outputs [begin, end) that are the first of theirs.
 // The scratch is larger by two blocks, held back until both are mixed.
@@ -42,5 +43,6 @@ using BlendPairs = void (*)(const MsdaBlend& blend, int64_t begin, int64_t end, 
 void blend_pairs_x86_64(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
 void blend_pairs_v3(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
 void blend_pairs_v4(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
+void blend_pairs_v4_vbmi(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
 
 }  // namespace msda

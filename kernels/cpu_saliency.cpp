@@ -11,7 +11,8 @@
 namespace msda {
 namespace {
 
-constexpr SalientSums kSums[] = {salient_sums_x86_64, salient_sums_v3, salient_sums_v4};
+constexpr SalientSums kSums[] = {salient_sums_x86_64, salient_sums_v3, salient_sums_v4,
+                                 salient_sums_v4_vbmi};
 constexpr int32_t kMostSum = kSquares * 255;
 
 // A thread's memory, kept between calls.

@@ -1,5 +1,5 @@
 // Intensity, integral image and contrasts of the saliency filter for one instruction set, MSDA_ISA:
-// built three times with different -march flags and chosen at run time.  Every value is computed by
+// built for several with different -march flags and chosen at run time.  Every value is computed by
 // the expressions of msda/saliency.h.  No C++ library code may be called here: the linker would be
 // free to take another build's copy of an inline function.
 #include "cpu_salient.h"

@@ -23,5 +23,6 @@ using SalientSums = void (*)(SalientScratch& scratch, const uint8_t* bytes, cons
 void salient_sums_x86_64(SalientScratch&, const uint8_t*, const float*, int32_t);
 void salient_sums_v3(SalientScratch&, const uint8_t*, const float*, int32_t);
 void salient_sums_v4(SalientScratch&, const uint8_t*, const float*, int32_t);
+void salient_sums_v4_vbmi(SalientScratch&, const uint8_t*, const float*, int32_t);
 
 }  // namespace msda

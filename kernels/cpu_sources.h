@@ -118,22 +118,26 @@ struct FromTwo {
   float value(int32_t i) const { return mix_integers(own[i], partner[i], weight.of_pixel(i / 3)); }
 };
 
-// Three or four sources, as mix_many() mixes them: the first is the base.
+// Three or four sources, as mix_many() mixes them: the first with a weight is the base.  Those
+// without one come last and change nothing.
+template <int32_t kCount>
 struct FromMany {
-  const uint8_t* sources[kMaxSources];
-  float weights[kMaxSources];
-  int32_t count;
+  const uint8_t* sources[kCount];
+  float weights[kCount];
 
-  FromMany(const uint8_t* const* from, const Plan& p) : count(0) {
-    for (int32_t k = 0; k < p.sources; ++k)
-      if (p.weight[k] != 0.0f || (count == 0 && k == p.sources - 1))
-        sources[count] = from[k], weights[count++] = p.weight[k];
+  FromMany(const uint8_t* const* from, const Plan& p) {
+    int32_t heavy = 0, light = kCount;
+    for (int32_t k = 0; k < kCount; ++k) {
+      const int32_t to = p.weight[k] != 0.0f ? heavy++ : --light;
+      sources[to] = from[k], weights[to] = p.weight[k];
+    }
   }
   void planes(Floats* v, int32_t x) const {
     Ints base[3], other[3];
     load_colours(base, sources[0] + 3 * x);
     for (int32_t c = 0; c < 3; ++c) v[c] = to_floats(base[c]);
-    for (int32_t k = 1; k < count; ++k) {
+#pragma GCC unroll 4
+    for (int32_t k = 1; k < kCount; ++k) {
       load_colours(other, sources[k] + 3 * x);
       for (int32_t c = 0; c < 3; ++c)
         v[c] = fused(splat(weights[k]), to_floats(other[c] - base[c]), v[c]);
@@ -144,14 +148,14 @@ struct FromMany {
     const int32_t at = 3 * x + kThird * kLanes;
     const Ints base = load_integers(sources[0] + at);
     Floats v = to_floats(base);
-    for (int32_t k = 1; k < count; ++k)
+    for (int32_t k = 1; k < kCount; ++k)
       v = fused(splat(weights[k]), to_floats(load_integers(sources[k] + at) - base), v);
     return v;
   }
   float value(int32_t i) const {
     const float base = sources[0][i];
     float v = base;
-    for (int32_t k = 1; k < count; ++k) v = fmaf(weights[k], sources[k][i] - base, v);
+    for (int32_t k = 1; k < kCount; ++k) v = fmaf(weights[k], sources[k][i] - base, v);
     return v;
   }
 };

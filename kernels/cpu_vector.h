@@ -27,11 +27,12 @@ inline bool aligned(const void* at, int32_t bytes) {
   return (reinterpret_cast<uintptr_t>(at) & (bytes - 1)) == 0;
 }
 
-// Asks for memory that is to be read.  Always in line: a function that does nothing else passes for
-// one that does nothing, and the compiler leaves it out.
+// Asks for memory that is to be read: into the second-level cache, or another.  Always in line: a
+// function that does nothing else passes for one that does nothing, and the compiler leaves it out.
+template <_mm_hint kHint = _MM_HINT_T1>
 __attribute__((always_inline)) inline void fetch(const void* from, int64_t bytes) {
   for (int64_t at = 0; at < bytes; at += 64)
-    _mm_prefetch(static_cast<const char*>(from) + at, _MM_HINT_T1);
+    _mm_prefetch(static_cast<const char*>(from) + at, kHint);
 }
 
 inline Floats splat(float v) { return v - Floats{}; }  // adding 0 would lose the sign of -0
@@ -62,14 +63,17 @@ inline Ints load_integers(const uint8_t* from) {
 }
 
 #if defined(__AVX512F__)
-// Interleaved RGB pixels of bytes, kLanes of them.  One masked load would do, but such loads do not
-// wake the prefetcher of some machines.
+// Interleaved RGB pixels of bytes, kLanes of them.
 typedef __m512i Pixels;
+#if defined(__AVX512VBMI__)
+inline Pixels load_pixels(const uint8_t* from) { return _mm512_maskz_loadu_epi32(0xfff, from); }
+#else
 inline Pixels load_pixels(const uint8_t* from) {
   const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
   const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 32));
   return _mm512_inserti32x4(_mm512_castsi256_si512(low), high, 2);
 }
+#endif
 
 inline void store_pixels(uint8_t* to, Pixels pixels) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(pixels));
@@ -78,6 +82,14 @@ inline void store_pixels(uint8_t* to, Pixels pixels) {
 
 // Their red, green and blue, as whole numbers.
 inline void colours_of(Ints* colours, Pixels pixels) {
+#if defined(__AVX512VBMI__)
+  Ints bytes = {};
+#pragma GCC unroll 16
+  for (int32_t i = 0; i < kLanes; ++i) bytes[i] = 3 * i;
+  for (int32_t c = 0; c < 3; ++c)
+    colours[c] =
+        (Ints)_mm512_maskz_permutexvar_epi8(0x1111111111111111, (__m512i)(bytes + c), pixels);
+#else
   // Four pixels to a quarter of the vector.
   const __m512i words = _mm512_setr_epi32(0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 11);
   const __m512i quarters = _mm512_permutexvar_epi32(words, pixels);
@@ -86,6 +98,7 @@ inline void colours_of(Ints* colours, Pixels pixels) {
     const __m512i taken = _mm512_or_si512(_mm512_broadcast_i32x4(bytes), _mm512_set1_epi32(-256));
     colours[c] = (Ints)_mm512_shuffle_epi8(quarters, taken);
   }
+#endif
 }
 #elif defined(__AVX2__)
 // The same: the first 16 bytes, and the last 16, of which 8 are both.
@@ -109,6 +122,44 @@ inline void colours_of(Ints* colours, Pixels pixels) {
   }
 }
 #endif
+
+#if defined(__AVX512VBMI__)
+// Pixels of a row from n columns, given as places in the row: as many of them as go by vectors,
+// from the first on; returns how many.  Those of a vector are picked from two or four that hold
+// them all.
+inline int32_t pick_pixels(uint8_t* to, const uint8_t* row, int32_t row_bytes,
+                           const int32_t* columns, int32_t n) {
+  constexpr int32_t kTwo = 2 * kVectorBytes;
+  typedef uint8_t ManyBytes __attribute__((vector_size(kVectorBytes)));
+  ManyBytes pixels = {}, colours = {};  // of each byte: its column in a vector of them, its colour
+#pragma GCC unroll 64
+  for (int32_t i = 0; i < 3 * kLanes; ++i) pixels[i] = i / 3 * 4, colours[i] = i % 3;
+  for (int32_t x = 0; x < n; x += kLanes) {
+    if (x > n - kLanes) x = n - kLanes;  // the last ones, and some again
+    if (x < 0) return 0;
+    const int32_t first = columns[x], last = columns[x + kLanes - 1];
+    const int32_t low = first < last ? first : last, high = first < last ? last : first;
+    const int32_t held = high + 3 - low > kTwo ? 2 * kTwo : kTwo;
+    if (high + 3 - low > held || held > row_bytes) return x;
+    const int32_t from = low < row_bytes - held ? low : row_bytes - held;
+    const Ints places = (Ints)_mm512_loadu_si512(columns + x) - from;
+    const __m512i bytes = _mm512_add_epi8(_mm512_permutexvar_epi8((__m512i)pixels, (__m512i)places),
+                                          (__m512i)colours);
+    const auto picked = [row, from, bytes](int32_t at) {
+      const uint8_t* two = row + from + at;
+      return _mm512_permutex2var_epi8(_mm512_loadu_si512(two), bytes,
+                                      _mm512_loadu_si512(two + kVectorBytes));
+    };
+    __m512i made = picked(0);
+    if (held > kTwo) made = _mm512_mask_blend_epi8(_mm512_movepi8_mask(bytes), made, picked(kTwo));
+    store_pixels(to + 3 * x, made);
+  }
+  return n;
+}
+#else
+inline int32_t pick_pixels(uint8_t*, const uint8_t*, int32_t, const int32_t*, int32_t) { return 0; }
+#endif
+inline int32_t pick_pixels(float*, const float*, int32_t, const int32_t*, int32_t) { return 0; }
 
 // Red, green and blue of kLanes interleaved pixels of bytes, as whole numbers.
 inline void load_colours(Ints* colours, const uint8_t* from) {

@@ -56,6 +56,7 @@ struct Walk {
   mutable int32_t laid = -1;  // what `along` holds is that of outputs from this one on
   mutable Turned turned[kMaxSources] = {};  // what the blocks in `mirrored` hold
   mutable const char* ahead = nullptr;      // what to ask for with the first pixel of a block
+  mutable int32_t asks = -1, asked = -1;    // samples asked for by this image and by the one before
   float *weights, *along;
 
   Walk(const MsdaBlend& blend, char* memory, int64_t value_bytes)
@@ -103,8 +104,9 @@ struct Walk {
     return along + (index - first) * each;
   }
 
+  // `next` is the record that comes after this one.
   template <typename In>
-  Block<In> block(int32_t index, int32_t y, int32_t rows) const {
+  Block<In> block(int32_t index, int32_t y, int32_t rows, int32_t next) const {
     const Plan& p = b.plans[index];
     Block<In> block = {p,       y,       rows,    b.channels, {},
                        nullptr, nullptr, nullptr, weights,    weights + b.width};
@@ -114,11 +116,21 @@ struct Walk {
       block.along_y = block.along_x + b.width;
     }
     const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
-    // In the order of msda_order() the partner is the next own image: what is new is the partner's,
-    // and of an own image what the box before it left out.
-    const int32_t latest = p.source[p.sources > 1 && !shrinks(p) ? 1 : 0];
+    // In the order of msda_order() the partner is the next own image: what is new is the partner's.
+    // ResizeMix wants its rows from all over, but memory is best read in order.  So the image before
+    // asks for all of it, or else for what is new of its own image: what the box before left out.
+    // (Where bytes are only copied, that is slower.)
+    const Plan& after = b.plans[next];
+    const bool rgb_bytes = sizeof(In) == 1 && b.channels == 3;
+    const bool early = rgb_bytes && b.out_dtype != kUint8 && shrinks(p) && shrinks(after);
+    const int32_t latest = early ? after.source[1] : p.source[p.sources > 1 && !shrinks(p)];
+    if (asks != (early ? latest : -1)) {
+      asked = asks;
+      asks = early ? latest : -1;
+    }
     ahead = reinterpret_cast<const char*>(mixed);  // floats: they are there
-    if (sizeof(In) == 1) ahead = static_cast<const char*>(b.ins[latest]) + y * pitch + kAheadBytes;
+    if (sizeof(In) == 1)
+      ahead = static_cast<const char*>(b.ins[latest]) + y * pitch + (early ? 0 : kAheadBytes);
     for (int32_t k = 0; k < p.sources; ++k) {
       const In* from = static_cast<const In*>(b.ins[p.source[k]]) + y * pitch;
       block.sources[k] = from;
@@ -147,6 +159,9 @@ struct Walk {
     const In* whole = static_cast<const In*>(b.ins[p.source[1]]);
     const int32_t* columns = reinterpret_cast<const int32_t*>(along_of(index));
     const bool flipped = b.mirror && b.mirror[p.source[1]];
+    const auto row_of = [&](int32_t y) {
+      return whole + shrunk_from(y, p.y0, p.falloff[1], p.height) * pitch;
+    };
     In* to = reinterpret_cast<In*>(mirrored[1]);
     for (int32_t r = 0; r < rows; ++r, to += pitch) {
       if (p.outside != 1.0f && flipped)
@@ -154,13 +169,13 @@ struct Walk {
       else if (p.outside != 1.0f)
         memcpy(to, from + r * pitch, pitch * sizeof(In));
       if (in_interval(y + r + rows, p.y0, p.y1, p.height)) {  // the same row of the next block
-        const int32_t row = shrunk_from(y + r + rows, p.y0, p.falloff[1], p.height);
-        fetch(whole + row * pitch, pitch * sizeof(In));
+        const In* row = row_of(y + r + rows);
+        p.source[1] == asked ? fetch<_MM_HINT_T0>(row, pitch) : fetch(row, pitch * sizeof(In));
       }
       if (!in_interval(y + r, p.y0, p.y1, p.height)) continue;
-      const int32_t row = shrunk_from(y + r, p.y0, p.falloff[1], p.height);
-      gather_pixels(to + static_cast<int64_t>(p.x0) * b.channels, whole + row * pitch, columns,
-                    p.x1 - p.x0, b.channels, row == p.height - 1);
+      const In* row = row_of(y + r);
+      gather_pixels(to + static_cast<int64_t>(p.x0) * b.channels, row, static_cast<int32_t>(pitch),
+                    row == whole + (p.height - 1) * pitch, columns, p.x1 - p.x0, b.channels);
     }
     turned[1] = {};  // it holds no mirrored block any more
     return reinterpret_cast<In*>(mirrored[1]);
