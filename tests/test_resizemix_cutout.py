@@ -26,21 +26,37 @@ def assert_inside(plan, height, width):
 # -------------------------------------------------------------------------------------- ResizeMix
 
 
+def assert_boxes_hold_partners(blend, images, plan):
+    height, width = images.shape[1:3]
+    mirror = np.arange(len(images)) % 3 % 2 == 1
+    turned = np.where(mirror[:, None, None, None], images[:, :, ::-1], images)
+    mixed = blend(images, plan, mirror=mirror)
+    for i, p in enumerate(plan):
+        rows = np.arange(p["y1"] - p["y0"], dtype=np.float32) * p["falloff"][1]
+        columns = np.arange(p["x1"] - p["x0"], dtype=np.float32) * p["falloff"][2]
+        places = np.ix_(
+            np.minimum(rows.astype(int), height - 1), np.minimum(columns.astype(int), width - 1)
+        )
+        want = turned[i].copy()
+        want[p["y0"] : p["y1"], p["x0"] : p["x1"]] = turned[p["partner"]][places]
+        np.testing.assert_array_equal(mixed[i], want)
+
+
 @pytest.mark.parametrize("source", ["uint8", "float32"])
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_the_box_holds_the_whole_partner(blend, size, source):
     images = random_images((6, *size, 3), source)
     plan = msda.draw(msda.ResizeMix(tau=(0.2, 1.0)), 6, *size, seed=1, step=0)
-    mirror = np.array([0, 1, 0, 1, 1, 0], bool)
-    turned = np.where(mirror[:, None, None, None], images[:, :, ::-1], images)
-    mixed = blend(images, plan, mirror=mirror)
-    for i, p in enumerate(plan):
-        want = turned[i].copy()
-        for y, x in itertools.product(range(p["y0"], p["y1"]), range(p["x0"], p["x1"])):
-            row = int(np.float32(y - p["y0"]) * p["falloff"][1])
-            column = int(np.float32(x - p["x0"]) * p["falloff"][2])
-            want[y, x] = turned[p["partner"], min(row, size[0] - 1), min(column, size[1] - 1)]
-        np.testing.assert_array_equal(mixed[i], want)
+    assert_boxes_hold_partners(blend, images, plan)
+
+
+@pytest.mark.parametrize("width", [42, 43, 85, 86, 224, 331])
+def test_boxes_of_every_width(blend, width):
+    images = random_images((width, 3, width, 3), "uint8")
+    lam = 1 - ((np.arange(width) + 0.5) / width) ** 2
+    plan = msda.draw(msda.ResizeMix(), width, 3, width, seed=1, step=0, lam=lam)
+    np.testing.assert_array_equal(plan["x1"] - plan["x0"], np.arange(width))
+    assert_boxes_hold_partners(blend, images, plan)
 
 
 def test_half_the_size_is_every_other_pixel(blend):
