@@ -6,7 +6,9 @@ GPU, whose cache holds most of a batch, each byte of the input counts once for a
 run, so 1.0 is the best possible. FMix comes with its bits made, and they count among the bytes that
 are read: see fields.py for the making. Output memory is warm and reused: a fresh batch of 154 MB
 costs several times the kernel in page faults, which is why ``out=`` exists. On one thread CPU time
-counts, on several wall time.
+counts, on several wall time. ``writes`` is the writing of the output alone: a copy reads as much as
+it writes, a blend to float32 writes two to four times what it reads, and machines that write slower
+than they read give it less.
 
 On a GPU the copy of the plan to the device is counted with the blend. ``with masks`` is the call
 that a user writes, which makes the bits of FMix on the way; without it they are there already.
@@ -27,14 +29,23 @@ after a copy that left nothing of the batch in the caches:
 - Three sources, the pixels of ResizeMix and the zeros of Cutout stay in registers (1.8, 1.6, 1.5);
   bytes of FMix are chosen by bits, not computed (uint8 2, with AVX2 2.8).
 
+On one core of an AMD EPYC (AVX-512 with VBMI), likewise:
+
+- With VBMI, a colour of 16 pixels is one permutation of bytes, of a vector that one masked load
+  fills: float16 1.05 to 1.15. Three sources, unrolled: 1.12 more.
+- ResizeMix waited for memory: asking for its partner's rows came too late, whether they were asked
+  for one block ahead or six, at once or one by one. Read in order while the image before is mixed,
+  they are in the second-level cache in time (float16 1.08, float32 1.06), and a block before they
+  are wanted in the first-level one (1.05). Its pixels are picked out of two or four vectors (1.03
+  to 1.07). In all float16 1.3 and float32 1.18; with AVX2, which has no such permutation, 1.08.
+- On two cores float32 is bound by writes, which that machine takes at 25 GB/s, a copy's two
+  directions together at 40: see ``writes``.
+
 Where it still falls short of a copy it is instructions, not bytes: some thirty for each 16 pixels
 of two sources, on the two ports that have vectors, whatever the output's type. So float16, of half
 the bytes, is further from its copy than float32, and the more so where others use the other half of
 the core: the same case has shown 70 and 85 % within an hour. FMix reads both images everywhere: to
-skip one where 16 bits are equal cost more in branches than it saved. ResizeMix looks up the pixels
-of its box one by one (a sixth of its time; gathering them by vectors gained 3 to 5 %, permuting
-the bytes of two vectors 3), and of the rows that it needs it reads every line (asking for them
-within the loop gained nothing over asking for a block's at once).
+skip one where 16 bits are equal cost more in branches than it saved.
 """
 
 import numpy as np
@@ -113,6 +124,8 @@ def prepare(case: dict[str, object]) -> Job:
             runs[method] = with_bits_there(spot, images, plan, out, options, flags)
         else:
             runs[method] = with_bits(source, plan, out, options, flags, threads)
+    if case["device"] == "cpu":
+        runs["writes"] = spot.write(out.nbytes, threads)
     return Job(runs, moved, batch, "images", threads=threads, clock=clock(threads))
 
 

@@ -12,6 +12,7 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 ALIGNED = 64  # bytes, as memory of torch and DALI is at least; NumPy's is to 16 only
+BLOCK = 8 << 20  # bytes that stay in a cache, and are still copied past it: see STREAMING in run.py
 
 
 class Host:
@@ -46,6 +47,18 @@ class Host:
         pool = ThreadPoolExecutor(threads)
         parts = (np.array_split(target, threads), np.array_split(source, threads))
         return lambda: list(pool.map(np.copyto, *parts))
+
+    def write(self, size: int, threads: int = 1) -> Callable[[], object]:
+        """The writing of ``size`` bytes alone: copies of a block that stays in a cache."""
+        block, target = np.ones(BLOCK, np.uint8), np.zeros(size, np.uint8)
+
+        def fill(part: np.ndarray) -> None:
+            for piece in np.array_split(part, -(-part.size // BLOCK)):
+                np.copyto(piece, block[: piece.size])
+
+        pool = ThreadPoolExecutor(threads)
+        parts = np.array_split(target, threads)
+        return lambda: list(pool.map(fill, parts))
 
     def mark(self) -> float:
         """A moment."""
