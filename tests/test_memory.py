@@ -1,6 +1,7 @@
 """Whose memory is read and written: outputs given, blends in place, strides, torch tensors."""
 
 import ctypes
+import functools
 import itertools
 import mmap
 import multiprocessing
@@ -211,8 +212,11 @@ def between_guards(array, at_end):
 
 
 def blend_between_guards(source):
-    for shape, mirror in itertools.product([(1, 3, 37, 3), (2, 5, 16, 3), (1, 1, 1, 1)], (0, 1)):
-        images, plan = random_images(shape, source), every_kind_of_record(*shape[:3])
+    shapes = [(1, 3, 37, 3), (2, 5, 16, 3), (1, 1, 1, 1), (2, 3, 50, 3)]
+    whole = functools.partial(msda.draw, msda.ResizeMix(), seed=0, step=0, lam=0)  # to the last row
+    cases = itertools.product(shapes, (0, 1), (every_kind_of_record, whole))
+    for shape, mirror, drawn in cases:
+        images, plan = random_images(shape, source), drawn(*shape[:3])
         dtypes = ("uint8", "float32", "float16") if source == "uint8" else ("float32", "float16")
         for dtype, layout, at_end in itertools.product(dtypes, ("HWC", "CHW"), (False, True)):
             options = {"dtype": dtype, "layout": layout, "mirror": [mirror] * shape[0]}
