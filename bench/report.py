@@ -241,15 +241,20 @@ def sentences(lines: list[dict]) -> list[str]:
     made = []
     for dtype in ("float32", "float16"):
         shares: dict[str, list[float]] = {}
+        writes: dict[str, list[float]] = {}
         wanted = {"dtype": dtype, "layout": "CHW", "mirror": False}
         for each in chosen(lines, "blend", device="cpu", batch=256, size=224, **wanted):
             shares.setdefault(each["case"]["method"], []).append(each["share"])
+            if "writes" in each["others"]:
+                took = each["others"]["writes"]["times"]
+                writes.setdefault(each["case"]["method"], []).append(took)
         if shares:
-            methods = ", ".join(f"{name} {_between(found)}" for name, found in shares.items())
             made.append(
                 f"* The blend alone, to {dtype}, as a share of the bytes per second of a plain "
-                f"copy on as many threads: {methods}."
+                f"copy on as many threads: {_each(shares)}."
             )
+        if writes:
+            made[-1] += f" Writing the output alone takes, of its time: {_each(writes)}."
     for each in chosen(lines, "fields", device="cpu", size=224, threads=1):
         found = [
             f"{each['others'][name]['times']:.1f} times {words}"
@@ -273,6 +278,10 @@ def sentences(lines: list[dict]) -> list[str]:
         found = _between([1 / each["others"]["normalize"]["times"] for each in given])
         made.append(f"* In DALI alone: {found} of the CPU time of `crop_mirror_normalize`.")
     return made
+
+
+def _each(values: dict[str, list[float]]) -> str:
+    return ", ".join(f"{name} {_between(found)}" for name, found in values.items())
 
 
 def _between(values: list[float]) -> str:
