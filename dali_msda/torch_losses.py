@@ -162,10 +162,15 @@ class _CrossEntropyOfLabels(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, logits, labels, weights, smoothing, reduction):
-        log_p = _log_softmax(logits)
-        loss = _cross_entropy(log_p, labels, weights, smoothing, reduction)
-        p = log_p.exp_() if ctx.needs_input_grad[0] else None
-        ctx.save_for_backward(logits, labels, weights, p)
+        x = _precise(logits)
+        p, top = x.softmax(1), x.amax(1, keepdim=True)
+        log_top = p.amax(1, keepdim=True).log_()  # log p is x - top + log_top
+        loss = (weights * (top - _of_labels(x, labels)).sub_(log_top)).sum(1)
+        if smoothing:
+            all_log_p = (x - top).sum(1) + x.shape[1] * log_top[:, 0]
+            loss = (1 - smoothing) * loss - smoothing / x.shape[1] * all_log_p
+        loss = _reduced(loss, reduction)
+        ctx.save_for_backward(logits, labels, weights, p if ctx.needs_input_grad[0] else None)
         ctx.save_for_forward(logits, labels, weights)
         ctx.options = smoothing, reduction
         return loss
