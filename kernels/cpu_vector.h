@@ -21,6 +21,7 @@ typedef float Floats __attribute__((vector_size(kVectorBytes)));
 typedef float LooseFloats __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 typedef int32_t Ints __attribute__((vector_size(kVectorBytes)));
 typedef uint8_t Bytes __attribute__((vector_size(16)));
+typedef uint8_t ManyBytes __attribute__((vector_size(kVectorBytes)));
 typedef uint8_t LooseBytes __attribute__((vector_size(16), aligned(1), may_alias));
 
 inline bool aligned(const void* at, int32_t bytes) {
@@ -130,7 +131,6 @@ inline void colours_of(Ints* colours, Pixels pixels) {
 inline int32_t pick_pixels(uint8_t* to, const uint8_t* row, int32_t row_bytes,
                            const int32_t* columns, int32_t n) {
   constexpr int32_t kTwo = 2 * kVectorBytes;
-  typedef uint8_t ManyBytes __attribute__((vector_size(kVectorBytes)));
   ManyBytes pixels = {}, colours = {};  // of each byte: its column in a vector of them, its colour
 #pragma GCC unroll 64
   for (int32_t i = 0; i < 3 * kLanes; ++i) pixels[i] = i / 3 * 4, colours[i] = i % 3;
@@ -441,6 +441,14 @@ inline void transpose(Floats* v) {
 }
 
 // Reverses 16 RGB pixels of bytes.
+#if defined(__AVX512VBMI__)
+inline void reverse_rgb(uint8_t* out, const uint8_t* in) {
+  ManyBytes from = {};
+#pragma GCC unroll 64
+  for (int32_t i = 0; i < 48; ++i) from[i] = 45 - i + 2 * (i % 3);
+  store_pixels(out, _mm512_permutexvar_epi8((__m512i)from, load_pixels(in)));
+}
+#else
 inline void reverse_rgb(uint8_t* out, const uint8_t* in) {
   const Bytes low = {29, 30, 31, 26, 27, 28, 23, 24, 25, 20, 21, 22, 17, 18, 19, 14};
   const Bytes middle = {31, 0, 27, 28, 29, 24, 25, 26, 21, 22, 23, 18, 19, 20, 15, 16};
@@ -454,6 +462,7 @@ inline void reverse_rgb(uint8_t* out, const uint8_t* in) {
   to[1] = (LooseBytes)between;
   to[2] = (LooseBytes)__builtin_shuffle(a, b, high);
 }
+#endif
 
 }  // namespace
 }  // namespace msda

@@ -117,9 +117,9 @@ struct Walk {
     }
     const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
     // In the order of msda_order() the partner is the next own image: what is new is the partner's.
-    // ResizeMix wants its rows from all over, but memory is best read in order.  So the image before
-    // asks for all of it, or else for what is new of its own image: what the box before left out.
-    // (Where bytes are only copied, that is slower.)
+    // ResizeMix wants its rows from all over, but memory is best read in order.  So the image
+    // before asks for all of it, or else for what is new of its own image: what the box before left
+    // out. (Where bytes are only copied, that is slower.)
     const Plan& after = b.plans[next];
     const bool rgb_bytes = sizeof(In) == 1 && b.channels == 3;
     const bool early = rgb_bytes && b.out_dtype != kUint8 && shrinks(p) && shrinks(after);
