@@ -1,4 +1,4 @@
-// The field of FMix for one instruction set, MSDA_ISA; see cpu_rows.cpp for why there are three.
+// The field of FMix for one instruction set, MSDA_ISA; see cpu_rows.cpp for why there are several.
 //
 // The same butterflies as in msda/field_phases.h, in an order that suits a CPU: the lanes of a
 // vector are neighbouring columns in the transforms along z and y, and neighbouring pairs of rows
