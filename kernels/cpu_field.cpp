@@ -36,13 +36,13 @@ struct Layout {
   }
 };
 
-// Entries first + x .. of the half spectrum: normals times amplitudes.
-void scale_normals(const FieldTables& t, float* re, float* im, const FieldNormals& n, int64_t first,
-                   int32_t blocks) {
+// Entries first + x .. of the half spectrum: normals, from number `from` on, times amplitudes.
+void scale_normals(const FieldTables& t, float* re, float* im, const FieldNormals& n, int32_t from,
+                   int64_t first, int32_t blocks) {
   for (int32_t i = 0; i < blocks; i += kLanes) {
     Floats real[2], imaginary[2];
-    interleave(real, load(n.re[0] + i), load(n.re[1] + i));
-    interleave(imaginary, load(n.im[0] + i), load(n.im[1] + i));
+    interleave(real, load(n.re[0] + from + i), load(n.re[1] + from + i));
+    interleave(imaginary, load(n.im[0] + from + i), load(n.im[1] + from + i));
     for (int32_t at = 2 * i; at < 2 * i + 2 * kLanes; at += kLanes) {
       put(re + at, real[at > 2 * i] * load(t.amplitude_re + first + at), false);
       put(im + at, imaginary[at > 2 * i] * load(t.amplitude_im + first + at), false);
@@ -63,8 +63,9 @@ void draw_spectrum(const FieldTables& t, const uint32_t* seed, const Layout& l) 
     for (int32_t x = -static_cast<int32_t>(first & 1); x < t.drawn[row]; x += 2 * kBlocks) {
       const int32_t left = (t.drawn[row] - x + 1) / 2;
       const int32_t blocks = left < kBlocks ? left : kBlocks;
-      field_normals(&n, f, static_cast<uint32_t>(first + x) >> 1, blocks);
-      scale_normals(t, re + x, im + x, n, first + x, blocks);
+      const uint32_t block = static_cast<uint32_t>(first + x) >> 1;
+      const int32_t place = n.place(f, block, blocks, t.drawn[row] == f.half);
+      scale_normals(t, re + x, im + x, n, place, first + x, blocks);
     }
     for (int64_t x = t.drawn[row]; x < l.columns; ++x) re[x] = im[x] = 0.0f;
   }

@@ -71,27 +71,48 @@ inline void field_words_of(uint32_t (*w)[kBlocks], const Field& f, uint32_t firs
     for (int32_t k = 0; k < 4; ++k) __builtin_memcpy(w[k] + g * kLanes, &c[g][k], kVectorBytes);
 }
 
-// Normals of blocks of entries: those of even number (part 0) and those of odd number (1).
+// Normals of blocks of entries: those of even number (part 0) and those of odd number (1).  Made
+// ahead where the next blocks are wanted, too, since many at a time cost less.
 struct FieldNormals {
-  alignas(64) float re[2][kBlocks], im[2][kBlocks];
-};
+  static constexpr int32_t kRoom = 8 * kBlocks;
+  uint32_t first = 0;  // block
+  int32_t count = 0;   // whole vectors
+  alignas(64) float re[2][kRoom + kLanes], im[2][kRoom + kLanes];
 
-// The normals of `blocks` blocks from `first` on, at least.  `flatten` brings all of normals() into
-// the loop, which is vectorised then.
-__attribute__((flatten)) inline void field_normals(FieldNormals* out, const Field& f,
-                                                   uint32_t first, int32_t blocks) {
-  alignas(64) uint32_t w[4][kBlocks];
-  blocks <= kLanes       ? field_words_of<1>(w, f, first)
-  : blocks <= 2 * kLanes ? field_words_of<2>(w, f, first)
-                         : field_words_of<4>(w, f, first);
-  const int32_t whole = (blocks + kLanes - 1) / kLanes * kLanes;
-  for (int32_t part = 0; part < 2; ++part)
-    for (int32_t i = 0; i < whole; ++i) {
-      const Complex<float> n = normals(w[2 * part][i], w[2 * part + 1][i]);
-      out->re[part][i] = n.re;
-      out->im[part][i] = n.im;
+  // Where blocks from `from` on are, kBlocks at most; those after them come next if `ahead`.
+  int32_t place(const Field& f, uint32_t from, int32_t blocks, bool ahead) {
+    if (from < first || from >= first + count) first = from, count = 0;
+    int32_t at = static_cast<int32_t>(from - first);
+    if (at + blocks <= count) return at;
+    if (count + kBlocks > kRoom) {
+      const int32_t passed = at / kLanes * kLanes;
+      for (int32_t part = 0; part < 2; ++part) {
+        __builtin_memmove(re[part], re[part] + passed, (count - passed) * sizeof(float));
+        __builtin_memmove(im[part], im[part] + passed, (count - passed) * sizeof(float));
+      }
+      first += passed, count -= passed, at -= passed;
     }
-}
+    count += make(f, ahead ? kBlocks : at + blocks - count);
+    return at;
+  }
+
+ private:
+  // `flatten` brings all of normals() into the loop, which is vectorised then.
+  __attribute__((flatten)) int32_t make(const Field& f, int32_t blocks) {
+    alignas(64) uint32_t w[4][kBlocks];
+    blocks <= kLanes       ? field_words_of<1>(w, f, first + count)
+    : blocks <= 2 * kLanes ? field_words_of<2>(w, f, first + count)
+                           : field_words_of<4>(w, f, first + count);
+    const int32_t whole = (blocks + kLanes - 1) / kLanes * kLanes;
+    for (int32_t part = 0; part < 2; ++part)
+      for (int32_t i = 0; i < whole; ++i) {
+        const Complex<float> n = normals(w[2 * part][i], w[2 * part + 1][i]);
+        re[part][count + i] = n.re;
+        im[part][count + i] = n.im;
+      }
+    return whole;
+  }
+};
 
 }  // namespace
 }  // namespace msda
