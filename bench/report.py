@@ -1,5 +1,6 @@
 """The report: tables and figures from lines alone, and the part of the README that quotes them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from bench import plots
@@ -240,21 +241,17 @@ def sentences(lines: list[dict]) -> list[str]:
     """What the lines say besides, in words."""
     made = []
     for dtype in ("float32", "float16"):
-        shares: dict[str, list[float]] = {}
-        writes: dict[str, list[float]] = {}
         wanted = {"dtype": dtype, "layout": "CHW", "mirror": False}
-        for each in chosen(lines, "blend", device="cpu", batch=256, size=224, **wanted):
-            shares.setdefault(each["case"]["method"], []).append(each["share"])
-            if "writes" in each["others"]:
-                took = each["others"]["writes"]["times"]
-                writes.setdefault(each["case"]["method"], []).append(took)
-        if shares:
+        given = chosen(lines, "blend", device="cpu", batch=256, size=224, **wanted)
+        if given:
             made.append(
                 f"* The blend alone, to {dtype}, as a share of the bytes per second of a plain "
-                f"copy on as many threads: {_each(shares)}."
+                f"copy on as many threads: {_by_method(given, lambda each: each['share'])}."
             )
-        if writes:
-            made[-1] += f" Writing the output alone takes, of its time: {_each(writes)}."
+        given = [each for each in given if "writes" in each["others"]]
+        if given:
+            took = _by_method(given, lambda each: each["others"]["writes"]["times"])
+            made[-1] += f" Writing the output alone takes, of its time: {took}."
     for each in chosen(lines, "fields", device="cpu", size=224, threads=1):
         found = [
             f"{each['others'][name]['times']:.1f} times {words}"
@@ -280,8 +277,11 @@ def sentences(lines: list[dict]) -> list[str]:
     return made
 
 
-def _each(values: dict[str, list[float]]) -> str:
-    return ", ".join(f"{name} {_between(found)}" for name, found in values.items())
+def _by_method(lines: list[dict], value: Callable[[dict], float]) -> str:
+    found: dict[str, list[float]] = {}
+    for made in lines:
+        found.setdefault(made["case"]["method"], []).append(value(made))
+    return ", ".join(f"{name} {_between(values)}" for name, values in found.items())
 
 
 def _between(values: list[float]) -> str:

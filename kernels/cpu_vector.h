@@ -130,13 +130,13 @@ inline void colours_of(Ints* colours, Pixels pixels) {
 // them all.
 inline int32_t pick_pixels(uint8_t* to, const uint8_t* row, int32_t row_bytes,
                            const int32_t* columns, int32_t n) {
+  if (n < kLanes) return 0;
   constexpr int32_t kTwo = 2 * kVectorBytes;
   ManyBytes pixels = {}, colours = {};  // of each byte: its column in a vector of them, its colour
 #pragma GCC unroll 64
   for (int32_t i = 0; i < 3 * kLanes; ++i) pixels[i] = i / 3 * 4, colours[i] = i % 3;
   for (int32_t x = 0; x < n; x += kLanes) {
     if (x > n - kLanes) x = n - kLanes;  // the last ones, and some again
-    if (x < 0) return 0;
     const int32_t first = columns[x], last = columns[x + kLanes - 1];
     const int32_t low = first < last ? first : last, high = first < last ? last : first;
     const int32_t held = high + 3 - low > kTwo ? 2 * kTwo : kTwo;

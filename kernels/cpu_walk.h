@@ -124,10 +124,8 @@ struct Walk {
     const bool rgb_bytes = sizeof(In) == 1 && b.channels == 3;
     const bool early = rgb_bytes && b.out_dtype != kUint8 && shrinks(p) && shrinks(after);
     const int32_t latest = early ? after.source[1] : p.source[p.sources > 1 && !shrinks(p)];
-    if (asks != (early ? latest : -1)) {
-      asked = asks;
-      asks = early ? latest : -1;
-    }
+    const int32_t asking = early ? latest : -1;
+    if (asking != asks) asked = asks, asks = asking;
     ahead = reinterpret_cast<const char*>(mixed);  // floats: they are there
     if (sizeof(In) == 1)
       ahead = static_cast<const char*>(b.ins[latest]) + y * pitch + (early ? 0 : kAheadBytes);
@@ -170,7 +168,8 @@ struct Walk {
         memcpy(to, from + r * pitch, pitch * sizeof(In));
       if (in_interval(y + r + rows, p.y0, p.y1, p.height)) {  // the same row of the next block
         const In* row = row_of(y + r + rows);
-        p.source[1] == asked ? fetch<_MM_HINT_T0>(row, pitch) : fetch(row, pitch * sizeof(In));
+        const int64_t bytes = pitch * sizeof(In);
+        p.source[1] == asked ? fetch<_MM_HINT_T0>(row, bytes) : fetch(row, bytes);
       }
       if (!in_interval(y + r, p.y0, p.y1, p.height)) continue;
       const In* row = row_of(y + r);
