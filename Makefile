@@ -5,7 +5,7 @@ PYTHON ?= python3
 
 RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.dali_msda
-CXX_FILES = $(shell find kernels dali_msda/native tests -name '*.h' -o -name '*.c[cpu]*')
+CXX_FILES = $(shell find kernels dali_msda/dali/native tests -name '*.h' -o -name '*.c[cpu]*')
 
 .DEFAULT_GOAL := help
 .PHONY: help install ffcv demo test gpu check format bench bench-gpu wheel clean

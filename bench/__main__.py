@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import cases, compare, lines, released, report, run
+from bench import cases, compare, records, report, run
+from bench.peers import released
 from bench.timing import REPEATS
 
 COMMANDS = ("run", "list", "compare", "report")
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     both.set_defaults(run=_compare)
     written = commands.add_parser("report", help="REPORT.md, figures, and the README's part")
     written.add_argument("files", type=Path, nargs="*", help="lines (default: bench/results)")
-    written.add_argument("--folder", type=Path, default=lines.RESULTS, help="where to write")
+    written.add_argument("--folder", type=Path, default=records.RESULTS, help="where to write")
     written.add_argument("--readme", type=Path, help="its generated part is rewritten")
     written.set_defaults(run=_report)
     return parser
@@ -109,15 +110,15 @@ def summary(made: dict) -> str:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    print(compare.table(lines.read(args.old), lines.read(args.new)))
+    print(compare.table(records.read(args.old), records.read(args.new)))
     return 0
 
 
 def _report(args: argparse.Namespace) -> int:
-    files = args.files or [file for file in (lines.CPU_FILE, lines.GPU_FILE) if file.exists()]
+    files = args.files or [file for file in (records.CPU_FILE, records.GPU_FILE) if file.exists()]
     if not files:
-        raise ValueError(f"no lines in {lines.RESULTS}: `make bench` measures")
-    for path in report.write(lines.read(*files), args.folder, args.readme):
+        raise ValueError(f"no lines in {records.RESULTS}: `make bench` measures")
+    for path in report.write(records.read(*files), args.folder, args.readme):
         print(path)
     return 0
 

@@ -11,21 +11,10 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-MODULES = (
-    "blend",
-    "fields",
-    "multimix",
-    "saliency",
-    "targets",
-    "losses",
-    "peers",
-    "pipeline",
-    "loaders",
-    "training",
-    "startup",
-    "scaling",
-    "calls",
+SUITES = (
+    "blend fields multimix saliency targets losses pipeline loaders training startup scaling calls"
 )
+MODULES = {name: f"bench.suites.{name}" for name in SUITES.split()} | {"peers": "bench.peers.suite"}
 LEVELS = ("quick", "default", "all")  # each holds the ones before it
 
 
@@ -83,7 +72,7 @@ class Case:
     @property
     def module(self):
         """The module that prepares it."""
-        return importlib.import_module(f"bench.{self.bench}")
+        return importlib.import_module(MODULES[self.bench])
 
     @property
     def isolated(self) -> bool:
@@ -119,7 +108,7 @@ def select(text: str = "", level: str = "default", device: str = "cpu") -> list[
     """
     found: dict[frozenset, Case] = {}
     for bench in MODULES:
-        tables = importlib.import_module(f"bench.{bench}").TABLES
+        tables = importlib.import_module(MODULES[bench]).TABLES
         held = LEVELS[: LEVELS.index(level) + 1]
         rows = expand(itertools.chain.from_iterable(tables.get(name, []) for name in held))
         for row in rows:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from bench.lines import identity
+from bench.records import identity
 
 LEAST = 0.05  # two runs of one program on one machine differ by that
 

@@ -8,9 +8,10 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from bench import gpu, lines, released, timing
+from bench import gpu_timing, records, timing
 from bench.cases import Case, Job, Mismatch, Missing, cores
-from bench.places import place
+from bench.memory import place
+from bench.peers import released
 
 # glibc hands big blocks back to the system and takes them anew, page by page. With these it keeps
 # them: no page faults after the first batch. Nobody trains like that unasked, hence both.
@@ -39,12 +40,12 @@ def here(case: Case, repeats: int) -> dict:
         job = case.module.prepare(dict(case.parameters))
         return _measured(case, job, spot, before, repeats)
     except Missing as reason:
-        return lines.skipped(case, str(reason))
+        return records.skipped(case, str(reason))
     except Mismatch as found:
-        return lines.skipped(case, f"outputs differ: {found}", failed=True)
+        return records.skipped(case, f"outputs differ: {found}", failed=True)
     except Exception as error:  # a case that fails must not take the others with it
         traceback.print_exc()
-        return lines.skipped(case, f"{type(error).__name__}: {error}", failed=True)
+        return records.skipped(case, f"{type(error).__name__}: {error}", failed=True)
 
 
 def _measured(case: Case, job: Job, spot: object, before: int, repeats: int) -> dict:
@@ -52,14 +53,14 @@ def _measured(case: Case, job: Job, spot: object, before: int, repeats: int) -> 
     if job.moved:
         runs["copy"] = spot.copy(job.moved, job.threads or cores())
     if case["device"] == "cpu":
-        return lines.line(case, job, timing.measure(runs, repeats, loops=job.loops))
+        return records.line(case, job, timing.measure(runs, repeats, loops=job.loops))
     if job.whole:
         ended = {name: _until_done(run, spot) for name, run in runs.items()}
         times = timing.measure(ended, repeats, loops=job.loops)
     else:
-        times = gpu.measure(runs, repeats, spot, job.direct)
-    made = lines.line(case, job, times, spot)
-    made["figures"]["memory_mb"] = lines.rounded((spot.used() - before) / 1e6)
+        times = gpu_timing.measure(runs, repeats, spot, job.direct)
+    made = records.line(case, job, times, spot)
+    made["figures"]["memory_mb"] = records.rounded((spot.used() - before) / 1e6)
     return made
 
 
@@ -84,7 +85,7 @@ def _apart(case: Case, repeats: int) -> dict:
         return json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         text = (done.stderr.strip() or "nothing was said").splitlines()[-1]
-        return lines.skipped(case, f"exit code {done.returncode}: {text}", failed=True)
+        return records.skipped(case, f"exit code {done.returncode}: {text}", failed=True)
 
 
 def main() -> None:

@@ -7,13 +7,26 @@ A plan is drawn once per batch; pixels and labels are both functions of the plan
     targets_ = targets(labels, plan, num_classes=1000)
 """
 
-from dali_msda.detection import boxes
-from dali_msda.leaves import CutMix, Cutout, FMix, GMix, HMix, LaMix, Mixup, ResizeMix, SaliencyMix
+from dali_msda.annotations import boxes, segmentation, values
 from dali_msda.ops import blend, mask, mix, targets
-from dali_msda.plan import PLAN_DTYPE, draw, load, save
-from dali_msda.policy import Alternate, Choice, MultiMix, Policy
-from dali_msda.registered import segmentation, values
-from dali_msda.salient import saliency
+from dali_msda.plan import draw, load, save
+from dali_msda.policy import (
+    Alternate,
+    Choice,
+    CutMix,
+    Cutout,
+    FMix,
+    GMix,
+    HMix,
+    LaMix,
+    Mixup,
+    MultiMix,
+    Policy,
+    ResizeMix,
+    SaliencyMix,
+)
+from dali_msda.record import PLAN_DTYPE
+from dali_msda.saliency import saliency
 
 __version__ = "0.1.0"
 

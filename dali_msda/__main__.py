@@ -2,7 +2,7 @@
 
 import sys
 
-from dali_msda.cli import main
+from dali_msda.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Finds the C++ sources, compiles them and keeps the results; dali_msda/nvrtc.py does the GPU's.
+"""Finds the C++ sources, compiles them and keeps the results; backends/nvrtc.py does the GPU's.
 
 There are two shared libraries: ``cpu`` holds the CPU backend, ``dali`` the DALI operators with the
 same kernels linked in. A library's file name carries a key over all that goes into it: sources,
@@ -30,10 +30,11 @@ LIBRARIES = ("cpu", "dali")
 
 PACKAGE = Path(__file__).resolve().parent
 PREBUILT = PACKAGE / "_lib"  # what a wheel brings
-NATIVE = PACKAGE / "native"
+NATIVE = PACKAGE / "dali" / "native"
 # The kernels lie inside an installed package, and beside the package in a checkout.
 IN_CHECKOUT = not (PACKAGE / "kernels").is_dir()
 KERNELS = (PACKAGE.parent if IN_CHECKOUT else PACKAGE) / "kernels"
+
 
 # No contraction and no fast-math: every rounding stands in the source. -fno-math-errno and
 # -fno-trapping-math change no result; they let rintf and its like become single instructions.
@@ -49,8 +50,7 @@ PLUGIN = (
     f"-std=c++20 {FLAGS} -fvisibility=hidden -D_GLIBCXX_USE_CXX11_ABI=1 -Wno-free-nonheap-object"
 )
 BASELINE = "-march=x86-64"  # any 64-bit PC; nothing may depend on the machine that compiles
-PER_ISA = ("cpu_field.cpp", "cpu_rows.cpp", "cpu_salient.cpp", "cpu_select.cpp")
-ISAS = (  # those are compiled once for each of these; the CPU backend chooses at run time
+ISAS = (  # kernels/cpu/simd is compiled once for each of these; the CPU backend chooses at run time
     f"{BASELINE} -DMSDA_ISA=x86_64",
     "-march=x86-64-v3 -DMSDA_ISA=v3",
     "-march=x86-64-v4 -mprefer-vector-width=512 -DMSDA_ISA=v4",
@@ -156,10 +156,12 @@ def units(name: str) -> list[Unit]:
     """
     if name not in LIBRARIES:
         raise ValueError(f"name: expected one of {', '.join(LIBRARIES)}, got {name!r}")
-    sources = sorted(KERNELS.glob("cpu*.cpp"))
-    kernels = [path for path in sources if path.name not in PER_ISA]
-    vectorised = [path for path in sources if path.name in PER_ISA]
-    plugin = sorted(NATIVE.glob("*.cc")) if name == "dali" else []
+    kernels = [
+        *sorted((KERNELS / "cpu").glob("*.cpp")),
+        *sorted((KERNELS / "cuda/host").glob("*.cpp")),
+    ]
+    vectorised = sorted((KERNELS / "cpu/simd").glob("*.cpp"))
+    plugin = sorted(NATIVE.rglob("*.cc")) if name == "dali" else []
     if not kernels or (name == "dali" and not plugin):
         raise RuntimeError(f"{NATIVE if kernels else KERNELS}: no C++ sources; reinstall dali_msda")
     return [
@@ -172,7 +174,7 @@ def units(name: str) -> list[Unit]:
 def include_flags(name: str) -> list[str]:
     """Returns the flags that say where things lie on this machine; no result depends on them."""
     # __FILE__, which DALI quotes in its error messages, then starts at the project's root.
-    flags = [f"-I{KERNELS}", f"-ffile-prefix-map={PACKAGE.parent}/="]
+    flags = [f"-I{KERNELS}", f"-I{NATIVE}", f"-ffile-prefix-map={PACKAGE.parent}/="]
     if name == "dali":
         flags += [f"-isystem{path}" for path in (_dali_folder() / "include", *_cuda_folders())]
     return flags

@@ -12,8 +12,8 @@ import threading
 
 import numpy as np
 
-from dali_msda import cpu, cuda, gpu_arrays, gpu_checks
-from dali_msda.arrays import (
+from dali_msda.backends import cpu, cuda, cuda_arrays, cuda_checks
+from dali_msda.backends.cpu_arrays import (
     expect_classes,
     expect_contiguous,
     like,
@@ -22,11 +22,10 @@ from dali_msda.arrays import (
     thread_count,
     to_numpy,
 )
-from dali_msda.methods import METHODS
+from dali_msda.backends.shapes import sample_shape
 from dali_msda.plan import check, draw
-from dali_msda.policy import Policy, number
-from dali_msda.salient import saliency
-from dali_msda.shapes import sample_shape
+from dali_msda.policy import METHODS, Policy, number
+from dali_msda.saliency import saliency
 
 SHAPES = "shape (B, H, W, C), (B, L, C) or (B, D, H, W, C)"
 
@@ -58,9 +57,9 @@ def mask(
     """
     shape = sample_shape(height, width, shape)
     plan = check(plan, 2**31, shape)
-    memory = gpu_checks.output(out, (*plan.shape, *shape), "float32", out)
-    weights = gpu_checks.contiguous(memory)
-    if isinstance(weights, gpu_arrays.GpuArray):
+    memory = cuda_checks.output(out, (*plan.shape, *shape), "float32", out)
+    weights = cuda_checks.contiguous(memory)
+    if isinstance(weights, cuda_arrays.GpuArray):
         cuda.mask(weights, plan)
     else:
         cpu.mask(weights, plan, _fields(plan))
@@ -91,8 +90,8 @@ def _scratch(words: int) -> np.ndarray:
 
 def _images(images: object) -> tuple[np.ndarray, bool]:
     """The images, and whether each channel of one lies behind the other: planes."""
-    there = gpu_arrays.on_gpu(images)
-    array = gpu_arrays.view("images", images) if there else to_numpy("images", images)
+    there = cuda_arrays.on_gpu(images)
+    array = cuda_arrays.view("images", images) if there else to_numpy("images", images)
     dtype = str(getattr(images, "dtype", array.dtype)).removeprefix("torch.")
     if not 3 <= array.ndim <= 5:
         raise ValueError(f"images: expected {SHAPES}, got {array.shape}")
@@ -225,10 +224,10 @@ def blend(
     scale, shift = scale_and_shift(mean, std, channels)
     name = _out_dtype(dtype, source, scale is not None)
     shape = (*size, channels) if layout == "HWC" else (channels, *size)
-    there = isinstance(source, gpu_arrays.GpuArray)
+    there = isinstance(source, cuda_arrays.GpuArray)
     if there and out is None:
-        out = gpu_arrays.empty((*plan.shape, *shape), name, images)
-    result = gpu_checks.output(out, (*plan.shape, *shape), name, images, plan.ndim)
+        out = cuda_arrays.empty((*plan.shape, *shape), name, images)
+    result = cuda_checks.output(out, (*plan.shape, *shape), name, images, plan.ndim)
     pairs = _pairs(plan, np.moveaxis(source, -1, 1) if planar else source, result)
     moves = layout == "CHW" and not planar and channels > 1 and math.prod(size) > 1
     if pairs is not None and moves:
@@ -242,8 +241,8 @@ def blend(
         "pairs": pairs,
     }
     if there:
-        flags = gpu_checks.mirror_flags(mirror, source, pairs is not None)
-        gpu_checks.same_device(images=source, out=result)
+        flags = cuda_checks.mirror_flags(mirror, source, pairs is not None)
+        cuda_checks.same_device(images=source, out=result)
         cuda.blend(result, source, plan, mirror=flags, planar=planar, **how)
         return out
     how |= {"mirror": mirror_flags(mirror, len(source)), "fields": _fields(plan, threads)}
@@ -253,8 +252,8 @@ def blend(
 
 def _labels(labels: object, num_classes: int | None) -> tuple[np.ndarray, int]:
     """Labels as int64 ``(N,)`` or float32 ``(N, C)``, and the number of classes."""
-    if gpu_arrays.on_gpu(labels):
-        return gpu_checks.labels_there(gpu_arrays.view("labels", labels), num_classes)
+    if cuda_arrays.on_gpu(labels):
+        return cuda_checks.labels_there(cuda_arrays.view("labels", labels), num_classes)
     array = np.asarray(labels) if isinstance(labels, list) else to_numpy("labels", labels)
     if array.ndim == 2 and array.dtype.kind == "f":
         classes = array.shape[1]
@@ -327,27 +326,27 @@ def targets(
                 "compact: expected no smoothing and no out; smooth in the loss, where it is free"
             )
         used = max(2, int(plan["sources"].max(initial=2)))
-        if isinstance(array, gpu_arrays.GpuArray):
+        if isinstance(array, cuda_arrays.GpuArray):
             both = [
-                gpu_arrays.empty((*plan.shape, 4), kind, labels) for kind in ("int64", "float32")
+                cuda_arrays.empty((*plan.shape, 4), kind, labels) for kind in ("int64", "float32")
             ]
-            cuda.targets_compact(*(gpu_arrays.view("out", one) for one in both), plan, array)
+            cuda.targets_compact(*(cuda_arrays.view("out", one) for one in both), plan, array)
             return both[0][..., :used], both[1][..., :used]
         indices, weights = (np.empty((*plan.shape, 4), kind) for kind in (np.int64, np.float32))
         cpu.targets_compact(indices, weights, plan, array)
         return like(indices[..., :used], labels), like(weights[..., :used], labels)
     if not classes:
         raise ValueError("num_classes: expected a number of classes for dense rows, got None")
-    there = isinstance(array, gpu_arrays.GpuArray)
+    there = isinstance(array, cuda_arrays.GpuArray)
     if there and out is None:
-        out = gpu_arrays.empty((*plan.shape, classes), "float32", labels)
-    result = gpu_checks.contiguous(
-        gpu_checks.output(out, (*plan.shape, classes), "float32", labels)
+        out = cuda_arrays.empty((*plan.shape, classes), "float32", labels)
+    result = cuda_checks.contiguous(
+        cuda_checks.output(out, (*plan.shape, classes), "float32", labels)
     )
     if np.shares_memory(result, array):
         raise ValueError("out: expected memory apart from the labels'; give another array")
     if there:
-        gpu_checks.same_device(labels=array, out=result)
+        cuda_checks.same_device(labels=array, out=result)
         cuda.targets_dense(result, plan, array, smoothing)
         return out
     cpu.targets_dense(result, plan, array, smoothing)
@@ -407,8 +406,8 @@ def mix(
     peaks = None
     if isinstance(policy, Policy) and policy.needs_peaks:
         peaks = saliency(images, mirror=blending.get("mirror"), threads=blending.get("threads", 0))
-        if gpu_arrays.on_gpu(peaks):
-            peaks = gpu_arrays.on_cpu(peaks)
+        if cuda_arrays.on_gpu(peaks):
+            peaks = cuda_arrays.on_cpu(peaks)
     plan = draw(
         policy,
         batch,

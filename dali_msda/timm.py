@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dali_msda.leaves import CutMix
-from dali_msda.leaves import Mixup as MixupPolicy
-from dali_msda.methods import METHODS
 from dali_msda.ops import blend, targets
 from dali_msda.plan import draw
-from dali_msda.policy import Choice, Policy, number
-from dali_msda.torch_transform import Count, blended, expect_batch, readable
+from dali_msda.policy import METHODS, Choice, CutMix, Policy, number
+from dali_msda.policy import Mixup as MixupPolicy
+from dali_msda.torch.transform import Count, blended, expect_batch, readable
 
 __all__ = ["Mixup"]
 

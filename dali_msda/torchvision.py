@@ -6,11 +6,11 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from dali_msda.leaves import CutMix as CutMixPolicy
-from dali_msda.leaves import Leaf, Mixup
 from dali_msda.ops import targets
 from dali_msda.plan import draw
-from dali_msda.torch_transform import Count, blended, expect_batch, readable
+from dali_msda.policy import CutMix as CutMixPolicy
+from dali_msda.policy import Leaf, Mixup
+from dali_msda.torch.transform import Count, blended, expect_batch, readable
 
 __all__ = ["CutMix", "MixUp"]
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dali_msda.pipelines.datasets import SUFFIXES
-from dali_msda.pipelines.decodable import try_all
+from dali_msda.pipelines.data.datasets import SUFFIXES
+from dali_msda.pipelines.data.decodable import try_all
 
 
 @dataclass

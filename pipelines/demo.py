@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dali_msda import Choice, CutMix, Mixup, cli
-from dali_msda.pipelines import demo_data
+from dali_msda import Choice, CutMix, Mixup
+from dali_msda.commands import cli
 from dali_msda.pipelines.check import check
+from dali_msda.pipelines.data import demo_data
 
 PRESET = "demo"
 POLICY = Choice([CutMix(alpha=1.0), Mixup(alpha=1.0)])
@@ -104,7 +105,7 @@ def _check(folder: Path) -> None:
 def _train(data: Path, folder: Path) -> list[dict[str, float]]:
     """Train with the trainer's own command; return the rows of its table, one per epoch."""
     from dali_msda.pipelines import train
-    from dali_msda.pipelines.run_folder import RunFolder
+    from dali_msda.pipelines.training.run_folder import RunFolder
 
     table = folder / RunFolder.TABLE
     for old in (table, folder / RunFolder.CHECKPOINT):
@@ -140,8 +141,8 @@ def _judge(rows: list[dict[str, float]], classes: int) -> None:
 
 def _measure(folder: Path) -> None:
     """Print img/s of the training loader with and without mixing, measured in turn."""
-    from dali_msda.pipelines.datasets import find
-    from dali_msda.pipelines.imagenet import TrainingLoader
+    from dali_msda.pipelines.data.datasets import find
+    from dali_msda.pipelines.loaders.dali import TrainingLoader
 
     threads = len(os.sched_getaffinity(0))
     options = dict(batch_size=BATCH, size=SIZE, threads=threads, prefetch=PREFETCH)
@@ -184,9 +185,9 @@ def _speed(stream: Iterator[tuple]) -> tuple[float, float]:
 
 def _draw_batch(folder: Path, path: Path) -> None:
     """Save a sheet of one batch, as the network gets it."""
-    from dali_msda.pipelines.datasets import find
-    from dali_msda.pipelines.imagenet import IMAGENET_MEAN, IMAGENET_STD, TrainingLoader
-    from dali_msda.preview import SOURCES, Cell, save, sheet
+    from dali_msda.commands.preview import SOURCES, Cell, save, sheet
+    from dali_msda.pipelines.data.datasets import find
+    from dali_msda.pipelines.loaders.dali import IMAGENET_MEAN, IMAGENET_STD, TrainingLoader
 
     source = find(str(folder))
     batch = SHEET_SIDE**2

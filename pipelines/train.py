@@ -25,21 +25,21 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from dali_msda.pipelines.config import Config, parse
-from dali_msda.pipelines.datasets import DatasetError
-from dali_msda.pipelines.epochs import EvaluationEpochs, TrainingEpochs
-from dali_msda.pipelines.loaders import make_loaders
-from dali_msda.pipelines.metrics import CleanMetrics
-from dali_msda.pipelines.models import make_model
-from dali_msda.pipelines.processes import (
+from dali_msda.pipelines.data.datasets import DatasetError
+from dali_msda.pipelines.loaders.choice import make_loaders
+from dali_msda.pipelines.loaders.epochs import EvaluationEpochs, TrainingEpochs
+from dali_msda.pipelines.training.config import Config, parse
+from dali_msda.pipelines.training.metrics import CleanMetrics
+from dali_msda.pipelines.training.models import make_model
+from dali_msda.pipelines.training.processes import (
     Process,
     Stopped,
     Stopping,
     joined_processes,
     stopping_between_steps,
 )
-from dali_msda.pipelines.run_folder import RunFolder, find_checkpoint, load_checkpoint
-from dali_msda.pipelines.schedules import learning_rate
+from dali_msda.pipelines.training.run_folder import RunFolder, find_checkpoint, load_checkpoint
+from dali_msda.pipelines.training.schedules import learning_rate
 from dali_msda.torch import lamix_loss, soft_target_cross_entropy
 
 PROG = "python -m dali_msda.pipelines.train"

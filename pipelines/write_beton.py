@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dali_msda.pipelines import datasets
+from dali_msda.pipelines.data import datasets
 
 MODES = ("raw", "jpg", "smart", "proportion")
 
@@ -82,7 +82,7 @@ def write_beton(
     if not isinstance(source, datasets.ImageFolder):
         raise ValueError(f"folder: expected one of class folders, got shards, {str(folder)!r}")
 
-    from dali_msda.pipelines.beton_writer import RGBImageField, Writer
+    from dali_msda.pipelines.data.beton_writer import RGBImageField, Writer
 
     field = RGBImageField(
         write_mode,

@@ -1,9 +1,10 @@
 // Fills plans from (seed, rank, step) and a policy.  CPU only, for every backend: lambda, boxes,
 // partners and counts are then the same everywhere.  Exact arithmetic is float64 and integers.
 #pragma once
-#include "cpu.h"
 #include "msda/maths.h"
 #include "msda/philox.h"
+#include "msda/plan.h"
+#include "msda/policy.h"
 
 namespace msda {
 

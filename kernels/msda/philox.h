@@ -40,7 +40,7 @@ enum Purpose : uint32_t {
   kDrawSide = 7,
   kDrawRatio = 8,
   kDrawRounding = 9,
-  // Of loaders, from the greatest number down (dali_msda/draws.py).
+  // Of loaders, from the greatest number down (dali_msda/loader_draws.py).
   kDrawOrder = 253,
   kDrawCrop = 254,
   kDrawFlip = 255,

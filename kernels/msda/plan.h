@@ -1,6 +1,6 @@
 // The plan: one fixed-size record per OUTPUT sample that says who is mixed with whom, how much and
 // where.  Pixels and labels are both functions of it.  The same 160 bytes are a NumPy record
-// (dali_msda/plan.py), a DALI uint8[160] sample and this struct.
+// (dali_msda/record.py), a DALI uint8[160] sample and this struct.
 //
 // `own` is the sample whose slot the output takes; every weight and every mask weighs the OWN
 // sample unless its name says otherwise.  Boxes are half-open, in pixels.

@@ -1,0 +1,146 @@
+"""The whole job of a batch, ours and that of the libraries in use today.
+
+uint8 HWC in; normalised, mixed float32 CHW and soft labels ``(B, 1000)`` out. Peers are imported
+from their own packages and do what their documentation says; a peer that is not installed is
+reported with the reason. Before anything is timed, the output of both sides is checked: pixels
+against labels, and against our kernels (peer_checks.py). Ours draws a plan of its own for every
+sample, also where a peer draws one for the batch.
+
+By default, glibc hands every large block back to the system when it is freed, and the next batch
+pays for its pages again: nearly half of a peer's time. ``tuned`` keeps the memory
+(``MALLOC_MMAP_MAX_=0``, ``MALLOC_TRIM_THRESHOLD_`` large), which favours the peers: ours writes to
+memory that it was given. ``ours fresh`` is ours without that memory. The peers most in use are
+measured both ways, with ``--all`` every one.
+
+Ours takes little more than the writing of its output (blend.py), so the ratios depend on how the
+speed of a machine's cores compares with that of its memory: timm's Mixup per sample, tuned, has
+taken 17.6 times as long on an Intel Xeon and 10.3 times on an AMD EPYC, whose cores are faster.
+"""
+
+import itertools
+
+import numpy as np
+
+import dali_msda as msda
+from bench import gpu_timing
+from bench.cases import Job
+from bench.memory import normalisation, pixels, place
+from bench.peers import checks, on_dali, on_torch
+from bench.suites import blend
+
+ISOLATED = True
+CLASSES = 1000
+CHECKED = 16  # samples
+MAKERS = {
+    "timm.Mixup": on_torch.timm_mixup,
+    "timm.Mixup+fused": on_torch.fused_then_timm,
+    "timm.FastCollateMixup": on_torch.timm_collate,
+    "torchvision.v2": on_torch.torchvision_v2,
+    "kornia.V2": on_torch.kornia_v2,
+    "ffcv": on_torch.ffcv_mixup,
+    "dali.operators": on_dali.by_hand,
+    "keras_cv.FourierMix": on_dali.keras_fourier_mix,
+    "released.FMix": on_torch.released_fmix,
+    "released.Mixup": on_torch.released_mixup,
+}
+ROUNDED = ("timm.FastCollateMixup", "ffcv")  # to bytes, before they normalise
+METHODS = ("mixup", "cutmix", "fmix", "hmix", "gmix")  # those that the checks can tell
+POLICIES = {name: blend.POLICIES[name] for name in METHODS}
+
+TIMM = ("timm.Mixup", "timm.FastCollateMixup")
+SCOPES = ("batch", "pair", "sample")
+ROWS = [  # peer, methods, scopes
+    {"peer": TIMM, "method": "mixup", "scope": SCOPES},
+    {"peer": TIMM, "method": "cutmix", "scope": "sample"},
+    {"peer": "torchvision.v2", "method": ("mixup", "cutmix"), "scope": "batch"},
+]
+ONCE = [
+    {"peer": "kornia.V2", "method": "mixup", "scope": "sample"},
+    {"peer": "ffcv", "method": "mixup", "scope": ("batch", "sample")},
+    {"peer": "dali.operators", "method": "mixup", "scope": ("batch", "sample")},
+    {"peer": "keras_cv.FourierMix", "method": "fmix", "scope": "sample"},
+    {"peer": "released.FMix", "method": "fmix", "scope": ("batch", "sample")},
+    {"peer": "released.Mixup", "method": ("hmix", "gmix"), "scope": "batch"},
+]
+MORE = [
+    {"peer": TIMM, "method": "cutmix", "scope": ("batch", "pair")},
+    {"peer": "kornia.V2", "method": "cutmix", "scope": "sample"},
+]
+LARGE = {"batch": 256, "size": 224, "dtype": "float32"}
+BOTH = {"allocator": ("default", "tuned")}
+CUDA = {"device": "cuda", "threads": 0, "allocator": "default"}
+QUICK = [
+    {"peer": "timm.Mixup", "method": "mixup", "scope": "sample"},
+    {"peer": "torchvision.v2", "method": "mixup", "scope": "batch"},
+]
+THERE = [  # those that mix where the batch is
+    {"peer": "timm.Mixup", "method": ("mixup", "cutmix"), "scope": SCOPES},
+    {"peer": "torchvision.v2", "method": ("mixup", "cutmix"), "scope": "batch"},
+    {"peer": "kornia.V2", "method": ("mixup", "cutmix"), "scope": "sample"},
+]
+TABLES = {
+    "quick": [{**row, **LARGE, "threads": 1, **BOTH} for row in QUICK],
+    "default": [{**row, **LARGE, "threads": 1, **BOTH} for row in ROWS]
+    + [{**row, **LARGE, "threads": 1, "allocator": "default"} for row in ONCE]
+    + [{**row, **LARGE, "threads": "all", **BOTH} for row in QUICK]
+    + [
+        {"peer": ("timm.Mixup", "timm.Mixup+fused"), "method": "mixup", "scope": "sample"}
+        | {"batch": 256, "size": 224, "dtype": ("float16", "float32")}
+        | CUDA,
+        {"peer": ("torchvision.v2", "kornia.V2"), "method": "mixup"}
+        | {"scope": "batch", **LARGE, **CUDA},
+    ],
+    "all": [
+        {**row, "batch": (64, 256), "size": (32, 224), "dtype": "float32"}
+        | {"threads": (1, "all"), **BOTH}
+        for row in ROWS + ONCE + MORE
+    ]
+    + [{**row, **LARGE, **CUDA} for row in THERE],
+}
+
+
+def prepare(case: dict[str, object]) -> Job:
+    """Ours and the peer's, once both have been checked on a few samples."""
+    if case["device"] == "cuda":
+        gpu_timing.of_torch("the peers")
+    make, method = MAKERS[case["peer"]], case["method"]
+    sides = {"ours": ours, case["peer"]: make}
+    if case["peer"] == "dali.operators":
+        sides["ours"] = on_dali.ours
+    few = checks.samples(CHECKED, case["size"], case["size"])
+    classes = np.arange(CHECKED)
+    if case["dtype"] == "float32":  # the halves do the same work, less exactly
+        for name, side in sides.items():
+            made = [to_numpy(one) for one in side(few, classes, case)()]
+            checks.check(few, method, *made, rounded=name in ROUNDED)
+    batch, threads = case["batch"], case["threads"]
+    images, labels = pixels(batch, case["size"], case["size"], 3), np.arange(batch) % CLASSES
+    runs = {name: side(images, labels, case) for name, side in sides.items()}
+    direct = frozenset(runs)
+    if case["device"] == "cuda":  # the device's work alone: a graph, which repeats its plan
+        runs["ours replayed"] = ours(images, labels, case)
+    elif case["peer"] != "dali.operators":
+        runs["ours fresh"] = ours(images, labels, case, fresh=True)
+    width = np.dtype(case["dtype"]).itemsize
+    reads = 1 if method in ("cutmix", "fmix") or case["device"] == "cuda" else 2
+    moved = images.nbytes * (reads + width) + batch * CLASSES * 4
+    clock = "cpu" if threads == 1 else "wall"
+    return Job(runs, moved, batch, "images", threads=threads, clock=clock, direct=direct)
+
+
+def ours(images: np.ndarray, labels: np.ndarray, case: dict[str, object], fresh: bool = False):
+    """`msda.mix` with per-sample plans, every batch drawn anew, into memory that is kept."""
+    spot, steps = place(case["device"]), itertools.count()
+    batch, height, width, channels = images.shape
+    there, classes, policy = spot.put(images), spot.put(labels), POLICIES[case["method"]]
+    options = {"layout": "CHW", **normalisation(case["dtype"]), "threads": case["threads"]}
+    if not fresh:
+        options["out"] = spot.empty((batch, channels, height, width), case["dtype"])
+    return lambda: msda.mix(
+        there, classes, policy, seed=0, step=next(steps), num_classes=CLASSES, **options
+    )
+
+
+def to_numpy(array: object) -> np.ndarray:
+    """What a side returned, on the CPU."""
+    return np.asarray(array.cpu() if hasattr(array, "cpu") else array)

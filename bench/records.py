@@ -1,0 +1,168 @@
+"""Lines of results: one case each, in JSON, with where and with what it was measured."""
+
+import functools
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.cases import Case, Job, cores
+from bench.timing import Times, spread
+
+RESULTS = Path(__file__).parent / "results"
+CPU_FILE, GPU_FILE = RESULTS / "cpu.jsonl", RESULTS / "gpu.jsonl"
+PACKAGES = {  # by module: whose version a line names, where it was imported
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "kornia": "kornia",
+    "ffcv": "ffcv",
+    "numba": "numba",
+    "cv2": "opencv-contrib-python-headless",
+    "nvidia.dali": "nvidia-dali-cuda130",
+    "keras_cv": "keras-cv",
+    "tensorflow": "tensorflow-cpu",
+    "cupy": "cupy-cuda13x",
+}
+
+
+def line(case: Case, job: Job, times: dict[str, Times], gpu: object = None) -> dict:
+    """The line of a case that was measured; ``copy`` among the times is the plain copy."""
+    times = dict(times)
+    copy = times.pop("copy", None)
+    first, *others = times
+    clock = "gpu" if times[first].gpu else job.clock
+    medians = {name: statistics.median(each.of(clock)) for name, each in times.items()}
+    own = medians[first]
+    made = _head(case) | {"clock": clock, "of": first}
+    made |= _figures(times[first], clock) | {"repeats": len(times[first].of(clock))}
+    made |= {"items": job.items, "unit": job.unit, "per_s": rounded(job.items / own)}
+    if job.moved is not None:
+        made |= {"moved_mb": rounded(job.moved / 1e6), "gb_s": rounded(job.moved / own / 1e9)}
+    if copy is not None:
+        plain = statistics.median(copy.of(clock))
+        made |= {"copy_gb_s": rounded(job.moved / plain / 1e9), "share": rounded(plain / own)}
+        made["copy_spread"] = rounded(spread(copy.of(clock)))
+    made["others"] = {}
+    for name in others:
+        count = job.others.get(name, job.items)
+        rate = medians[name] / count * job.items
+        made["others"][name] = _figures(times[name], clock) | {
+            "items": count,
+            "per_s": rounded(count / medians[name]),
+            "times": rounded(rate / own),
+            "times_spread": rounded(spread(_ratios(times[name].of(clock), times[first].of(clock)))),
+        }
+    return made | {"figures": job.figures(medians)} | where(gpu)
+
+
+def skipped(case: Case, reason: str, *, failed: bool = False) -> dict:
+    """The line of a case that was not measured."""
+    return _head(case) | {"failed" if failed else "skipped": reason} | where()
+
+
+def _head(case: Case) -> dict:
+    return {"bench": case.bench, "case": dict(case.parameters)}
+
+
+def _ratios(seconds: list[float], own: list[float]) -> list[float]:
+    """Turn by turn: what disturbs a whole turn is in neither."""
+    return [one / other for one, other in zip(seconds, own, strict=True)]
+
+
+def _figures(times: Times, clock: str) -> dict[str, float]:
+    made = {"ms": rounded(statistics.median(times.of(clock)) * 1e3)}
+    made["spread"] = rounded(spread(times.of(clock)))
+    for name in ("cpu", "wall"):
+        if times.of(name):
+            made[f"{name}_ms"] = rounded(statistics.median(times.of(name)) * 1e3)
+    if times.waited:
+        share = statistics.median(times.waited) / statistics.median(times.wall)
+        made["waited"] = rounded(share)
+    return made
+
+
+def rounded(value: float) -> float:
+    """Four digits that count."""
+    return float(f"{value:.4g}")
+
+
+def where(gpu: object = None) -> dict[str, object]:
+    """Versions of what was imported, the commit and the machine."""
+    versions = {"python": platform.python_version()}
+    versions |= {name: _version(name) for name in PACKAGES if name in sys.modules}
+    machine = {"processor": _processor(), "cores": cores(), "isa": _isa()}
+    if gpu is not None:
+        machine |= gpu.about()
+    return {"versions": versions, "commit": _commit(), "machine": machine}
+
+
+def _version(module: str) -> str:
+    try:
+        return importlib.metadata.version(PACKAGES[module])
+    except importlib.metadata.PackageNotFoundError:
+        return str(getattr(sys.modules[module], "__version__", "unknown"))
+
+
+@functools.cache
+def _commit() -> str:
+    """Of the checkout; what a run writes itself does not make it dirty."""
+    root, code = Path(__file__).parent.parent, [".", ":!bench/results", ":!README.md"]
+    try:
+        named = subprocess.run(
+            ["git", "describe", "--always", "--exclude", "*"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+        )
+        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *code], cwd=root)
+    except OSError:  # no git
+        return "unknown"
+    made = named.stdout.strip() or "unknown"
+    return made + ("-dirty" if changed.returncode == 1 else "")
+
+
+@functools.cache
+def _isa() -> str:
+    from dali_msda.backends import cpu
+
+    return cpu.isas()[-1]
+
+
+@functools.cache
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [text.split(":", 1)[1].strip() for text in lines if text.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def identity(made: dict) -> str:
+    """What a line is about."""
+    return json.dumps([made["bench"], made["case"]], sort_keys=True)
+
+
+def read(*paths: str | os.PathLike) -> list[dict]:
+    """Lines of files; of several about one case the last.
+
+    Raises:
+        OSError: If a file cannot be read.
+        ValueError: If a line is none of ours.
+    """
+    found = {}
+    for path in paths:
+        for number, text in enumerate(Path(path).read_text().splitlines(), 1):
+            try:
+                made = json.loads(text)
+                found[identity(made)] = made
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{path}:{number}: expected a line that `python -m bench` wrote, got "
+                    f"{text[:60]!r}"
+                ) from error
+    return list(found.values())

@@ -1,0 +1,159 @@
+"""Masks of FMix per second on one core, beside what the released code does.
+
+CPU time of one thread; candidates take turns, and every turn draws masks that were not drawn
+before. ``numpy64`` is the algorithm of the released code (github.com/ecs-vlc/FMix) written anew: a
+draw of the half spectrum, an inverse real transform, the whole field sorted, in double precision.
+It has what the algorithm needs and neither the beta distribution of lambda nor checks around it.
+``legacy`` is measured beside the spectrum that the released code ends up with, two columns of what
+it draws; ``soft`` beside masks that are not softened. ``released`` is that code itself, where
+``--fmix-repo`` names a checkout.
+
+``numpy32`` is how one would write it today: single precision, a fast generator, amplitudes computed
+once, a partition in place of the sort. Most of what separates ``times`` of the two was there for
+the taking in NumPy, and is no merit of the kernels.
+
+What was found, on one core of an Intel Xeon (AVX-512), 224 x 224, in turns with the code before:
+calls of butterflies cost a fifth of the transforms, and a pass of radix 2 waits for memory, so it
+shares registers with the one of radix 4 before it; Philox waited for the one port that multiplies
+and shifts, so shuffles move its words; signs and quadrants are bits. Together 0.83 of the time of a
+mask (AVX2: 0.83). Of what is left 45 % are the normals, a fifth the transforms. That some words of
+the first rounds of Philox are known gained nothing. On an AMD EPYC: normals came in vectors of one
+row, of which the last was not full, and now go on from row to row (0.97; 0.9 of 160 pixels).
+
+On a GPU, ``kernels`` is the copy of the plan and the launch that makes the bits, ``floats`` that
+and their spreading to weights, ``msda.mask``.
+"""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+
+import dali_msda as msda
+from bench.cases import Job, Mismatch, Missing
+from bench.memory import place
+from bench.peers import released
+from dali_msda.backends import cpu, cuda, cuda_arrays, driver
+
+POLICIES = {
+    "paper": msda.FMix(),
+    "legacy": msda.FMix(law="legacy"),
+    "modes=31": msda.FMix(modes=31),
+    "modes=32": msda.FMix(modes=32),
+    "soft": msda.FMix(max_soft=0.1),
+}
+DECAY = 3.0
+PIXELS_PER_TURN = 1_000_000  # of the kernels; a turn of NumPy's makes an eighth as many masks
+ISOLATED = True  # one core, whatever NumPy may start
+
+ONE = {"size": 224, "threads": 1}
+CUDA = {"device": "cuda", "threads": 0}
+LAWS = ("paper", "legacy", "modes=32", "soft")
+TABLES = {
+    "quick": [{"mask": LAWS[:3], **ONE}],
+    "default": [
+        {"mask": LAWS, **ONE},
+        {"mask": LAWS[:3], "size": (32, 64, 160, 352), "threads": 1},
+        {"mask": ("paper", "modes=31", "legacy"), "size": 224, **CUDA},
+    ],
+    "all": [
+        {"mask": tuple(POLICIES), "size": (32, 64, 160, 224, 352), **where}
+        for where in ({"threads": (1, "all")}, CUDA)
+    ],
+}
+
+
+def amplitudes(size: int) -> np.ndarray:
+    """1 / f^decay over the half grid of the released code, one column too wide for odd sizes."""
+    along_y = np.fft.fftfreq(size)[:, None]
+    along_x = np.fft.fftfreq(size)[None, : size // 2 + 1 + size % 2]
+    frequencies = np.sqrt(along_x**2 + along_y**2)
+    return np.maximum(frequencies, 1.0 / size) ** -DECAY
+
+
+def numpy64(size: int, legacy: bool) -> np.ndarray:
+    """One mask as the released code makes it."""
+    scale = amplitudes(size)
+    drawn = np.random.randn(*scale.shape, 2) * scale[..., None]
+    spectrum = drawn[0] + 1j * drawn[1] if legacy else drawn[..., 0] + 1j * drawn[..., 1]
+    field = np.fft.irfftn(spectrum, (size, size), axes=(0, 1))
+    field -= field.min()
+    field /= field.max()
+    order = field.reshape(-1).argsort()[::-1]
+    mask = np.zeros(size * size)
+    mask[order[: int(np.ceil(np.random.rand() * mask.size))]] = 1.0
+    return mask.reshape(size, size)
+
+
+def numpy32(size: int, scale: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """One mask as NumPy can make it today; ``scale`` is complex64, with room for one column more.
+
+    The planes that are their own mirror images are not balanced, which would cost nothing.
+    """
+    drawn = generator.standard_normal((*scale.shape, 2), np.float32)
+    field = np.fft.irfft2(drawn.view(np.complex64)[..., 0] * scale, (size, size)).reshape(-1)
+    count = int(generator.random() * field.size)
+    least = np.partition(field, field.size - 1 - count)[field.size - 1 - count]
+    return (field > least).reshape(size, size)
+
+
+def prepare(case: dict[str, object]) -> Job:
+    """Masks of the kernels, and an eighth as many of NumPy's."""
+    name, size, threads = case["mask"], case["size"], case["threads"]
+    policy, masks = POLICIES[name], max(8, PIXELS_PER_TURN // size**2 // 8 * 8)
+    if case["device"] == "cuda":
+        return on_gpu(policy, size, 256)
+    words = size * size if policy.max_soft else -(-size * size // 32)
+    rows, turns = np.zeros((masks, words), np.uint32), itertools.count()
+    generator, fewer = np.random.Generator(np.random.SFC64(0)), range(masks // 8)
+    scale, legacy = amplitudes(size)[:, : size // 2 + 1].astype(np.float32), name == "legacy"
+
+    def kernels() -> None:
+        plan = msda.draw(policy, masks, size, size, seed=0, step=next(turns))
+        cpu.fields(rows, plan, threads=threads)
+
+    runs: dict[str, Callable] = {"kernels": kernels}
+    runs["numpy64"] = lambda: [numpy64(size, legacy) for _ in fewer]
+    runs["numpy32"] = lambda: [numpy32(size, scale, generator) for _ in fewer]
+    try:
+        sample = released.load("fmix").sample_mask
+        check_released(sample, size)
+        soft = policy.max_soft
+        runs["released"] = lambda: [sample(1.0, DECAY, (size, size), max_soft=soft) for _ in fewer]
+    except Missing:
+        pass  # said by the peers' case of its name
+    others = dict.fromkeys(runs, masks // 8)
+    clock = "cpu" if threads == 1 else "wall"
+    return Job(runs, masks * words * 4, masks, "masks", others=others, threads=threads, clock=clock)
+
+
+def check_released(sample: Callable, size: int) -> None:
+    """Both make masks of zeros and ones that hold lambda of the pixels.
+
+    Raises:
+        Mismatch: If the released code does not.
+    """
+    for _ in range(4):
+        lam, mask = sample(1.0, DECAY, (size, size))
+        share = mask.mean()
+        if mask.shape != (1, size, size) or not np.isin(mask, (0, 1)).all():
+            raise Mismatch(f"released: expected {size} x {size} zeros and ones, got {mask.shape}")
+        if abs(share - lam) > 1 / size**2 + 1e-9:
+            raise Mismatch(f"released: expected {lam} of the pixels, got {share}")
+
+
+def on_gpu(policy: msda.FMix, size: int, masks: int) -> Job:
+    """Masks as bits, the plan's way to the device counted; and as float weights in memory."""
+    plan = msda.draw(policy, masks, size, size, seed=0, step=0)
+    out = place("cuda").empty((masks, size, size), "float32")
+    view = cuda_arrays.view("out", out)
+    job = cuda.FieldJob.of(driver.device(view.gpu), plan)
+
+    def bits() -> None:
+        device, stream = driver.device(view.gpu), cuda.current_stream(view)
+        parts = [plan, job.owners]
+        with device.current(), device.batch(parts, job.scratch, stream) as addresses:
+            job.launch(stream, *addresses)
+
+    runs = {"kernels": bits, "floats": lambda: msda.mask(plan, size, size, out=out)}
+    return Job(runs, masks * (-(-size * size // 32) * 4 + plan.itemsize), masks, "masks")

@@ -1,0 +1,182 @@
+"""Maps of classes, mixed as the images that they belong to."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dali_msda.annotations.sources import own_weights, source_weights, sources_of
+from dali_msda.backends.cpu_arrays import like, mirror_flags, output, to_numpy
+from dali_msda.plan import check
+from dali_msda.policy import METHODS
+
+RESIZEMIX, CUTOUT = METHODS["resizemix"].code, METHODS["cutout"].code
+MAPS = "shape (B, H, W), (B, L) or (B, D, H, W)"
+REMEDY = "leave out an axis of one channel"
+
+
+def _is_class(name: str, value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
+        raise TypeError(f"{name}: expected a class (a whole number) or None, got {value!r}")
+
+
+def _maps(maps: object, num_classes: object, ignore: object) -> np.ndarray:
+    """Maps as an array whose classes are in range."""
+    array = to_numpy("maps", maps)
+    if not 2 <= array.ndim <= 4:
+        raise ValueError(f"maps: expected {MAPS}, got {array.shape}; {REMEDY}")
+    if array.dtype.kind not in "biu":
+        raise TypeError(
+            f"maps: expected an integer type, got {array.dtype}; real values are mixed by blend()"
+        )
+    if 0 in array.shape[1:]:
+        raise ValueError(f"maps: expected at least one pixel, got {array.shape}")
+    if num_classes is None:
+        return array
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer):
+        raise TypeError(f"num_classes: expected a whole number, got {num_classes!r}")
+    if num_classes < 1:
+        raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+    wrong = (array < 0) | (array >= num_classes)
+    if ignore is not None and array.dtype.kind != "b":
+        wrong &= array != ignore
+    if wrong.any():
+        where = np.argwhere(wrong)[0].tolist()
+        raise ValueError(
+            f"maps{where}: expected 0 <= class < {num_classes} or ignore={ignore}, "
+            f"got {array[tuple(where)]}; num_classes must cover every class"
+        )
+    return array
+
+
+def _shown(maps: np.ndarray, flags: np.ndarray | None, record: np.void) -> list[np.ndarray]:
+    """Map of each source, ``(rows, W)``, pixel by pixel as :func:`blend` reads its image."""
+    shown = []
+    for k, index in enumerate(sources_of(record)):
+        view = maps[index].reshape(-1, maps.shape[-1])
+        if flags is not None and flags[index]:
+            view = view[:, ::-1]
+        if k == 1 and record["method"] == RESIZEMIX:
+            gathered = view[np.ix_(_shrunk_from(record, "y", 1), _shrunk_from(record, "x", 2))]
+            view = view.copy()
+            view[record["y0"] : record["y1"], record["x0"] : record["x1"]] = gathered
+        shown.append(view)
+    return shown
+
+
+def _shrunk_from(record: np.void, axis: str, number: int) -> np.ndarray:
+    """``shrunk_from`` of kernels/msda/mask.h for every pixel of an axis of the box."""
+    at = np.arange(record[axis + "1"] - record[axis + "0"], dtype=np.float32)
+    last = record["height" if axis == "y" else "width"] - 1
+    return np.minimum(np.floor(at * record["falloff"][number]), last).astype(np.int64)
+
+
+def _cut(result: np.ndarray, shown: list[np.ndarray], record: np.void, own: np.ndarray) -> None:
+    """The class of greatest weight at every pixel; of equals, that of the earlier source."""
+    if len(shown) <= 2:
+        result[:] = shown[0] if len(shown) == 1 else np.where(own >= 0.5, *shown)
+        return
+    weights = source_weights(record, own)
+    best = np.full(own.shape, -1.0)
+    for one in shown:
+        pairs = zip(weights, shown, strict=True)
+        mass = sum(weight.astype(np.float64) * (other == one) for weight, other in pairs)
+        np.copyto(result, one, where=mass > best)
+        best = np.maximum(best, mass)
+
+
+def _add(planes: np.ndarray, classes: np.ndarray, weights: np.ndarray, ignore: object) -> None:
+    """Adds the weight of each pixel to the plane of its class."""
+    flat, classes, weights = planes.reshape(-1), classes.reshape(-1), weights.reshape(-1)
+    counted = weights > 0
+    if ignore is not None:
+        counted &= classes != ignore
+    pixels = np.flatnonzero(counted)
+    flat[classes[pixels].astype(np.int64) * len(classes) + pixels] += weights[pixels]
+
+
+def segmentation(
+    maps: object,
+    plan: np.ndarray,
+    *,
+    mirror: object = None,
+    num_classes: int | None = None,
+    soft: bool = False,
+    ignore: int | None = 255,
+    erased: int | None = None,
+    out: object = None,
+) -> object:
+    """Maps of classes, mixed as :func:`blend` mixes the images they belong to.
+
+    A pixel takes the class of the source that shows there: of the own one where its weight is at
+    least 1/2, else of the partner; where three or four samples are averaged, the class of greatest
+    weight. For CutMix, FMix and ResizeMix this is the cut itself. Soft maps keep the weights.
+
+    Args:
+        maps: Class of every pixel, of any integer type or bool, ``(N, H, W)``, ``(N, L)`` or
+            ``(N, D, H, W)``.
+        plan: Records from :func:`draw`, the ones the images were mixed with.
+        mirror: The flags that :func:`blend` got.
+        num_classes: Number of classes, C. Needed for soft maps; classes are checked if given.
+        soft: Return the weight of each class at each pixel.
+        ignore: Class that takes no part in the loss; None if there is none. It may lie outside the
+            ``num_classes``. In soft maps an ignored pixel of a source adds nothing, so that the
+            weights of a pixel sum to the share of the sources that are not ignored there (to 1
+            where none is, to 0 where all are): their cross-entropy is then the weighted mean of
+            the sources' losses.
+        erased: Class of the pixels that Cutout erased, for example that of ``ignore``; by default
+            they keep their own, as labels do.
+        out: Memory to write to, of the output's shape and type, apart from the maps.
+
+    Returns:
+        ``(B, H, W)`` of the type that came in, or float32 ``(B, C, H, W)`` if ``soft``, likewise
+        for sequences and volumes; of the kind that came in (NumPy or torch), ``out`` where it was
+        given. A plan ``(B, k)`` puts its axis of interpolations second.
+
+    Raises:
+        TypeError, ValueError: If shapes, types or plan do not fit, or a class is out of range.
+    """
+    _is_class("ignore", ignore)
+    _is_class("erased", erased)
+    array = _maps(maps, num_classes, ignore)
+    plan = check(plan, len(array))
+    if array.shape[-1] == 1 and (plan["width"] > 1).any():
+        raise ValueError(f"maps: expected {MAPS}, got {array.shape}; {REMEDY}")
+    plan = check(plan, len(array), array.shape[1:])
+    flags = mirror_flags(mirror, len(array))
+    if soft and num_classes is None:
+        raise ValueError("num_classes: expected a number of classes for soft maps, got None")
+    _erasable(erased, array, num_classes, ignore)
+    shape = (*plan.shape, *array.shape[1:])
+    if soft:
+        shape = (*plan.shape, int(num_classes), *array.shape[1:])
+    result = output(out, shape, "float32" if soft else array.dtype.name)
+    if np.shares_memory(result, array):
+        raise ValueError("out: expected memory apart from the maps'; give another array")
+    records = plan.reshape(-1)
+    for at, record, own in zip(np.ndindex(plan.shape), records, own_weights(records), strict=True):
+        whole = result[at]
+        one = whole.reshape(*whole.shape[:soft], *own.shape)  # a view: samples are contiguous
+        shown = _shown(array, flags, record)
+        if erased is not None and record["method"] == CUTOUT:
+            shown = [np.where(own == 0, np.array(erased, array.dtype), shown[0])]
+        if not soft:
+            _cut(one, shown, record, own)
+            continue
+        one[:] = 0
+        for classes, weights in zip(shown, source_weights(record, own), strict=True):
+            _add(one, classes, weights, ignore)
+    return out if out is not None else like(result, maps)
+
+
+def _erasable(erased: object, maps: np.ndarray, num_classes: object, ignore: object) -> None:
+    if erased is None:
+        return
+    low, high = (
+        (0, 1) if maps.dtype.kind == "b" else (np.iinfo(maps.dtype).min, np.iinfo(maps.dtype).max)
+    )
+    if not low <= erased <= high:
+        raise ValueError(f"erased: expected a class that {maps.dtype} holds, got {erased}")
+    if num_classes is not None and erased != ignore and not 0 <= erased < num_classes:
+        raise ValueError(
+            f"erased: expected 0 <= class < {num_classes} or ignore={ignore}, got {erased}"
+        )

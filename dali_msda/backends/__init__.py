@@ -1,0 +1,1 @@
+"""Where the arithmetic runs: the CPU's library, and the GPU's kernels."""

@@ -1,0 +1,322 @@
+"""The CPU backend: kernels/cpu/api.h through ctypes. Arguments are checked by the callers."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+from ctypes import POINTER, c_char_p, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
+from math import prod
+
+import numpy as np
+
+from dali_msda import build
+from dali_msda.backends.shapes import in_three
+
+DTYPES = {"uint8": 0, "float32": 1, "float16": 2, "bfloat16": 3}
+LAYOUTS = {"HWC": 0, "CHW": 1}
+FAULT_BYTES = 256
+
+
+def structure(name: str, members: dict[str, type]) -> type[ctypes.Structure]:
+    """A C structure of these members, in order."""
+    return type(name, (ctypes.Structure,), {"_fields_": list(members.items())})
+
+
+Draw = structure(
+    "MsdaDraw",
+    {"seed": c_uint64, "step": c_uint32, "rank": c_uint32}
+    | dict.fromkeys("batch depth height width distinct leaves".split(), c_int32)
+    | dict.fromkeys("interpolations shared".split(), c_int32)
+    | dict.fromkeys("ids lam peaks".split(), c_void_p),
+)
+Blend = structure(
+    "MsdaBlend",
+    dict.fromkeys("outs ins plans fields mirror scale shift".split(), c_void_p)
+    | dict.fromkeys("batch samples height width channels".split(), c_int32)
+    | dict.fromkeys("in_dtype out_dtype out_layout".split(), c_int32)
+    | {"interpolations": c_int32, "pairs": c_void_p, "order": c_void_p}
+    | {"threads": c_int32, "isa": c_int32},
+)
+Fields = structure(
+    "MsdaFields",
+    {"fields": c_void_p, "plans": c_void_p}
+    | dict.fromkeys("batch interpolations threads isa".split(), c_int32),
+)
+Saliency = structure(
+    "MsdaSaliency",
+    dict.fromkeys("peaks maps ins mirror".split(), c_void_p)
+    | dict.fromkeys("batch height width channels in_dtype threads isa".split(), c_int32),
+)
+Targets = structure(
+    "MsdaTargets",
+    {"plans": c_void_p, "labels": c_void_p, "rows": c_void_p}
+    | {"batch": c_int32, "classes": c_int32, "smoothing": c_float},
+)
+
+_SIGNATURES = {
+    "msda_draw": [c_void_p, c_void_p, POINTER(Draw)],
+    "msda_uniforms": [c_void_p, c_int32, c_uint64, c_uint64, c_uint32, c_uint32],
+    "msda_philox": [c_void_p, c_void_p, c_void_p],
+    "msda_mask": [c_void_p, c_void_p, c_void_p, c_int32, c_int32, c_int32, c_int32],
+    "msda_order": [c_void_p, c_void_p, c_int32, c_int32],
+    "msda_blend": [POINTER(Blend)],
+    "msda_blend_range": [POINTER(Blend), c_int64, c_int64],
+    "msda_blend_plain": [POINTER(Blend)],
+    "msda_fields": [POINTER(Fields)],
+    "msda_fields_by_phases": [POINTER(Fields), c_int32, c_int32],
+    "msda_saliency": [POINTER(Saliency)],
+    "msda_saliency_by_phases": [POINTER(Saliency), c_int32, c_int32],
+    "msda_targets_dense": [c_void_p, POINTER(Targets)],
+    "msda_targets_compact": [c_void_p, c_void_p, POINTER(Targets)],
+    "msda_axis": [c_void_p],
+    "msda_amplitudes": [c_void_p, c_void_p],
+    "msda_grid": [c_void_p, *[c_int64] * 3, c_int32, c_int32],
+    "msda_field_launch": [c_void_p],
+    "msda_maths": [c_void_p, c_void_p, c_int64, c_int32],
+}
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The compiled kernels, loaded once."""
+    lib = ctypes.CDLL(str(build.library("cpu")))
+    for name, arguments in _SIGNATURES.items():
+        getattr(lib, name).argtypes, getattr(lib, name).restype = arguments, None
+    lib.msda_check.argtypes = [c_void_p, c_int64, c_int32, c_void_p, c_int32, c_char_p, c_int32]
+    lib.msda_check.restype = c_int64
+    lib.msda_isa_name.argtypes, lib.msda_isa_name.restype = [c_int32], ctypes.c_char_p
+    lib.msda_field_block_bytes.argtypes = [c_void_p]
+    lib.msda_field_block_bytes.restype = c_int64
+    lib.msda_saliency_block_bytes.argtypes = [c_int32, c_int32]
+    lib.msda_saliency_block_bytes.restype = c_int64
+    lib.msda_mask_owners.argtypes = [c_void_p, c_void_p, c_int32]
+    lib.msda_mask_owners.restype = c_int32
+    lib.msda_needs_apart.argtypes = [c_void_p, c_int32, c_int32]
+    lib.msda_needs_apart.restype = c_int32
+    lib.msda_group_items.argtypes = [c_int32, c_int32, c_int32]
+    lib.msda_group_items.restype = c_int32
+    return lib
+
+
+def isas() -> list[str]:
+    """Instruction sets that this machine can run, the plainest first."""
+    names = map(library().msda_isa_name, itertools.count())
+    return [name.decode() for name in itertools.takewhile(bool, names)]
+
+
+def _address(array: np.ndarray | None) -> int | None:
+    return None if array is None else array.ctypes.data
+
+
+def check(plans: np.ndarray, samples: int, size: tuple[int, ...] | None) -> str | None:
+    """What is wrong with the first record that is, or None; ``size`` as for plan.check."""
+    text = ctypes.create_string_buffer(FAULT_BYTES)
+    three = None if size is None else (c_int32 * 3)(*in_three(size))
+    found = library().msda_check(
+        _address(plans), plans.size, samples, three, len(size or ()), text, FAULT_BYTES
+    )
+    return None if found < 0 else f"plan[{found}]: {text.value.decode()}"
+
+
+def draw(
+    plans: np.ndarray,
+    leaves: np.ndarray,
+    *,
+    shape: tuple[int, int, int],
+    seed: int,
+    step: int,
+    rank: int,
+    distinct: int,
+    shares_lam: bool,
+    ids: np.ndarray | None,
+    lam: np.ndarray | None,
+    peaks: np.ndarray | None = None,
+) -> None:
+    """Fills ``plans``, ``(B,)`` or ``(B, k)``; ``shape`` is (depth, height, width)."""
+    sizes = (len(plans), *shape, distinct, len(leaves), _interpolations(plans), shares_lam)
+    arguments = Draw(seed, step, rank, *sizes, _address(ids), _address(lam), _address(peaks))
+    library().msda_draw(_address(plans), _address(leaves), ctypes.byref(arguments))
+
+
+def mask(
+    weights: np.ndarray, plans: np.ndarray, fields: np.ndarray | None = None, threads: int = 0
+) -> None:
+    """Fills ``weights``, float32 ``(*plans.shape, ..., W)``; ``fields`` as for :func:`blend`."""
+    addresses = None if fields is None else _pointers(fields)
+    sizes = (plans.size, prod(weights.shape[plans.ndim : -1]), weights.shape[-1])
+    library().msda_mask(_address(weights), _address(plans), _address(addresses), *sizes, threads)
+
+
+def order(plans: np.ndarray) -> np.ndarray:
+    """The samples of a batch in the order in which :func:`blend` mixes them: partners follow."""
+    made = np.empty(len(plans), np.int32)
+    library().msda_order(_address(made), _address(plans), plans.size, _interpolations(plans))
+    return made
+
+
+def _pointers(batch: np.ndarray, axes: int = 1) -> np.ndarray:
+    """Address of each sample of a batch, whose first ``axes`` axes count samples."""
+    addresses = np.full(1, batch.ctypes.data, np.int64)
+    for n, stride in zip(batch.shape[:axes], batch.strides, strict=False):
+        addresses = np.add.outer(addresses, np.arange(n, dtype=np.int64) * stride).ravel()
+    return addresses
+
+
+def _interpolations(plans: np.ndarray) -> int:
+    return plans.shape[1] if plans.ndim > 1 else 1
+
+
+def blend(
+    outs: np.ndarray,
+    images: np.ndarray,
+    plans: np.ndarray,
+    *,
+    out_dtype: str,
+    layout: str,
+    scale: np.ndarray | None = None,
+    shift: np.ndarray | None = None,
+    fields: np.ndarray | None = None,
+    mirror: np.ndarray | None = None,
+    pairs: np.ndarray | None = None,
+    planar: bool = False,
+    threads: int = 0,
+    isa: int = -1,
+    plain: bool = False,
+) -> None:
+    """Fills ``outs`` from ``images``, ``(B, ..., W, C)``, each sample contiguous.
+
+    Or, where they are ``planar`` and ``outs`` is ``(B, C, ..., W)``, each channel of a sample:
+    channels are then mixed one by one, as images of one.
+
+    The shape of ``plans`` leads that of ``outs``. ``fields`` has a row for each record, in which
+    :func:`fields` made the masks of FMix.
+
+    ``isa`` picks an instruction set of :func:`isas`; ``plain`` walks pixel by pixel instead. Both
+    serve tests and benchmarks: the bits are the same.
+    """
+    if planar:
+        for c in range(images.shape[-1]):
+            one = slice(c, c + 1)
+            blend(
+                outs[(slice(None),) * plans.ndim + (c,)][..., None],
+                images[..., one],
+                plans,
+                out_dtype=out_dtype,
+                layout="HWC",
+                scale=None if scale is None else scale[one],
+                shift=None if shift is None else shift[one],
+                fields=fields,
+                mirror=mirror,
+                pairs=pairs,
+                threads=threads,
+                isa=isa,
+                plain=plain,
+            )
+        return
+    samples, *axes, width, channels = images.shape
+    in_addresses, out_addresses = _pointers(images), _pointers(outs, plans.ndim)
+    field_addresses = None if fields is None else _pointers(fields)
+    turns = order(plans)
+    arguments = Blend(
+        _address(out_addresses),
+        _address(in_addresses),
+        _address(plans),
+        _address(field_addresses),
+        _address(mirror),
+        _address(scale),
+        _address(shift),
+        plans.size,
+        samples,
+        prod(axes),
+        width,
+        channels,
+        DTYPES[images.dtype.name],
+        DTYPES[out_dtype],
+        LAYOUTS[layout],
+        _interpolations(plans),
+        _address(pairs),
+        _address(turns),
+        threads,
+        isa,
+    )
+    run = library().msda_blend_plain if plain else library().msda_blend
+    run(ctypes.byref(arguments))
+
+
+def fields(
+    rows: np.ndarray,
+    plans: np.ndarray,
+    *,
+    threads: int = 0,
+    isa: int = -1,
+    phases: tuple[int, int] | None = None,
+) -> None:
+    """Fills ``rows``, uint32 ``(plans.size, words)``, for the FMix records among ``plans``.
+
+    A row takes one bit per pixel, or one float where the record's ``soft`` is not 0. ``phases`` is
+    (threads, order): the masks are then made as the GPU does, for tests.
+    """
+    addresses = _pointers(rows)
+    sizes = (plans.size, _interpolations(plans))
+    arguments = Fields(_address(addresses), _address(plans), *sizes, threads, isa)
+    if phases is None:
+        library().msda_fields(ctypes.byref(arguments))
+    else:
+        library().msda_fields_by_phases(ctypes.byref(arguments), *phases)
+
+
+def field_block_bytes(plans: np.ndarray) -> int:
+    """Bytes of shared memory that a block of GPU threads needs for the field of ``plans[0]``."""
+    return library().msda_field_block_bytes(_address(plans))
+
+
+def saliency(
+    peaks: np.ndarray,
+    images: np.ndarray,
+    *,
+    maps: np.ndarray | None = None,
+    mirror: np.ndarray | None = None,
+    threads: int = 0,
+    isa: int = -1,
+    phases: tuple[int, int] | None = None,
+) -> None:
+    """Fills ``peaks``, int32 ``(B, 2)``, and ``maps``, uint8 ``(B, H, W)``, from ``images``.
+
+    ``isa`` and ``phases`` are for tests, as :func:`blend` and :func:`fields` have them.
+    """
+    ins, outs = _pointers(images), None if maps is None else _pointers(maps)
+    arguments = Saliency(
+        _address(peaks),
+        _address(outs),
+        _address(ins),
+        _address(mirror),
+        *images.shape,
+        DTYPES[images.dtype.name],
+        threads,
+        isa,
+    )
+    if phases is None:
+        library().msda_saliency(ctypes.byref(arguments))
+    else:
+        library().msda_saliency_by_phases(ctypes.byref(arguments), *phases)
+
+
+def targets_dense(out: np.ndarray, plans: np.ndarray, labels: np.ndarray, smoothing: float) -> None:
+    """Fills ``out``, float32 ``(*plans.shape, C)``; labels: int64 ``(N,)``, float32 ``(N, C)``."""
+    rows = labels if labels.ndim == 2 else None
+    indices = labels if labels.ndim == 1 else None
+    arguments = Targets(
+        _address(plans), _address(indices), _address(rows), plans.size, out.shape[-1], smoothing
+    )
+    library().msda_targets_dense(_address(out), ctypes.byref(arguments))
+
+
+def targets_compact(
+    out_labels: np.ndarray, out_weights: np.ndarray, plans: np.ndarray, labels: np.ndarray
+) -> None:
+    """Fills ``(*plans.shape, 4)``: int64 class indices and float32 weights."""
+    arguments = Targets(_address(plans), _address(labels), None, plans.size, 0, 0.0)
+    library().msda_targets_compact(
+        _address(out_labels), _address(out_weights), ctypes.byref(arguments)
+    )

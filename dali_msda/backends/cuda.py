@@ -1,0 +1,317 @@
+"""The GPU backend: kernels/cuda/arguments.h's entry points, launched on a stream of the caller's.
+
+Arguments are checked by the callers. The functions are those of :mod:`dali_msda.backends.cpu`, for
+arrays of :mod:`dali_msda.backends.cuda_arrays`; they start work on the current stream and do not
+wait for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+from collections.abc import Iterator
+from ctypes import c_float, c_int32, c_int64, c_void_p
+from math import prod
+
+import numpy as np
+
+from dali_msda.backends import cpu, driver
+from dali_msda.backends.cpu import structure
+from dali_msda.backends.cuda_arrays import GpuArray, current_stream
+from dali_msda.policy import METHODS
+from dali_msda.record import PLAN_DTYPE
+
+MAX_PASSES = 31  # of kernels/msda/fourier.h
+
+Samples = structure("MsdaSamples", {"first": c_void_p, "stride": c_int64, "each": c_void_p})
+Masks = structure("MsdaMasks", {"first": c_void_p, "stride": c_int64, "owners": c_void_p})
+Blend = structure(
+    "MsdaGpuBlend",
+    {"outs": Samples, "ins": Samples, "fields": Masks}
+    | dict.fromkeys("plans mirror scale shift pairs".split(), c_void_p)
+    | dict.fromkeys("batch interpolations height width channels chw".split(), c_int32),
+)
+Mask = structure(
+    "MsdaGpuMask",
+    {"weights": c_void_p, "fields": Masks, "plans": c_void_p}
+    | dict.fromkeys("batch height width".split(), c_int32),
+)
+Targets = structure(
+    "MsdaGpuTargets",
+    dict.fromkeys("rows labels weights source plans".split(), c_void_p)
+    | {"batch": c_int32, "classes": c_int32, "smoothing": c_float},
+)
+Passes = structure("Passes", {"length": c_int32, "count": c_int32, "radix": c_int32 * MAX_PASSES})
+Axis = structure(
+    "MsdaGpuAxis", dict.fromkeys("cosine sine place".split(), c_void_p) | {"passes": Passes}
+)
+Fields = structure(
+    "MsdaGpuFields",
+    {"fields": Masks, "plans": c_void_p, "axes": Axis * 3, "workspace": c_void_p}
+    | {"per_block": c_int64}
+    | dict.fromkeys("batch in_shared radix interpolations".split(), c_int32)
+    | {"amplitudes": c_void_p, "decay": c_float},
+)
+Saliency = structure(
+    "MsdaGpuSaliency",
+    {"ins": Samples, "maps": Samples}
+    | dict.fromkeys("peaks mirror workspace".split(), c_void_p)
+    | {"per_block": c_int64}
+    | dict.fromkeys("batch height width channels".split(), c_int32),
+)
+FieldLaunch = structure(  # of kernels/cuda/host/launch.h
+    "MsdaFieldLaunch",
+    dict.fromkeys("batch depth height width soft most_shared threads resident".split(), c_int32)
+    | dict.fromkeys("limit blocks in_shared radix".split(), c_int32)
+    | dict.fromkeys("values room shared row workspace per_block scratch".split(), c_int64),
+)
+
+
+@functools.lru_cache(64)
+def axis(length: int) -> tuple[np.ndarray, Passes]:
+    """Tables of an axis of a field: ``(3, length)`` cosines, sines and places, and its passes."""
+    tables = np.empty((3, length), np.float32)
+    made = Axis(*(row.ctypes.data for row in tables), Passes(length))
+    cpu.library().msda_axis(ctypes.byref(made))
+    return tables, made.passes
+
+
+def field_launch(shape: tuple[int, int, int], batch: int = 1, **known: int) -> FieldLaunch:
+    """Launch of the masks of FMix of this size; ``known`` are members that are given."""
+    made = FieldLaunch(batch, *shape, **known)
+    cpu.library().msda_field_launch(ctypes.byref(made))
+    return made
+
+
+def group_items(out_dtype: str, width: int, channels: int) -> int:
+    """Into how many items the threads of a blend share out a row."""
+    return cpu.library().msda_group_items(cpu.DTYPES[out_dtype], width, channels)
+
+
+def blend_name(plans: np.ndarray, in_dtype: str, out_dtype: str, channels: int) -> str:
+    """The entry point of a blend: some records take more than others."""
+    apart = cpu.library().msda_needs_apart(plans.ctypes.data, plans.size, channels)
+    return f"msda_{'apart' if apart else 'blend'}_{in_dtype}_{out_dtype}"
+
+
+def grid(samples: int, rows: int, items: int, block: int, resident: int) -> tuple[int, int]:
+    """Blocks along x and y of a launch that walks ``items`` items in each of ``rows`` rows.
+
+    ``block`` is the number of threads of a block, of which the device holds ``resident`` at once.
+    """
+    made = (ctypes.c_uint32 * 2)()
+    cpu.library().msda_grid(made, samples, rows, items, block, resident)
+    return made[0], made[1]
+
+
+@contextlib.contextmanager
+def _stream_of(array: GpuArray) -> Iterator[tuple[driver.Device, int]]:
+    """The device of an array, made current, and the caller's stream there."""
+    device = driver.device(array.gpu)
+    with device.current():
+        yield device, current_stream(array)
+
+
+def _samples(batch: GpuArray, axes: int = 1) -> Samples:
+    """A batch whose first ``axes`` axes count samples, which lie one behind the other."""
+    return Samples(batch.ctypes.data, batch.strides[axes - 1], None)
+
+
+def mask_owners(plans: np.ndarray) -> np.ndarray | None:
+    """Whose mask of FMix each record has, int32; None where each has its own."""
+    owners = np.empty(plans.size, np.int32)
+    shared = cpu.library().msda_mask_owners(owners.ctypes.data, plans.ctypes.data, plans.size)
+    return owners if shared else None
+
+
+def _interpolations(plans: np.ndarray) -> int:
+    return plans.shape[1] if plans.ndim > 1 else 1
+
+
+def _launch(
+    device: driver.Device, stream: int, name: str, walked: tuple[int, int, int], argument: object
+) -> None:
+    """Launches a kernel that walks (samples, rows, items)."""
+    if not min(walked):
+        return
+    entry = device.entry(name)
+    block, resident = entry.occupancy()
+    entry.launch(grid(*walked, block, resident), block, 0, stream, argument)
+
+
+def blend(
+    outs: GpuArray,
+    images: GpuArray,
+    plans: np.ndarray,
+    *,
+    out_dtype: str,
+    layout: str,
+    scale: np.ndarray | None = None,
+    shift: np.ndarray | None = None,
+    mirror: np.ndarray | GpuArray | None = None,
+    pairs: np.ndarray | None = None,
+    planar: bool = False,
+    fields: GpuArray | None = None,
+) -> None:
+    """Fills ``outs`` from ``images``, ``(B, ..., W, C)``, as the CPU's ``blend`` does.
+
+    Of ``planar`` images each channel is a launch. ``mirror`` may lie on the GPU or on the CPU. The
+    masks of FMix are made on the way, unless they are given, as the CPU's ``blend`` takes them:
+    that serves benchmarks.
+    """
+    with _stream_of(images) as (device, stream):
+        made = None if fields is not None else FieldJob.of(device, plans)
+        flags = None if isinstance(mirror, GpuArray) else mirror
+        parts = [plans, flags, scale, shift, pairs, made and made.owners]
+        room = made.scratch if made else 0
+        with device.batch(parts, room, stream) as (*small, owners, scratch):
+            masks = made.launch(stream, small[0], owners, scratch) if made else Masks()
+            if fields is not None:
+                masks = Masks(fields.ctypes.data, fields.strides[0])
+            job = Blend(_samples(outs, plans.ndim), _samples(images), masks, *small)
+            if isinstance(mirror, GpuArray):
+                job.mirror = mirror.ctypes.data
+            job.batch, job.interpolations = plans.size, _interpolations(plans)
+            _, *axes, job.width, channels = images.shape
+            job.channels = 1 if planar else channels
+            job.height = prod(axes)
+            job.chw = layout == "CHW"
+            items = group_items(out_dtype, job.width, job.channels)
+            walked = (job.batch // job.interpolations, job.height, items)
+            name = blend_name(plans, images.dtype.name, out_dtype, job.channels)
+            _launch(device, stream, name, walked, job)
+            for _ in range(channels - 1 if planar else 0):
+                job.ins.first += images.strides[-1]
+                job.outs.first += outs.strides[plans.ndim]
+                if scale is not None:
+                    job.scale += scale.itemsize
+                    job.shift += shift.itemsize
+                _launch(device, stream, name, walked, job)
+
+
+def mask(weights: GpuArray, plans: np.ndarray) -> None:
+    """Fills ``weights``, float32 ``(*plans.shape, ..., W)``."""
+    with _stream_of(weights) as (device, stream):
+        made = FieldJob.of(device, plans)
+        parts, room = [plans, made and made.owners], made.scratch if made else 0
+        with device.batch(parts, room, stream) as (address, owners, scratch):
+            masks = made.launch(stream, address, owners, scratch) if made else Masks()
+            height, width = prod(weights.shape[plans.ndim : -1]), weights.shape[-1]
+            job = Mask(weights.ctypes.data, masks, address, plans.size, height, width)
+            walked = (plans.size, height, -(-width // 4))
+            _launch(device, stream, "msda_mask_float32", walked, job)
+
+
+def targets_dense(out: GpuArray, plans: np.ndarray, labels: GpuArray, smoothing: float) -> None:
+    """Fills ``out``, float32 ``(*plans.shape, C)``; labels: int ``(N,)``, float32 ``(N, C)``."""
+    classes = out.shape[-1]
+    with _stream_of(out) as (device, stream), device.batch([plans], 0, stream) as (address, _):
+        job = Targets(out.ctypes.data, None, None, labels.ctypes.data, address)
+        job.batch, job.classes, job.smoothing = plans.size, classes, smoothing
+        name = f"msda_targets_dense_{labels.dtype.name}"
+        _launch(device, stream, name, (1, plans.size, classes), job)
+
+
+def targets_compact(
+    out_labels: GpuArray, out_weights: GpuArray, plans: np.ndarray, labels: GpuArray
+) -> None:
+    """Fills ``(*plans.shape, 4)``: int64 class indices and float32 weights."""
+    with _stream_of(labels) as (device, stream), device.batch([plans], 0, stream) as (address, _):
+        job = Targets(None, out_labels.ctypes.data, out_weights.ctypes.data, labels.ctypes.data)
+        job.plans, job.batch = address, plans.size
+        name = f"msda_targets_compact_{labels.dtype.name}"
+        _launch(device, stream, name, (1, plans.size, 4), job)
+
+
+def saliency(
+    peaks: GpuArray,
+    images: GpuArray,
+    *,
+    maps: GpuArray | None = None,
+    mirror: np.ndarray | GpuArray | None = None,
+) -> None:
+    """Fills ``peaks``, int32 ``(B, 2)``, and ``maps``, uint8 ``(B, H, W)``.
+
+    ``mirror`` may lie on the GPU or on the CPU.
+    """
+    if not len(images):
+        return
+    flags = None if isinstance(mirror, GpuArray) else mirror
+    with _stream_of(images) as (device, stream):
+        entry = device.entry(f"msda_saliency_{images.dtype.name}")
+        threads, resident = entry.occupancy()
+        per_block = cpu.library().msda_saliency_block_bytes(*images.shape[1:3])
+        blocks = min(len(images), resident)
+        with device.batch([flags], blocks * per_block, stream) as (there, workspace):
+            outs = Samples() if maps is None else _samples(maps)
+            job = Saliency(_samples(images), outs, peaks.ctypes.data, there, workspace, per_block)
+            if isinstance(mirror, GpuArray):
+                job.mirror = mirror.ctypes.data
+            job.batch, job.height, job.width, job.channels = images.shape
+            entry.launch((blocks, 1), threads, 0, stream, job)
+
+
+class FieldJob:
+    """The masks of a batch's FMix records: their memory and their launch.
+
+    A mask that records share is made once. ``owners`` says which those are: it goes to the device
+    with the plans, and is None where there are none.
+    """
+
+    @classmethod
+    def of(cls, device: driver.Device, plans: np.ndarray) -> FieldJob | None:
+        """None where no record has a field."""
+        return cls(device, plans) if (plans["method"] == METHODS["fmix"].code).any() else None
+
+    def __init__(self, device: driver.Device, plans: np.ndarray):
+        first = plans.reshape(-1)[0]
+        self.shape = tuple(int(first[name]) for name in ("depth", "height", "width"))
+        self.device, self.entry = device, device.entry("msda_field_masks")
+        self.interpolations, self.owners = _interpolations(plans), mask_owners(plans)
+        known = {"soft": bool(plans["soft"].any()), "most_shared": device.shared_bytes}
+        block = field_launch(self.shape, plans.size, **known)
+        threads, resident = self.entry.occupancy(block.limit, block.shared)
+        known |= {"threads": threads, "resident": resident}
+        self.how = field_launch(self.shape, plans.size, **known)
+        self.scratch = self.how.scratch
+        whole = plans["method"] == METHODS["fmix"].code
+        whole &= (plans["modes"] == 0) & (plans["flags"] == 0)
+        self.decay, self.amplitudes = 0.0, None
+        if self.how.in_shared and whole.any():  # others are bound by memory
+            self.decay = float(plans["decay"][whole][0])
+            self.amplitudes = resident_amplitudes(device, self.shape, self.decay)
+
+    def launch(self, stream: int, plans: int, owners: int | None, scratch: int) -> Masks:
+        """Makes the masks in the scratch memory; all else are addresses on the device, too."""
+        how = self.how
+        rows = Masks(scratch, how.row, owners)
+        job = Fields(rows, plans, workspace=scratch + how.workspace, per_block=how.per_block)
+        for k, length in enumerate(self.shape):
+            job.axes[k] = resident_axis(self.device, length)
+        job.batch, job.in_shared, job.radix = how.batch, how.in_shared, how.radix
+        job.interpolations = self.interpolations
+        job.amplitudes, job.decay = self.amplitudes, self.decay
+        self.entry.launch((how.blocks, 1), how.threads, how.shared, stream, job)
+        return rows
+
+
+@functools.lru_cache(256)
+def resident_axis(device: driver.Device, length: int) -> Axis:
+    """The tables of an axis in the memory of a device."""
+    tables, passes = axis(length)
+    first = device.resident_copy(tables)
+    return Axis(first, first + 4 * length, first + 8 * length, passes)
+
+
+@functools.lru_cache(256)
+def resident_amplitudes(device: driver.Device, shape: tuple[int, int, int], decay: float) -> int:
+    """Amplitudes of the paper's law in the memory of a device: no field has to find its own."""
+    plan = np.zeros(1, PLAN_DTYPE)
+    for name, value in zip(("depth", "height", "width"), shape, strict=True):
+        plan[name] = value
+    plan["method"], plan["decay"] = METHODS["fmix"].code, decay
+    depth, height, width = shape
+    values = np.empty(depth * height * (width // 2 + 1) + 1, np.float32)
+    cpu.library().msda_amplitudes(values.ctypes.data, plan.ctypes.data)
+    return device.resident_copy(values)

@@ -1,0 +1,190 @@
+"""``python -m dali_msda doctor``: what is installed, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from ctypes import byref, c_int, c_size_t, create_string_buffer
+from pathlib import Path
+from typing import NamedTuple
+
+from dali_msda import build
+from dali_msda.backends import cpu, driver, nvrtc
+
+
+class Finding(NamedTuple):
+    """A line of the report: what was found and, where something is amiss, what mends it."""
+
+    name: str
+    found: str
+    remedy: str = ""
+
+
+def package() -> Finding:
+    """This package and its interpreter."""
+    where = "checkout" if build.IN_CHECKOUT else "installed"
+    version = importlib.metadata.version("dali_msda") if not build.IN_CHECKOUT else "sources"
+    python = f"Python {platform.python_version()}, NumPy {importlib.metadata.version('numpy')}"
+    return Finding("dali_msda", f"{version} in {build.PACKAGE} ({where}); {python}")
+
+
+def compiler() -> Finding:
+    """The C++ compiler, which a wheel does without."""
+    name = (os.environ.get("CXX") or "g++").split()[0]
+    if shutil.which(name) is None:
+        remedy = "apt-get install g++ (Debian, Ubuntu) / dnf install gcc-c++ (Fedora, RHEL)"
+        return Finding("C++", f"{name}: not found", remedy)
+    told = subprocess.run([name, "--version"], capture_output=True, text=True).stdout
+    return Finding("C++", told.splitlines()[0] if told else name)
+
+
+def cpu_library() -> Finding:
+    """The CPU backend, compiled."""
+    path = build.library("cpu")
+    return Finding("CPU backend", f"{path}, for {cpu.isas()[-1]}")
+
+
+def plugin() -> Finding:
+    """DALI and the operators made for it."""
+    version = build.dali_version()
+    file = build.file_name("dali")
+    path = build.find(file)
+    if path is None:
+        return Finding("DALI", f"{version}; operators not compiled", "python -m dali_msda build")
+    return Finding("DALI", f"{version}; operators in {path}")
+
+
+def compiler_of_kernels() -> Finding:
+    """NVRTC."""
+    major, minor = nvrtc.version()
+    return Finding("NVRTC", f"{major}.{minor}, for {nvrtc.archs()[0]} to {nvrtc.archs()[-1]}")
+
+
+def cuda_driver() -> Finding:
+    """The driver and the CUDA that it serves."""
+    number = c_int()
+    driver.call("cuDriverGetVersion", byref(number))
+    serves = number.value // 1000, number.value % 1000 // 10
+    told = Path("/proc/driver/nvidia/version")
+    text = told.read_text() if told.is_file() else ""
+    version = re.search(r"\d+\.\d+(\.\d+)?", text)
+    found = f"{version[0] if version else 'version unknown'}, serves CUDA {serves[0]}.{serves[1]}"
+    try:
+        if nvrtc.version()[0] > serves[0]:
+            remedy = f"pip install 'nvidia-cuda-nvrtc-cu{serves[0]}', or a newer driver"
+            return Finding("driver", f"{found}, which is older than NVRTC", remedy)
+    except RuntimeError:
+        pass  # NVRTC has its own line
+    return Finding("driver", found)
+
+
+def devices() -> list[Finding]:
+    """Each GPU, and whether kernels can be compiled for it."""
+    count = c_int()
+    try:
+        driver.library()
+    except RuntimeError:  # the driver has its own line
+        return [Finding("GPU", "none")]
+    driver.call("cuDeviceGetCount", byref(count))
+    found = []
+    for index in range(count.value):
+        name, memory, handle = create_string_buffer(128), c_size_t(), c_int()
+        driver.call("cuDeviceGet", byref(handle), index)
+        driver.call("cuDeviceGetName", name, 128, handle)
+        driver.call("cuDeviceTotalMem_v2", byref(memory), handle)
+        arch = driver.device(index).arch
+        about = f"{name.value.decode()}, {arch}, {memory.value / 2**30:.0f} GiB"
+        known = arch in nvrtc.archs()
+        remedy = "" if known else "pip install --upgrade nvidia-cuda-nvrtc"
+        found.append(Finding(f"GPU {index}", about if known else f"{about}, too new", remedy))
+    return found or [Finding("GPU", "none")]
+
+
+def library(name: str, distributions: tuple[str, ...], remedy: str) -> Callable[[], Finding]:
+    """A check of an optional Python package, which is not imported."""
+
+    def look() -> Finding:
+        for distribution in distributions:
+            try:
+                version = importlib.metadata.version(distribution)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+            return Finding(name, version)
+        return Finding(name, "not installed", remedy)
+
+    return look
+
+
+def cache() -> Finding:
+    """Where compiled code is kept."""
+    folder, kept = build.cache_folder(), [0, 0]
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.suffix in {".so", ".cubin"}:
+                kept[0] += 1
+                kept[1] += path.stat().st_size
+    above = next(path for path in (folder, *folder.parents) if path.exists())
+    found = f"{folder}, {kept[0]} files, {kept[1] / 2**20:.1f} MiB"
+    if os.access(above, os.W_OK) and above.is_dir():
+        return Finding("cache", found)
+    return Finding("cache", f"{found}, cannot be written", "export XDG_CACHE_HOME=<a folder>")
+
+
+CHECKS: list[tuple[str, Callable[[], Finding | list[Finding]], str]] = [
+    # name, check, what mends it where the check itself fails
+    ("dali_msda", package, ""),
+    ("C++", compiler, ""),
+    ("CPU backend", cpu_library, "apt-get install g++"),
+    ("DALI", plugin, "pip install nvidia-dali-cuda130==2.4.0"),
+    ("NVRTC", compiler_of_kernels, f"pip install {nvrtc.PACKAGE}"),
+    ("driver", cuda_driver, "NVIDIA's driver, for a GPU; without it the CPU does everything"),
+    ("GPU", devices, "install a newer driver"),
+    (
+        "CuPy",
+        library("CuPy", ("cupy-cuda13x", "cupy-cuda12x", "cupy"), "pip install cupy-cuda13x"),
+        "",
+    ),
+    ("torch", library("torch", ("torch",), "pip install torch"), ""),
+    ("FFCV", library("FFCV", ("ffcv",), "python -m dali_msda.pipelines.install_ffcv"), ""),
+    ("cache", cache, ""),
+]
+
+
+NEEDED = {"CPU backend"}  # nothing works without
+
+
+def findings() -> list[Finding]:
+    """Every line of the report; a check that fails is a line, too."""
+    lines: list[Finding] = []
+    for name, check, remedy in CHECKS:
+        try:
+            found = check()
+        except RuntimeError as error:
+            found = Finding(name, str(error).splitlines()[0], remedy)
+        lines += found if isinstance(found, list) else [found]
+    return lines
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of ``python -m dali_msda doctor``: none."""
+
+
+def main(args: argparse.Namespace) -> None:
+    """Prints the report.
+
+    Raises:
+        RuntimeError: If something is missing without which nothing works.
+    """
+    lines = findings()
+    for line in lines:
+        print(f"{line.name:12} {line.found}")
+        if line.remedy:
+            print(f"{'':12} -> {line.remedy}")
+    if missing := [line.name for line in lines if line.name in NEEDED and line.remedy]:
+        raise RuntimeError(f"{', '.join(missing)}: missing; see above")

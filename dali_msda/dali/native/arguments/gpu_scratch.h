@@ -1,0 +1,31 @@
+// DALI's memory for a batch on a GPU.
+#pragma once
+#include "arguments/dali_names.h"
+#include "cuda/host/batch.h"
+#include "dali/kernels/dynamic_scratchpad.h"
+
+namespace msda::native {
+
+// It goes back to DALI's pools when this ends, in the order of the stream: nobody gets it before
+// the device is done with what the stream holds by then.
+class GpuScratch final : public gpu::BatchMemory {
+ public:
+  explicit GpuScratch(const Workspace& ws) : pad_(ws.output_order()) {}
+
+  char* Pinned(size_t bytes) override { return pad_.AllocatePinned<char>(bytes, kAlignment); }
+  char* OnDevice(size_t bytes) override { return pad_.AllocateGPU<char>(bytes, kAlignment); }
+
+ private:
+  static constexpr size_t kAlignment = 256;
+
+  dali::kernels::DynamicScratchpad pad_;
+};
+
+// The device of an operator.  To be called when the operator is made: to load code, Python may be
+// needed, and the thread that makes operators is one that holds Python's lock or can wait for it.
+// RunImpl has a thread of DALI's, for which the thread with the lock may be waiting.
+inline gpu::Device& device_of(const OpSpec& spec) {
+  return gpu::device(spec.GetArgument<int>("device_id"));
+}
+
+}  // namespace msda::native

@@ -1,0 +1,225 @@
+#include <charconv>
+#include <cstring>
+
+#include "arguments/leaves.h"
+#include "arguments/names.h"
+#include "plan_op.h"
+
+namespace msda::native {
+namespace {
+
+constexpr int kStateWords = 7;  // of the random state that dynamic mode hands over
+
+bool detects_padding(const OpSpec& spec) {
+  const auto padding = spec.GetArgument<std::string>("padding");
+  expect(padding == "detect" || padding == "ignore",
+         "padding: expected \"detect\" or \"ignore\", got \"", padding, "\".");
+  return padding == "detect";
+}
+
+uint32_t shard_of(const OpSpec& spec) {
+  const auto shard = spec.GetArgument<int>("shard_id");
+  expect(shard >= 0, "shard_id: expected at least 0, got ", shard,
+         "; give the rank of the process.");
+  return static_cast<uint32_t>(shard);
+}
+
+int32_t interpolations_of(const OpSpec& spec, const std::vector<MsdaLeaf>& leaves) {
+  const int count = spec.GetArgument<int>("interpolations");
+  expect(count >= 1 && count <= kMaxInterpolations, "interpolations: expected 1 to ",
+         kMaxInterpolations, ", got ", count, ".");
+  for (size_t i = 0; count > 1 && i < leaves.size(); ++i) {
+    const MsdaLeaf& leaf = leaves[i];
+    expect(leaf.sources == 2 && leaf.method != kCutout && leaf.box != kBoxMinMax,
+           "interpolations: expected 1 with leaf ", i, ", got ", count,
+           "; only methods that mix two samples by a lambda have more, so not \"cutout\", not ",
+           "\"minmax\", not 3 or 4 sources.");
+  }
+  return count;
+}
+
+}  // namespace
+
+PlanOp::PlanOp(const OpSpec& spec)
+    : Operator(spec),
+      leaves_(read_leaves(spec)),
+      seed_(static_cast<uint64_t>(spec.GetArgument<int64_t>("seed"))),
+      detect_padding_(detects_padding(spec)) {
+  draw_.rank = shard_of(spec);
+  draw_.leaves = static_cast<int32_t>(leaves_.size());
+  draw_.interpolations = interpolations_of(spec, leaves_);
+  draw_.shared = spec.GetArgument<bool>("share_lam");
+  lam_.reserve(size_t(max_batch_size_) * draw_.interpolations);
+  peaks_.reserve(size_t(max_batch_size_) * 2);
+  plans_.reserve(size_t(max_batch_size_) * draw_.interpolations);
+}
+
+void PlanOp::DeserializeCheckpoint(OpCheckpoint& checkpoint, const std::string& text) const {
+  uint64_t batches = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, batches);
+  expect(error == std::errc() && stop == end, "checkpoint: expected a number of batches, got \"",
+         text, "\"; it belongs to another pipeline.");
+  checkpoint.MutableCheckpointState() = batches;
+}
+
+// As Workspace::WithInput, which DALI has since 2.4.
+template <typename Use>
+static void with_input(const Workspace& ws, int index, const Use& use) {
+  if (ws.InputIsType<dali::GPUBackend>(index)) {
+    use(ws.Input<dali::GPUBackend>(index));
+  } else {
+    use(ws.Input<CPUBackend>(index));
+  }
+}
+
+bool PlanOp::SetupImpl(std::vector<OutputDesc>& outputs, const Workspace& ws) {
+  with_input(ws, 0, [&](const auto& images) {
+    ReadImages(images);
+    ReadPadding(images);
+  });
+  ReadLam(ws);
+  ReadPeaks(ws);
+  ReadRandomness(ws);
+  dali::TensorShape<> shape = {int64_t{sizeof(msda::Plan)}};
+  if (draw_.interpolations > 1) shape = dali::shape_cat(int64_t{draw_.interpolations}, shape);
+  outputs = {{dali::uniform_list_shape(draw_.batch, shape), DALI_UINT8}};
+  return true;
+}
+
+template <typename Images>
+void PlanOp::ReadImages(const Images& images) {
+  draw_.batch = images.num_samples();
+  if (draw_.batch == 0) return;
+  expect_one_shape(images);
+  const auto layout = spec_.GetSchema().GetInputLayout(0, images.sample_dim(), images.GetLayout());
+  const SampleSize size = size_of(layout, images.tensor_shape(0));
+  draw_.depth = static_cast<int32_t>(size.depth);
+  draw_.height = static_cast<int32_t>(size.height);
+  draw_.width = static_cast<int32_t>(size.width);
+  CheckMethods(size, layout);
+}
+
+// Sequences and volumes are served by some methods only.
+void PlanOp::CheckMethods(const SampleSize& size, const TensorLayout& layout) const {
+  const bool countable = size.depth * size.height <= INT32_MAX / size.width;
+  for (size_t i = 0; i < leaves_.size(); ++i) {
+    const int32_t method = leaves_[i].method;
+    expect(size.is_image || serves_any_shape(method), "method[", i,
+           "]: expected \"mixup\" or \"fmix\" for samples of layout \"", layout, "\", got \"",
+           word_of(kMethodNames, method), "\", which has a meaning in images only.");
+    expect(countable || method != kFMix,
+           "images: expected fewer than 2^31 pixels for \"fmix\", got ", size.depth, " x ",
+           size.height, " x ", size.width, " (depth, height, width).");
+  }
+}
+
+// A padded last batch ends in copies of one sample.  Mixing it with itself would do nothing but
+// look like mixing, so the copies take no part.
+template <typename Images>
+void PlanOp::ReadPadding(const Images& images) {
+  draw_.distinct = draw_.batch;
+  if (!detect_padding_ || draw_.batch == 0) return;
+  const std::string& last = images.GetMeta(draw_.batch - 1).GetSourceInfo();
+  if (last.empty()) return;
+  while (draw_.distinct > 1 && images.GetMeta(draw_.distinct - 2).GetSourceInfo() == last) {
+    --draw_.distinct;
+  }
+  if (draw_.distinct < draw_.batch && !has_warned_) {
+    has_warned_ = true;
+    DALI_WARN("fn.msda.plan: images: the last ", draw_.batch - draw_.distinct + 1, " of ",
+              draw_.batch, " samples have one source (", last,
+              "), as in a padded batch. The copies are left unmixed and are nobody's partner. Drop "
+              "the last batch, or say padding=\"ignore\" to mix them. This is said once.");
+  }
+}
+
+void PlanOp::ReadLam(const Workspace& ws) {
+  lam_.clear();
+  if (spec_.HasTensorArgument("lam")) {
+    read_reals(lam_, ws.ArgumentInput("lam"), "lam");
+  } else if (spec_.HasArgument("lam")) {
+    lam_.assign(draw_.batch, spec_.GetArgument<float>("lam"));
+  }
+  for (const MsdaLeaf& leaf : leaves_) {
+    expect(
+        lam_.empty() || leaf.box != kBoxMinMax,
+        "lam: expected none with box \"minmax\", which draws the sides themselves; leave out one "
+        "of the two.");
+  }
+  for (size_t i = 0; i < lam_.size(); ++i) {
+    expect(lam_[i] >= 0 && lam_[i] <= 1, "lam: expected a value in [0, 1], got ", lam_[i],
+           " for sample ", i, "; lam is the own sample's share.");
+  }
+  SpreadLam();
+}
+
+// From one value for each sample to one for each record.
+void PlanOp::SpreadLam() {
+  const size_t samples = lam_.size(), each = draw_.interpolations;
+  lam_.resize(samples * each);
+  for (size_t i = samples * each; i-- > 0;) lam_[i] = lam_[i / each];
+  draw_.lam = lam_.empty() ? nullptr : lam_.data();
+}
+
+// y and x of one pixel of each sample.
+void PlanOp::ReadPeaks(const Workspace& ws) {
+  peaks_.clear();
+  draw_.peaks = nullptr;
+  if (!spec_.HasTensorArgument("peaks")) {
+    for (const MsdaLeaf& leaf : leaves_) {
+      expect(leaf.method != kSaliencyMix,
+             "peaks: expected y and x of each sample's most salient pixel for \"saliencymix\", got "
+             "none; give the output of fn.msda.saliency(images).");
+    }
+    return;
+  }
+  const auto& peaks = ws.ArgumentInput("peaks");
+  expect(peaks.type() == DALI_INT32, "peaks: expected int32, got ", peaks.type(),
+         "; give the output of fn.msda.saliency, or cast with fn.cast.");
+  for (int i = 0; i < peaks.num_samples(); ++i) {
+    const auto shape = peaks.tensor_shape_span(i);
+    expect(shape.size() == 1 && shape[0] == 2, "peaks: expected shape (2), y and x, got (",
+           peaks.tensor_shape(i), ") for sample ", i, ".");
+    const int32_t* at = peaks.tensor<int32_t>(i);
+    expect(0 <= at[0] && at[0] < draw_.height && 0 <= at[1] && at[1] < draw_.width,
+           "peaks: expected y, x of a pixel of ", draw_.height, " x ", draw_.width, ", got ", at[0],
+           ", ", at[1], " for sample ", i, "; find them on images of this size.");
+    peaks_.insert(peaks_.end(), at, at + 2);
+  }
+  draw_.peaks = peaks_.data();
+}
+
+// In dynamic mode the caller's generator is the state: its words stand for seed and batch number.
+void PlanOp::ReadRandomness(const Workspace& ws) {
+  draw_.seed = seed_;
+  draw_.step = static_cast<uint32_t>(batches_);
+  if (!spec_.HasTensorArgument("_random_state")) return;
+  const auto& state = ws.ArgumentInput("_random_state");
+  expect(
+      state.num_samples() > 0 && state.tensor_shape(0).num_elements() * state.type_info().size() >=
+                                     kStateWords * sizeof(uint32_t),
+      "rng: expected a state of ", kStateWords, " words; give an ndd.random.RNG.");
+  uint32_t words[kStateWords], counter[4], hash[4];
+  std::memcpy(words, state.raw_tensor(0), sizeof words);
+  msda_philox(counter, words + 2, words);
+  counter[3] ^= words[6];
+  msda_philox(hash, counter, words);
+  draw_.seed = hash[0] | uint64_t{hash[1]} << 32;
+  draw_.step = hash[2];
+}
+
+void PlanOp::RunImpl(Workspace& ws) {
+  const size_t each = draw_.interpolations;
+  plans_.resize(draw_.batch * each);
+  msda_draw(plans_.data(), leaves_.data(), &draw_);
+  auto& out = ws.Output<CPUBackend>(0);
+  for (int i = 0; i < draw_.batch; ++i) {
+    std::memcpy(out.raw_mutable_tensor(i), &plans_[i * each], each * sizeof(Plan));
+  }
+  ++batches_;
+}
+
+DALI_REGISTER_OPERATOR(msda__Plan, PlanOp, CPU);
+
+}  // namespace msda::native

@@ -1,0 +1,75 @@
+"""Loads the operators' plugin into DALI, and hands it what compiles the GPU's kernels."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import sys
+
+from nvidia.dali import backend, plugin_manager
+
+from dali_msda import build
+from dali_msda.backends import nvrtc
+
+OPERATORS = ("msda__Plan", "msda__Blend", "msda__Targets", "msda__Saliency")
+DYNAMIC = "nvidia.dali.experimental.dynamic"
+
+# A pipeline that is in a reference cycle when the process forks, as for the workers of a torch
+# DataLoader, is not the child's to destroy: it would wait for threads that only the parent has.
+os.register_at_fork(after_in_child=gc.freeze)
+
+
+def load() -> None:
+    """Loads the operators into DALI, once per process; importing :mod:`dali_msda.dali` does it.
+
+    Raises:
+        RuntimeError: If there is no plugin for the installed DALI. It says how to build it.
+    """
+    # DALI ends the process when a library defines an operator that is defined already.
+    if OPERATORS[0] not in backend.RegisteredCPUOps():
+        plugin_manager.load_library(str(build.library("dali")))
+    _offer_compiler()
+    _add_to_dynamic_mode()
+
+
+@ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int64)
+def _compile(source: bytes, arch: bytes, answer: int, room: int) -> int:
+    """An ``MsdaCompiler`` (kernels/cuda/host/code.h)."""
+    try:
+        text, found = str(nvrtc.cubin(source.decode(), arch.decode())), 1
+    except Exception as error:  # the operator raises it
+        text, found = str(error), 0
+    content = text.encode()[:room]
+    ctypes.memmove(answer, content, len(content))
+    return found
+
+
+def _offer_compiler() -> None:
+    """Lets the GPU's operators have their kernels compiled by this process's NVRTC.
+
+    They ask when they are made, in the thread that makes them. Operators that were loaded by hand,
+    from another file than ours, find their kernels beside that file only.
+    """
+    path = build.find(build.file_name("dali"))
+    try:
+        plugin = ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_NOLOAD)
+    except OSError:
+        return
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_compile))  # the plugin outlives this module
+    plugin.msda_set_compiler(_compile)
+
+
+def _add_to_dynamic_mode() -> None:
+    """Adds the operators to dynamic mode if that was imported already.
+
+    It makes its functions when it is imported and, unlike ``fn``, never again.
+    """
+    dynamic = sys.modules.get(DYNAMIC)
+    if dynamic is None or hasattr(dynamic, "msda"):
+        return
+    from nvidia.dali.experimental.dynamic import _op_builder
+
+    for name in OPERATORS:
+        schema = backend.GetSchema(name)
+        _op_builder.build_fn_wrapper(_op_builder.build_operator_class(schema))

@@ -1,0 +1,122 @@
+"""FFCV's random resized crop, as a function of a seed, the epoch and the sample's index.
+
+FFCV's own draws from a generator of each thread, which nobody can seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from dali_msda import loader_draws
+
+# isort: off
+from dali_msda.ffcv.loader import AllocationQuery, Compiler, Drawn, State, expect_our_loader
+from ffcv.fields.rgb_image import IMAGE_MODES
+from ffcv.libffcv import imdecode, resize_crop
+
+# isort: on
+from dali_msda.backends.shapes import whole
+from dali_msda.policy import number
+
+
+class RandomResizedCrop(Drawn):
+    """Decodes images, of any size, and brings a random part of each to one size.
+
+    In place of FFCV's ``RandomResizedCropRGBImageDecoder``, whose parts have the same distribution
+    and are scaled in the same way. Here an epoch has the same parts for any number of workers, and
+    again when a run is resumed.
+
+    Args:
+        output_size: Height and width, in pixels.
+        seed: Key of all random numbers, below 2**64. That of the mixer will do.
+        area: Least and greatest area of a part, as shares of the image, in (0, 1].
+        ratio: Least and greatest ratio of its width to its height.
+
+    Raises:
+        TypeError, ValueError: If an argument is of the wrong kind or out of range.
+    """
+
+    def __init__(
+        self,
+        output_size: tuple[int, int],
+        *,
+        seed: int = 0,
+        area: tuple[float, float] = (0.08, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    ):
+        super().__init__()
+        if not isinstance(output_size, tuple | list) or len(output_size) != 2:
+            raise ValueError(f"output_size: expected (height, width), got {output_size!r}")
+        self.output_size = tuple(whole("output_size", side, 1, 2**16) for side in output_size)
+        self.seed = whole("seed", seed, 0, 2**64)
+        self.area = _range("area", area, 1.0)
+        self.ratio = _range("ratio", ratio, 2.0**16)
+
+    def identities(self, ids: np.ndarray) -> np.ndarray:
+        """By what the draws of samples are told apart: here, their dataset indices."""
+        return ids
+
+    def draw(self, memory: tuple[np.ndarray, ...], ids: np.ndarray, epoch: int) -> None:
+        """Write the parts of a batch; see :class:`dali_msda.ffcv.loader.Drawn`."""
+        sizes = self.metadata[ids]
+        memory[-1][...] = loader_draws.crops(
+            self.identities(ids),
+            sizes["height"],
+            sizes["width"],
+            area=self.area,
+            ratio=self.ratio,
+            seed=self.seed,
+            step=epoch,
+        )
+
+    def declare_state_and_memory(
+        self, previous_state: State
+    ) -> tuple[State, tuple[AllocationQuery, ...]]:
+        """See FFCV; called when the loader is built and at the start of each epoch."""
+        expect_our_loader()
+        shape, pixel = (*self.output_size, 3), np.dtype("u1")
+        state = State(jit_mode=True, device=previous_state.device, shape=shape, dtype=pixel)
+        largest = 3 * int(self.metadata["height"].max()) * int(self.metadata["width"].max())
+        return state, (
+            AllocationQuery(shape, pixel),
+            AllocationQuery((largest,), pixel),
+            AllocationQuery((4,), np.dtype("i8")),
+        )
+
+    def generate_code(self) -> Callable[..., np.ndarray]:
+        """See FFCV; what this returns is compiled, and called for each batch."""
+        read, each = self.memory_read, Compiler.get_iterator()
+        to_pixels, scale = Compiler.compile(imdecode), Compiler.compile(resize_crop)
+        compressed = IMAGE_MODES["jpg"]
+
+        def decode(ids, memory, metadata, storage):
+            outs, rooms, parts = memory
+            for k in each(len(ids)):
+                about = metadata[ids[k]]
+                height, width = np.uint32(about["height"]), np.uint32(about["width"])
+                stored = read(about["data_ptr"], storage)
+                if about["mode"] == compressed:
+                    room = rooms[k][: 3 * height * width]
+                    to_pixels(stored, room, height, width, height, width, 0, 0, 1, 1, False, False)
+                    pixels = room.reshape(height, width, 3)
+                else:
+                    pixels = stored.reshape(height, width, 3)
+                y0, x0, y1, x1 = parts[k, 0], parts[k, 1], parts[k, 2], parts[k, 3]
+                scale(pixels, y0, y1, x0, x1, outs[k])
+            return outs[: len(ids)]
+
+        decode.is_parallel = True
+        return decode
+
+
+def _range(name: str, value: object, greatest: float) -> tuple[float, float]:
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise ValueError(f"{name}: expected (least, greatest), got {value!r}")
+    for part in value:
+        number(name, part, 0.0, greatest, f"numbers in (0, {greatest:g}]")
+    low, high = map(float, value)
+    if not 0 < low <= high:
+        raise ValueError(f"{name}: expected 0 < least <= greatest, got {value!r}")
+    return low, high

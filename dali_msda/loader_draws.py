@@ -1,0 +1,146 @@
+"""What loaders draw besides plans: order, crops and flips, each a function of a seed and an index.
+
+They are made as the plan is, from a counter, so that they depend neither on a generator nor on who
+draws first; a purpose of their own keeps them apart from the plan's.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from dali_msda.backends import cpu
+
+PURPOSES = {"order": 253, "crop": 254, "flip": 255}
+"""What a draw is for; the numbers of ``msda::Purpose`` in kernels/msda/philox.h."""
+
+ATTEMPTS = 100  # at a crop
+FIRST = 8  # of these; more are hardly ever needed
+
+LONGEST = 2**24  # uniforms of one counter, half of what it can count
+
+
+def uniforms(ids: object, count: int, *, purpose: str, seed: int, step: int) -> np.ndarray:
+    """Draw numbers for each sample of a batch.
+
+    Args:
+        ids: Identity of each sample, ``(B,)``, integers below 2**64: its index in the dataset.
+        count: Numbers per sample.
+        purpose: One of :data:`PURPOSES`.
+        seed: Key of all random numbers, below 2**64.
+        step: Number of the epoch, below 2**32.
+
+    Returns:
+        float64 ``(B, count)`` in the open interval (0, 1).
+    """
+    made = np.empty((len(ids), count), np.float64)
+    fill, address, bytes_each = cpu.library().msda_uniforms, made.ctypes.data, made.strides[0]
+    for slot, identity in enumerate(np.asarray(ids, np.uint64).tolist()):
+        fill(address + bytes_each * slot, count, seed, identity, step, PURPOSES[purpose])
+    return made
+
+
+def flips(ids: object, probability: float, *, seed: int, step: int) -> np.ndarray:
+    """Draw which samples of a batch are mirrored, each by its index.
+
+    Args:
+        ids: As in :func:`uniforms`; so are seed and step.
+        probability: Of each, in [0, 1].
+        seed: Key of all random numbers.
+        step: Number of the epoch.
+
+    Returns:
+        Flags, bool ``(B,)``.
+    """
+    return uniforms(ids, 1, purpose="flip", seed=seed, step=step)[:, 0] < probability
+
+
+def order(samples: int, *, seed: int, step: int) -> np.ndarray:
+    """Draw the order of the samples in an epoch.
+
+    Args:
+        samples: Number of samples.
+        seed: Key of all random numbers, below 2**64.
+        step: Number of the epoch, below 2**32.
+
+    Returns:
+        A permutation, int64 ``(samples,)``.
+    """
+    rows = uniforms(
+        range(-(-samples // LONGEST)), min(samples, LONGEST), purpose="order", seed=seed, step=step
+    )
+    return np.argsort(rows.ravel()[:samples], kind="stable")
+
+
+def crops(
+    ids: object,
+    heights: object,
+    widths: object,
+    *,
+    area: tuple[float, float],
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    seed: int,
+    step: int,
+) -> np.ndarray:
+    """Draw a part of each image of a batch, for a random resized crop.
+
+    Its area is uniform in ``area``, and the logarithm of its aspect ratio in that of ``ratio``. Of
+    100 attempts the first that fits is taken, or else the largest part in the middle of the image
+    that has such a ratio.
+
+    Args:
+        ids: As in :func:`uniforms`; so are seed and step.
+        heights: Of the images, in pixels, ``(B,)``.
+        widths: Likewise.
+        area: Least and greatest area, as shares of the image, in (0, 1].
+        ratio: Least and greatest ratio of width to height.
+        seed: Key of all random numbers.
+        step: Number of the epoch.
+
+    Returns:
+        ``y0, x0, y1, x1`` of each, half-open, in pixels: int64 ``(B, 4)``.
+    """
+    ids = np.asarray(ids, np.uint64)
+    heights, widths = (np.asarray(sides, np.int64) for sides in (heights, widths))
+    found = np.empty((len(ids), 4), np.int64)
+    left, attempts = np.arange(len(ids)), FIRST
+    while len(left):
+        here = heights[left], widths[left]
+        numbers = uniforms(ids[left], 4 * attempts, purpose="crop", seed=seed, step=step)
+        boxes, fits = _tried(numbers.reshape(-1, attempts, 4), *here, area, ratio)
+        some = fits.any(1)
+        found[left[some]] = boxes[some, fits.argmax(1)[some]]
+        if attempts == ATTEMPTS:
+            found[left[~some]] = _largest(*(sides[~some] for sides in here), ratio)
+            break
+        left, attempts = left[~some], ATTEMPTS  # of which the first are the same
+    return found
+
+
+def _tried(
+    numbers: np.ndarray,
+    heights: np.ndarray,
+    widths: np.ndarray,
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes ``(B, attempts, 4)`` of uniforms of that shape, and which fit into their images."""
+    heights, widths = heights[:, None], widths[:, None]
+    pixels = (area[0] + (area[1] - area[0]) * numbers[..., 0]) * widths * heights
+    low, high = (math.log(value) for value in ratio)
+    ratios = np.exp(low + (high - low) * numbers[..., 1])
+    w, h = (np.maximum(np.rint(np.sqrt(p)), 1) for p in (pixels * ratios, pixels / ratios))
+    x, y = (
+        np.floor(u * (n - m + 1))
+        for u, n, m in ((numbers[..., 2], widths, w), (numbers[..., 3], heights, h))
+    )
+    return np.stack([y, x, y + h, x + w], -1), (w <= widths) & (h <= heights)
+
+
+def _largest(heights: np.ndarray, widths: np.ndarray, ratio: tuple[float, float]) -> np.ndarray:
+    """The largest boxes of these ratios in the middle of images."""
+    w = np.maximum(np.rint(np.minimum(widths, heights * ratio[1])), 1).astype(np.int64)
+    h = np.maximum(np.rint(np.minimum(heights, widths / ratio[0])), 1).astype(np.int64)
+    y, x = (heights - h + 1) // 2, (widths - w + 1) // 2
+    return np.stack([y, x, y + h, x + w], -1)

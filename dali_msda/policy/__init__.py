@@ -1,0 +1,60 @@
+"""What to draw for a batch: the methods, how they are composed, and a card for each method."""
+
+from dali_msda.policy.base import (
+    BOXES,
+    LEAF_DTYPE,
+    MODES,
+    PARTNERS,
+    ROUNDINGS,
+    SCOPES,
+    SHARES,
+    Leaf,
+    Policy,
+    known,
+    number,
+    settings,
+)
+from dali_msda.policy.cards import METHODS, Method
+from dali_msda.policy.compositions import Alternate, Choice, MultiMix
+from dali_msda.policy.methods import (
+    POLICIES,
+    CutMix,
+    Cutout,
+    FMix,
+    GMix,
+    HMix,
+    LaMix,
+    Mixup,
+    ResizeMix,
+    SaliencyMix,
+)
+
+__all__ = [
+    "BOXES",
+    "LEAF_DTYPE",
+    "METHODS",
+    "MODES",
+    "PARTNERS",
+    "POLICIES",
+    "ROUNDINGS",
+    "SCOPES",
+    "SHARES",
+    "Alternate",
+    "Choice",
+    "CutMix",
+    "Cutout",
+    "FMix",
+    "GMix",
+    "HMix",
+    "LaMix",
+    "Leaf",
+    "Method",
+    "Mixup",
+    "MultiMix",
+    "Policy",
+    "ResizeMix",
+    "SaliencyMix",
+    "known",
+    "number",
+    "settings",
+]

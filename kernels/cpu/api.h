@@ -1,0 +1,142 @@
+// The CPU backend's C interface: what the array functions call through ctypes and the DALI
+// operators link.  Arguments are checked by the callers (dali_msda/ops.py, dali_msda/dali/native/);
+// the functions here trust them, never allocate per batch and never throw.
+#pragma once
+#include "msda/field/fourier.h"
+#include "msda/plan.h"
+#include "msda/policy.h"
+
+extern "C" {
+
+enum MsdaDtype : int32_t { kUint8 = 0, kFloat32 = 1, kFloat16 = 2, kBfloat16 = 3 };
+enum MsdaLayout : int32_t { kHwc = 0, kChw = 1 };
+
+struct MsdaBlend {
+  void* const* outs;           // `batch` outputs
+  const void* const* ins;      // `samples` inputs, HWC, each contiguous
+  const msda::Plan* plans;     // `batch` records; their sources are below `samples`
+  const void* const* fields;   // of each kFMix record: its bits (msda_fields) or, where it
+                               // is softened, its weights as floats; null if there is none
+  const uint8_t* mirror;       // one flag per INPUT sample, or null
+  const float *scale, *shift;  // per channel: out = mixed * scale + shift; null for none
+  int32_t batch, samples;
+  int32_t height;           // rows of a sample: of a volume, depth times height; of a sequence, 1
+  int32_t width, channels;  // width * channels must fit as well
+  int32_t in_dtype, out_dtype;  // MsdaDtype: uint8 or float32 in, any out; uint8 out only of uint8
+                                // in, without a scale
+  int32_t out_layout;           // MsdaLayout
+  int32_t interpolations;       // so many outputs in a row have the same sources (1: any)
+  const int32_t* pairs;         // in place (outs are ins): the one other sample that output i
+                                // reads and whose output reads i, or i itself; else null
+  const int32_t* order;         // the pairs in the order in which they are mixed (msda_order), or
+                                // null; no result depends on it
+  int32_t threads;              // 0: one per core
+  int32_t isa;                  // -1: the best this machine has; else see msda_isa_name
+};
+
+struct MsdaFields {
+  void* const* fields;      // of each kFMix record: one bit a pixel, in whole words; where its
+                            // `soft` is not 0, one float a pixel
+  const msda::Plan* plans;  // records of other methods are passed over
+  int32_t batch;
+  int32_t interpolations;  // as in MsdaBlend: a field that they share is made once
+  int32_t threads, isa;    // as in MsdaBlend
+};
+
+struct MsdaSaliency {
+  int32_t* peaks;          // (batch, 2): y and x of each map's greatest value, the first of several
+  void* const* maps;       // `batch` maps, uint8 (H, W), or null
+  const void* const* ins;  // `batch` images, HWC, each contiguous
+  const uint8_t* mirror;   // one flag per image: map and peak of the image flipped left to right
+  int32_t batch, height, width;
+  int32_t channels;      // 1, or 3 for RGB
+  int32_t in_dtype;      // MsdaDtype: uint8, or float32 in 0 to 255, which is rounded first
+  int32_t threads, isa;  // as in MsdaBlend
+};
+
+struct MsdaTargets {
+  const msda::Plan* plans;
+  const int64_t* labels;  // (samples,) class indices, or null
+  const float* rows;      // (samples, classes) soft labels, or null
+  int32_t batch, classes;
+  float smoothing;  // share of the mass spread evenly over all classes
+};
+
+// What the transforms along one axis of a field need; tables of passes.length values each.
+struct MsdaAxis {
+  float *cosine, *sine;
+  int32_t* place;
+  msda::Passes passes;
+};
+
+// Fills draw->batch * draw->interpolations records, those of a sample in a row.
+void msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw);
+
+// The first record that would lead the other functions astray, or -1; `text`, of `room` bytes, then
+// says "name: expected X, got Y".  Sources are indices below `samples`.  `size`, or null, is depth,
+// height and width of samples that have the last `axes` of these axes.
+int64_t msda_check(const msda::Plan* plans, int64_t batch, int32_t samples, const int32_t* size,
+                   int32_t axes, char* text, int32_t room);
+
+// Uniforms in (0, 1) as the plan draws them: out[i] is number i of the stream (tests, examples).
+void msda_uniforms(double* out, int32_t n, uint64_t seed, uint64_t identity, uint32_t step,
+                   uint32_t purpose);
+
+// Four Philox words (tests).
+void msda_philox(uint32_t* words, const uint32_t* counter, const uint32_t* key);
+
+// (batch, height, width) own weights of every pixel; `fields` and `height` as in MsdaBlend.
+void msda_mask(float* weights, const msda::Plan* plans, const void* const* fields, int32_t batch,
+               int32_t height, int32_t width, int32_t threads);
+
+// Whether two records have one mask of kFMix.
+int32_t msda_same_mask(const msda::Plan* a, const msda::Plan* b);
+
+// The masks of the batch's kFMix records.  The second makes them as the GPU does, in phases of
+// `threads` threads that are taken forwards (order 1), backwards (2) or shuffled (3) (tests).
+void msda_fields(const MsdaFields* fields);
+void msda_fields_by_phases(const MsdaFields* fields, int32_t threads, int32_t order);
+
+// The amplitudes of a record's half spectrum, depth * height rows of width / 2 + 1, and a 0 behind
+// them, if they have one part: those of the paper's law (the GPU's host).
+void msda_amplitudes(float* amplitudes, const msda::Plan* plan);
+
+// Bytes of shared memory that a block of GPU threads needs for a record's field (field_phases.h).
+int64_t msda_field_block_bytes(const msda::Plan* plan);
+
+// Where each image is most salient (msda/saliency.h).  The second as msda_fields_by_phases.
+void msda_saliency(const MsdaSaliency* saliency);
+void msda_saliency_by_phases(const MsdaSaliency* saliency, int32_t threads, int32_t order);
+
+// Bytes of memory that a block of GPU threads needs for the saliency of an image.
+int64_t msda_saliency_block_bytes(int32_t height, int32_t width);
+
+// Fills in the tables and the passes of an axis of axis->passes.length pixels (the GPU's host).
+void msda_axis(MsdaAxis* axis);
+
+// Fills in the order of the batch / interpolations pairs in which each partner comes next, as long
+// as it has not been: its pixels are then still in the cache.
+void msda_order(int32_t* order, const msda::Plan* plans, int32_t batch, int32_t interpolations);
+
+// The mixed batch.  msda_blend uses a pool of threads of its own; msda_blend_range does the rows
+// [begin, end) of msda_blend_rows on the calling thread (DALI brings threads): rows of the batch,
+// in which the interpolations of a pair count as one.
+// In place (`pairs` given) only msda_blend will do.
+void msda_blend(const MsdaBlend* blend);
+void msda_blend_range(const MsdaBlend* blend, int64_t begin, int64_t end);
+int64_t msda_blend_rows(const MsdaBlend* blend);
+// The same arithmetic pixel by pixel, as the GPU walks it (tests).
+void msda_blend_plain(const MsdaBlend* blend);
+
+// (batch, classes) rows, or (batch, 4) class indices and weights; a source that takes no part
+// repeats the own label with weight 0.
+void msda_targets_dense(float* rows, const MsdaTargets* targets);
+void msda_targets_compact(int64_t* labels, float* weights, const MsdaTargets* targets);
+
+// msda/maths.h, element by element (tests): 0 exp, 1 log, 2 sin, 3 cos.
+void msda_maths(float* out, const float* in, int64_t n, int32_t function);
+
+int32_t msda_plan_version(void);
+// The instruction sets by number, "x86-64" for 0; null past the last that this machine can run.
+const char* msda_isa_name(int32_t isa);
+}  // extern "C"

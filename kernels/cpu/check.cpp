@@ -1,0 +1,130 @@
+// Checks of plan records, at the doors: a wrong one would read outside the batch.  The rules stand
+// once, for the array functions and for DALI's operators.
+#include <cmath>
+#include <cstdarg>
+#include <cstdio>
+
+#include "cpu/api.h"
+
+namespace msda {
+namespace {
+
+// A fault in words, in the caller's memory.
+struct Report {
+  char* text;
+  int32_t room;
+
+  __attribute__((format(printf, 2, 3))) bool fault(const char* format, ...) const {
+    va_list values;
+    va_start(values, format);
+    vsnprintf(text, static_cast<size_t>(room), format, values);
+    va_end(values);
+    return false;
+  }
+};
+
+// NaN fails, as it must.
+bool is_share(float value) { return value >= 0 && value <= 1; }
+
+bool check_sources(const Plan& p, int32_t samples, const Report& report) {
+  if (p.sources < 1 || p.sources > kMaxSources)
+    return report.fault("sources: expected 1 to %d, got %d", kMaxSources, p.sources);
+  for (int32_t k = 0; k < p.sources; ++k) {
+    if (p.source[k] < 0 || p.source[k] >= samples)
+      return report.fault(
+          "sources: expected indices in [0, %d), got %d; a plan serves only a batch as large as "
+          "the one it was drawn for",
+          samples, p.source[k]);
+    if (!is_share(p.weight[k]))
+      return report.fault("weights: expected values in [0, 1], got %g", p.weight[k]);
+  }
+  return true;
+}
+
+// One axis of the box.  It may wrap: it starts inside the image and is no longer than it.
+bool check_side(const Plan& p, char axis, int32_t low, int32_t high, int32_t size,
+                const Report& report) {
+  const bool wraps = p.method != kResizeMix && p.method != kCutout;
+  if (low >= 0 && low <= size && high >= low && int64_t{high} - low <= size &&
+      (wraps || high <= size))
+    return true;
+  return report.fault("%c0, %c1: expected a box in the image's %d pixels, got %d, %d", axis, axis,
+                      size, low, high);
+}
+
+bool check_box(const Plan& p, const Report& report) {
+  if (!is_share(p.inside) || !is_share(p.outside))
+    return report.fault("inside, outside: expected values in [0, 1], got %g, %g", p.inside,
+                        p.outside);
+  return check_side(p, 'y', p.y0, p.y1, p.height, report) &&
+         check_side(p, 'x', p.x0, p.x1, p.width, report);
+}
+
+bool check_field(const Plan& p, const Report& report) {
+  // Real numbers: a product of three sizes of a broken record would overflow.
+  const double pixels = double{1} * p.depth * p.height * p.width;
+  if (p.method == kFMix && pixels >= 2147483648.0)
+    return report.fault(
+        "depth, height, width: expected fewer than 2^31 pixels for fmix, got %d x %d x %d", p.depth,
+        p.height, p.width);
+  if (p.soft < 0 || p.count < p.soft || double{1} * p.count + p.soft > pixels)
+    return report.fault(
+        "count, soft: expected numbers of pixels that fit the image's %.0f, got %d, %d", pixels,
+        p.count, p.soft);
+  const float values[] = {p.falloff[0], p.falloff[1], p.falloff[2], p.decay};
+  for (const float value : values)
+    if (!std::isfinite(value) || value < 0)
+      return report.fault("falloff, decay: expected finite numbers >= 0, got %g", value);
+  if (p.decay > 10) return report.fault("decay: expected a number in [0, 10], got %g", p.decay);
+  return true;
+}
+
+constexpr int32_t kAxes = 3;
+constexpr const char* kAxisNames[] = {"depth", "height", "width"};
+
+// Whether the record was drawn for samples of this size; they have the last `axes` axes.
+bool check_size(const Plan& p, const int32_t* size, int32_t axes, const Report& report) {
+  const int32_t own[kAxes] = {p.depth, p.height, p.width};
+  if (own[0] == size[0] && own[1] == size[1] && own[2] == size[2]) return true;
+  for (int32_t k = 0; k < kAxes - axes; ++k)
+    if (own[k] != 1)
+      return report.fault("%s: expected 1, as %s have, got %d", kAxisNames[k],
+                          axes == 2 ? "images" : "sequences", own[k]);
+  char names[24] = "", wanted[40] = "", got[40] = "";
+  int n = 0, w = 0, g = 0;
+  for (int32_t k = kAxes - axes; k < kAxes; ++k) {
+    const bool more = k + 1 < kAxes;
+    n += snprintf(names + n, sizeof names - n, "%s%s", kAxisNames[k], more ? ", " : "");
+    w += snprintf(wanted + w, sizeof wanted - w, "%d%s", size[k], more ? " x " : "");
+    g += snprintf(got + g, sizeof got - g, "%d%s", own[k], more ? " x " : "");
+  }
+  return report.fault(
+      "%s: expected the images' %s, got %s; draw the plan for the size of the images", names,
+      wanted, got);
+}
+
+bool check(const Plan& p, int32_t samples, const Report& report) {
+  if (p.version != kPlanVersion)
+    return report.fault(
+        "version: expected %d, got %d; make the plan with fn.msda.plan or dali_msda.draw of this "
+        "version",
+        kPlanVersion, p.version);
+  if (p.method >= kMethods)
+    return report.fault("method: expected a number in [0, %d), got %d", kMethods, p.method);
+  if (p.depth != 1 && p.method != kNone && p.method != kMixup && p.method != kFMix)
+    return report.fault("depth: expected 1 for methods other than mixup and fmix, got %d", p.depth);
+  return check_sources(p, samples, report) && check_box(p, report) && check_field(p, report);
+}
+
+}  // namespace
+}  // namespace msda
+
+extern "C" int64_t msda_check(const msda::Plan* plans, int64_t batch, int32_t samples,
+                              const int32_t* size, int32_t axes, char* text, int32_t room) {
+  const msda::Report report = {text, room};
+  for (int64_t i = 0; i < batch; ++i) {
+    if (!msda::check(plans[i], samples, report)) return i;
+    if (size && !msda::check_size(plans[i], size, axes, report)) return i;
+  }
+  return -1;
+}

@@ -1,0 +1,281 @@
+// The masks of FMix: tables that masks of one size share, the threshold at a rank, the bits.
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "cpu/api.h"
+#include "cpu/isa.h"
+#include "cpu/phases.h"
+#include "cpu/simd/kernels.h"
+#include "cpu/threads.h"
+#include "msda/field/soft.h"
+
+namespace msda {
+namespace {
+
+constexpr FieldValues kValues[] = {field_values_x86_64, field_values_v3, field_values_v4,
+                                   field_values_v4_vbmi};
+constexpr FieldBits kBits[] = {field_bits_x86_64, field_bits_v3, field_bits_v4, field_bits_v4_vbmi};
+constexpr FieldThreshold kThreshold[] = {field_threshold_x86_64, field_threshold_v3,
+                                         field_threshold_v4, field_threshold_v4_vbmi};
+
+// cos and sin of 2 pi k / n by Taylor series of an angle of at most an eighth of a turn: no libm,
+// so that every machine has the same table.
+void turn(int64_t k, int64_t n, float* cosine, float* sine) {
+  const int64_t octant = 8 * k / n;
+  // The angle from the nearest axis, in units of 2 pi / (8 n).
+  const int64_t from_axis = octant % 2 ? (octant + 1) * n - 8 * k : 8 * k - octant * n;
+  const double a =
+      static_cast<double>(from_axis) / static_cast<double>(8 * n) * 6.283185307179586476925;
+  const double z = a * a;
+  double s = 0.0, c = 0.0;
+  for (int32_t i = 17; i >= 3; i -= 2) s = (s + 1.0) * -z / ((i - 1) * i);
+  for (int32_t i = 16; i >= 2; i -= 2) c = (c + 1.0) * -z / ((i - 1) * i);
+  s = a * (s + 1.0), c = c + 1.0;
+  const double x[8] = {c, s, -s, -c, -c, -s, s, c}, y[8] = {s, c, c, s, -s, -c, -c, -s};
+  *cosine = static_cast<float>(x[octant]);
+  *sine = static_cast<float>(y[octant]);
+}
+
+// One axis: its passes, its table of turns and where its entries end up.
+struct Axis {
+  Passes passes;
+  std::vector<float> cosine, sine;
+  std::vector<int32_t> place;
+
+  explicit Axis(int32_t n) : passes(passes_of(n)), cosine(n), sine(n), place(n) {
+    for (int32_t k = 0; k < n; ++k) {
+      turn(k, n, &cosine[k], &sine[k]);
+      place[k] = reversed(passes, k);
+    }
+  }
+  Turns turns() const { return {cosine.data(), sine.data()}; }
+};
+
+class Tables {
+ public:
+  explicit Tables(const Field& f) : axes_{Axis(f.depth), Axis(f.height), Axis(f.width)} {
+    const size_t entries = static_cast<size_t>(rows_of(f)) * f.half;
+    re_.resize(entries + 2 * kMostLanes), im_.resize(entries + 2 * kMostLanes);
+    drawn_.resize(rows_of(f));
+    int32_t columns = 1, radix = 2;
+    for (size_t i = 0; i < entries; ++i) {
+      const int32_t row = static_cast<int32_t>(i / f.half), x = static_cast<int32_t>(i % f.half);
+      const Amplitudes a = amplitudes(f, row, x);
+      re_[i] = a.re, im_[i] = a.im;
+      if (a.re != 0.0f || a.im != 0.0f) drawn_[row] = x + 1;
+    }
+    for (int32_t entries_of_row : drawn_) columns = std::max(columns, entries_of_row);
+    line_.resize(rows_of(f));
+    for (int32_t i = 0; i < rows_of(f); ++i)
+      line_[axes_[0].place[i / f.height] * f.height + axes_[1].place[i % f.height]] = i;
+    for (const Axis& axis : axes_)
+      for (int32_t k = 0; k < axis.passes.count; ++k) radix = std::max(radix, axis.passes.radix[k]);
+    tables = {f,
+              axes_[0].passes,
+              axes_[1].passes,
+              axes_[2].passes,
+              axes_[0].turns(),
+              axes_[1].turns(),
+              axes_[2].turns(),
+              axes_[0].place.data(),
+              axes_[1].place.data(),
+              axes_[2].place.data(),
+              line_.data(),
+              re_.data(),
+              (f.law == kLawPaper ? re_ : im_).data(),
+              drawn_.data(),
+              columns,
+              radix};
+  }
+  FieldTables tables;
+
+ private:
+  Axis axes_[3];
+  std::vector<int32_t> line_, drawn_;
+  std::vector<float> re_, im_;
+};
+
+bool alike(const Field& a, const Field& b) {
+  return a.depth == b.depth && a.height == b.height && a.width == b.width && a.law == b.law &&
+         a.modes == b.modes && a.decay == b.decay;
+}
+
+// The tables of a plan, kept for the plans to come: a training run needs one or two kinds.
+std::shared_ptr<const Tables> tables_of(const Plan& p) {
+  constexpr size_t kKept = 16;
+  static std::mutex mutex;
+  static std::list<std::shared_ptr<const Tables>> kept;
+  const Field f = field_of(p);
+  std::lock_guard<std::mutex> lock(mutex);
+  for (auto it = kept.begin(); it != kept.end(); ++it)
+    if (alike((*it)->tables.f, f)) {
+      kept.splice(kept.begin(), kept, it);
+      return kept.front();
+    }
+  kept.push_front(std::make_shared<const Tables>(f));
+  if (kept.size() > kKept) kept.pop_back();
+  return kept.front();
+}
+
+struct Scratch {
+  std::vector<float> memory;
+  float* at(int64_t floats) {
+    if (static_cast<int64_t>(memory.size()) < floats + 16) memory.resize(floats + 16);
+    const uintptr_t address = reinterpret_cast<uintptr_t>(memory.data());
+    return memory.data() + (-address & 63) / sizeof(float);
+  }
+};
+
+// Bits of the `count` pixels whose values are the greatest.
+void make_bits(uint32_t* bits, const float* values, int64_t pixels, int64_t count, float* scratch,
+               int32_t isa) {
+  const Threshold t = count > 0 ? kThreshold[isa](values, pixels, count, scratch)
+                                : Threshold{std::numeric_limits<float>::infinity(), -1};
+  kBits[isa](bits, values, pixels, t);
+}
+
+void make_weights(const Plan& p, float* weights, const float* values, int64_t pixels,
+                  float* scratch, int32_t isa) {
+  static thread_local std::vector<uint32_t> bits;
+  const int64_t words = (pixels + 31) / 32;
+  if (static_cast<int64_t>(bits.size()) < 2 * words) bits.resize(2 * words);
+  uint32_t *before = bits.data(), *until = before + words;
+  make_bits(before, values, pixels, p.count - p.soft, scratch, isa);
+  make_bits(until, values, pixels, p.count + p.soft, scratch, isa);
+  soften(weights, values, pixels, before, until, p.soft);
+}
+
+// `values_kept`: the values are those of the record before, which this thread has just made.
+void make_field(const Plan& p, void* field, int32_t isa, bool values_kept) {
+  static thread_local Scratch scratch;
+  const std::shared_ptr<const Tables> tables = tables_of(p);
+  const int64_t pixels = pixels_of(tables->tables.f);
+  const int64_t rest_floats = std::max(field_scratch(tables->tables), select_scratch(pixels));
+  float* values = scratch.at(pixels + 16 + rest_floats);
+  float* rest = values + (pixels + 15) / 16 * 16;
+  if (!values_kept) kValues[isa](values, tables->tables, p.field_seed, rest);
+  if (p.soft > 0)
+    make_weights(p, static_cast<float*>(field), values, pixels, rest, isa);
+  else
+    make_bits(static_cast<uint32_t*>(field), values, pixels, p.count, rest, isa);
+}
+
+// Whether a record's mask is that of the pair before, as where a batch shares them: it is copied.
+bool repeats(const MsdaFields& f, int64_t i) {
+  return i >= f.interpolations && msda_same_mask(f.plans + i - f.interpolations, f.plans + i);
+}
+
+void field_by_phases(const Plan& p, uint32_t* row, int32_t threads, int32_t order) {
+  const std::shared_ptr<const Tables> shared = tables_of(p);
+  const FieldTables& t = shared->tables;
+  const Field f = field_of(p);
+  std::vector<float> values(2 * size_t{entries_of(f)});
+  std::vector<Complex<float>> room(static_cast<size_t>(threads) * 2 * t.greatest_radix);
+  std::vector<uint32_t> histogram(kDigits + kDigitGroups);
+  const Entries data = {values.data()};
+  FieldBlock b = {f,
+                  {f.depth, f.height, f.width},
+                  {},
+                  {t.turns_z, t.turns_y, t.turns_x},
+                  {t.place_z, t.place_y, t.place_x},
+                  nullptr,
+                  room.data(),
+                  {}};
+  const bool in_twos = order != kForward;  // a GPU does so, or not
+  if (in_twos && f.law == kLawPaper && f.modes == 0) b.amplitudes = t.amplitude_re;
+  append_steps(&b.steps, 0, t.z, in_twos);
+  append_steps(&b.steps, 1, t.y, in_twos);
+  append_steps(&b.steps, 2, t.x, in_twos);
+  const auto run = [&](auto phase) { each_thread(threads, order, phase); };
+  run([&](Share s) { phase_spectrum(b, data, s); });
+  for (int32_t axis : {1, 0, 2}) {
+    if (axis == 2) run([&](Share s) { phase_pair(b, data, s); });
+    for (int32_t step = 0; step < steps_along(b, axis); ++step)
+      run([&](Share s) { phase_step<true>(b, data, axis, step, s); });
+  }
+  const auto select = [&](int32_t rank) {
+    int32_t level = 0;
+    b.found[0] = {0, static_cast<uint32_t>(rank)};
+    for (; level < kLevels && b.found[level % 2].rank > 0; ++level) {
+      run([&](Share s) { phase_clear(histogram.data(), s); });
+      run([&](Share s) { phase_count(b, data, histogram.data(), level, s); });
+      run([&](Share s) { phase_sum(histogram.data(), s); });
+      run([&](Share s) { phase_choose(&b, histogram.data(), level, s); });
+    }
+    return b.found[level % 2].prefix;
+  };
+  if (p.soft == 0) {
+    const uint64_t last = select(p.count);
+    return run([&](Share s) { phase_bits(b, data, row, last, p.count > 0, s); });
+  }
+  uint32_t taken = 0;
+  const uint64_t before = select(p.count - p.soft), last = select(p.count + p.soft);
+  const Band band = {before, last, static_cast<uint32_t>(p.soft), row, &taken};
+  run([&](Share s) { phase_list(b, data, band, s); });
+  for (uint32_t length = 2; length / 2 < 2 * band.soft; length *= 2)
+    for (uint32_t gap = length / 2; gap > 0; gap /= 2)
+      run([&](Share s) { phase_sort(b, data, band, length, gap == length / 2 ? 0 : gap, s); });
+  run([&](Share s) { phase_ramp(b, data, band, s); });
+  run([&](Share s) { phase_weights(b, data, band, s); });
+}
+
+}  // namespace
+
+}  // namespace msda
+
+extern "C" {
+using namespace msda;
+
+int32_t msda_same_mask(const Plan* a, const Plan* b) {
+  return a->method == kFMix && b->method == kFMix && a->count == b->count && a->soft == b->soft &&
+         have_same_field(*a, *b);
+}
+
+void msda_fields(const MsdaFields* fields) {
+  const auto task = [](const void* job, int64_t begin, int64_t end) {
+    const auto& f = *static_cast<const MsdaFields*>(job);
+    const Plan* made = nullptr;
+    for (int64_t i = begin * f.interpolations; i < end * f.interpolations; ++i) {
+      if (f.plans[i].method != kFMix || repeats(f, i)) continue;
+      const bool kept = made && have_same_field(*made, f.plans[i]);
+      make_field(f.plans[i], f.fields[i], chosen_isa(f.isa), kept);
+      made = f.plans + i;
+    }
+  };
+  parallel_for(fields->batch / fields->interpolations, 1, fields->threads, task, fields);
+  for (int64_t i = fields->interpolations; i < fields->batch; ++i) {
+    if (!repeats(*fields, i)) continue;
+    const Plan& p = fields->plans[i];
+    const int64_t pixels = pixels_of(field_of(p));
+    std::memcpy(fields->fields[i], fields->fields[i - fields->interpolations],
+                p.soft > 0 ? pixels * sizeof(float) : (pixels + 31) / 32 * sizeof(uint32_t));
+  }
+}
+
+void msda_amplitudes(float* amplitudes, const Plan* plan) {
+  const std::shared_ptr<const Tables> shared = tables_of(*plan);
+  const FieldTables& t = shared->tables;
+  std::copy_n(t.amplitude_re, int64_t{rows_of(t.f)} * t.f.half + 1, amplitudes);
+}
+
+int64_t msda_field_block_bytes(const Plan* plan) { return field_block_bytes(field_of(*plan)); }
+
+void msda_axis(MsdaAxis* axis) {
+  const Axis made(axis->passes.length);
+  axis->passes = made.passes;
+  std::copy(made.cosine.begin(), made.cosine.end(), axis->cosine);
+  std::copy(made.sine.begin(), made.sine.end(), axis->sine);
+  std::copy(made.place.begin(), made.place.end(), axis->place);
+}
+
+void msda_fields_by_phases(const MsdaFields* fields, int32_t threads, int32_t order) {
+  for (int32_t i = 0; i < fields->batch; ++i)
+    if (fields->plans[i].method == kFMix)
+      field_by_phases(fields->plans[i], static_cast<uint32_t*>(fields->fields[i]), threads, order);
+}
+}

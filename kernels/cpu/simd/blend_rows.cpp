@@ -1,0 +1,98 @@
+// The row walk of the blend for one instruction set, MSDA_ISA: built for several with different
+// -march flags and chosen at run time.  Every value is computed by the expressions of msda/blend.h
+// or by their vector twins, so the bits do not depend on the build.  No C++ library code may be
+// called here: the linker would be free to take another build's copy of an inline function.
+//
+// Blocks of whole rows are mixed, normalised, rearranged, converted and stored; of several
+// interpolations of a pair each block is done for all of them in turn.  Each source byte is read
+// once and each output byte written once, past the caches where the batch is larger than they are.
+// RGB bytes stay in registers all the way; anything else is mixed into floats in the
+// first-level cache first.
+#include "cpu/simd/row_output.h"
+#include "cpu/simd/rows.h"
+
+// MSDA_JOIN(blend_rows, MSDA_ISA) is blend_rows_v3 in the build for v3.
+#define MSDA_JOIN_(name, isa) name##_##isa
+#define MSDA_JOIN(name, isa) MSDA_JOIN_(name, isa)
+
+namespace msda {
+namespace {
+
+template <typename In, typename Out>
+void rows_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
+  const Walk walk(b, memory, sizeof(Out));
+  const int32_t step = rows_per_block(b);
+  const auto first_of = [&b](int32_t turn) {
+    return (b.order ? b.order[turn] : turn) * b.interpolations;
+  };
+  for (int64_t row = begin; row < end;) {
+    const int32_t turn = static_cast<int32_t>(row / b.height), first = first_of(turn);
+    const int32_t next = (turn + 1) * b.interpolations < b.batch ? first_of(turn + 1) : first;
+    const int32_t y = static_cast<int32_t>(row % b.height);
+    int64_t rows = b.height - y;
+    if (rows > end - row) rows = end - row;
+    if (rows > step) rows = step;
+    for (int32_t index = first; index < first + b.interpolations; ++index)
+      finish(walk, static_cast<Out*>(b.outs[index]),
+             walk.block<In>(index, y, static_cast<int32_t>(rows), next),
+             static_cast<int64_t>(y) * b.width);
+    row += rows;
+  }
+  if (walk.past) _mm_sfence();
+}
+
+// In place: both samples of a pair are mixed, block by block, before either is written.
+template <typename Value>
+void pairs_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
+  Walk walk(b, memory, sizeof(Value));
+  walk.past = false;
+  const int32_t step = rows_per_block(b);
+  const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
+  char* rest = memory + scratch_bytes(b);
+  Value* held[2] = {reinterpret_cast<Value*>(rest),
+                    reinterpret_cast<Value*>(rest + scratch_part(b))};
+  for (int64_t index = begin; index < end; ++index) {
+    const int32_t pair[2] = {static_cast<int32_t>(index), b.pairs[index]};
+    if (pair[1] < pair[0]) continue;  // its partner did both
+    const int32_t count = pair[1] == pair[0] ? 1 : 2;
+    for (int32_t y = 0; y < b.height; y += step) {
+      const int32_t rows = b.height - y < step ? b.height - y : step;
+      for (int32_t k = 0; k < count; ++k)
+        finish(walk, held[k], walk.block<Value>(pair[k], y, rows, pair[k]), 0);
+      for (int32_t k = 0; k < count; ++k)
+        memcpy(static_cast<Value*>(b.outs[pair[k]]) + y * pitch, held[k],
+               rows * pitch * sizeof(Value));
+    }
+  }
+}
+
+template <typename In>
+void rows_from(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
+  switch (b.out_dtype) {
+    case kUint8:
+      if constexpr (sizeof(In) == 1) return rows_of<In, uint8_t>(b, begin, end, memory);
+      return;
+    case kFloat16:
+      return rows_of<In, Float16>(b, begin, end, memory);
+    case kBfloat16:
+      return rows_of<In, Bfloat16>(b, begin, end, memory);
+    default:
+      return rows_of<In, float>(b, begin, end, memory);
+  }
+}
+
+}  // namespace
+
+void MSDA_JOIN(blend_rows, MSDA_ISA)(const MsdaBlend& b, int64_t begin, int64_t end,
+                                     char* scratch) {
+  if (b.in_dtype == kUint8) return rows_from<uint8_t>(b, begin, end, scratch);
+  return rows_from<float>(b, begin, end, scratch);
+}
+
+void MSDA_JOIN(blend_pairs, MSDA_ISA)(const MsdaBlend& b, int64_t begin, int64_t end,
+                                      char* scratch) {
+  if (b.in_dtype == kUint8) return pairs_of<uint8_t>(b, begin, end, scratch);
+  return pairs_of<float>(b, begin, end, scratch);
+}
+
+}  // namespace msda

@@ -1,0 +1,118 @@
+// The normals of a field, a vector of Philox blocks at a time (field.cpp).
+#pragma once
+#include "cpu/simd/vector.h"
+#include "msda/field/field.h"
+
+namespace msda {
+namespace {
+
+typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
+
+struct Product {
+  Words high, low;
+};
+
+// The products a b: of the even lanes and of the odd ones, then their halves by kind.  Lanes are
+// moved by shuffles: shifts would wait for the multiplier's port.
+inline Product product(uint32_t a, Words b) {
+  constexpr int32_t kFromOdd = 0xF5, kFromEven = 0xA0;  // lanes 1, 1, 3, 3 and 0, 0, 2, 2
+#if defined(__AVX512F__)
+  const __m512i factor = _mm512_set1_epi32(a), from = (__m512i)b;
+  const __m512i even = _mm512_mul_epu32(factor, from);
+  const __m512i odd = _mm512_mul_epu32(factor, _mm512_shuffle_epi32(from, (_MM_PERM_ENUM)kFromOdd));
+  return {(Words)_mm512_mask_shuffle_epi32(odd, 0x5555, even, (_MM_PERM_ENUM)kFromOdd),
+          (Words)_mm512_mask_shuffle_epi32(even, 0xAAAA, odd, (_MM_PERM_ENUM)kFromEven)};
+#elif defined(__AVX2__)
+  const __m256i factor = _mm256_set1_epi32(a), from = (__m256i)b;
+  const __m256i even = _mm256_mul_epu32(factor, from);
+  const __m256i odd = _mm256_mul_epu32(factor, _mm256_shuffle_epi32(from, kFromOdd));
+  return {(Words)_mm256_blend_epi32(_mm256_shuffle_epi32(even, kFromOdd), odd, 0xAA),
+          (Words)_mm256_blend_epi32(even, _mm256_shuffle_epi32(odd, kFromEven), 0xAA)};
+#else
+  const Words upper = {0, ~0u, 0, ~0u};
+  const __m128i factor = _mm_set1_epi32(a), from = (__m128i)b;
+  const __m128i even = _mm_mul_epu32(factor, from);
+  const __m128i odd = _mm_mul_epu32(factor, _mm_shuffle_epi32(from, kFromOdd));
+  return {((Words)_mm_shuffle_epi32(even, kFromOdd) & ~upper) | ((Words)odd & upper),
+          ((Words)even & ~upper) | ((Words)_mm_shuffle_epi32(odd, kFromEven) & upper)};
+#endif
+}
+
+// Philox blocks at a time: a round is a chain of slow operations, of which four are under way.
+constexpr int32_t kBlocks = 4 * kLanes;
+
+// field_words() of kGroups * kLanes blocks from `first` on: w[k][i] is word k of block first + i.
+template <int32_t kGroups>
+inline void field_words_of(uint32_t (*w)[kBlocks], const Field& f, uint32_t first) {
+  Words c[kGroups][4];
+#pragma GCC unroll 4
+  for (int32_t g = 0; g < kGroups; ++g) {
+    c[g][0] = Words{} + (first + g * kLanes);
+    for (int32_t i = 0; i < kLanes; ++i) c[g][0][i] += i;
+    c[g][1] = c[g][2] = Words{};
+    c[g][3] = Words{} + (uint32_t{kDrawField} << 24);
+  }
+  uint32_t k0 = f.seed[0], k1 = f.seed[1];
+#pragma GCC unroll 10
+  for (int32_t round = 0; round < kPhiloxRounds; ++round) {
+#pragma GCC unroll 4
+    for (int32_t g = 0; g < kGroups; ++g) {
+      const Product a = product(kPhiloxA, c[g][0]), b = product(kPhiloxB, c[g][2]);
+      c[g][0] = b.high ^ c[g][1] ^ k0;
+      c[g][1] = b.low;
+      c[g][2] = a.high ^ c[g][3] ^ k1;
+      c[g][3] = a.low;
+    }
+    k0 += kPhiloxKeyA;
+    k1 += kPhiloxKeyB;
+  }
+#pragma GCC unroll 4
+  for (int32_t g = 0; g < kGroups; ++g)
+    for (int32_t k = 0; k < 4; ++k) __builtin_memcpy(w[k] + g * kLanes, &c[g][k], kVectorBytes);
+}
+
+// Normals of blocks of entries: those of even number (part 0) and those of odd number (1).  Made
+// ahead where the next blocks are wanted, too, since many at a time cost less.
+struct FieldNormals {
+  static constexpr int32_t kRoom = 8 * kBlocks;
+  uint32_t first = 0;  // block
+  int32_t count = 0;   // whole vectors
+  alignas(64) float re[2][kRoom + kLanes], im[2][kRoom + kLanes];
+
+  // Where blocks from `from` on are, kBlocks at most; those after them come next if `ahead`.
+  int32_t place(const Field& f, uint32_t from, int32_t blocks, bool ahead) {
+    if (from < first || from >= first + count) first = from, count = 0;
+    int32_t at = static_cast<int32_t>(from - first);
+    if (at + blocks <= count) return at;
+    if (count + kBlocks > kRoom) {
+      const int32_t passed = at / kLanes * kLanes;
+      for (int32_t part = 0; part < 2; ++part) {
+        __builtin_memmove(re[part], re[part] + passed, (count - passed) * sizeof(float));
+        __builtin_memmove(im[part], im[part] + passed, (count - passed) * sizeof(float));
+      }
+      first += passed, count -= passed, at -= passed;
+    }
+    count += make(f, ahead ? kBlocks : at + blocks - count);
+    return at;
+  }
+
+ private:
+  // `flatten` brings all of normals() into the loop, which is vectorised then.
+  __attribute__((flatten)) int32_t make(const Field& f, int32_t blocks) {
+    alignas(64) uint32_t w[4][kBlocks];
+    blocks <= kLanes       ? field_words_of<1>(w, f, first + count)
+    : blocks <= 2 * kLanes ? field_words_of<2>(w, f, first + count)
+                           : field_words_of<4>(w, f, first + count);
+    const int32_t whole = (blocks + kLanes - 1) / kLanes * kLanes;
+    for (int32_t part = 0; part < 2; ++part)
+      for (int32_t i = 0; i < whole; ++i) {
+        const Complex<float> n = normals(w[2 * part][i], w[2 * part + 1][i]);
+        re[part][count + i] = n.re;
+        im[part][count + i] = n.im;
+      }
+    return whole;
+  }
+};
+
+}  // namespace
+}  // namespace msda

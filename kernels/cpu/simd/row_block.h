@@ -1,0 +1,234 @@
+// The first half of the row walk (blend_rows.cpp): a block of rows, mixed into floats in HWC order.
+// Compiled once per instruction set: no C++ library code, as explained there.
+#pragma once
+#include <string.h>
+
+#include "cpu/api.h"
+#include "cpu/simd/vector.h"
+#include "msda/blend.h"
+
+namespace msda {
+namespace {
+
+template <typename In>
+void copy_values(float* __restrict mixed, const In* __restrict source, int32_t n) {
+  for (int32_t i = 0; i < n; ++i) mixed[i] = static_cast<float>(source[i]);
+}
+
+template <typename In>
+void mix_values(float* __restrict mixed, const In* own, const In* partner, float w, int32_t n) {
+  if (w == 1.0f) return copy_values(mixed, own, n);
+  if (w == 0.0f) return copy_values(mixed, partner, n);
+  for (int32_t i = 0; i < n; ++i)
+    mixed[i] = mix_two(static_cast<float>(own[i]), static_cast<float>(partner[i]), w, In{});
+}
+
+// mix_many for a row: source by source.
+template <typename In>
+void mix_many_values(float* __restrict mixed, const In* const* sources, const Plan& p, int32_t n) {
+  int32_t base = 0;
+  while (base < p.sources - 1 && p.weight[base] == 0.0f) ++base;
+  const In* __restrict first = sources[base];
+  copy_values(mixed, first, n);
+  for (int32_t k = base + 1; k < p.sources; ++k) {
+    const float w = p.weight[k];
+    const In* __restrict source = sources[k];
+    for (int32_t i = 0; w != 0.0f && i < n; ++i)
+      mixed[i] = fmaf(w, static_cast<float>(source[i]) - static_cast<float>(first[i]), mixed[i]);
+  }
+}
+
+template <typename In>
+void mix_weighted(float* __restrict mixed, const In* own, const In* partner,
+                  const float* __restrict weights, int32_t n) {
+  for (int32_t i = 0; i < n; ++i)
+    mixed[i] =
+        mix_two(static_cast<float>(own[i]), static_cast<float>(partner[i]), weights[i], In{});
+}
+
+// The weights that bits stand for.
+void ones_and_zeros(float* weights, const Bits& bits, int32_t n) {
+  int32_t x = 0;
+  for (; x + kLanes <= n; x += kLanes)
+    put(weights + x, (Floats)chosen(bits.bits(x), (Ints)splat(1.0f), Ints{}), false);
+  for (; x < n; ++x) weights[x] = bits.own_at(x) ? 1.0f : 0.0f;
+}
+
+// The weight of each value of a row from that of each pixel.
+void spread(float* __restrict values, const float* __restrict pixels, int32_t width,
+            int32_t channels) {
+  if (channels == 3) {
+    for (int32_t x = 0; x < width; ++x)
+      values[3 * x] = values[3 * x + 1] = values[3 * x + 2] = pixels[x];
+    return;
+  }
+  for (int32_t x = 0; x < width; ++x)
+    for (int32_t c = 0; c < channels; ++c) values[x * channels + c] = pixels[x];
+}
+
+// One axis of a Gaussian bump, for n pixels.  `flatten` brings all of bump() into the loop, which
+// is vectorised then.
+__attribute__((flatten)) void bumps(float* __restrict along, float falloff, int32_t point,
+                                    int32_t n) {
+  for (int32_t i = 0; i < n; ++i) along[i] = bump(falloff, i - point);
+}
+
+// Makes values below 2^-62 zero: the product of two others is never subnormal, which would cost a
+// hundred times as much.
+void drop_tiny(float* along, int32_t n) {
+  for (int32_t i = 0; i < n; ++i) along[i] = along[i] < 0x1p-62f ? 0.0f : along[i];
+}
+
+// Methods whose weight may differ from pixel to pixel.
+bool has_weights(const Plan& p) { return p.method == kGMix || p.method == kFMix; }
+
+// Whether the partner is shrunk into a box.
+bool shrinks(const Plan& p) { return p.method == kResizeMix && p.sources == 2; }
+
+// A share of a row on which the own weight is one number.
+struct Run {
+  int32_t begin, end;
+  float weight;
+};
+
+// Cuts row y into runs; returns how many (at most 3: a wrapped box leaves its middle out).
+int32_t runs_of_row(Run* runs, const Plan& p, int32_t y) {
+  if (!weighs_by_box(p) || !in_interval(y, p.y0, p.y1, p.height)) {
+    runs[0] = {0, p.width, p.method == kNone ? 1.0f : p.outside};
+    return 1;
+  }
+  const bool wraps = p.x1 > p.width;
+  const int32_t first = wraps ? p.x1 - p.width : p.x0, second = wraps ? p.x0 : p.x1;
+  const float outer = wraps ? p.inside : p.outside, middle = wraps ? p.outside : p.inside;
+  runs[0] = {0, first, outer};
+  runs[1] = {first, second, middle};
+  runs[2] = {second, p.width, outer};
+  return 3;
+}
+
+// Reverses the pixels of a row, those from `done` on.  It is read forwards: a row that is read
+// backwards defeats the prefetcher and costs three times as much.
+template <typename In>
+void mirror_rest(In* __restrict out, const In* __restrict row, int32_t width, int32_t channels,
+                 int32_t done) {
+  for (int32_t x = done; x < width; ++x)
+    for (int32_t c = 0; c < channels; ++c)
+      out[(width - 1 - x) * channels + c] = row[x * channels + c];
+}
+
+void mirror_row(float* out, const float* row, int32_t width, int32_t channels) {
+  mirror_rest(out, row, width, channels, 0);
+}
+
+void mirror_row(uint8_t* out, const uint8_t* row, int32_t width, int32_t channels) {
+  int32_t done = 0;
+  if (channels == 3)
+    for (; done + 16 <= width; done += 16)
+      reverse_rgb(out + (width - done - 16) * 3, row + done * 3);
+  mirror_rest(out, row, width, channels, done);
+}
+
+// Of the columns of the box into which ResizeMix shrinks the partner: where its values lie in a
+// row.
+void columns_shrunk(int32_t* columns, const Plan& p, int32_t channels, bool mirrored) {
+  for (int32_t x = p.x0; x < p.x1; ++x) {
+    const int32_t column = shrunk_from(x, p.x0, p.falloff[2], p.width);
+    columns[x - p.x0] = (mirrored ? p.width - 1 - column : column) * channels;
+  }
+}
+
+// From a row of so many values; `is_last`: whether it is the last of its image, behind which
+// nothing may be read.
+template <typename In>
+void gather_pixels(In* __restrict to, const In* __restrict row, int32_t values, bool is_last,
+                   const int32_t* columns, int32_t n, int32_t channels) {
+  if (channels == 1) {
+    for (int32_t x = 0; x < n; ++x) to[x] = row[columns[x]];
+    return;
+  }
+  if (channels == 3) {
+    int32_t x = pick_pixels(to, row, values, columns, n);
+    // A byte more than the pixel, over which the next one is written.
+    if (sizeof(In) == 1 && !is_last)
+#pragma GCC unroll 4
+      for (; x < n - 1; ++x) memcpy(to + 3 * x, row + columns[x], 4);
+    for (; x < n; ++x) memcpy(to + 3 * x, row + columns[x], 3 * sizeof(In));
+    return;
+  }
+  for (int32_t x = 0; x < n; ++x)
+    for (int32_t c = 0; c < channels; ++c) to[x * channels + c] = row[columns[x] + c];
+}
+
+// A block of rows of one output, and its sources in the order in which the output wants them.
+template <typename In>
+struct Block {
+  const Plan& p;
+  int32_t y, rows, channels;
+  const In* sources[kMaxSources];
+  const void* field;                     // kFMix
+  const float *along_x, *along_y;        // kGMix: the bump along a row and along a column
+  float *pixel_weights, *value_weights;  // room for a row
+
+  int32_t values() const { return rows * p.width * channels; }
+
+  // Whether one own weight holds for the whole block, and Cutout leaves it alone; if so, which.
+  bool uniform(float* weight) const {
+    if (p.sources > 2 || (p.sources == 2 && has_weights(p))) return false;
+    *weight = p.sources == 1 || p.method == kNone ? 1.0f : p.outside;
+    if (p.method != kCutout && (p.sources == 1 || !weighs_by_box(p))) return true;
+    for (int32_t r = 0; r < rows; ++r)
+      if (in_interval(y + r, p.y0, p.y1, p.height)) return p.x0 == p.x1;
+    return true;
+  }
+
+  void mix(float* mixed) const {
+    if (p.sources == 1) return copy_values(mixed, sources[0], values());
+    if (p.sources > 2) return mix_many_values(mixed, sources, p, values());
+    for (int32_t r = 0; r < rows; ++r) {
+      const int32_t at = r * p.width * channels;
+      has_weights(p) ? weighted_row(mixed + at, at, y + r) : row_of_runs(mixed + at, at, y + r);
+    }
+  }
+
+  // Own weight of each pixel of a row, of two sources.
+  void weights_of_row(float* __restrict weights, int32_t row) const {
+    if (p.method == kGMix) {
+      const float row_bump = along_y[row];
+      for (int32_t x = 0; x < p.width; ++x) weights[x] = gaussian_weight(p, row_bump, along_x[x]);
+      return;
+    }
+    if (p.method == kFMix) {
+      const int64_t first = static_cast<int64_t>(row) * p.width;
+      if (p.soft > 0)
+        memcpy(weights, static_cast<const float*>(field) + first, p.width * sizeof(float));
+      else
+        ones_and_zeros(weights, {static_cast<const uint32_t*>(field), first}, p.width);
+      return;
+    }
+    Run runs[3];
+    const int32_t count = runs_of_row(runs, p, row);
+    for (int32_t k = 0; k < count; ++k)
+      for (int32_t x = runs[k].begin; x < runs[k].end; ++x) weights[x] = runs[k].weight;
+  }
+
+ private:
+  void row_of_runs(float* mixed, int32_t at, int32_t row) const {
+    Run runs[3];
+    const int32_t count = runs_of_row(runs, p, row);
+    for (int32_t k = 0; k < count; ++k) {
+      const int32_t first = runs[k].begin * channels;
+      mix_values(mixed + first, sources[0] + at + first, sources[1] + at + first, runs[k].weight,
+                 (runs[k].end - runs[k].begin) * channels);
+    }
+  }
+
+  void weighted_row(float* mixed, int32_t at, int32_t row) const {
+    weights_of_row(pixel_weights, row);
+    if (channels > 1) spread(value_weights, pixel_weights, p.width, channels);
+    const float* own = channels > 1 ? value_weights : pixel_weights;
+    mix_weighted(mixed, sources[0] + at, sources[1] + at, own, p.width * channels);
+  }
+};
+
+}  // namespace
+}  // namespace msda

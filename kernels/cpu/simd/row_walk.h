@@ -1,0 +1,185 @@
+// What a thread of the row walk (blend_rows.cpp) knows and holds: the batch, its own memory, and
+// blocks of rows of the sources as an output wants them, mirrored or shrunk.  Compiled once per
+// instruction set: no C++ library code, as explained there.
+#pragma once
+#include <string.h>
+
+#include "cpu/simd/row_block.h"
+#include "cpu/simd/rows.h"
+#include "cpu/simd/vector.h"
+
+namespace msda {
+namespace {
+
+// Outputs larger than this are written past the caches: a batch that nobody reads again soon would
+// only push out what somebody does.
+constexpr int64_t kStreamBytes = 16 << 20;
+
+// Bytes are asked for this far ahead of where they are wanted.  The machine's own prefetcher stops
+// at pages and gets lost where rows are left out.
+constexpr int64_t kAheadBytes = 4 << 10;
+
+// Copies bytes past the caches.
+void stream_bytes(void* to, const void* from, int64_t bytes) {
+  char* out = static_cast<char*>(to);
+  const char* in = static_cast<const char*>(from);
+  const int64_t lead = -reinterpret_cast<intptr_t>(out) & (kVectorBytes - 1);
+  if (bytes < lead + kVectorBytes) {
+    memcpy(out, in, bytes);
+    return;
+  }
+  memcpy(out, in, lead);
+  int64_t at = lead;
+  for (; at + kVectorBytes <= bytes; at += kVectorBytes)
+    put(reinterpret_cast<float*>(out + at), load(reinterpret_cast<const float*>(in + at)), true);
+  memcpy(out + at, in + at, bytes - at);
+}
+
+void copy_out(void* to, const void* from, int64_t bytes, bool past) {
+  if (past) return stream_bytes(to, from, bytes);
+  memcpy(to, from, bytes);
+}
+
+// A block of a sample, by its number: one or more of its rows.
+struct Turned {
+  int32_t sample, y, rows;
+};
+
+// The batch, the calling thread's memory, and what is the same for every block.
+struct Walk {
+  const MsdaBlend& b;
+  float* mixed;
+  char *staged, *mirrored[kMaxSources];
+  // Of the values of kLanes RGB pixels; 1 and -0 change nothing, not even the sign of a zero.
+  float scale[3 * kLanes], shift[3 * kLanes];
+  bool past;                  // store past the caches
+  mutable int32_t laid = -1;  // what `along` holds is that of outputs from this one on
+  mutable Turned turned[kMaxSources] = {};  // what the blocks in `mirrored` hold
+  mutable const char* ahead = nullptr;      // what to ask for with the first pixel of a block
+  mutable int32_t asks = -1, asked = -1;    // samples asked for by this image and by the one before
+  float *weights, *along;
+
+  Walk(const MsdaBlend& blend, char* memory, int64_t value_bytes)
+      : b(blend), mixed(reinterpret_cast<float*>(memory)) {
+    const int64_t part = scratch_part(b);
+    weights = reinterpret_cast<float*>(memory + kScratchParts * part);
+    along = weights + static_cast<int64_t>(b.width) * (1 + b.channels);
+    staged = memory + part;
+    for (int32_t k = 0; k < kMaxSources; ++k) mirrored[k] = memory + (2 + k) * part;
+    for (int32_t i = 0; i < 3 * kLanes; ++i) {
+      scale[i] = b.scale && b.channels == 3 ? b.scale[i % 3] : 1.0f;
+      shift[i] = b.shift && b.channels == 3 ? b.shift[i % 3] : -0.0f;
+    }
+    const int64_t sample = static_cast<int64_t>(b.height) * b.width * b.channels;
+    past = sample * b.batch * value_bytes >= kStreamBytes;
+  }
+
+  // Whether bumps below 2^-62 change no bit of an output: a weight is the one outside then; or
+  // other bytes are numbers, or made ones, that so little of a byte does not change.
+  bool tiny_is_none(const Plan& p) const {
+    if (p.outside >= 0.5f) return true;
+    if (b.in_dtype != kUint8) return false;
+    for (int32_t c = 0; c < b.channels && b.out_dtype != kUint8; ++c)
+      if (!b.shift || !(fabsf(b.shift[c]) > 0x1p-20f * fabsf(b.scale[c]))) return false;
+    return true;
+  }
+
+  // The bumps of GMix along x and, behind them, along y; the columns of ResizeMix along x.
+  const float* along_of(int32_t index) const {
+    const int32_t first = index - index % b.interpolations;
+    const int64_t each = static_cast<int64_t>(b.width) + b.height;
+    for (int32_t k = 0; k < b.interpolations && laid != first; ++k) {
+      const Plan& p = b.plans[first + k];
+      float* to = along + k * each;
+      if (p.method == kGMix) {
+        bumps(to, p.falloff[2], p.point[2], b.width);
+        bumps(to + b.width, p.falloff[1], p.point[1], b.height);
+        if (tiny_is_none(p)) drop_tiny(to, b.width + b.height);
+      } else if (shrinks(p)) {
+        columns_shrunk(reinterpret_cast<int32_t*>(to), p, b.channels,
+                       b.mirror && b.mirror[p.source[1]]);
+      }
+    }
+    laid = first;
+    return along + (index - first) * each;
+  }
+
+  // `next` is the record that comes after this one.
+  template <typename In>
+  Block<In> block(int32_t index, int32_t y, int32_t rows, int32_t next) const {
+    const Plan& p = b.plans[index];
+    Block<In> block = {p,       y,       rows,    b.channels, {},
+                       nullptr, nullptr, nullptr, weights,    weights + b.width};
+    if (p.method == kFMix) block.field = b.fields[index];
+    if (p.method == kGMix) {
+      block.along_x = along_of(index);
+      block.along_y = block.along_x + b.width;
+    }
+    const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
+    // In the order of msda_order() the partner is the next own image: what is new is the partner's.
+    // ResizeMix wants its rows from all over, but memory is best read in order.  So the image
+    // before asks for all of it, or else for what is new of its own image: what the box before left
+    // out. (Where bytes are only copied, that is slower.)
+    const Plan& after = b.plans[next];
+    const bool rgb_bytes = sizeof(In) == 1 && b.channels == 3;
+    const bool early = rgb_bytes && b.out_dtype != kUint8 && shrinks(p) && shrinks(after);
+    const int32_t latest = early ? after.source[1] : p.source[p.sources > 1 && !shrinks(p)];
+    const int32_t asking = early ? latest : -1;
+    if (asking != asks) asked = asks, asks = asking;
+    ahead = reinterpret_cast<const char*>(mixed);  // floats: they are there
+    if (sizeof(In) == 1)
+      ahead = static_cast<const char*>(b.ins[latest]) + y * pitch + (early ? 0 : kAheadBytes);
+    for (int32_t k = 0; k < p.sources; ++k) {
+      const In* from = static_cast<const In*>(b.ins[p.source[k]]) + y * pitch;
+      block.sources[k] = from;
+      if (k == 1 && shrinks(p)) {
+        block.sources[k] = shrunk(index, y, rows, from);
+        continue;
+      }
+      if (!b.mirror || !b.mirror[p.source[k]]) continue;
+      In* to = reinterpret_cast<In*>(mirrored[k]);
+      block.sources[k] = to;
+      Turned& held = turned[k];
+      if (held.sample == p.source[k] && held.y == y && held.rows == rows) continue;
+      held = {p.source[k], y, rows};
+      for (int32_t r = 0; r < rows; ++r)
+        mirror_row(to + r * pitch, from + r * pitch, b.width, b.channels);
+    }
+    return block;
+  }
+
+  // The partner's rows `from`, with all of it shrunk into the box; where nothing else of them is
+  // wanted, as a rule, the rest is anything.
+  template <typename In>
+  const In* shrunk(int32_t index, int32_t y, int32_t rows, const In* from) const {
+    const Plan& p = b.plans[index];
+    const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
+    const In* whole = static_cast<const In*>(b.ins[p.source[1]]);
+    const int32_t* columns = reinterpret_cast<const int32_t*>(along_of(index));
+    const bool flipped = b.mirror && b.mirror[p.source[1]];
+    const auto row_of = [&](int32_t y) {
+      return whole + shrunk_from(y, p.y0, p.falloff[1], p.height) * pitch;
+    };
+    In* to = reinterpret_cast<In*>(mirrored[1]);
+    for (int32_t r = 0; r < rows; ++r, to += pitch) {
+      if (p.outside != 1.0f && flipped)
+        mirror_row(to, from + r * pitch, b.width, b.channels);
+      else if (p.outside != 1.0f)
+        memcpy(to, from + r * pitch, pitch * sizeof(In));
+      if (in_interval(y + r + rows, p.y0, p.y1, p.height)) {  // the same row of the next block
+        const In* row = row_of(y + r + rows);
+        const int64_t bytes = pitch * sizeof(In);
+        p.source[1] == asked ? fetch<_MM_HINT_T0>(row, bytes) : fetch(row, bytes);
+      }
+      if (!in_interval(y + r, p.y0, p.y1, p.height)) continue;
+      const In* row = row_of(y + r);
+      gather_pixels(to + static_cast<int64_t>(p.x0) * b.channels, row, static_cast<int32_t>(pitch),
+                    row == whole + (p.height - 1) * pitch, columns, p.x1 - p.x0, b.channels);
+    }
+    turned[1] = {};  // it holds no mirrored block any more
+    return reinterpret_cast<In*>(mirrored[1]);
+  }
+};
+
+}  // namespace
+}  // namespace msda

@@ -1,0 +1,110 @@
+#include "cpu/threads.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+namespace msda {
+namespace {
+
+// Large parts first, so that what lies side by side is done by one thread; then ever smaller ones,
+// so that a slow thread is waited for a short while.
+constexpr int64_t kPartsPerThread = 4;
+
+struct Job {
+  Task task;
+  const void* argument;
+  int64_t units, grain, parts;  // each takes one of so many parts of what is left
+  std::atomic<int64_t> next{0};
+
+  // Takes the next part, if there is one.
+  bool take(int64_t* begin, int64_t* end) {
+    *begin = next.load();
+    do {
+      if (*begin >= units) return false;
+      const int64_t part = std::max(grain, (units - *begin) / parts / grain * grain);
+      *end = std::min(units, *begin + part);
+    } while (!next.compare_exchange_weak(*begin, *end));
+    return true;
+  }
+
+  void work() {
+    int64_t begin, end;
+    while (take(&begin, &end)) task(argument, begin, end);
+  }
+};
+
+int32_t available_cores() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1, static_cast<int32_t>(std::thread::hardware_concurrency()));
+}
+
+// Threads wait for a job, take parts of it until none is left, and wait again.
+class Pool {
+ public:
+  void run(Job& job, int32_t helpers) {
+    std::lock_guard<std::mutex> one_job_at_a_time(callers_);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      for (; threads_ < helpers; ++threads_) std::thread([this] { serve(); }).detach();
+      job_ = &job;
+      wanted_ = helpers;
+    }
+    wake_.notify_all();
+    job.work();
+    std::unique_lock<std::mutex> lock(mutex_);
+    wanted_ = 0;  // a thread that has not woken yet is no longer needed
+    done_.wait(lock, [this] { return busy_ == 0; });
+    job_ = nullptr;
+  }
+
+ private:
+  void serve() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      wake_.wait(lock, [this] { return wanted_ > 0; });
+      --wanted_, ++busy_;
+      Job* job = job_;
+      lock.unlock();
+      job->work();
+      lock.lock();
+      if (--busy_ == 0) done_.notify_one();
+    }
+  }
+
+  std::mutex callers_, mutex_;
+  std::condition_variable wake_, done_;
+  Job* job_ = nullptr;
+  int32_t threads_ = 0, wanted_ = 0, busy_ = 0;
+};
+
+// The pool of this process.  A forked child (a DataLoader worker) inherits none of the threads, so
+// it gets a pool of its own; the pool is never destroyed, since its threads outlive main().
+Pool& pool() {
+  static std::mutex mutex;
+  static Pool* current = nullptr;
+  static pid_t owner = 0;
+  std::lock_guard<std::mutex> lock(mutex);
+  if (owner != getpid()) current = new Pool, owner = getpid();
+  return *current;
+}
+
+}  // namespace
+
+void parallel_for(int64_t units, int64_t grain, int32_t threads, Task task, const void* job) {
+  if (units <= 0) return;
+  grain = std::max<int64_t>(1, grain);
+  if (threads <= 0) threads = available_cores();
+  threads = static_cast<int32_t>(std::min<int64_t>(threads, (units + grain - 1) / grain));
+  if (threads <= 1) return task(job, 0, units);
+  Job shared{task, job, units, grain, kPartsPerThread * threads};
+  pool().run(shared, threads - 1);
+}
+
+}  // namespace msda

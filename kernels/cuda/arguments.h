@@ -1,0 +1,89 @@
+// The GPU backend's arguments, as its entry points (*.cu) take them by value and their hosts
+// (dali_msda/backends/cuda.py, batch.h) fill them in.  Every pointer is one of the device.
+// Arguments are checked by the hosts; plans are those of the CPU.
+#pragma once
+#include "msda/field/fourier.h"
+#include "msda/plan.h"
+
+// Samples of a batch: apart, each at its own address, or `stride` bytes from one to the next.
+struct MsdaSamples {
+  char* first;
+  int64_t stride;
+  void* const* each;  // null: first + i * stride
+};
+
+// Masks of the kFMix records, `stride` bytes from one record's to the next: bits in whole words or,
+// where they are softened, one float a pixel.
+struct MsdaMasks {
+  char* first;
+  int64_t stride;
+  const int32_t* owners;  // msda_mask_owners (host/launch.h): records that share a mask have it in
+                          // one place; null: each has its own
+};
+
+// out = what the plan says; MsdaBlend of cpu.h says what each member means.
+struct MsdaGpuBlend {
+  MsdaSamples outs, ins;
+  MsdaMasks fields;
+  const msda::Plan* plans;
+  const uint8_t* mirror;       // one flag per input sample, or null
+  const float *scale, *shift;  // per channel, or null
+  const int32_t* pairs;        // in place, without `mirror`: as in MsdaBlend; else null
+  int32_t batch;               // plans, a multiple of `interpolations`
+  int32_t interpolations;      // so many outputs in a row have the same sources (1: any)
+  int32_t height, width, channels;
+  int32_t chw;  // whether the output is CHW; else it is HWC
+};
+
+// (batch, height, width) own weights.
+struct MsdaGpuMask {
+  float* weights;
+  MsdaMasks fields;
+  const msda::Plan* plans;
+  int32_t batch, height, width;
+};
+
+// Dense rows, or class indices and weights, four each per plan.
+struct MsdaGpuTargets {
+  float* rows;         // (batch, classes)
+  int64_t* labels;     // (batch, 4)
+  float* weights;      // (batch, 4)
+  const void* source;  // labels of the type that the entry point names
+  const msda::Plan* plans;
+  int32_t batch, classes;
+  float smoothing;
+};
+
+struct MsdaGpuAxis {
+  const float *cosine, *sine;
+  const int32_t* place;
+  msda::Passes passes;
+};
+
+// Masks of the kFMix records, which are all of one size, that of the axes.
+struct MsdaGpuFields {
+  MsdaMasks fields;
+  const msda::Plan* plans;
+  MsdaGpuAxis axes[3];  // z, y, x
+  char* workspace;      // `per_block` bytes for each block of the grid
+  int64_t per_block;
+  int32_t batch;
+  int32_t in_shared;        // 1: the values lie in dynamic shared memory, else in the workspace
+  int32_t radix;            // the greatest of the axes: above 7 the workspace has room for it
+  int32_t interpolations;   // as in MsdaGpuBlend: a field that they share is made once
+  const float* amplitudes;  // msda_amplitudes (cpu.h) of records with all modes of the paper's law
+                            // and this `decay`; others find theirs on the way.  Null: all do.
+  float decay;
+};
+
+// Where each image is most salient; MsdaSaliency of cpu.h says what that is.
+struct MsdaGpuSaliency {
+  MsdaSamples ins;        // HWC, of the type that the entry point names
+  MsdaSamples maps;       // uint8 (H, W); without an address if nobody asks for them
+  int32_t* peaks;         // (batch, 2): y and x
+  const uint8_t* mirror;  // one flag per image, or null
+  char* workspace;        // `per_block` bytes for each block of the grid
+  int64_t per_block;      // msda_saliency_block_bytes (cpu.h)
+  int32_t batch, height, width;
+  int32_t channels;  // 1, or 3 for RGB
+};

@@ -1,0 +1,141 @@
+// The masks of FMix, a block of threads for those of one field; nothing but their bits, or, where
+// they are softened, their weights, leaves the block.
+//
+// The values of a field lie in shared memory where they fit, else in the workspace; then comes, for
+// axes with a prime factor above 7, room for the butterflies of each thread.
+#include "cuda/arguments.h"
+#include "msda/field/soft.h"
+
+namespace msda {
+namespace {
+
+extern __shared__ float dynamic_shared[];
+
+// What is the same for every field.
+__device__ __forceinline__ void prepare(FieldBlock* b, const MsdaGpuFields& a, char* room) {
+#pragma unroll
+  for (int32_t k = 0; k < 3; ++k) {
+    append_steps(&b->steps, k, a.axes[k].passes, a.in_shared);
+    b->lengths[k] = a.axes[k].passes.length;
+    b->turns[k] = {a.axes[k].cosine, a.axes[k].sine};
+    b->place[k] = a.axes[k].place;
+  }
+  b->room = a.radix > 7 ? reinterpret_cast<Complex<float>*>(room) : nullptr;
+}
+
+template <bool kInShared>
+__device__ __forceinline__ void transform(const FieldBlock& b, const Entries& data, int32_t axis,
+                                          Share s) {
+  for (int32_t step = 0; step < steps_along(b, axis); ++step) {
+    phase_step<kInShared>(b, data, axis, step, s);
+    __syncthreads();
+  }
+}
+
+template <bool kInShared>
+__device__ __forceinline__ void make_values(FieldBlock* b, const Entries& data,
+                                            const MsdaGpuFields& a, const Plan& p, Share s) {
+  if (s.thread == 0) {
+    b->f = field_of(p);
+    const bool known = b->f.law == kLawPaper && p.modes == 0 && p.decay == a.decay;
+    b->amplitudes = known ? a.amplitudes : nullptr;
+  }
+  __syncthreads();
+  phase_spectrum(*b, data, s);
+  __syncthreads();
+  transform<kInShared>(*b, data, 1, s);
+  transform<kInShared>(*b, data, 0, s);
+  phase_pair(*b, data, s);
+  __syncthreads();
+  transform<kInShared>(*b, data, 2, s);
+}
+
+// The order of the `rank`-th pixel, or one between it and the next.
+__device__ __forceinline__ uint64_t select(FieldBlock* b, const Entries& data, uint32_t* histogram,
+                                           int32_t rank, Share s) {
+  if (s.thread == 0) b->found[0] = {0, static_cast<uint32_t>(rank)};
+  __syncthreads();
+  int32_t level = 0;
+  for (; level < kLevels && b->found[level % 2].rank > 0; ++level) {
+    phase_clear(histogram, s);
+    __syncthreads();
+    phase_count(*b, data, histogram, level, s);
+    __syncthreads();
+    phase_sum(histogram, s);
+    __syncthreads();
+    phase_choose(b, histogram, level, s);
+    __syncthreads();
+  }
+  const uint64_t order = b->found[level % 2].prefix;
+  __syncthreads();
+  return order;
+}
+
+__device__ __forceinline__ void soften(const FieldBlock& b, const Entries& data, const Band& band,
+                                       Share s) {
+  phase_list(b, data, band, s);
+  __syncthreads();
+  for (uint32_t run = 2; run / 2 < 2 * band.soft; run *= 2)
+    for (uint32_t gap = run / 2; gap > 0; gap /= 2) {
+      phase_sort(b, data, band, run, gap == run / 2 ? 0 : gap, s);
+      __syncthreads();
+    }
+  phase_ramp(b, data, band, s);
+  __syncthreads();
+  phase_weights(b, data, band, s);
+}
+
+__device__ __forceinline__ void make_mask(FieldBlock* b, const Entries& data, uint32_t* histogram,
+                                          const Plan& p, uint32_t* row, uint32_t* taken, Share s) {
+  if (s.thread == 0) *taken = 0;
+  uint64_t before = 0, last = 0;  // of the band that is softened, if there is one
+  for (int32_t end = p.soft > 0 ? 0 : 1; end < 2; ++end) {
+    before = last;
+    last = select(b, data, histogram, end ? p.count + p.soft : p.count - p.soft, s);
+  }
+  if (p.soft > 0)
+    soften(*b, data, {before, last, static_cast<uint32_t>(p.soft), row, taken}, s);
+  else
+    phase_bits(*b, data, row, last, p.count > 0, s);
+  __syncthreads();
+}
+
+template <bool kInShared>
+__device__ __forceinline__ void make_masks(FieldBlock* b, const Entries& data, uint32_t* histogram,
+                                           const MsdaGpuFields& a, uint32_t* taken, Share s) {
+  const int32_t each = a.interpolations > 1 ? a.interpolations : 1;
+  for (int32_t first = blockIdx.x * each; first < a.batch; first += gridDim.x * each) {
+    const Plan* made = nullptr;  // the record whose field the values are
+    for (int32_t i = first; i < first + each; ++i) {
+      const Plan& p = a.plans[i];
+      if (p.method != kFMix || (a.fields.owners && a.fields.owners[i] != i)) continue;
+      if (!made || !have_same_field(*made, p)) make_values<kInShared>(b, data, a, p, s);
+      made = p.soft > 0 ? nullptr : &p;  // weights replace the values
+      auto* row = reinterpret_cast<uint32_t*>(a.fields.first + i * a.fields.stride);
+      make_mask(b, data, histogram, p, row, taken, s);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace msda
+
+// So many threads that each may have the registers for a step of sixteen values.
+extern "C" __global__ void __launch_bounds__(512, 1)
+    msda_field_masks(const __grid_constant__ MsdaGpuFields a) {
+  using namespace msda;
+  __shared__ FieldBlock b;
+  __shared__ uint32_t histogram[kDigits + kDigitGroups], taken;
+  const Share s = {static_cast<int32_t>(threadIdx.x), static_cast<int32_t>(blockDim.x)};
+  char* mine = a.workspace + blockIdx.x * a.per_block;
+  const int64_t rows = int64_t{a.axes[0].passes.length} * a.axes[1].passes.length;
+  const int64_t entries = (rows + rows % 2) * (a.axes[2].passes.length / 2 + 1);
+  const int64_t values = 2 * entries * static_cast<int64_t>(sizeof(float));
+  if (s.thread == 0) prepare(&b, a, a.in_shared ? mine : mine + values);
+  __syncthreads();
+  if (a.in_shared) {  // apart, so that the compiler knows which memory it is
+    make_masks<true>(&b, {dynamic_shared}, histogram, a, &taken, s);
+  } else {
+    make_masks<false>(&b, {reinterpret_cast<float*>(mine)}, histogram, a, &taken, s);
+  }
+}

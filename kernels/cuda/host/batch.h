@@ -1,0 +1,160 @@
+// The work of a batch on a GPU: what it brings along is put into one pinned buffer and copied at
+// once, then the kernels are launched.  Knows nothing of DALI; dali_msda/backends/cuda.py is its
+// twin.
+//
+// Nothing here waits.  Addresses of samples are the device's, all else that is handed in lies in
+// CPU memory and may go as soon as a call returns.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cpu/api.h"
+#include "cuda/arguments.h"
+#include "cuda/host/driver.h"
+#include "cuda/host/launch.h"
+
+namespace msda::gpu {
+
+// Memory for one batch.  It must last until the device is done with what was put on the stream, and
+// be aligned to 256 bytes; no bytes may be null.
+class BatchMemory {
+ public:
+  virtual char* Pinned(size_t bytes) = 0;
+  virtual char* OnDevice(size_t bytes) = 0;
+
+ protected:
+  ~BatchMemory() = default;
+};
+
+// What a batch brings along.
+class Upload {
+ public:
+  // Adds so many values, which must stay where they are until Send(); null for none.  The number
+  // returned finds them again.
+  template <typename T>
+  int Add(const T* values, size_t count) {
+    return AddBytes(values, count * sizeof(T));
+  }
+  // One copy, and room for what the kernels make on the way.
+  void Send(const Device& device, BatchMemory& memory, size_t scratch, Handle stream);
+
+  // On the device: null for null.
+  template <typename T>
+  const T* At(int part) const {
+    return reinterpret_cast<const T*>(parts_[part].values ? device_ + parts_[part].offset
+                                                          : nullptr);
+  }
+  char* Scratch() const { return device_ + size_; }
+  void Clear() { parts_.clear(), size_ = 0; }
+
+ private:
+  int AddBytes(const void* values, size_t bytes);
+
+  struct Part {
+    const void* values;
+    size_t bytes, offset;
+  };
+  std::vector<Part> parts_;  // kept from batch to batch
+  size_t size_ = 0;
+  char* device_ = nullptr;
+};
+
+// Samples of a batch at any addresses; those of even distance need no list of them.
+class SampleParts {
+ public:
+  SampleParts(Upload& upload, const void* const* samples, int32_t count);
+  MsdaSamples On(const Upload& upload) const;
+
+ private:
+  MsdaSamples even_ = {};
+  int list_ = -1;
+};
+
+// The masks of a batch's kFMix records.
+class Fields {
+ public:
+  explicit Fields(Device& device) : device_(device) { device.load("field"); }
+
+  // Adds what the masks need; returns the bytes of scratch memory that they take, 0 for no masks.
+  size_t Prepare(Upload& upload, const Plan* plans, int32_t batch, int32_t interpolations);
+  // Makes the masks at the start of the scratch memory, if there are any; one that records share
+  // once.
+  MsdaMasks Launch(const Upload& upload, const Plan* plans_on_device, Handle stream);
+
+ private:
+  // The tables of an axis: cosines, sines, places.
+  struct Axis {
+    Passes passes = {};
+    std::vector<float> tables;
+    int part = -1;
+
+    void Fit(int32_t length);
+  };
+  // Amplitudes of the records with all modes of the paper's law, of the first such one's decay:
+  // their fields need not find their own.
+  void AddAmplitudes(Upload& upload, const Plan* plans);
+
+  Device& device_;
+  Kernel* kernel_ = nullptr;
+  Axis axes_[3];  // z, y, x; kept from batch to batch
+  std::vector<float> amplitudes_;
+  Plan amplitudes_of_ = {};
+  int amplitudes_part_ = -1;
+  std::vector<int32_t> owners_;  // whose mask each record has
+  int owners_part_ = -1;
+  int32_t interpolations_ = 1;
+  MsdaFieldLaunch how_ = {};
+};
+
+// The mixed batch.
+class Blend {
+ public:
+  explicit Blend(Device& device);
+
+  // `outs` and `ins` of `blend` are addresses on the device; its `fields`, `pairs`, `threads` and
+  // `isa` are not read.
+  void Run(const MsdaBlend& blend, BatchMemory& memory, Handle stream);
+
+ private:
+  void Launch(const MsdaBlend& blend, const MsdaGpuBlend& job, Handle stream);
+
+  Device& device_;
+  Fields fields_;
+  Upload upload_;
+};
+
+// Soft labels.
+class Targets {
+ public:
+  explicit Targets(Device& device) : device_(device) { device.load("targets"); }
+
+  // Dense rows, those of each sample at its own address on the device.
+  void Run(const std::vector<void*>& rows, const MsdaTargets& targets, BatchMemory& memory,
+           Handle stream);
+
+ private:
+  Device& device_;
+  Upload upload_;
+};
+
+// The most salient pixels of images, and their maps.
+class Saliency {
+ public:
+  explicit Saliency(Device& device) : device_(device) { device.load("saliency"); }
+
+  // Images of one size in each group; all but `mirror` and the lists of addresses lies on the
+  // device, `threads` and `isa` are not read.
+  void Run(const std::vector<MsdaSaliency>& groups, BatchMemory& memory, Handle stream);
+
+ private:
+  Device& device_;
+  Upload upload_;
+};
+
+// Copies `bytes` bytes for each address of the device, those of neighbours at once.  `from` is
+// pinned memory, which must last until the device has read it.
+void scatter(const Device& device, const std::vector<void*>& to, size_t bytes, const char* from,
+             Handle stream);
+
+}  // namespace msda::gpu

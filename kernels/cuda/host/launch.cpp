@@ -1,0 +1,91 @@
+#include "cuda/host/launch.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "cpu/api.h"
+#include "msda/blend.h"
+#include "msda/field/phases.h"
+
+namespace {
+
+constexpr int64_t kMostAcross = 65535;       // blocks along y
+constexpr int64_t kWaves = 64;               // "many times what the device holds"
+constexpr int64_t kMostThreads = INT32_MAX;  // along x: the kernels count them
+constexpr int64_t kFieldThreads = 1024;      // of a block; the driver knows what field.cu allows
+constexpr int64_t kFieldShared = 9 * 1024;  // what field.cu has in shared memory besides the values
+constexpr int32_t kUnrolledRadix = 7;       // larger butterflies need room in memory
+constexpr int64_t kAlignment = 256;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int32_t greatest_radix(const MsdaFieldLaunch& l) {
+  int32_t greatest = 1;
+  for (const int32_t length : {l.depth, l.height, l.width}) {
+    const msda::Passes passes = msda::passes_of(length);
+    for (int32_t k = 0; k < passes.count; ++k) greatest = std::max(greatest, passes.radix[k]);
+  }
+  return greatest;
+}
+
+}  // namespace
+
+void msda_grid(uint32_t* grid, int64_t samples, int64_t rows, int64_t items, int32_t threads,
+               int32_t resident) {
+  const int64_t across = std::clamp<int64_t>(samples, 1, kMostAcross);
+  const int64_t needed = ceil_div(rows * items, threads);
+  const int64_t wanted = std::max<int64_t>(1, ceil_div(kWaves * resident, across));
+  const int64_t along = std::min({needed, wanted, kMostThreads / threads});
+  grid[0] = static_cast<uint32_t>(std::max<int64_t>(1, along));
+  grid[1] = static_cast<uint32_t>(across);
+}
+
+int32_t msda_group_items(int32_t out_dtype, int32_t width, int32_t channels) {
+  const int32_t bytes = out_dtype == kUint8 ? 1 : out_dtype == kFloat32 ? 4 : 2;
+  const int32_t per_store = 16 / bytes;
+  return channels == 1 || channels == 3 ? static_cast<int32_t>(ceil_div(width, per_store))
+                                        : width * channels;
+}
+
+int32_t msda_needs_apart(const msda::Plan* plans, int32_t batch, int32_t channels) {
+  return (channels == 1 || channels == 3) && std::any_of(plans, plans + batch, msda::may_be_apart);
+}
+
+void msda_field_launch(MsdaFieldLaunch* l) {
+  const int64_t pixels = int64_t{l->depth} * l->height * l->width;
+  msda::Field field = {};
+  field.depth = l->depth, field.height = l->height, field.width = l->width;
+  field.half = l->width / 2 + 1;
+  l->radix = greatest_radix(*l);
+  l->values = msda::field_bytes(field);
+  l->room = l->radix > kUnrolledRadix ? int64_t{2} * l->radix * 8 : 0;
+  l->in_shared = l->values + kFieldShared <= l->most_shared;
+  l->shared = l->in_shared ? l->values : 0;
+  // Enough threads for eight values each: small fields share a multiprocessor.
+  l->limit = static_cast<int32_t>(
+      std::clamp<int64_t>(ceil_div(l->values, 64) / 32 * 32, 64, kFieldThreads));
+  l->blocks = std::min(l->batch, l->resident);
+  l->row = 4 * (l->soft ? pixels : ceil_div(pixels, 32));
+  l->workspace = ceil_div(l->row * l->batch, kAlignment) * kAlignment;
+  l->per_block = l->room * l->threads + (l->in_shared ? 0 : l->values);
+  l->scratch = l->workspace + l->blocks * l->per_block;
+}
+
+int32_t msda_mask_owners(int32_t* owners, const msda::Plan* plans, int32_t batch) {
+  static thread_local std::vector<int32_t> slots;  // a hash table of records with other masks
+  uint32_t size = 2;
+  while (size < 2 * static_cast<uint32_t>(batch)) size *= 2;
+  slots.assign(size, -1);
+  int32_t shared = 0;
+  for (int32_t i = 0; i < batch; ++i) {
+    owners[i] = i;
+    const msda::Plan& p = plans[i];
+    if (p.method != msda::kFMix) continue;
+    uint32_t at = (p.field_seed[0] + 31u * static_cast<uint32_t>(p.count)) % size;
+    while (slots[at] >= 0 && !msda_same_mask(plans + slots[at], &p)) at = (at + 1) % size;
+    if (slots[at] < 0) slots[at] = i;
+    owners[i] = slots[at];
+    shared += owners[i] != i;
+  }
+  return shared;
+}

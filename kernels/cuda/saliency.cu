@@ -1,0 +1,63 @@
+// Saliency maps and their peaks, a block of threads for each image.
+// msda_saliency_<type of the images>.
+//
+// What a block keeps of an image, ten bytes a pixel, lies in the workspace.
+#include "cuda/group.h"
+#include "msda/saliency.h"
+
+namespace msda {
+namespace {
+
+template <typename In>
+__device__ __forceinline__ void find(const SaliencyBlock& b, const In* image, int32_t* peak,
+                                     Share s) {
+  phase_grey(b, image, s);
+  __syncthreads();
+  phase_smooth(b, b.other, b.grey, s);
+  __syncthreads();
+  phase_smooth(b, b.grey, b.other, s);
+  __syncthreads();
+  phase_row_sums(b, s);
+  __syncthreads();
+  phase_column_sums(b, s);
+  __syncthreads();
+  phase_contrasts(b, s);
+  __syncthreads();
+  phase_map(b, s);
+  __syncthreads();
+  phase_peak(b, peak, s);
+  __syncthreads();
+}
+
+template <typename In>
+__device__ __forceinline__ void saliency(const MsdaGpuSaliency& a) {
+  __shared__ uint32_t most_brighter, most_darker;
+  __shared__ uint64_t peak;
+  const Share s = {static_cast<int32_t>(threadIdx.x), static_cast<int32_t>(blockDim.x)};
+  SaliencyBlock b = {};
+  b.height = a.height, b.width = a.width, b.channels = a.channels;
+  place_in(&b, a.workspace + blockIdx.x * a.per_block);
+  b.most_brighter = &most_brighter, b.most_darker = &most_darker, b.peak = &peak;
+  for (int32_t i = blockIdx.x; i < a.batch; i += gridDim.x) {
+    if (s.thread == 0) most_brighter = most_darker = 0, peak = 0;
+    b.map = a.maps.first || a.maps.each ? sample_at<uint8_t>(a.maps, i) : nullptr;
+    b.mirrored = a.mirror && a.mirror[i];
+    find(b, sample_at<const In>(a.ins, i), a.peaks + 2 * int64_t{i}, s);
+  }
+}
+
+}  // namespace
+}  // namespace msda
+
+extern "C" {
+using namespace msda;
+
+__global__ void __launch_bounds__(1024, 1)
+    msda_saliency_uint8(const __grid_constant__ MsdaGpuSaliency a) {
+  saliency<uint8_t>(a);
+}
+__global__ void __launch_bounds__(1024, 1)
+    msda_saliency_float32(const __grid_constant__ MsdaGpuSaliency a) {
+  saliency<float>(a);
+}
+}  // extern "C"

@@ -1,0 +1,324 @@
+// The field's mask as a block of threads makes it: phases with a barrier after each.  The GPU calls
+// a phase once per thread and synchronises; the CPU calls it for thread 0 .. threads - 1, in any
+// order.
+#pragma once
+#include "msda/field/field.h"
+#include "msda/field/steps.h"
+#include "msda/plan.h"
+
+namespace msda {
+
+constexpr int32_t kDigitBits = 11, kDigits = 1 << kDigitBits;
+constexpr int32_t kDigitGroup = 32, kDigitGroups = kDigits / kDigitGroup;
+
+// The field of a kFMix record.
+MSDA_FN Field field_of(const Plan& p) {
+  return {p.depth,
+          p.height,
+          p.width,
+          p.width / 2 + 1,
+          p.flags & kPlanLegacy ? kLawLegacy : kLawPaper,
+          p.modes,
+          p.decay,
+          {p.field_seed[0], p.field_seed[1]},
+          1.0f / static_cast<float>(p.depth),
+          1.0f / static_cast<float>(p.height),
+          1.0f / static_cast<float>(p.width)};
+}
+
+// Whether two records have one field, whatever their masks take of it.
+MSDA_FN bool have_same_field(const Plan& a, const Plan& b) {
+  return a.depth == b.depth && a.height == b.height && a.width == b.width &&
+         (a.flags & kPlanLegacy) == (b.flags & kPlanLegacy) && a.modes == b.modes &&
+         a.decay == b.decay && a.field_seed[0] == b.field_seed[0] &&
+         a.field_seed[1] == b.field_seed[1];
+}
+
+// How far a threshold is known.
+struct Found {
+  uint64_t prefix;  // its digits that are known, from the top
+  uint32_t rank;    // how many more are to be taken below that prefix; 0: it is found
+};
+
+// What the threads of a block share, beside the field's values and the histogram: those are passed
+// on their own, so that a compiler knows which kind of memory they are in.
+struct FieldBlock {
+  Field f;
+  int32_t lengths[3];  // of the axes z, y and x
+  Steps steps;
+  Turns turns[3];
+  const int32_t* place[3];  // reversed() of every entry of each axis
+  const float* amplitudes;  // of every entry of the half spectrum and one more, or null: they are
+                            // found on the way
+  Complex<float>* room;     // a large radix: 2 radix values a thread, or null
+  Found found[2];           // level k finds [(k + 1) % 2] from [k % 2]
+};
+
+// Bytes of the values of a field.
+MSDA_FN int64_t field_bytes(const Field& f) {
+  return 2 * static_cast<int64_t>(pairs_of(f)) * f.half *
+         static_cast<int64_t>(sizeof(Complex<float>));
+}
+
+// Bytes that a block shares if all of it lies in shared memory: the values, the histogram and the
+// block's own record.  (The tables of the axes, 12 bytes a pixel of each, are only read, and room
+// for large radices is not asked for by sizes that are products of 2, 3, 5 and 7.)  224 x 224 takes
+// 202496 + 8448 bytes and the record, of the 232448 that a block may have on Hopper and Blackwell:
+// one block a multiprocessor.  The largest square is 235 x 235 there, 197 x 197 in the 163 KB of an
+// A100 and 150 x 150 in 99 KB.  Softened edges take no more (msda/field_soft.h).
+MSDA_FN int64_t field_block_bytes(const Field& f) {
+  return field_bytes(f) + (kDigits + kDigitGroups) * static_cast<int64_t>(sizeof(uint32_t)) +
+         static_cast<int64_t>(sizeof(FieldBlock));
+}
+
+// A field has fewer than 2^31 pixels, so that items are counted in 32 bits: a GPU divides those
+// much faster.
+MSDA_FN uint32_t pixels_of(const Field& f) {
+  return static_cast<uint32_t>(rows_of(f)) * static_cast<uint32_t>(f.width);
+}
+
+MSDA_FN uint32_t entries_of(const Field& f) { return 2u * pairs_of(f) * f.half; }
+
+// The whole spectrum, where its amplitudes are known, two entries at a time: they share a Philox
+// block and, in memory, sixteen bytes.  Past an odd number of them is room for one more.
+MSDA_FN void scale_known_amplitudes(const FieldBlock& b, const Entries& data, Share s) {
+  const uint32_t blocks = (static_cast<uint32_t>(rows_of(b.f)) * b.f.half + 1u) / 2u;
+  for (uint32_t block = s.thread; block < blocks; block += s.threads) {
+    float first, second;
+    load8(&first, &second, b.amplitudes + 2 * int64_t{block});
+    const Words4 w = field_words(b.f, block);
+    const Complex<float> n = normals(w.v[0], w.v[1]), m = normals(w.v[2], w.v[3]);
+    set(data, 2 * int64_t{block}, {n.re * first, n.im * first});
+    set(data, 2 * int64_t{block} + 1, {m.re * second, m.im * second});
+  }
+}
+
+// The columns that are not 0 everywhere.  Entries of even and odd number share a Philox block, so
+// that an item is one of those, of which a row may have half.
+MSDA_FN void phase_spectrum(const FieldBlock& b, const Entries& data, Share s) {
+  if (b.amplitudes) return scale_known_amplitudes(b, data, s);
+  const Field& f = b.f;
+  const int32_t columns = columns_of(f);
+  each_item(s, rows_of(f), columns / 2 + 1, [&](uint32_t row, uint32_t number) {
+    const uint32_t first = row * f.half, block = (first >> 1) + number;
+    const int32_t x = static_cast<int32_t>(2 * block - first);
+    Amplitudes a[2] = {{0.0f, 0.0f}, {0.0f, 0.0f}};
+#pragma unroll
+    for (int32_t k = 0; k < 2; ++k)
+      if (x + k >= 0 && x + k < columns) a[k] = amplitudes(f, static_cast<int32_t>(row), x + k);
+    Complex<float> n[2] = {{0.0f, 0.0f}, {0.0f, 0.0f}};
+    if (a[0].re != 0.0f || a[0].im != 0.0f || a[1].re != 0.0f || a[1].im != 0.0f) {
+      const Words4 w = field_words(f, block);
+      n[0] = normals(w.v[0], w.v[1]), n[1] = normals(w.v[2], w.v[3]);
+    }
+#pragma unroll
+    for (int32_t k = 0; k < 2; ++k)
+      if (x + k >= 0 && x + k < columns)
+        set(data, first + x + k, {n[k].re * a[k].re, n[k].im * a[k].im});
+  });
+}
+
+// The lines of the transforms along an axis.
+MSDA_FN Lines lines_of(const Field& f, int32_t axis) {
+  const uint32_t half = f.half, plane = half * f.height, columns = columns_of(f);
+  const uint32_t pairs = pairs_of(f);
+  if (axis == 2) return {pairs, pairs, 0, 2 * half, 1};
+  return axis == 1 ? Lines{columns * f.depth, columns, plane, 1, half}
+                   : Lines{columns * f.height, columns, half, 1, plane};
+}
+
+// Step of the transforms along z (axis 0), y (1) or x (2); kInTwos: whether steps may have two
+// passes, for which a GPU needs the short addresses of shared memory.
+template <bool kInTwos>
+MSDA_FN void phase_step(const FieldBlock& b, const Entries& data, int32_t axis, int32_t number,
+                        Share s) {
+  const Step& step = b.steps.step[b.steps.begin[axis] + number];
+  Complex<float>* room =
+      b.room ? b.room + static_cast<int64_t>(s.thread) * 2 * step.first : nullptr;
+  const Lines lines = lines_of(b.f, axis);
+  if (kInTwos && step.second > 1)
+    return take_two_passes(step, b.lengths[axis], b.turns[axis], data, lines, s);
+  take_one_pass(step, b.lengths[axis], b.turns[axis], data, lines, room, s);
+}
+
+MSDA_FN int32_t steps_along(const FieldBlock& b, int32_t axis) {
+  return b.steps.begin[axis + 1] - b.steps.begin[axis];
+}
+
+// Entry k of a row of the spectrum, whose end, and whose last row if that has no partner, are 0.
+MSDA_FN Complex<float> paired_entry(const Field& f, const Entries& data, uint32_t row, uint32_t k) {
+  if (row >= static_cast<uint32_t>(rows_of(f)) || k >= static_cast<uint32_t>(columns_of(f)))
+    return {0.0f, 0.0f};
+  return get<float>(data, int64_t{row} * f.half + k);
+}
+
+// Makes one line of two rows: entry k of it is put where entry k of the first was, and past those
+// come the others.  There, at width - half - k of the second row, lay what makes another two of the
+// line's entries: both are taken together.  Places that are left over get a value that comes behind
+// all pixels.
+MSDA_FN void phase_pair(const FieldBlock& b, const Entries& data, Share s) {
+  const Field& f = b.f;
+  const uint32_t half = f.half, width = f.width, last = width - half;
+  each_item(s, pairs_of(f), last / 2 + 1, [&](uint32_t pair, uint32_t k) {
+    const uint32_t row = 2 * pair, at = row * half;
+    const auto both = [&](uint32_t entry, Complex<float>* low, Complex<float>* high) {
+      *low = paired_entry(f, data, row, entry), *high = paired_entry(f, data, row + 1, entry);
+      pair_up(low, high, static_cast<int32_t>(entry), f.width);
+    };
+    const uint32_t other = last - k;
+    Complex<float> low, high, other_low, other_high;
+    both(k, &low, &high), both(other, &other_low, &other_high);
+    set(data, at + k, low), set(data, at + other, other_low);
+    if (other > 0) set(data, at + width - other, other_high);
+    if (k > 0) return set(data, at + width - k, high);
+    if (half > last + 1) {  // an even width: the entry in its middle
+      both(half - 1, &low, &high);
+      set(data, at + half - 1, low);
+    }
+    const float behind = float_of(0xFF800000u);
+    for (uint32_t x = width; x < 2 * half; ++x) set(data, at + x, {behind, behind});
+  });
+}
+
+// Where a pixel's value lies after the transforms.
+MSDA_FN float* value_at(const FieldBlock& b, const Entries& data, uint32_t pixel) {
+  const Field& f = b.f;
+  const uint32_t line = pixel / static_cast<uint32_t>(f.width), height = f.height;
+  const uint32_t z = f.depth == 1 ? 0 : line / height;
+  const uint32_t row = b.place[0][z] * height + b.place[1][line - z * height];
+  const int64_t at = row / 2 * 2 * int64_t{f.half} + b.place[2][pixel - line * f.width];
+  return data.values + 2 * at + row % 2;
+}
+
+// Key and index of a pixel as one number: the own pixels are those of the smallest.
+MSDA_FN uint64_t order_of(const FieldBlock& b, const Entries& data, uint32_t pixel) {
+  return uint64_t{descending_key(*value_at(b, data, pixel))} << 32 | pixel;
+}
+
+// Digits of the order, from the top; the last is narrower.  Those of the first levels are in the
+// key alone (the highest bit of an index is 0), for which the values need not be looked up in order
+// of their pixels.
+constexpr int32_t kLevels = 6, kKeyLevels = 3;
+MSDA_FN int32_t digit_shift(int32_t level) {
+  const int32_t shift = 64 - kDigitBits * (level + 1);
+  return shift > 0 ? shift : 0;
+}
+
+MSDA_FN void phase_clear(uint32_t* histogram, Share s) {
+  for (int32_t i = s.thread; i < kDigits; i += s.threads) histogram[i] = 0;
+}
+
+// The value that has this key.
+MSDA_FN float value_of_key(uint32_t key) {
+  return float_of((key & 0x80000000u) ? key : key ^ 0x7FFFFFFFu);
+}
+
+// Counts the digits of values whose keys agree with the threshold's so far: those of number 0,
+// `step`, ... up to `count`.  (Keys that agree are those of values between two bounds, but that 0
+// and -0 lie between the same ones.  A digit and those above it hold the whole exponent, so that no
+// bound of finite values is NaN.)
+MSDA_FN void count_keys(const FieldBlock& b, const float* values, uint32_t count, uint32_t step,
+                        uint32_t* histogram, int32_t level, Share s) {
+  const int32_t shift = digit_shift(level);
+  const uint32_t begin = s.thread * step, every = s.threads * step;
+  if (level == 0) {
+#pragma unroll 4
+    for (uint32_t i = begin; i < count; i += every)
+      add_one(histogram + (descending_key(values[i]) >> (shift - 32)));
+    return;
+  }
+  const int32_t above = digit_shift(level - 1) - 32;
+  const uint32_t prefix = static_cast<uint32_t>(b.found[level % 2].prefix);
+  const float most = value_of_key(prefix << above), least = value_of_key(~(~prefix << above));
+#pragma unroll 4
+  for (uint32_t i = begin; i < count; i += every) {
+    const float value = values[i];
+    if (!((value <= most) & (value >= least))) continue;
+    const uint32_t key = descending_key(value);
+    if (key >> above != prefix) continue;
+    const uint32_t digit = shift >= 32 ? key >> (shift - 32) : key << (32 - shift);
+    add_one(histogram + (digit & (kDigits - 1)));
+  }
+}
+
+MSDA_FN void phase_count(const FieldBlock& b, const Entries& data, uint32_t* histogram,
+                         int32_t level, Share s) {
+  if (level < kKeyLevels) {
+    const uint32_t line = 4u * b.f.half, all = 2u * entries_of(b.f);
+    const uint32_t alone = rows_of(b.f) % 2 ? line : 0;  // the last row, if it has no partner
+    count_keys(b, data.values, all - alone, 1, histogram, level, s);
+    if (alone > 0) count_keys(b, data.values + (all - alone), alone, 2, histogram, level, s);
+    return;
+  }
+  const int32_t shift = digit_shift(level), above = digit_shift(level - 1);
+  for (uint32_t i = s.thread; i < pixels_of(b.f); i += s.threads) {
+    const uint64_t order = order_of(b, data, i);
+    if (order >> above != b.found[level % 2].prefix) continue;
+    add_one(&histogram[(order >> shift) & ((uint64_t{1} << (above - shift)) - 1)]);
+  }
+}
+
+// Sums of kDigitGroup digits each, from different ones on: they lie in different banks of memory.
+MSDA_FN void phase_sum(uint32_t* histogram, Share s) {
+  for (int32_t i = s.thread; i < kDigitGroups; i += s.threads) {
+    uint32_t sum = 0;
+    for (int32_t k = 0; k < kDigitGroup; ++k)
+      sum += histogram[i * kDigitGroup + (i + k) % kDigitGroup];
+    histogram[kDigits + i] = sum;
+  }
+}
+
+// The digit in which the threshold lies; the thread that has its group finds it.  Where all orders
+// with this digit are below it, the threshold is the greatest such order, and no further level is
+// needed.
+MSDA_FN void phase_choose(FieldBlock* b, const uint32_t* histogram, int32_t level, Share s) {
+  const Found before = b->found[level % 2];
+  const int32_t shift = digit_shift(level), above = level ? digit_shift(level - 1) : 64;
+  for (int32_t group = s.thread; group < kDigitGroups; group += s.threads) {
+    uint32_t rank = before.rank, digit = 0, count = 0;
+    for (int32_t k = 0; k < group; ++k) {
+      const uint32_t sum = histogram[kDigits + k];
+      rank -= rank < sum ? rank : sum;
+    }
+    if (rank == 0 || rank > histogram[kDigits + group]) continue;
+    for (int32_t k = 0; k < kDigitGroup; ++k) {
+      const uint32_t here = histogram[group * kDigitGroup + k];
+      if (count > 0) continue;
+      if (rank > here)
+        rank -= here;
+      else
+        digit = group * kDigitGroup + k, count = here;
+    }
+    Found now = {(level ? before.prefix << (above - shift) : 0) | digit, rank};
+    if (rank == count) now = {(now.prefix << shift) + ((uint64_t{1} << shift) - 1), 0};
+    b->found[(level + 1) % 2] = now;
+  }
+}
+
+// Words of 32 pixels; bit i of word j is pixel 32 j + i.  `last` is the greatest own order.
+MSDA_FN void phase_bits(const FieldBlock& b, const Entries& data, uint32_t* bits, uint64_t last,
+                        bool any, Share s) {
+  const uint32_t pixels = pixels_of(b.f), width = b.f.width;
+  const float least = value_of_key(static_cast<uint32_t>(last >> 32));
+  const uint32_t last_of_equals = static_cast<uint32_t>(last);
+  const auto is_own = [&](float value, uint32_t pixel) {  // without branches
+    const bool equal = (value == least) & (pixel <= last_of_equals);
+    return (value > least) | equal ? 1u : 0u;
+  };
+  for (uint32_t word = s.thread; word < (pixels + 31) / 32; word += s.threads) {
+    const uint32_t first = 32 * word, x = first % width;
+    uint32_t value = 0;
+    if (any && x + 32 <= width) {  // all in one line
+      const int32_t* place = b.place[2] + x;
+      const float* line = value_at(b, data, first) - 2 * place[0];
+#pragma unroll 8
+      for (uint32_t i = 0; i < 32; ++i) value |= is_own(line[2 * place[i]], first + i) << i;
+    } else if (any) {
+      for (uint32_t i = 0; i < 32 && first + i < pixels; ++i)
+        value |= is_own(*value_at(b, data, first + i), first + i) << i;
+    }
+    bits[word] = value;
+  }
+}
+
+}  // namespace msda

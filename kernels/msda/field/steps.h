@@ -1,0 +1,158 @@
+// The transforms of fourier.h as a block of threads makes them: steps of one or two passes, whose
+// values a thread holds in registers between its loads and its stores.  The butterflies and their
+// turns are those of the passes, so that the values are, too.
+#pragma once
+#include "msda/field/fourier.h"
+#include "msda/share.h"
+
+namespace msda {
+
+// A pass of radix `first`, and another of radix `second` where that is not 1.  They make blocks of
+// first * second parts, each of `part` entries, out of `blocks` blocks.
+struct Step {
+  int32_t first, second, part, blocks;
+  Divisor by_part;
+};
+
+// The axes of a field have fewer than 2^31 entries together: 20 steps are more than enough.
+constexpr int32_t kMaxSteps = 20;
+struct Steps {
+  int32_t begin[4];  // those of axis k are begin[k] .. begin[k + 1] - 1
+  Step step[kMaxSteps];
+};
+
+// Whether two passes may be one step: all of its values must fit into registers.
+MSDA_FN bool are_one_step(int32_t first, int32_t second) {
+  return (first == 4 && second <= 4) || (first == 2 && second <= 7);
+}
+
+// Appends the steps of an axis, in twos where they may be; those of the axes before it are there.
+MSDA_FN void append_steps(Steps* s, int32_t axis, const Passes& p, bool in_twos) {
+  int32_t at = axis == 0 ? 0 : s->begin[axis], blocks = 1;
+  s->begin[axis] = at;
+  for (int32_t pass = 0; pass < p.count; ++at) {
+    Step step = {p.radix[pass++], 1, 0, blocks, {}};
+    if (in_twos && pass < p.count && are_one_step(step.first, p.radix[pass]))
+      step.second = p.radix[pass++];
+    blocks *= step.first * step.second;
+    step.part = p.length / blocks;
+    step.by_part = divisor_of(static_cast<uint32_t>(step.part));
+    s->step[at] = step;
+  }
+  s->begin[axis + 1] = at;
+}
+
+// The sum of R values R2 apart, each but the first turned by `spacing` times its number.
+template <int32_t R, int32_t kApart>
+MSDA_FN void sum_and_turn(Complex<float>* a, const Turns& turns, int32_t step, uint32_t spacing) {
+  Complex<float> v[R], held[R];
+#pragma unroll
+  for (int32_t q = 0; q < R; ++q) v[q] = a[q * kApart];
+  if (R == 4)
+    sum_of_four(v);
+  else if (R == 2)
+    sum_of_two(v);
+  else
+    sum_of_odd(v, held, R, turns, step);
+  a[0] = v[0];
+#pragma unroll
+  for (int32_t q = 1; q < R; ++q)
+    a[q * kApart] = turned(v[q], turns.cosine[q * spacing], turns.sine[q * spacing]);
+}
+
+// Entries first, first + gap, ... of one block, which are number j of its parts.
+template <int32_t R1, int32_t R2>
+MSDA_FN void take_step(const Step& step, int32_t length, const Turns& turns, const Entries& data,
+                       uint32_t first, uint32_t gap, uint32_t j) {
+  Complex<float> a[R1 * R2];
+  float* values = data.values + 2 * first;
+  const int32_t apart = 2 * static_cast<int32_t>(gap);
+#pragma unroll
+  for (int32_t i = 0; i < R1 * R2; ++i) load8(&a[i].re, &a[i].im, values + i * apart);
+#pragma unroll
+  for (int32_t l = 0; l < R2; ++l)
+    sum_and_turn<R1, R2>(a + l, turns, length / R1, step.blocks * (j + l * step.part));
+  if (R2 > 1)
+#pragma unroll
+    for (int32_t m = 0; m < R1; ++m)
+      sum_and_turn<R2, 1>(a + m * R2, turns, length / R2, step.blocks * R1 * j);
+#pragma unroll
+  for (int32_t i = 0; i < R1 * R2; ++i) store8(values + i * apart, a[i].re, a[i].im);
+}
+
+// Which lines a step works on: `count` of them, entry k of line n at first_of(n) + k * stride.
+struct Lines {
+  uint32_t count, columns;  // they lie in rows of `columns` neighbours, `down` from row to row
+  uint32_t down, across, stride;
+};
+
+MSDA_FN uint32_t first_of(const Lines& lines, uint32_t number) {
+  if (lines.count == lines.columns) return number * lines.across;
+  return number / lines.columns * lines.down + number % lines.columns * lines.across;
+}
+
+// A step of all lines.  Neighbouring threads take neighbouring lines.
+template <int32_t R1, int32_t R2>
+MSDA_FN void take_steps(const Step& step, int32_t length, const Turns& turns, const Entries& data,
+                        const Lines& lines, Share s) {
+  const uint32_t part = step.part, each = part * step.blocks, gap = part * lines.stride;
+  each_item(s, each, lines.count, [&](uint32_t index, uint32_t number) {
+    const uint32_t block = divide(index, step.by_part), j = index - block * part;
+    const uint32_t at = block * (part * R1 * R2) + j;
+    take_step<R1, R2>(step, length, turns, data, first_of(lines, number) + at * lines.stride, gap,
+                      j);
+  });
+}
+
+// The same for a radix of any size, in `room` for 2 radix values.
+MSDA_FN void take_large_steps(const Step& step, int32_t length, const Turns& turns,
+                              const Entries& data, const Lines& lines, Complex<float>* room,
+                              Share s) {
+  const uint32_t part = step.part, each = part * step.blocks;
+  each_item(s, each, lines.count, [&](uint32_t index, uint32_t number) {
+    const uint32_t block = divide(index, step.by_part), j = index - block * part;
+    const Line line = {first_of(lines, number), lines.stride};
+    const int32_t size = step.part * step.first;
+    butterfly_at<0>(length, step.first, size, static_cast<int32_t>(block) * size + j,
+                    static_cast<int32_t>(j), turns, data, line, room);
+  });
+}
+
+// Steps of two passes, those of are_one_step().
+MSDA_FN void take_two_passes(const Step& step, int32_t length, const Turns& turns,
+                             const Entries& data, const Lines& lines, Share s) {
+  switch (step.first * 8 + step.second) {
+    case 4 * 8 + 4:
+      return take_steps<4, 4>(step, length, turns, data, lines, s);
+    case 4 * 8 + 3:
+      return take_steps<4, 3>(step, length, turns, data, lines, s);
+    case 4 * 8 + 2:
+      return take_steps<4, 2>(step, length, turns, data, lines, s);
+    case 2 * 8 + 7:
+      return take_steps<2, 7>(step, length, turns, data, lines, s);
+    case 2 * 8 + 5:
+      return take_steps<2, 5>(step, length, turns, data, lines, s);
+    default:
+      return take_steps<2, 3>(step, length, turns, data, lines, s);
+  }
+}
+
+MSDA_FN void take_one_pass(const Step& step, int32_t length, const Turns& turns,
+                           const Entries& data, const Lines& lines, Complex<float>* room, Share s) {
+  switch (step.first) {
+    case 2:
+      return take_steps<2, 1>(step, length, turns, data, lines, s);
+    case 3:
+      return take_steps<3, 1>(step, length, turns, data, lines, s);
+    case 4:
+      return take_steps<4, 1>(step, length, turns, data, lines, s);
+    case 5:
+      return take_steps<5, 1>(step, length, turns, data, lines, s);
+    case 7:
+      return take_steps<7, 1>(step, length, turns, data, lines, s);
+    default:
+      return take_large_steps(step, length, turns, data, lines, room, s);
+  }
+}
+
+}  // namespace msda

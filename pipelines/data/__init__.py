@@ -1,0 +1,1 @@
+"""Data sets: finding, checking and decoding images; writing and reading .beton files."""

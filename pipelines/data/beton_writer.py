@@ -1,0 +1,217 @@
+"""Writes a folder of images into a .beton, FFCV's file format, by several processes.
+
+FFCV's own ``DatasetWriter`` waits for ever when a file cannot be decoded or a process dies, and
+draws from the same numbers in each process. Its file format is used here, not its processes: files
+are decoded as the loaders of folders do, the first one that cannot be ends all, and what is drawn
+for a file depends on its number alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import Synchronized
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+# isort: off
+import dali_msda.ffcv  # noqa: F401  first: it says what to do where FFCV is missing
+from ffcv.fields import IntField, RGBImageField
+from ffcv.memory_allocator import MemoryAllocator
+from ffcv.utils import align_to_page
+from ffcv.writer import DatasetWriter
+
+# isort: on
+from dali_msda.pipelines.data import spawned
+from dali_msda.pipelines.data.datasets import ImageFolder
+from dali_msda.pipelines.data.decodable import Decoder, Undecodable
+
+FIELDS = ("image", "label")
+PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
+
+
+class Unwritable(ValueError):
+    """A file that cannot be written. The text names it and says why."""
+
+
+class Pages(NamedTuple):
+    """How many pages of the file are taken and written, for all processes.
+
+    FFCV's own counters are for forked processes; its allocator holds a page besides, which is too
+    much to give to a process that is started.
+    """
+
+    taken: Synchronized[int]
+    written: Synchronized[int]
+
+
+class Writer:
+    """Writes the images and labels of a folder into one file.
+
+    Args:
+        path: The file.
+        field: How images are stored.
+        max_resolution: Greatest height and width, in pixels, or None for any: larger images are
+            shrunk to it.
+        workers: Processes, at least 1.
+        chunk_size: Files that a process takes at a time.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        field: RGBImageField,
+        *,
+        max_resolution: int | None,
+        workers: int,
+        chunk_size: int,
+    ):
+        self.field, self.max_resolution, self.chunk_size = field, max_resolution, chunk_size
+        fields = dict(zip(FIELDS, (field, IntField()), strict=True))
+        self._format = DatasetWriter(str(path), fields, num_workers=workers)
+
+    def write(self, source: ImageFolder, progress: Callable[[int], object]) -> None:
+        """Write all files; ``progress`` is called with the number of files that became done.
+
+        Raises:
+            Unwritable: If one cannot be.
+            OSError: If the disk is full.
+        """
+        layout = self._format
+        layout.num_samples = len(source.files)
+        layout.prepare()
+        start = align_to_page(layout.data_region_start, layout.page_size)
+        pages = Pages(*(spawned.CONTEXT.Value(ctypes.c_uint64, 0) for _ in Pages._fields))
+        try:
+            regions = self._run(source, pages, progress)
+            end = start + pages.written.value * layout.page_size
+            if os.path.getsize(layout.fname) != end:  # FFCV does not look how much was written
+                raise OSError(f"{layout.fname}: expected {end} bytes, got fewer: the disk is full")
+            layout.finalize(regions)
+        finally:
+            layout.metadata_sm.close()
+            layout.metadata_sm.unlink()
+
+    def _run(
+        self, source: ImageFolder, pages: Pages, progress: Callable[[int], object]
+    ) -> list[tuple[int, int, int]]:
+        """Let the processes work; return which regions of the file they gave to which sample."""
+        chunks = range(0, len(source.files), self.chunk_size)
+        starts = iter(chunks)
+        pool: dict[Connection, tuple[BaseProcess, deque[str]]] = {}
+        regions = []
+
+        def give(connection: Connection, pending: deque[str]) -> None:
+            """The next files to a process; none, and it ends."""
+            chunk = []
+            if (start := next(starts, None)) is not None:
+                numbers = range(start, min(start + self.chunk_size, len(source.files)))
+                chunk = [(k, source.files[k], source.labels[k]) for k in numbers]
+            with contextlib.suppress(BrokenPipeError):  # its end is seen where it is waited for
+                connection.send(chunk)
+                pending.extend(file for _, file, _ in chunk)
+
+        try:
+            for _ in range(min(self._format.num_workers, len(chunks))):
+                connection, process = spawned.start(self._work, pages)
+                pool[connection] = process, deque()
+            while pool:
+                for connection in wait(list(pool)):
+                    process, pending = pool[connection]
+                    try:
+                        said = connection.recv()
+                    except (EOFError, OSError):
+                        raise Unwritable(_death(process, pending)) from None
+                    if isinstance(said, str):
+                        raise Unwritable(said)
+                    if said is not None:
+                        regions += said
+                        del pool[connection]
+                        continue
+                    if pending:  # or else it is ready to begin
+                        pending.popleft()
+                        progress(1)
+                    if not pending:
+                        give(connection, pending)
+        finally:
+            for process, _ in pool.values():
+                process.kill()
+                process.join()
+        return regions
+
+    def _work(self, connection: Connection, pages: Pages) -> None:
+        """Body of a process: writes the files that come in.
+
+        It sends None when it is ready and after each file, text for an error, its regions at last.
+        """
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no process is left behind
+        cv2.setNumThreads(1)
+        layout = self._format
+        table = np.frombuffer(layout.metadata_sm.buf, layout.metadata_type)
+        images, labels = (table[name] for name in layout.metadata_type.names)
+        allocator = MemoryAllocator(layout.fname, layout.data_region_start, layout.page_size)
+        allocator.next_page_allocated, allocator.next_page_written = pages
+        with Decoder() as decoder:
+            allocator.__enter__()  # not as a context: after an error it would wait for its turn
+            connection.send(None)
+            while chunk := connection.recv():
+                for index, file, label in chunk:
+                    allocator.set_current_sample(index)
+                    np.random.seed(index)  # FFCV draws from it
+                    try:
+                        pixels = shrunk(decoder.decode(file), self.max_resolution)
+                        self.field.encode(images[index : index + 1], pixels, allocator.malloc)
+                    except Exception as error:
+                        connection.send(self._reason(file, error))
+                        os._exit(1)
+                    labels[index] = label
+                    connection.send(None)
+            allocator.__exit__(None, None, None)
+        connection.send(allocator.allocations)
+        os._exit(0)  # FFCV's shared memory is still looked at
+
+    def _reason(self, file: str, error: Exception) -> str:
+        if isinstance(error, Undecodable):
+            return (
+                f"{file}: expected an image, got a file that cannot be decoded: {error}. "
+                "`python -m dali_msda.pipelines.check DIR --output good.txt` finds all such files "
+                "and lists the others; --list good.txt then writes only those."
+            )
+        if "page size" in str(error):
+            return (
+                f"{file}: expected an image that takes at most {self._format.page_size} bytes, got "
+                "a larger one. Give --max-resolution, or --write-mode jpg."
+            )
+        return f"{file}: expected to write it, got {type(error).__name__}: {error}"
+
+
+def shrunk(pixels: np.ndarray, max_resolution: int | None) -> np.ndarray:
+    """An image with sides of at most ``max_resolution``, its aspect kept as far as pixels go.
+
+    FFCV's own shrinking fails for images so narrow that nothing would be left.
+    """
+    height, width = pixels.shape[:2]
+    if max_resolution is None or max(height, width) <= max_resolution:
+        return pixels
+    ratio = max_resolution / max(height, width)
+    size = max(1, int(width * ratio)), max(1, int(height * ratio))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+
+
+def _death(process: BaseProcess, pending: Sequence[str]) -> str:
+    """Text for a process that ended by itself; the first file is the one that it was at."""
+    end = spawned.end_of(process)
+    if not pending:
+        return (
+            f"a writing process ended ({end}) between files; its own message stands above. "
+            + spawned.GUARD
+        )
+    return f"{pending[0]}: expected an image, got a file at which a process ended ({end})"

@@ -1,0 +1,98 @@
+"""Image files decoded and cropped by PIL, as the DALI loaders decode and crop them."""
+
+import contextlib
+import math
+
+import numpy as np
+from PIL import Image
+
+from dali_msda import loader_draws
+
+ORIENTATION = 0x0112  # the EXIF tag
+TURNS = {  # how the camera was held -> how to turn its picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Undecodable(ValueError):
+    """A file that is no image, or a damaged one."""
+
+
+def decode(path: str) -> Image.Image:
+    """Decode a file to RGB, upright.
+
+    Transparency is left out, and 16 bits are cut to 8.
+
+    Raises:
+        OSError: If the file cannot be read or is empty.
+        Undecodable: If it cannot be decoded.
+    """
+    with open(path, "rb") as file:
+        if not file.read(1):
+            raise OSError(f"{path}: empty file")
+        file.seek(0)
+        try:
+            image = Image.open(file)
+            image.load()
+        except Exception as error:  # PIL's plugins raise what they like
+            raise Undecodable(f"{path}: {error}") from error
+    orientation = None
+    with contextlib.suppress(Exception):  # a damaged EXIF does not make a picture useless
+        orientation = image.getexif().get(ORIENTATION)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+
+
+def random_part(
+    width: int, height: int, min_area: float, *, index: int, seed: int, epoch: int
+) -> tuple[int, int, int, int]:
+    """Draw a part of an image, a function of the seed, the epoch and the sample's index.
+
+    Its area is uniform in [min_area, 1] of the image's and the logarithm of its aspect ratio in
+    that of [3/4, 4/3]; of 100 attempts the first that fits is taken, or else the largest part in
+    the middle that has such a ratio.
+
+    Returns:
+        ``x0, y0, x1, y1``, in pixels, half-open.
+    """
+    (part,) = loader_draws.crops(
+        [index], [height], [width], area=(min_area, 1.0), seed=seed, step=epoch
+    ).tolist()
+    y0, x0, y1, x1 = part
+    return x0, y0, x1, y1
+
+
+def middle(width: int, height: int, w: int, h: int) -> tuple[int, int, int, int]:
+    """The part of ``w`` x ``h`` pixels in the middle of an image, as ``x0, y0, x1, y1``."""
+    x, y = ((all_ - part + 1) // 2 for all_, part in ((width, w), (height, h)))
+    return x, y, x + w, y + h
+
+
+def scaled_part(image: Image.Image, part: tuple[int, int, int, int], size: int) -> np.ndarray:
+    """A part of an image, brought to a size by a triangle filter that does not alias.
+
+    Returns:
+        uint8 ``(size, size, 3)``.
+    """
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=part))
+
+
+def scaled_middle(image: Image.Image, resize: int, size: int) -> np.ndarray:
+    """The middle of an image whose shorter side is brought to ``resize`` pixels.
+
+    Returns:
+        uint8 ``(size, size, 3)``.
+    """
+    shorter = min(image.size)
+    width, height = (max(1, math.floor(side * resize / shorter + 0.5)) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image.crop(middle(width, height, size, size)))

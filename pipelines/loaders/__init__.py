@@ -1,0 +1,1 @@
+"""The training and evaluation loaders over DALI, FFCV and PyTorch."""

@@ -1,0 +1,155 @@
+"""The ImageNet loaders: DALI decodes, crops, mixes and normalises; PyTorch gets the batches.
+
+    source = datasets.find("imagenet/train")
+    with TrainingLoader(source, batch_size=256, num_classes=1000, policy=policy) as loader:
+        for epoch in range(90):
+            for images, labels, weights in loader:  # (B, 3, 224, 224), (B, n), (B, n)
+                ...
+
+The graph is one for the CPU (``device_id=None``) and for a GPU, where JPEGs are decoded by nvJPEG
+and all later steps run: crop, resize, mixing, targets. Labels stay on the CPU until they are mixed,
+since plans are drawn there; without a policy they are yielded there. Tensors are DALI's own memory,
+handed over without a copy.
+
+Every rank is given the same dataset and seed and its own ``shard_id``. The order of the samples is
+drawn anew in each epoch, the same on all ranks, which then take disjoint parts of it.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from nvidia.dali import fn, types
+
+from dali_msda.pipelines.loaders.dali_epochs import Loader
+from dali_msda.pipelines.loaders.epochs import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    EvaluationEpochs,
+    TrainingEpochs,
+)
+from dali_msda.pipelines.training.schedules import size_at
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "EvaluationLoader", "TrainingLoader"]
+
+
+class TrainingLoader(TrainingEpochs, Loader):
+    """Random crops, mirrored and mixed, in a new order each epoch.
+
+    The last incomplete batch is dropped: DALI would fill it up with copies of one image, which
+    would then be mixed with each other and trained on. What is dropped differs by epoch.
+
+    Where an image yields several samples, ``copies`` times the ``k`` of a ``MultiMix``, these
+    follow one another, copy by copy: ``B`` in what is yielded is the product of ``batch_size`` with
+    both, and ``reshape(batch_size, copies, k, ...)`` takes it apart. Nothing is copied to that end.
+
+    Args:
+        policy: What to mix, or None for none.
+        compact: Yield labels and weights ``(B, n)``, ``n`` sources, instead of rows ``(B, C)``.
+        min_area: Smallest area of a crop, as a share of the image, in (0, 1].
+        size: Height and width of the output, in pixels, in epoch 0.
+        sizes: Those from later epochs on, ``{epoch: pixels}``.
+        copies: Batch augmentation: each image is decoded once, and cropped and mirrored this many
+            times. The copies of one number are a batch that is mixed on its own, with draws of its
+            own: copy ``c`` as rank ``shard_id + c * num_shards`` would.
+        **options: As for :class:`Loader`.
+
+    Yields:
+        ``images, labels, weights`` (int64 and float32) or ``images, targets`` (float32); without
+        a policy ``images, labels``, the labels int64 ``(B,)``.
+
+    Reference:
+        Copies: Hoffer et al., Augment your batch, arXiv:1901.09335.
+    """
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        yield from super().__iter__()
+        if self.size != size_at(self.sizes, self.epoch):
+            self._rebuild(self._pipeline.checkpoint())
+
+    def _own(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        axes = tensors[0].ndim - 4  # of copies and interpolations, which follow that of the images
+        return [tensor.flatten(0, axes) for tensor in tensors]
+
+    def _graph(self) -> tuple:
+        encoded, labels = self._read()
+        crops = [(images, fn.random.coin_flip()) for images in self._crops(encoded)]
+        copies = [self._mixed(*crop, labels, number) for number, crop in enumerate(crops)]
+        if self.copies == 1:
+            return copies[0]
+        return tuple(fn.stack(*parts) for parts in zip(*copies, strict=True))
+
+    def _crops(self, encoded) -> list:
+        """Random parts of each image, of the size that is yielded; one for each copy."""
+        part = dict(
+            random_area=[self.min_area, 1.0], random_aspect_ratio=[3 / 4, 4 / 3], num_attempts=100
+        )
+        scale = dict(size=[self.size, self.size], antialias=True)
+        if self.copies == 1:  # nothing else of the image is decoded
+            images = fn.decoders.image_random_crop(encoded, device=self._decoder, **part)
+            return [fn.resize(images, **scale)]
+        images = fn.decoders.image(encoded, device=self._decoder)
+        return [fn.random_resized_crop(images, **part, **scale) for _ in range(self.copies)]
+
+    def _mixed(self, images, mirror, labels, copy: int) -> tuple:
+        if self.policy is None:
+            return self._normalised(images, mirror=mirror), _flat(labels)
+        from dali_msda.dali import mix  # loads the operators
+
+        return mix(
+            images,
+            labels,
+            self.policy,
+            num_classes=self.num_classes,
+            mirror=mirror,
+            dtype=self.dtype,
+            layout="HWC" if self.channels_last else "CHW",
+            compact=self.compact,
+            seed=self.seed,
+            shard_id=self.shard_id + copy * self.num_shards,
+            padding="ignore",  # a padded batch is dropped
+            **self.normalise,
+        )
+
+    def _rebuild(self, checkpoint: bytes) -> None:
+        self.size = size_at(self.sizes, self.epoch)
+        self._pipeline = None  # two pipelines at once would need twice the memory
+        self._pipeline = self._built(checkpoint)
+
+    def state_dict(self) -> dict:
+        """See :class:`TrainingEpochs`."""
+        return {**super().state_dict(), "pipeline": self._pipeline.checkpoint()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """See :class:`TrainingEpochs`."""
+        super().load_state_dict(state)
+        self._rebuild(state["pipeline"])
+
+
+class EvaluationLoader(EvaluationEpochs, Loader):
+    """The central crop of each image, each exactly once over all ranks.
+
+    Shards differ by one image where the division leaves a rest, and the last batch of a rank is
+    short, so the number of batches may differ by rank: do not communicate once per batch.
+
+    Args:
+        resize: Length of the shorter side before the crop, in pixels, at least ``size``.
+        **options: As for :class:`Loader`.
+
+    Yields:
+        ``images, labels``, the labels int64 ``(B,)``.
+    """
+
+    def _own(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        start, end = self._shard()
+        left = end - start - self.position * self.batch_size
+        return [tensor[:left] for tensor in tensors]
+
+    def _graph(self) -> tuple:
+        encoded, labels = self._read()
+        images = fn.decoders.image(encoded, device=self._decoder)
+        images = fn.resize(images, resize_shorter=self.resize, antialias=True)
+        return self._normalised(images, crop=[self.size, self.size]), _flat(labels)
+
+
+def _flat(labels):
+    return fn.cast(fn.squeeze(labels, axes=[0]), dtype=types.INT64)

@@ -1,0 +1,84 @@
+"""Where a DALI pipeline starts: encoded images and labels, from a folder or from shards."""
+
+import numpy as np
+from nvidia.dali import fn, types
+from nvidia.dali import math as dali_math
+
+from dali_msda.pipelines.data.datasets import ImageFolder, Shards
+
+NAME = "reader"  # for `Pipeline.reader_meta` and in checkpoints
+SHUFFLE_BUFFER = 4096  # samples of shards among which the next one is drawn
+LABEL_DIGITS = 10
+
+
+def read(
+    source: ImageFolder | Shards, *, training: bool, seed: int, shard_id: int, num_shards: int
+) -> tuple:
+    """Define the reader.
+
+    In training all ranks shuffle the whole dataset alike for each epoch and take disjoint parts of
+    the result. In evaluation the order is fixed. A rank's last batch is filled up by repeating its
+    last image: without that DALI takes the rest from the next rank's part, and the parts drift.
+
+    Shards are shuffled as whole archives and then within a buffer of 4096 samples, so write them
+    shuffled in the first place.
+
+    Args:
+        source: What :func:`datasets.find` found.
+        training: Whether to shuffle.
+        seed: Of the shuffling; the same on all ranks.
+        shard_id: Which part of the dataset this rank reads, in [0, num_shards).
+        num_shards: Number of ranks.
+
+    Returns:
+        Two nodes of the graph: encoded images, and labels, integers of shape ``(1,)``.
+    """
+    options = dict(name=NAME, shard_id=shard_id, num_shards=num_shards, pad_last_batch=True)
+    if training:
+        options |= dict(shuffle_after_epoch=True, shuffle_after_epoch_seed=seed)
+    else:
+        options |= dict(stick_to_shard=True)
+    if isinstance(source, ImageFolder):
+        return fn.readers.file(files=list(source.files), labels=list(source.labels), **options)
+    if training:
+        options |= dict(random_shuffle=True, initial_fill=SHUFFLE_BUFFER)
+    encoded, digits = fn.readers.webdataset(
+        paths=list(source.paths),
+        index_paths=list(source.indexes) or None,
+        ext=["jpg;jpeg;png", "cls"],
+        case_sensitive_extensions=False,
+        missing_component_behavior="error",
+        **options,
+    )
+    return encoded, number(digits)
+
+
+def number(text):
+    """Turn ASCII digits, and white space after them, into a label; anything else into -1.
+
+    A Python callback would do it in a line, but would take the interpreter's lock in each batch.
+
+    Args:
+        text: Node of uint8 ``(length,)``; what follows the tenth character is not read.
+
+    Returns:
+        Node of int32 ``(1,)``.
+    """
+    text = fn.pad(text, axes=[0], shape=[LABEL_DIGITS], fill_value=ord(" "))
+    text = fn.cast(fn.slice(text, start=[0], shape=[LABEL_DIGITS], axes=[0]), dtype=types.INT64)
+    is_digit = fn.cast((text >= ord("0")) & (text <= ord("9")), dtype=types.INT64)
+    is_space = fn.cast((text == ord(" ")) | ((text >= 9) & (text <= 13)), dtype=types.INT64)
+    digits = fn.reductions.sum(is_digit, axes=[0])
+    position = types.Constant(np.arange(LABEL_DIGITS, dtype=np.int64), device="cpu")
+    exponent = digits - 1 - position  # negative after the last digit
+    leading = is_digit * (exponent >= 0)
+    power = fn.lookup_table(
+        fn.cast(dali_math.max(exponent, 0), dtype=types.INT32),
+        keys=list(range(LABEL_DIGITS)),
+        values=[10.0**i for i in range(LABEL_DIGITS)],  # exact in float32 up to 10^10
+        dtype=types.INT64,
+    )
+    value = fn.reductions.sum(leading * power * (text - ord("0")), axes=[0])
+    known = fn.reductions.sum(leading + is_space, axes=[0])
+    valid = (known == LABEL_DIGITS) & (digits > 0)
+    return fn.reshape(fn.cast(value * valid + valid - 1, dtype=types.INT32), shape=[1])

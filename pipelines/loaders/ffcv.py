@@ -1,0 +1,283 @@
+"""The ImageNet loaders of FFCV: it reads, decodes and crops; its threads' batches are mixed there.
+
+    source = datasets.find("imagenet/train.beton")
+    with TrainingLoader(source, batch_size=256, num_classes=1000, policy=policy) as loader:
+        for epoch in range(90):
+            for images, labels, weights in loader:  # (B, 3, 224, 224), (B, n), (B, n)
+                ...
+
+They take the arguments of those of DALI in imagenet.py and yield the same kind of batches, without
+DALI. Order, crops, flips and plans are functions of the seed, the epoch and the index of the image.
+
+Tensors are FFCV's own memory: a batch is valid until the next one is asked for.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+# isort: off
+from dali_msda.ffcv import Loader as FfcvLoader  # before ffcv: what to do where it is missing
+from dali_msda.ffcv import Mixer, RandomResizedCrop
+from ffcv.fields.decoders import CenterCropRGBImageDecoder, IntDecoder
+from ffcv.pipeline import PipelineSpec
+from ffcv.transforms import ToDevice, ToTensor
+from numba import config as numba_config
+
+# isort: on
+from dali_msda import Mixup, loader_draws
+from dali_msda.pipelines.loaders.epochs import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Epochs,
+    EvaluationEpochs,
+    TrainingEpochs,
+)
+from dali_msda.pipelines.training.schedules import size_at
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "EvaluationLoader", "TrainingLoader"]
+
+UNMIXED = Mixup(prob=0.0)
+
+
+class Loader(Epochs):
+    """Iterates over one epoch per ``for`` loop; the base of the two loaders below.
+
+    Args:
+        source: A ``.beton`` with the fields ``image`` and ``label``.
+        **options: As for :class:`Epochs`. ``threads`` is what FFCV calls ``num_workers``, and
+            ``prefetch`` its ``batches_ahead``. FFCV decodes and crops on the CPU; with
+            ``device_id`` batches are mixed on that GPU.
+    """
+
+    reads_beton = True
+
+    def _open(self) -> None:
+        self._expect_gpu()
+        most = numba_config.NUMBA_NUM_THREADS
+        if self.threads > most:
+            raise ValueError(
+                f"threads: expected at most {most}, the CPUs that Numba counts, got {self.threads};"
+                " set NUMBA_NUM_THREADS for more"
+            )
+        self.samples = len(self.source.labels)
+        self._expect_shards()
+        self._batches = None
+        self._loader: FfcvLoader | None = self._built()
+
+    def _built(self) -> FfcvLoader:
+        """FFCV's loader for images of the present size."""
+        return _Ordered(
+            self._order,
+            self.source.path,
+            batch_size=self.batch_size,
+            num_workers=self.threads,
+            batches_ahead=self.prefetch,
+            drop_last=self.training,
+            seed=self.seed,
+            # Each copy has pipelines of its own, so the fields' names have none.
+            pipelines=dict.fromkeys(self.source.fields) | self._pipelines(),
+        )
+
+    def _pipelines(self) -> dict[str, PipelineSpec]:
+        """FFCV's pipelines: ``image0`` and ``label0``, and so on for every copy."""
+        raise NotImplementedError
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """Indices of this rank's images in an epoch, in the order in which they are read."""
+        raise NotImplementedError
+
+    def _pair(self, mixer: Mixer, crop: object, number: int, **options) -> dict[str, PipelineSpec]:
+        """The pipelines of one copy."""
+        layout = "HWC" if self.channels_last else "CHW"
+        how = dict(dtype=self.dtype, layout=layout, **self.normalise)
+        images = mixer.images(**how, mirror=0.5 if self.training else 0.0)
+        labels = mixer.targets(**options)
+        if self.device_id is not None:
+            move = ToDevice(torch.device("cuda", self.device_id))
+            saliency = mixer.policy.needs_peaks  # found on the CPU
+            images = [*images, move] if saliency else [ToTensor(), move, *images]
+            labels = [ToTensor(), ToDevice(move.device), *labels]
+        return {
+            f"image{number}": PipelineSpec("image", crop, images),
+            f"label{number}": PipelineSpec("label", IntDecoder(), labels),
+        }
+
+    def _own(self, batch: dict[str, object]) -> Iterator[torch.Tensor]:
+        """What is handed out of a batch of FFCV's."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        if self._loader is None:
+            raise self._closed()
+        if self.position < len(self):
+            self._loader.next_epoch, self._loader.next_batch = self.epoch, self.position
+            batches = self._batches = iter(self._loader)
+            try:
+                for batch in batches:
+                    self.position += 1
+                    names = self._loader.pipeline_specs
+                    yield tuple(self._own(dict(zip(names, batch, strict=True))))
+            finally:
+                batches.close()
+        self.epoch, self.position = self.epoch + 1, 0
+
+    def close(self) -> None:
+        """Stop all threads and free the memory, that of the last batch included."""
+        if self._batches is not None:
+            self._batches.close()
+        self._loader = self._batches = None
+
+
+class TrainingLoader(TrainingEpochs, Loader):
+    """Random crops, mirrored and mixed, in a new order each epoch.
+
+    The last incomplete batch is dropped. What is dropped differs by epoch.
+
+    Where an image yields several samples, ``copies`` times the ``k`` of a ``MultiMix``, these
+    follow one another, copy by copy: ``B`` in what is yielded is the product of ``batch_size`` with
+    both, and ``reshape(batch_size, copies, k, ...)`` takes it apart.
+
+    Args:
+        policy: What to mix, or None for none.
+        compact: Yield labels and weights ``(B, n)``, ``n`` sources, instead of rows ``(B, C)``.
+        min_area: Smallest area of a crop, as a share of the image, in (0, 1].
+        size: Height and width of the output, in pixels, in epoch 0.
+        sizes: Those from later epochs on, ``{epoch: pixels}``.
+        copies: Batch augmentation: each image is decoded, cropped and mirrored this many times. The
+            copies of one number are a batch that is mixed on its own, with draws of its own: copy
+            ``c`` of image ``i`` as image ``i + c * samples`` would.
+        **options: As for :class:`Loader`.
+
+    Yields:
+        ``images, labels, weights`` (int64 and float32) or ``images, targets`` (float32); without
+        a policy ``images, labels``, the labels int64 ``(B,)``.
+
+    Reference:
+        Copies: Hoffer et al., Augment your batch, arXiv:1901.09335.
+    """
+
+    def _runs_per_epoch(self) -> int:
+        return len(self)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        order = loader_draws.order(self.samples, seed=self.seed, step=epoch)
+        return order[self.shard_id :: self.num_shards][: len(self) * self.batch_size]
+
+    def _pipelines(self) -> dict[str, PipelineSpec]:
+        policy, pipelines = self.policy or UNMIXED, {}
+        size, area = (self.size, self.size), (self.min_area, 1.0)
+        for number in range(self.copies):
+            first = number * self.samples
+            mixer = _CopyMixer(first, policy, self.num_classes, seed=self.seed)
+            crop = _CopyCrop(first, size, seed=self.seed, area=area)
+            compact = self.compact or self.policy is None
+            pipelines |= self._pair(mixer, crop, number, compact=compact)
+        return pipelines
+
+    def _own(self, batch: dict[str, object]) -> Iterator[torch.Tensor]:
+        copies = range(self.copies)
+        yield self._turned(self._joined([batch[f"image{number}"] for number in copies], 3))
+        targets = [batch[f"label{number}"] for number in copies]
+        if self.policy is None:
+            yield self._joined([labels[:, 0] for labels, _ in targets], 0)
+        elif self.compact:
+            yield from (self._joined(parts, 1) for parts in zip(*targets, strict=True))
+        else:
+            yield self._joined(targets, 1)
+
+    def _joined(self, parts: list[torch.Tensor], axes: int) -> torch.Tensor:
+        """The same thing of all copies, image by image; ``axes`` are those of one sample."""
+        part = parts[0] if len(parts) == 1 else torch.stack(parts, 1)
+        return part.flatten(0, part.ndim - axes - 1)
+
+    def _turned(self, images: torch.Tensor) -> torch.Tensor:
+        return images.permute(0, 3, 1, 2) if self.channels_last else images
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        yield from super().__iter__()
+        self._resize()
+
+    def _resize(self) -> None:
+        """Begin anew if the images of this epoch have another size."""
+        size, self.size = self.size, size_at(self.sizes, self.epoch)
+        if size != self.size:
+            self._loader = None  # two loaders at once would need twice the memory
+            self._loader = self._built()
+
+    def load_state_dict(self, state: dict) -> None:
+        """See :class:`TrainingEpochs`."""
+        size = self.size
+        super().load_state_dict(state)
+        self.size = size
+        self._resize()
+
+
+class EvaluationLoader(EvaluationEpochs, Loader):
+    """The central crop of each image, each exactly once over all ranks.
+
+    Shards differ by one image where the division leaves a rest, and the last batch of a rank is
+    short, so the number of batches may differ by rank: do not communicate once per batch.
+
+    Args:
+        resize: Length of the shorter side before the crop, in pixels, at least ``size``. FFCV
+            crops first, to the same part of the image.
+        **options: As for :class:`Loader`.
+
+    Yields:
+        ``images, labels``, the labels int64 ``(B,)``.
+    """
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.arange(*self._shard())
+
+    def _pipelines(self) -> dict[str, PipelineSpec]:
+        crop = CenterCropRGBImageDecoder((self.size, self.size), self.size / self.resize)
+        mixer = Mixer(UNMIXED, self.num_classes, seed=self.seed)
+        return self._pair(mixer, crop, 0, compact=True)
+
+    def _own(self, batch: dict[str, object]) -> Iterator[torch.Tensor]:
+        images = batch["image0"]
+        yield images.permute(0, 3, 1, 2) if self.channels_last else images
+        yield batch["label0"][0][:, 0]
+
+
+class _Ordered(FfcvLoader):
+    """Reads samples in an order of the caller's, a function of the epoch."""
+
+    def __init__(self, order, *args, **options):
+        self._given = order
+        super().__init__(*args, **options)
+
+    def next_traversal_order(self) -> np.ndarray:
+        """See :class:`dali_msda.ffcv.Loader`."""
+        return self._given(self.next_epoch)
+
+
+class _CopyMixer(Mixer):
+    """Draws for a copy of each sample as for samples of other indices."""
+
+    def __init__(self, first: int, *args, **options):
+        super().__init__(*args, **options)
+        self.first = first
+
+    def plan(self, ids, height, width, **options):
+        """See :class:`dali_msda.ffcv.Mixer`."""
+        return super().plan(np.asarray(ids) + self.first, height, width, **options)
+
+    def flips(self, ids, probability, *, epoch):
+        """See :class:`dali_msda.ffcv.Mixer`."""
+        return super().flips(np.asarray(ids) + self.first, probability, epoch=epoch)
+
+
+class _CopyCrop(RandomResizedCrop):
+    """Likewise, for its crop."""
+
+    def __init__(self, first: int, *args, **options):
+        super().__init__(*args, **options)
+        self.first = first
+
+    def identities(self, ids):
+        """See :class:`dali_msda.ffcv.RandomResizedCrop`."""
+        return ids + self.first

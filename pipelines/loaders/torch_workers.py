@@ -1,0 +1,143 @@
+"""What the workers of the PyTorch loaders do: read, decode and crop images, and mix batches."""
+
+import os
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from dali_msda.pipelines.data import decoding
+from dali_msda.pipelines.data.datasets import DatasetError, ImageFolder, some
+from dali_msda.pipelines.training.schedules import size_at
+from dali_msda.torch import Collate, Indices, Sample
+
+
+class Pictures(Dataset):
+    """Images of a folder, decoded by the batch; what is made of one, the kinds below decide.
+
+    Args:
+        source: The files and their labels.
+        way_out: What a message about a broken file says in the end.
+    """
+
+    def __init__(self, source: ImageFolder, way_out: str):
+        # Not as Python objects: counting references to them would copy their memory to each worker.
+        names = [os.fsencode(file) for file in source.files]
+        self._names = np.frombuffer(b"".join(names), np.uint8)
+        self._ends = np.cumsum([len(name) for name in names])
+        self._labels = np.asarray(source.labels, np.int64)
+        self._way_out = way_out
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def path(self, index: int) -> str:
+        """The file of an image."""
+        start = self._ends[index - 1] if index else 0
+        return os.fsdecode(self._names[start : self._ends[index]].tobytes())
+
+    def __getitems__(self, indices: Indices) -> list[Sample] | DatasetError:
+        """Images of a batch, copy by copy; or, of files that cannot be used, the error."""
+        samples, unread, damaged = [], [], []
+        for index in indices:
+            path = self.path(index)
+            try:
+                image = decoding.decode(path)
+            except OSError:
+                unread.append(path)
+            except decoding.Undecodable:
+                damaged.append(path)
+            else:
+                label = int(self._labels[index])
+                for copy, pixels in enumerate(self.parts(image, index, indices.place.epoch)):
+                    identity = index + copy * len(self)
+                    samples.append(Sample(identity, (pixels, label), indices.place))
+        for names, what in ((unread, "is empty or cannot be read"), (damaged, "cannot be decoded")):
+            if names:
+                return DatasetError(
+                    f"{some(names)}: expected an image, got a file that {what}. {self._way_out}"
+                )
+        return samples
+
+    def parts(self, image: object, index: int, epoch: int) -> Iterator[np.ndarray]:
+        """What is yielded of an image, each uint8 ``(H, W, 3)``."""
+        raise NotImplementedError
+
+
+class RandomParts(Pictures):
+    """Random crops of each image.
+
+    Args:
+        source: As for :class:`Pictures`.
+        way_out: Likewise.
+        seed: Of the crops.
+        min_area: Smallest area of a crop, as a share of the image.
+        sizes: Height and width, by the epoch from which they hold.
+        copies: Crops of each.
+    """
+
+    def __init__(self, source, way_out, seed, min_area, sizes, copies):
+        super().__init__(source, way_out)
+        self.seed, self.min_area, self.sizes, self.copies = seed, min_area, sizes, copies
+
+    def parts(self, image, index, epoch):
+        """See :class:`Pictures`."""
+        for copy in range(self.copies):
+            key = dict(index=index + copy * len(self), seed=self.seed, epoch=epoch)
+            part = decoding.random_part(*image.size, self.min_area, **key)
+            yield decoding.scaled_part(image, part, size_at(self.sizes, epoch))
+
+
+class Middles(Pictures):
+    """The central crop of each image.
+
+    Args:
+        source: As for :class:`Pictures`.
+        way_out: Likewise.
+        resize: Length of the shorter side before the crop.
+        size: Height and width of it.
+    """
+
+    def __init__(self, source, way_out, resize, size):
+        super().__init__(source, way_out)
+        self.resize, self.size = resize, size
+
+    def parts(self, image, index, epoch):
+        """See :class:`Pictures`."""
+        yield decoding.scaled_middle(image, self.resize, self.size)
+
+
+class Collated:
+    """Collate function: each copy of a batch is mixed on its own.
+
+    Args:
+        collate: What mixes.
+        copies: Samples that an image yields.
+    """
+
+    def __init__(self, collate: Collate, copies: int):
+        self.collate, self.copies = collate, copies
+
+    def __call__(self, samples: Sequence[Sample] | DatasetError):
+        """Make a batch, or hand on the error, which would lose its text as an exception."""
+        if isinstance(samples, DatasetError) or self.copies == 1:
+            return samples if isinstance(samples, DatasetError) else self.collate(samples)
+        batches = [self.collate(samples[copy :: self.copies]) for copy in range(self.copies)]
+        return tuple(self._stacked(parts) for parts in zip(*batches, strict=True))
+
+    def _stacked(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The same thing of all copies, in memory image by image."""
+        turn = parts[0].ndim == 4 and self.collate.channels_last
+        rows = [part.permute(0, 2, 3, 1) if turn else part for part in parts]
+        each = self.collate.drawn.interpolations or 1
+        stacked = torch.stack([part.unflatten(0, (-1, each)) for part in rows], 1).flatten(0, 2)
+        return stacked.permute(0, 3, 1, 2) if turn else stacked
+
+
+def quietly(_: int) -> None:
+    """Start of a worker: Ctrl-C is for the training, which may want to finish its step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd EXIF, once for each image

@@ -1,0 +1,125 @@
+"""The doctor: a line for everything, and next to whatever is missing what mends it."""
+
+import importlib.metadata
+
+import pytest
+
+from dali_msda import build
+from dali_msda.backends import cpu, driver, nvrtc
+from dali_msda.commands import cli, doctor
+
+
+def report(capsys):
+    """Exit code, and (name, what was found, remedy) of each line."""
+    code = cli.main(["doctor"])
+    lines = []
+    for line in capsys.readouterr().out.splitlines():
+        if line.startswith(" "):
+            assert line.startswith(f"{'':12} -> ")
+            lines[-1][2] = line[16:]
+        else:
+            lines.append([line[:12].strip(), line[13:], ""])
+    return code, {name: (found, remedy) for name, found, remedy in lines}
+
+
+@pytest.fixture
+def no_driver(monkeypatch):
+    def missing(name, *how):
+        raise OSError(name)
+
+    monkeypatch.setattr("ctypes.CDLL", missing)
+    driver.library.cache_clear()
+    nvrtc.library(), cpu.library()  # loaded before
+    yield
+    driver.library.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def loaded():
+    nvrtc.library(), cpu.library()
+
+
+def test_versions(capsys):
+    code, lines = report(capsys)
+    assert code == 0
+    assert list(lines)[:6] == ["dali_msda", "C++", "CPU backend", "DALI", "NVRTC", "driver"]
+    assert lines["DALI"][0].startswith(build.dali_version())
+    assert lines["torch"] == (importlib.metadata.version("torch"), "")
+    assert lines["NVRTC"][0].startswith("{}.{}, for sm_75 to sm_".format(*nvrtc.version()))
+    assert cpu.isas()[-1] in lines["CPU backend"][0]
+    assert lines["cache"][0].startswith(str(build.cache_folder()))
+
+
+def test_without_a_driver(capsys, no_driver):
+    code, lines = report(capsys)
+    assert code == 0  # the CPU does everything
+    assert lines["driver"][0] == "CUDA: no driver (libcuda.so.1 was not found)"
+    assert "without it the CPU does everything" in lines["driver"][1]
+    assert lines["GPU"] == ("none", "")
+
+
+def test_what_is_missing_and_what_mends_it(capsys, monkeypatch, tmp_path):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    def fails(*_):
+        raise RuntimeError("NVRTC: not found; run `pip install it`\nand more")
+
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(doctor.build, "library", lambda name: "libmsda_cpu.so")
+    monkeypatch.setattr(doctor.importlib.metadata, "version", missing)
+    monkeypatch.setattr(nvrtc, "version", fails)
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    monkeypatch.setattr(doctor, "CHECKS", doctor.CHECKS[1:])
+    _, lines = report(capsys)
+    assert lines["NVRTC"] == (
+        "NVRTC: not found; run `pip install it`",
+        f"pip install {nvrtc.PACKAGE}",
+    )
+    assert lines["torch"] == ("not installed", "pip install torch")
+    assert lines["CuPy"] == ("not installed", "pip install cupy-cuda13x")
+    assert lines["FFCV"][0] == "not installed"
+    assert lines["C++"][0] == "/nowhere/g++: not found" and "apt-get" in lines["C++"][1]
+    found, remedy = lines["cache"]
+    assert "cannot be written" in found and remedy.startswith("export XDG_CACHE_HOME=")
+
+
+def test_nothing_works_without_the_cpu_backend(capsys, monkeypatch):
+    def fails(name):
+        raise RuntimeError("g++: not found")
+
+    monkeypatch.setattr(build, "library", fails)
+    assert cli.main(["doctor"]) == 1
+    assert "CPU backend: missing; see above" in capsys.readouterr().err
+
+
+class HostDriver:
+    """A driver that serves CUDA 12.4 and has one card of the future."""
+
+    arch = "sm_990"
+
+    @staticmethod
+    def call(name, *arguments):
+        values = {"cuDriverGetVersion": (0, 12040), "cuDeviceGetCount": (0, 1)}
+        values |= {"cuDeviceGet": (0, 0), "cuDeviceTotalMem_v2": (0, 141 << 30)}
+        if name == "cuDeviceGetName":
+            arguments[0].value = b"Card"
+            return
+        index, value = values[name]
+        arguments[index]._obj.value = value
+
+
+def test_an_old_driver_and_a_new_card(capsys, monkeypatch):
+    monkeypatch.setattr(driver, "library", lambda: None)
+    monkeypatch.setattr(driver, "call", HostDriver.call)
+    monkeypatch.setattr(driver, "device", lambda index: HostDriver)
+    _, lines = report(capsys)
+    found, remedy = lines["driver"]
+    assert "serves CUDA 12.4, which is older than NVRTC" in found
+    assert remedy.startswith("pip install 'nvidia-cuda-nvrtc-cu12'")
+    assert lines["GPU 0"] == ("Card, sm_990, 141 GiB, too new", "pip install --upgrade "
+                              "nvidia-cuda-nvrtc")  # fmt: skip
+    monkeypatch.setattr(HostDriver, "arch", "sm_90")
+    _, lines = report(capsys)
+    assert lines["GPU 0"] == ("Card, sm_90, 141 GiB", "")

@@ -1,0 +1,39 @@
+// All entry points of the GPU, to be run on the CPU (tests/emulation.py).
+#include "emulated_cuda.h"
+// The kernels, as they are.
+#include "cuda/apart.cu"
+#include "cuda/blend.cu"
+#include "cuda/field.cu"
+#include "cuda/mask.cu"
+#include "cuda/saliency.cu"
+#include "cuda/targets.cu"
+
+namespace msda {
+namespace {
+thread_local float dynamic_shared[58368];  // 228 KB
+}
+}  // namespace msda
+
+EMULATED(msda_apart_uint8_uint8, MsdaGpuBlend)
+EMULATED(msda_apart_uint8_float32, MsdaGpuBlend)
+EMULATED(msda_apart_uint8_float16, MsdaGpuBlend)
+EMULATED(msda_apart_uint8_bfloat16, MsdaGpuBlend)
+EMULATED(msda_apart_float32_float32, MsdaGpuBlend)
+EMULATED(msda_apart_float32_float16, MsdaGpuBlend)
+EMULATED(msda_apart_float32_bfloat16, MsdaGpuBlend)
+EMULATED(msda_blend_uint8_uint8, MsdaGpuBlend)
+EMULATED(msda_blend_uint8_float32, MsdaGpuBlend)
+EMULATED(msda_blend_uint8_float16, MsdaGpuBlend)
+EMULATED(msda_blend_uint8_bfloat16, MsdaGpuBlend)
+EMULATED(msda_blend_float32_float32, MsdaGpuBlend)
+EMULATED(msda_blend_float32_float16, MsdaGpuBlend)
+EMULATED(msda_blend_float32_bfloat16, MsdaGpuBlend)
+EMULATED(msda_mask_float32, MsdaGpuMask)
+EMULATED(msda_field_masks, MsdaGpuFields)
+EMULATED(msda_targets_dense_int64, MsdaGpuTargets)
+EMULATED(msda_targets_dense_int32, MsdaGpuTargets)
+EMULATED(msda_targets_dense_float32, MsdaGpuTargets)
+EMULATED(msda_targets_compact_int64, MsdaGpuTargets)
+EMULATED(msda_targets_compact_int32, MsdaGpuTargets)
+EMULATED(msda_saliency_uint8, MsdaGpuSaliency)
+EMULATED(msda_saliency_float32, MsdaGpuSaliency)

@@ -1,0 +1,165 @@
+"""The GPU's kernels on the CPU: launches that count writes, memory with walls around it."""
+
+import ctypes
+import functools
+import hashlib
+import mmap
+import subprocess
+from ctypes import c_int32, c_int64, c_uint32, c_uint64, c_void_p
+from pathlib import Path
+
+import numpy as np
+
+from dali_msda import build
+from dali_msda.backends import cuda
+
+HERE = Path(__file__).parent
+PAGE = mmap.PAGESIZE
+FLAGS = "-std=c++17 -O1 -ffp-contract=off -fno-math-errno -fPIC -shared -Wno-unknown-pragmas"
+COOPERATIVE = ("field", "saliency")  # sources whose threads wait for one another
+ORDERS = {"forwards": 0, "backwards": 1, "shuffled": 2}
+
+
+class Launch(ctypes.Structure):
+    _fields_ = [
+        ("grid", c_uint32 * 2),
+        ("block", c_uint32),
+        ("first", c_uint32 * 2),
+        ("count", c_uint32 * 2),
+        ("order", c_int32),
+        ("barriers", c_int32),
+        ("watched", c_void_p),
+        ("result", c_void_p),
+        ("writes", c_void_p),
+        ("size", c_int64),
+        ("fault", c_uint64),
+    ]
+
+
+def compiled(name, *links, sources=()):
+    """A C++ source here with all entry points, compiled once and kept like any library.
+
+    ``sources`` are others that it includes, and ``links`` libraries that it needs.
+    """
+    parts = [
+        *sources,
+        *sorted(build.KERNELS.rglob("*.*h")),
+        *sorted((build.KERNELS / "cuda").glob("*.cu")),
+    ]
+    parts += [HERE / "emulated_cuda.h", HERE / "emulated_kernels.cpp", HERE / f"{name}.cpp"]
+    flags = f"{FLAGS} {' '.join(map(str, links))}"
+    key = hashlib.sha256(flags.encode() + b"".join(path.read_bytes() for path in parts))
+    file = f"msda_{name}-{key.hexdigest()[:16]}.so"
+
+    def make(folder):
+        command = ["g++", *FLAGS.split(), *(f"-I{path}" for path in (build.KERNELS, HERE))]
+        command += [HERE / f"{name}.cpp", *links, "-ldl"]
+        scratch = folder / f".{file}"
+        subprocess.run([*command, "-o", scratch], check=True)
+        return scratch.replace(folder / file)
+
+    return build.cached(file, make)
+
+
+@functools.cache
+def library():
+    """All entry points."""
+    return ctypes.CDLL(str(compiled("emulated_kernels")))
+
+
+class Fault(AssertionError):
+    pass
+
+
+def launch(name, arguments, grid, block, *, order="forwards", blocks=None, watch=None):
+    """Runs a kernel, all of it or the given blocks ``((x, y), (count x, count y))``.
+
+    Returns the number of writes of each byte of ``watch``, which then holds what was written.
+    """
+    first, count = blocks or ((0, 0), grid)
+    call = Launch((c_uint32 * 2)(*grid), block, (c_uint32 * 2)(*first), (c_uint32 * 2)(*count))
+    call.order, call.barriers = ORDERS[order], name.split("_")[1] in COOPERATIVE
+    writes = result = None
+    if watch is not None:
+        result, writes = np.zeros(watch.nbytes, np.uint8), np.zeros(watch.nbytes, np.uint32)
+        call.watched, call.size = watch.ctypes.data, watch.nbytes
+        call.result, call.writes = result.ctypes.data, writes.ctypes.data
+    getattr(library(), f"run_{name}")(ctypes.byref(arguments), ctypes.byref(call))
+    if call.fault:
+        raise Fault(f"{name}: touched {call.fault:#x}, where no memory is")
+    if watch is not None:
+        watch.reshape(-1).view(np.uint8)[:] = result
+    return writes
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = c_void_p
+_libc.mmap.argtypes = [c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, c_int64]
+_libc.munmap.argtypes = [c_void_p, ctypes.c_size_t]
+_libc.mprotect.argtypes = [c_void_p, ctypes.c_size_t, ctypes.c_int]
+_NORESERVE = 0x4000
+
+
+class Walled:
+    """Memory between pages that must not be touched, at the end of its pages or at their start.
+
+    Nothing is allocated but what is written to, so that it may be larger than the machine.
+    """
+
+    def __init__(self, shape, dtype, *, at_end=True):
+        dtype = np.dtype(dtype)
+        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        self.pages = (-(-size // PAGE) + 2) * PAGE
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
+        self.base = _libc.mmap(None, self.pages, 0, flags, -1, 0)
+        assert self.base not in (None, c_void_p(-1).value), "no address space"
+        if size:
+            _libc.mprotect(self.base + PAGE, self.pages - 2 * PAGE, 3)
+        self.address = self.base + (self.pages - PAGE - size if at_end else PAGE)
+        content = (ctypes.c_char * size).from_address(self.address)
+        self.array = (
+            np.frombuffer(content, dtype).reshape(shape) if size else np.empty(shape, dtype)
+        )
+
+    def __del__(self):
+        _libc.munmap(self.base, self.pages)
+
+
+def walled(values, **how):
+    """A copy of an array between walls."""
+    memory = Walled(values.shape, values.dtype, **how)
+    memory.array[...] = values
+    return memory
+
+
+def rows_at(array):
+    """A batch whose samples lie one behind the other."""
+    stride = array.strides[0] if len(array) else 0
+    return cuda.Samples(array.ctypes.data, stride, None)
+
+
+def masks_at(array, owners=None):
+    """Masks of the records of a batch, a row each; ``owners`` is kept alive by the result."""
+    memory = None if owners is None else walled(owners)
+    stride = array.strides[0] if len(array) else 0
+    masks = cuda.Masks(array.ctypes.data, stride, memory and memory.address)
+    masks.keep = memory
+    return masks
+
+
+def scattered(memories):
+    """A batch whose samples lie anywhere; the addresses are kept alive by the result."""
+    addresses = walled(np.array([memory.address for memory in memories], np.int64))
+    samples = cuda.Samples(None, 0, addresses.address)
+    samples.keep = (addresses, memories)
+    return samples
+
+
+class State(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("capturing", "unfinished", "relaxed")),
+        *((name, ctypes.c_int32) for name in ("deferred", "shared_bytes", "failing")),
+        *((name, ctypes.c_int32) for name in ("allocations", "pinned", "copies", "launches")),
+        *((name, ctypes.c_int32) for name in ("records", "waits", "modules", "contexts")),
+        ("stream", ctypes.c_uint64),
+    ]

@@ -1,0 +1,213 @@
+"""What NVRTC makes of the GPU's entry points: machine code for every card, read without one."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from dali_msda import build
+from dali_msda.backends import nvrtc
+
+ARCHS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
+# At most so many registers a thread and bytes of shared memory a block on any of them. 64 registers
+# let 1024 threads share a multiprocessor, 128 let 512; what a compiler adds to its own is below 1
+# KiB of shared memory.
+BOUNDS = {
+    "msda_apart_uint8_uint8": (128, 0),
+    "msda_apart_uint8_float32": (96, 0),
+    "msda_apart_uint8_float16": (96, 0),
+    "msda_apart_uint8_bfloat16": (96, 0),
+    "msda_apart_float32_float32": (120, 0),
+    "msda_apart_float32_float16": (160, 0),
+    "msda_apart_float32_bfloat16": (160, 0),
+    "msda_blend_uint8_uint8": (120, 0),
+    "msda_blend_uint8_float32": (64, 0),
+    "msda_blend_uint8_float16": (72, 0),
+    "msda_blend_uint8_bfloat16": (72, 0),
+    "msda_blend_float32_float32": (96, 0),
+    "msda_blend_float32_float16": (128, 0),
+    "msda_blend_float32_bfloat16": (128, 0),
+    "msda_mask_float32": (48, 0),
+    "msda_field_masks": (128, 10 * 1024),
+    "msda_saliency_uint8": (64, 64),
+    "msda_saliency_float32": (64, 64),
+    "msda_targets_dense_int64": (64, 0),
+    "msda_targets_dense_int32": (64, 0),
+    "msda_targets_dense_float32": (64, 0),
+    "msda_targets_compact_int64": (32, 0),
+    "msda_targets_compact_int32": (32, 0),
+}
+USAGE = r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)"
+PLAIN = ("apart", "blend", "mask")  # sources without either
+EVERY = pytest.mark.parametrize("arch", ARCHS)
+SOURCES = pytest.mark.parametrize("name", nvrtc.sources())
+
+
+def entries(name):
+    """Entry points that a source declares."""
+    return set(re.findall(r"\b(msda_\w+)\(const __grid", nvrtc.sources()[name].read_text()))
+
+
+def cuobjdump(*arguments):
+    folders = [str(root / "bin") for root in build.cuda_roots()]
+    path = os.pathsep.join([*folders, os.environ["PATH"]])  # it calls nvdisasm
+    tool = shutil.which("cuobjdump", path=path)
+    assert tool, "cuobjdump: not found; pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm"
+    environment = {**os.environ, "PATH": path}
+    done = subprocess.run([tool, *arguments], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def instructions(file):
+    """How often each function of a file has each machine instruction."""
+    found, name = {}, None
+    for line in cuobjdump("-sass", file).splitlines():
+        if start := re.search(r"Function : (\w+)", line):
+            name = start[1]
+            found[name] = Counter()
+        elif step := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z][\w.]*)", line):
+            found[name][step[1]] += 1
+    return found
+
+
+def number_of(code, start, width=""):
+    return sum(n for step, n in code.items() if step.startswith(start) and width in step)
+
+
+def test_every_entry_point_has_bounds():
+    assert set().union(*map(entries, nvrtc.sources())) == set(BOUNDS)
+
+
+@EVERY
+@SOURCES
+def test_registers_and_memory_stay_within_bounds(name, arch):
+    usage = re.findall(USAGE, cuobjdump("-res-usage", nvrtc.cubin(name, arch)))
+    assert {entry for entry, *_ in usage} == entries(name)
+    for entry, *numbers in usage:
+        registers, stack, shared, local = map(int, numbers)
+        print(f"{arch:8} {entry:30} {registers:4} registers {shared:6} bytes of shared memory")
+        assert stack == local == 0, f"{entry} spills"
+        most = BOUNDS[entry]
+        assert registers <= most[0] and shared <= most[1] + bool(most[1]) * 1024
+
+
+@EVERY
+@SOURCES
+def test_machine_code(name, arch):
+    """No local memory, no subnormal flushed; the blend moves 16 bytes at a time, both ways."""
+    found = instructions(nvrtc.cubin(name, arch))
+    assert set(found) == entries(name)
+    for entry, code in found.items():
+        assert sum(code.values()) > 20
+        assert not number_of(code, "LDL") and not number_of(code, "STL"), f"{entry} spills"
+        if name in PLAIN:  # division and square root have steps of their own that do
+            assert not any(number_of(code, step, ".FTZ") for step in ("FADD", "FMUL", "FFMA"))
+        if name in ("apart", "blend"):
+            assert number_of(code, "LDG", ".128") >= 4 and number_of(code, "STG", ".128") >= 4
+        if name == "mask":
+            assert number_of(code, "STG", ".128")
+
+
+def test_a_multiply_and_an_add_are_not_contracted(tmp_path, monkeypatch):
+    """Every rounding stands in the source; the CPU backend is compiled so, too."""
+    write = tmp_path / "cuda/sum.cu"
+    write.parent.mkdir()
+    write.write_text(
+        'extern "C" __global__ void both(float* a) { a[0] = a[1] * a[2] + a[3]; }\n'
+        'extern "C" __global__ void fused(float* a) { a[0] = fmaf(a[1], a[2], a[3]); }\n'
+    )
+    monkeypatch.setattr(build, "KERNELS", tmp_path)
+    (tmp_path / "sum.cubin").write_bytes(nvrtc.compiled("sum", "sm_90"))
+    found = instructions(tmp_path / "sum.cubin")
+    assert number_of(found["fused"], "FFMA") == 1
+    assert number_of(found["both"], "FMUL") == number_of(found["both"], "FADD") == 1
+    assert not number_of(found["both"], "FFMA")
+
+
+# ------------------------------------------------------------------------------------------- cache
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A checkout with one tiny kernel and a cache of its own."""
+    (tmp_path / "kernels/msda").mkdir(parents=True)
+    (tmp_path / "kernels/cuda").mkdir()
+    (tmp_path / "kernels/msda/answer.h").write_text("constexpr int kAnswer = 42;\n")
+    source = '#include "msda/answer.h"\nextern "C" __global__ void f(int* a) { *a = kAnswer; }\n'
+    (tmp_path / "kernels/cuda/tiny.cu").write_text(source)
+    monkeypatch.setattr(build, "KERNELS", tmp_path / "kernels")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    return tmp_path
+
+
+def test_compiled_once_per_content(tree, capsys):
+    first = nvrtc.cubin("tiny", "sm_90")
+    assert first.read_bytes()[:4] == b"\x7fELF"
+    assert first.is_relative_to(tree / "cache/dali_msda")
+    assert capsys.readouterr().err == f"dali_msda: compiling {first}\n"
+    assert nvrtc.cubin("tiny", "sm_90") == first
+    assert capsys.readouterr().err == ""
+    (tree / "kernels/msda/answer.h").write_text("constexpr int kAnswer = 43;\n")
+    second = nvrtc.cubin("tiny", "sm_90")
+    assert second != first != nvrtc.cubin("tiny", "sm_80")
+    assert second.read_bytes() != first.read_bytes()
+
+
+@pytest.mark.parametrize("damage", [b"", None], ids=["empty", "cut"])
+def test_damaged_entry_is_rebuilt(tree, damage):
+    path = nvrtc.cubin("tiny", "sm_90")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] if damage is None else damage)
+    assert nvrtc.cubin("tiny", "sm_90") == path
+    assert path.read_bytes() == content
+
+
+def test_unwritable_cache_has_a_private_substitute(tree, monkeypatch, capsys):
+    (tree / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tree / "file"))
+    path = nvrtc.cubin("tiny", "sm_90")
+    assert path.parent.parent == tree / "tmp" and path.parent.stat().st_mode & 0o077 == 0
+    assert "cannot write to the cache" in capsys.readouterr().err
+
+
+def test_an_edit_during_compilation_is_not_kept(tree, monkeypatch):
+    compiled = nvrtc.compiled
+
+    def slowly(name, arch):
+        code = compiled(name, arch)
+        (tree / "kernels/msda/answer.h").write_text("constexpr int kAnswer = 43;\n")
+        return code
+
+    monkeypatch.setattr(nvrtc, "compiled", slowly)
+    with pytest.raises(RuntimeError, match="the sources changed while they were compiled"):
+        nvrtc.cubin("tiny", "sm_90")
+    assert not list((tree / "cache").rglob("*.cubin"))
+
+
+def test_errors_say_what_to_do(tree, monkeypatch):
+    with pytest.raises(ValueError, match="name: expected one of tiny, got 'blend'"):
+        nvrtc.cubin("blend", "sm_90")
+    with pytest.raises(RuntimeError, match=r"sm_999: NVRTC \d+\.\d+ knows sm_75, .*--upgrade"):
+        nvrtc.cubin("tiny", "sm_999")
+    (tree / "kernels/cuda/tiny.cu").write_text("void f() { forty_two; }\n")
+    with pytest.raises(RuntimeError, match=r'NVRTC failed on .*tiny\.cu for sm_90:\n.*"forty_two"'):
+        nvrtc.cubin("tiny", "sm_90")
+    monkeypatch.setattr(build, "cuda_roots", lambda: [Path("/nowhere")])
+    monkeypatch.setattr("ctypes.CDLL", lambda name: (_ for _ in ()).throw(OSError(name)))
+    nvrtc.library.cache_clear()
+    with pytest.raises(
+        RuntimeError, match=r"^NVRTC: not found; run `pip install nvidia-cuda-nvrtc"
+    ):
+        nvrtc.library()
+
+
+def test_one_version_of_cuda():
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert text.count(f'"{nvrtc.PACKAGE}"') == 2  # to use it, and to test it

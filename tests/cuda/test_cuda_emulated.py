@@ -1,0 +1,601 @@
+"""The GPU's entry points, run on the CPU: the CPU backend's bits, each value written once.
+
+Inputs and outputs stand between pages that must not be touched, so that an address out of range
+stops the launch. What is not shown here is that a GPU does the same: tests/test_cuda.py, which
+needs one.
+"""
+
+import ctypes
+import itertools
+
+import numpy as np
+import pytest
+
+import dali_msda as msda
+from dali_msda.backends import cpu, cuda
+from dali_msda.policy import METHODS
+from tests.cuda.emulation import ORDERS, Fault, Walled, launch, masks_at, rows_at, scattered, walled
+from tests.support.batches import KINDS, every_kind_of_record, on_the_cpu, options_of, random_images
+from tests.support.doors import STORED, assert_same, output_shape, widened
+from tests.support.fmix_plans import LAWS, SHARED, fields_of, masks, owners_of, records
+
+SHAPES = [  # batch, height, width, channels
+    (5, 3, 32, 3),  # the fast way: whole groups, all aligned
+    (4, 5, 48, 1),
+    (4, 2, 7, 3),
+    (3, 4, 17, 3),  # rows begin at any address
+    (3, 3, 41, 1),
+    (2, 3, 16, 4),  # looked up one by one
+    (3, 2, 5, 2),
+    (3, 1, 1, 3),
+    (2, 7, 1, 1),
+    (1, 2, 13, 3),
+]
+FMIX, RESIZEMIX, CUTOUT = (METHODS[name].code for name in ("fmix", "resizemix", "cutout"))
+LAUNCHES = [(32, 1.0, "forwards"), (97, 0.4, "backwards"), (256, 0.0, "shuffled")]
+
+
+def launch_grid(samples, rows, items, block, share):
+    """A grid that holds this share of the threads that there is work for."""
+    needed = -(-rows * items // block)
+    return max(1, round(share * needed)), max(1, round(share * samples))
+
+
+def blend_arguments(
+    outs, images, plan, *, chw, scale=None, shift=None, mirror=None, fields=None, owners=None
+):
+    """Arguments over memory between walls, which they keep alive."""
+    flat = np.ascontiguousarray(plan).reshape(-1)
+    kept = [walled(flat.view(np.uint8))]
+    small = []
+    for value in (mirror, scale, shift):
+        kept.append(None if value is None else walled(value))
+        small.append(None if value is None else kept[-1].address)
+    if fields is None:
+        fields = fields_of(plan) if plan.size else np.empty((0, 1), np.uint32)
+    kept.append(walled(fields))
+    rows = masks_at(kept[-1].array, owners)
+    kept.append(rows)
+    b = cuda.Blend(outs, images, rows, kept[0].address, *small, None)
+    b.batch, b.interpolations = plan.size, plan.shape[1] if plan.ndim > 1 else 1
+    b.kept = kept
+    b.chw = chw
+    return b
+
+
+def emulated_blend(
+    images, plan, dtype, layout, *, block=64, share=1.0, order="forwards", at_end=True,
+    apart=False, watch=True, **options,
+):  # fmt: skip
+    """The blend by its entry point; the number of writes of each byte must be one."""
+    _, height, width, channels = images.shape
+    shape = output_shape(images, layout)[1:]
+    out = Walled((*plan.shape, *shape), STORED[dtype], at_end=at_end)
+    if apart:
+        sources = scattered([walled(image, at_end=at_end) for image in images])
+    else:
+        sources = walled(images, at_end=at_end)
+    taken = sources if apart else rows_at(sources.array)
+    b = blend_arguments(
+        rows_at(out.array.reshape(plan.size, *shape)), taken, plan, chw=layout == "CHW", **options
+    )
+    b.height, b.width, b.channels = height, width, channels
+    items = cuda.group_items(dtype, width, channels)
+    grid = launch_grid(plan.size // b.interpolations, height, items, block, share)
+    name = cuda.blend_name(plan, images.dtype.name, dtype, channels)
+    writes = launch(name, b, grid, block, order=order, watch=out.array if watch else None)
+    if watch:
+        assert (writes == 1).all(), f"{(writes != 1).sum()} bytes not written once"
+    return widened(out.array.copy(), dtype)
+
+
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+@pytest.mark.parametrize("source, dtype", KINDS)
+def test_the_blend_is_the_cpus_and_writes_once(source, dtype, layout):
+    for seed, shape in enumerate(SHAPES):
+        images = random_images(shape, source, seed)
+        plan = every_kind_of_record(*shape[:3], seed=seed)
+        options = options_of(images, dtype, seed)
+        want = on_the_cpu(images, plan, dtype, layout, **options)
+        block, share, order = LAUNCHES[seed % 3]
+        got = emulated_blend(
+            images, plan, dtype, layout, block=block, share=share, order=order,
+            at_end=seed % 2 == 0, apart=seed % 4 > 1, **options,
+        )  # fmt: skip
+        assert_same(got, want)
+
+
+def without_apart(plan):
+    """Its records of one or two sources whose pixels are at their own places."""
+    return plan[(plan["sources"] <= 2) & ~np.isin(plan["method"], (RESIZEMIX, CUTOUT))]
+
+
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+@pytest.mark.parametrize("source, dtype", KINDS)
+def test_batches_without_what_takes_more(source, dtype, layout):
+    """Their kernels are others."""
+    for seed, (_, height, width, channels) in enumerate(SHAPES):
+        images = random_images((40, height, width, channels), source, seed)
+        plan = without_apart(every_kind_of_record(40, height, width, seed=seed))
+        assert cuda.blend_name(plan, source, dtype, channels).startswith("msda_blend_")
+        options = options_of(images, dtype, seed)
+        block, _, order = LAUNCHES[seed % 3]
+        how = {"block": block, "order": order, "at_end": seed % 2 == 0, "watch": False}
+        got = emulated_blend(images, plan, dtype, layout, **how, **options)
+        assert_same(got, on_the_cpu(images, plan, dtype, layout, **options))
+
+
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+@pytest.mark.parametrize("source, dtype", KINDS)
+def test_records_that_nobody_draws(source, dtype, layout):
+    """What the format allows: any number of sources of any method, and weights of 0 among them."""
+    rng = np.random.default_rng(0)
+    for seed, shape in enumerate([(50, 5, 24, 3), (50, 4, 37, 3), (50, 4, 19, 1)]):
+        images = random_images(shape, source, seed)
+        if source == "float32":
+            images[rng.random(shape) < 0.05] = np.inf
+        plan = every_kind_of_record(*shape[:3], seed=seed)
+        plan = plan[plan["method"] != FMIX]  # whose fields would be others' sizes
+        plan["sources"] = rng.integers(1, 5, len(plan))
+        plan["extra"] = rng.integers(0, len(images), plan["extra"].shape)
+        weights = rng.random((len(plan), 4), np.float32) * (rng.random((len(plan), 4)) < 0.6)
+        plan["weight"], plan["partner_weight"] = weights[:, 0], weights[:, 1]
+        plan["extra_weight"] = weights[:, 2:]
+        options = options_of(images, dtype, seed + 1)
+        want = on_the_cpu(images, plan, dtype, layout, **options)
+        assert_same(emulated_blend(images, plan, dtype, layout, watch=False, **options), want)
+
+
+@pytest.mark.parametrize("source, dtype", KINDS)
+def test_every_method_at_every_place_of_a_group(source, dtype):
+    """Many records, so that each method meets boxes, bits and tails of every position."""
+    for seed, shape in enumerate([(60, 5, 24, 3), (60, 3, 37, 3), (40, 4, 50, 1)]):
+        images = random_images(shape, source, seed)
+        plan = every_kind_of_record(*shape[:3], seed=seed)
+        assert len(np.unique(plan["method"])) >= 8
+        options = options_of(images, dtype, seed + 1)
+        for layout in ("CHW", "HWC"):
+            want = on_the_cpu(images, plan, dtype, layout, **options)
+            got = emulated_blend(images, plan, dtype, layout, watch=False, **options)
+            assert_same(got, want)
+
+
+@pytest.mark.parametrize("source, dtype", KINDS)
+def test_interpolations_share_their_sources(source, dtype):
+    shape = (6, 4, 21, 3)
+    images = random_images(shape, source)
+    flags = np.array([0, 1, 0, 1, 1, 0], np.uint8)
+    for policy in (msda.FMix(), msda.GMix(), msda.CutMix(prob=0.5), msda.ResizeMix()):
+        plan = msda.draw(msda.MultiMix(policy, 3), *shape[:3], seed=3, step=1)
+        want = on_the_cpu(images, plan, dtype, "CHW", mirror=flags)
+        got = emulated_blend(images, plan, dtype, "CHW", mirror=flags, apart=True)
+        assert got.shape == (6, 3, 3, 4, 21)
+        assert_same(got, want)
+
+
+@pytest.mark.parametrize("source, dtype", KINDS)
+@pytest.mark.parametrize("mirrored", [0, 1])
+def test_the_ends_of_a_sample(source, dtype, mirrored):
+    """The first and the last pixels of a sample that fills its pages to either end."""
+    for width, channels, at_end in itertools.product((1, 3, 8, 15, 16, 31), (1, 3), (0, 1)):
+        images = random_images((2, 2, width, channels), source, width)
+        options = {"mirror": np.full(2, mirrored, np.uint8)}
+        for policy in (msda.Mixup(partner="roll"), msda.Mixup(n=4), msda.ResizeMix(tau=(0.5, 1))):
+            plan = msda.draw(policy, 2, 2, width, seed=width, step=0)
+            want = on_the_cpu(images, plan, dtype, "HWC", **options)
+            got = emulated_blend(images, plan, dtype, "HWC", at_end=at_end, apart=True, **options)
+            assert_same(got, want)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_in_place(dtype, channels):
+    shape = (8, 5, 19, channels)
+    images = random_images(shape, dtype)
+    policies = [msda.Mixup(), msda.CutMix(), msda.FMix(), msda.GMix(), msda.Cutout(length=4)]
+    for seed, policy in enumerate(policies):
+        plan = msda.draw(policy, *shape[:3], seed=seed, step=0)
+        plan["partner"] = pairs = np.array([1, 0, 2, 6, 7, 5, 3, 4], np.int32)
+        want = on_the_cpu(images, plan, dtype, "HWC")
+        memory = walled(images)
+        places = rows_at(memory.array)
+        b = blend_arguments(places, places, plan, chw=0)
+        kept = walled(pairs)
+        b.pairs, (b.height, b.width, b.channels) = kept.address, shape[1:]
+        for order in ORDERS:
+            memory.array[...] = images
+            name = cuda.blend_name(plan, dtype, dtype, channels)
+            launch(name, b, (2, 3), 32, order=order)
+            assert_same(memory.array.copy(), want)
+
+
+def test_other_batches_than_that_of_the_inputs():
+    """A plan may have more records than there are samples, or fewer, or none."""
+    images = random_images((3, 4, 24, 3), "uint8")
+    empty = every_kind_of_record(1, 4, 24)[:0]
+    assert emulated_blend(images, empty, "float16", "CHW").shape == (0, 3, 4, 24)
+    for batch in (1, 7):
+        plan = every_kind_of_record(batch, 4, 24, seed=1)
+        for name in ("own", "partner", "extra"):
+            plan[name] %= 3
+        want = on_the_cpu(images, plan, "float16", "CHW")
+        assert_same(emulated_blend(images, plan, "float16", "CHW"), want)
+
+
+# --------------------------------------------------------------------------- masks, targets, fields
+
+
+@pytest.mark.parametrize("block, share, order", LAUNCHES)
+def test_the_mask(block, share, order):
+    for height, width in ((3, 16), (4, 7), (1, 1), (2, 33)):
+        plan = every_kind_of_record(12, height, width, seed=width)
+        out = Walled((12, height, width), np.float32)
+        memory, fields = walled(plan.view(np.uint8)), walled(fields_of(plan))
+        m = cuda.Mask(out.address, masks_at(fields.array), memory.address, 12, height, width)
+        grid = launch_grid(12, height, -(-width // 4), block, share)
+        writes = launch("msda_mask_float32", m, grid, block, order=order, watch=out.array)
+        assert (writes == 1).all()
+        np.testing.assert_array_equal(out.array, msda.mask(plan, height, width))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.float32])
+@pytest.mark.parametrize("block, share, order", LAUNCHES)
+def test_the_targets(kind, block, share, order):
+    rng = np.random.default_rng(0)
+    for batch, classes in ((9, 7), (1, 1), (40, 3), (2, 100)):
+        plan = every_kind_of_record(batch, 4, 4, seed=batch)
+        labels = rng.integers(0, classes, batch).astype(kind)
+        if kind == np.float32:
+            labels = rng.random((batch, classes), np.float32)
+        memory, source = walled(plan.view(np.uint8)), walled(labels)
+        t = cuda.Targets(None, None, None, source.address, memory.address, batch, classes, 0.1)
+        for dense in (True, False)[: 2 - (kind == np.float32)]:
+            rows = Walled((batch, classes), np.float32)
+            indices, weights = Walled((batch, 4), np.int64), Walled((batch, 4), np.float32)
+            t.rows, t.labels, t.weights = rows.address, indices.address, weights.address
+            name = f"msda_targets_{'dense' if dense else 'compact'}_{np.dtype(kind).name}"
+            grid = launch_grid(1, batch, classes if dense else 4, block, share)
+            watch = rows.array if dense else indices.array
+            writes = launch(name, t, grid, block, order=order, watch=watch)
+            assert (writes == 1).all()
+            if dense:
+                want = msda.targets(labels, plan, num_classes=classes, smoothing=0.1)
+                np.testing.assert_array_equal(rows.array, want)
+                continue
+            want_indices, want_weights = np.empty((batch, 4), np.int64), np.empty((batch, 4), "f4")
+            cpu.targets_compact(want_indices, want_weights, plan, labels.astype(np.int64))
+            np.testing.assert_array_equal(indices.array, want_indices)
+            writes = launch(name, t, grid, block, order=order, watch=weights.array)
+            assert (writes == 1).all()
+            np.testing.assert_array_equal(weights.array, want_weights)
+
+
+def emulated_fields(plan, *, blocks, threads, in_shared, order, owners=None):
+    """Rows of bits or of weights; the rows of other methods stay as they were."""
+    each, plan = plan.shape[1] if plan.ndim > 1 else 1, plan.reshape(-1)
+    shape = tuple(int(plan[name][0]) for name in ("depth", "height", "width"))
+    known = {"soft": bool(plan["soft"].any()), "threads": threads, "resident": blocks}
+    how = cuda.field_launch(shape, len(plan), **known, most_shared=in_shared * 2**30)
+    assert how.in_shared == in_shared
+    rows = walled(np.full((len(plan), how.row // 4), 0xCDCDCDCD, np.uint32))
+    memory, workspace = walled(plan.view(np.uint8)), Walled(blocks * how.per_block, np.uint8)
+    masks = masks_at(rows.array, owners)
+    f, kept = cuda.Fields(masks, memory.address, interpolations=each), [masks]
+    for k, length in enumerate(shape):
+        tables, passes = cuda.axis(length)
+        kept.append([walled(row) for row in tables])
+        f.axes[k] = cuda.Axis(*(table.address for table in kept[-1]), passes)
+    f.workspace, f.per_block, f.batch = workspace.address, how.per_block, len(plan)
+    f.in_shared, f.radix = in_shared, how.radix
+    launch("msda_field_masks", f, (blocks, 1), threads, order=order)
+    return rows.array.copy()
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (1, 1, 97), (1, 7, 11), (1, 32, 48), (1, 45, 26), (5, 7, 6)], ids=str
+)
+def test_the_fields(shape, law):
+    """Threads wait for one another at barriers, and take their turns in any order between them."""
+    pixels = int(np.prod(shape))
+    plan = records(6, shape, **LAWS[law])
+    plan["count"] = [0, min(1, pixels), pixels // 3, -(-pixels // 2), pixels - 1, pixels]
+    want = fields_of(plan)
+    runs = [*itertools.product(ORDERS, (True, False))]
+    sizes = [(32, 1), (96, 4), (256, 7)] * 2
+    for (order, in_shared), (threads, blocks) in zip(runs, sizes, strict=True):
+        got = emulated_fields(
+            plan, blocks=blocks, threads=threads, in_shared=in_shared, order=order
+        )
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 97), (1, 20, 33), (1, 32, 48), (5, 7, 6)], ids=str)
+def test_the_ramps(shape):
+    """Softened edges: two thresholds, a list in any order, a sort across the threads."""
+    pixels = int(np.prod(shape))
+    plan = records(5, shape)
+    plan["count"] = [1, pixels // 3, pixels // 2, pixels - 1, pixels // 2]
+    plan["soft"] = [1, pixels // 4, pixels // 2, 1, 0]
+    rows = fields_of(plan)
+    for (order, in_shared), threads in zip(
+        itertools.product(ORDERS, (True, False)), (32, 96, 256) * 2, strict=True
+    ):
+        got = emulated_fields(plan, blocks=3, threads=threads, in_shared=in_shared, order=order)
+        np.testing.assert_array_equal(got[:4], rows[:4])
+        words = -(-pixels // 32)
+        np.testing.assert_array_equal(got[4, :words], rows[4, :words])
+
+
+def test_the_field_of_a_common_size():
+    plan = records(2, (1, 224, 224), lam=[0.3, 0.7])
+    got = emulated_fields(plan, blocks=2, threads=1024, in_shared=True, order="shuffled")
+    np.testing.assert_array_equal(got, fields_of(plan))
+    hopper, used = 227 * 1024, cpu.field_block_bytes(plan)  # of shared memory, for a block
+    how = cuda.field_launch((1, 224, 224), most_shared=hopper)
+    assert (how.values, how.room, how.in_shared, how.shared) == (202_496, 0, 1, 202_496)
+    assert not cuda.field_launch((1, 224, 224), most_shared=used - 1).in_shared
+
+
+@pytest.mark.parametrize(
+    "shape, batch, known, want",
+    [  # as worked out by hand: in_shared, limit, blocks, row, workspace, per_block, scratch
+        ((1, 8, 8), 5, {"most_shared": 10**6, "threads": 64, "resident": 3},
+         (1, 64, 3, 8, 256, 0, 256)),
+        ((1, 8, 8), 5, {"soft": 1, "most_shared": 0, "threads": 32, "resident": 9},
+         (0, 64, 5, 256, 1280, 320, 2880)),
+        ((1, 11, 97), 40, {"most_shared": 10**6, "threads": 128, "resident": 30},
+         (1, 64, 30, 136, 5632, 128 * 97 * 16, 5632 + 30 * 128 * 97 * 16)),
+        ((1, 224, 224), 256, {"most_shared": 100_000, "threads": 1024, "resident": 264},
+         (0, 1024, 256, 6272, 1_605_632, 202_496, 1_605_632 + 256 * 202_496)),
+        ((2, 3, 1), 1, {"most_shared": 10**6, "threads": 64, "resident": 1},
+         (1, 64, 1, 4, 256, 0, 256)),
+    ],
+)  # fmt: skip
+def test_the_launch_of_the_fields(shape, batch, known, want):
+    how = cuda.field_launch(shape, batch, **known)
+    got = "in_shared limit blocks row workspace per_block scratch".split()
+    assert tuple(getattr(how, name) for name in got) == want
+
+
+def test_fields_of_other_methods_are_passed_over():
+    plan = records(5, (1, 8, 9))
+    plan["method"][[0, 3]] = [2, 0]
+    got = emulated_fields(plan, blocks=2, threads=64, in_shared=True, order="forwards")
+    assert (got[[0, 3]] == 0xCDCDCDCD).all()
+    np.testing.assert_array_equal(got[[1, 2, 4]], fields_of(plan)[[1, 2, 4]])
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_mask_that_records_share_is_made_once(name):
+    """In the owner's row; the others' rows stay as they were, and nobody reads them."""
+    batch, height, width = 9, 6, 21
+    plan = msda.draw(SHARED[name], batch, height, width, seed=2, step=1)
+    owners, want = cuda.mask_owners(plan), fields_of(plan)
+    np.testing.assert_array_equal(owners, owners_of(plan))
+    flat, own = plan.reshape(-1), owners == np.arange(plan.size)
+    made = own & (flat["method"] == 3)
+    assert 0 < made.sum() < (flat["method"] == 3).sum()
+    words = np.where(flat["soft"] > 0, height * width, -(-height * width // 32))
+    for (order, in_shared), (threads, blocks) in zip(
+        itertools.product(ORDERS, (True, False)), [(32, 1), (96, 4), (64, 7)] * 2, strict=True
+    ):
+        how = {"blocks": blocks, "threads": threads, "in_shared": in_shared, "order": order}
+        got = emulated_fields(plan, owners=owners, **how)
+        assert (got[~made] == 0xCDCDCDCD).all()
+        for i in np.flatnonzero(made):
+            np.testing.assert_array_equal(got[i, : words[i]], want[i, : words[i]])
+    images = random_images((batch, height, width, 3), "uint8")
+    on_cpu = on_the_cpu(images, plan, "float16", "CHW")
+    given = {"fields": got, "owners": owners, "apart": True}
+    assert_same(emulated_blend(images, plan, "float16", "CHW", **given), on_cpu)
+    out, memory = Walled((plan.size, height, width), np.float32), walled(flat.view(np.uint8))
+    fields = walled(got)
+    rows = masks_at(fields.array, owners)
+    m = cuda.Mask(out.address, rows, memory.address, plan.size, height, width)
+    launch("msda_mask_float32", m, (3, 4), 32)
+    weights = msda.mask(plan, height, width).reshape(out.array.shape)
+    np.testing.assert_array_equal(out.array, weights)
+
+
+def test_records_that_have_masks_of_their_own():
+    for policy in (msda.FMix(), msda.CutMix(scope="batch"), msda.MultiMix(msda.FMix(), 3)):
+        assert cuda.mask_owners(msda.draw(policy, 9, 6, 21, seed=2, step=1)) is None
+    plan = records(6, (1, 6, 21))
+    assert cuda.mask_owners(plan) is None
+    plan["field_seed"], plan["count"] = 7, [5, 5, 5, 6, 6, 5]  # one field, two masks
+    np.testing.assert_array_equal(cuda.mask_owners(plan), [0, 0, 0, 3, 3, 0])
+    plan["field_seed"], plan["soft"] = [[2**32 - 1, i // 5] for i in range(6)], [0, 1, 0, 1, 0, 0]
+    np.testing.assert_array_equal(cuda.mask_owners(plan), [0, 1, 0, 3, 4, 5])
+    assert cuda.mask_owners(plan[:0]) is None
+
+
+def test_ties_are_taken_in_order_of_the_pixels():
+    """One frequency along y is left of a steep spectrum: rows tie, and are cut in the middle."""
+    plan = records(6, (1, 40, 24), decay=300.0)
+    plan["count"] = [1, 25, 100, 385, 700, 959]
+    for threads, order in ((96, "backwards"), (32, "shuffled")):
+        for in_shared in (True, False):
+            got = emulated_fields(plan, blocks=2, threads=threads, in_shared=in_shared, order=order)
+            np.testing.assert_array_equal(got, fields_of(plan))
+    mask = masks(plan).reshape(6, 40, 24)
+    np.testing.assert_array_equal(mask.sum((1, 2)), plan["count"])
+    assert (np.diff(mask.astype(int), axis=2) <= 0).all()  # the first pixels of a row are own
+
+
+# ---------------------------------------------------------------------------------------- saliency
+
+
+def emulated_saliency(images, mirror, *, blocks, threads, order, apart=False):
+    """Peaks and maps; with ``apart``, every image and every map has memory of its own."""
+    batch, height, width, _ = images.shape
+    per_block = cpu.library().msda_saliency_block_bytes(height, width)
+    peaks, workspace = Walled((batch, 2), np.int32), Walled(blocks * per_block, np.uint8)
+    maps, ins = Walled((batch, height, width), np.uint8), walled(images)
+    sources, places = rows_at(ins.array), rows_at(maps.array)
+    if apart:
+        each = [Walled((height, width), np.uint8) for _ in images]
+        sources, places = scattered([walled(image) for image in images]), scattered(each)
+    peaks.array[...], maps.array[...], workspace.array[...] = -7, 77, 0xCD
+    flags = walled(mirror)
+    a = cuda.Saliency(sources, places, peaks.address, flags.address, workspace.address, per_block)
+    a.batch, a.height, a.width, a.channels = images.shape
+    launch(f"msda_saliency_{images.dtype.name}", a, (blocks, 1), threads, order=order)
+    found = np.stack([memory.array for memory in each]) if apart else maps.array.copy()
+    return peaks.array.copy(), found
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 3), (1, 40, 1), (40, 1, 3), (7, 5, 3), (33, 50, 3), (60, 31, 1)], ids=str
+)
+def test_the_saliency(shape, kind):
+    """Threads wait for one another, as those of a field; a block may have several images."""
+    # Floats lie beyond both ends, and between whole numbers.
+    low, high = (-40, 300) if kind == np.float32 else (0, 256)
+    images = np.random.default_rng(3).uniform(low, high, (5, *shape)).astype(kind)
+    mirror = np.array([0, 1, 1, 0, 1], np.uint8)
+    want = np.zeros((5, 2), np.int32), np.zeros((5, *shape[:2]), np.uint8)
+    cpu.saliency(want[0], images, maps=want[1], mirror=mirror)
+    for order, (threads, blocks) in zip(ORDERS, [(32, 1), (97, 5), (256, 3)], strict=True):
+        for apart in (False, True):
+            got = emulated_saliency(
+                images, mirror, blocks=blocks, threads=threads, order=order, apart=apart
+            )
+            np.testing.assert_array_equal(got[1], want[1])
+            np.testing.assert_array_equal(got[0], want[0])
+
+
+def test_the_saliency_of_a_common_size():
+    """Larger than every square, with more than one wave of threads."""
+    images = random_images((1, 229, 226, 3), "uint8") // np.uint8(2)
+    images[:, 60:90, 100:140] += np.uint8(90)
+    want = np.zeros((1, 2), np.int32), np.zeros((1, 229, 226), np.uint8)
+    cpu.saliency(want[0], images, maps=want[1])
+    got = emulated_saliency(images, np.zeros(1, np.uint8), blocks=1, threads=1024, order="shuffled")
+    np.testing.assert_array_equal(got[1], want[1])
+    np.testing.assert_array_equal(got[0], want[0])
+
+
+# ------------------------------------------------------------------------------------- huge batches
+
+
+def sparse(shape, dtype, rows, seed):
+    """A huge sample, 0 but for some rows."""
+    memory = Walled(shape, dtype)
+    for y in rows:
+        memory.array[0, y] = random_images(shape[2:], np.dtype(dtype).name, seed + y)
+    return memory
+
+
+@pytest.mark.parametrize("sources", [2, 3])
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+@pytest.mark.parametrize(
+    "source, dtype, shape",
+    [
+        ("uint8", "float16", (1, 40_000, 40_008, 3)),
+        ("uint8", "uint8", (1, 46_341, 46_343, 1)),
+        ("float32", "float32", (1, 30_011, 30_013, 3)),
+        ("uint8", "float16", (1, 30_011, 30_013, 3)),
+        ("uint8", "bfloat16", (1, 70_001, 6_007, 6)),
+        ("uint8", "float16", (1, 3, 800_000_017, 1)),
+    ],
+    ids=str,
+)
+def test_past_2_to_the_31_elements(source, dtype, shape, layout, sources):
+    """The last block of a grid as large as the batch, over memory that is never allocated."""
+    _, height, width, channels = shape
+    assert height * width * channels > 2**31
+    rows = (height - 2, height - 1)
+    images = sparse(shape, source, rows, 1) if width < 10**6 else Walled(shape, source)
+    images.array[0, -1, -40:] = random_images((40, channels), source, 9)
+    plan = msda.draw(msda.CutMix(), 1, height, width, seed=1, step=0)
+    plan["sources"], plan["inside"], plan["outside"] = sources, 0.25, 0.75
+    plan["y0"], plan["y1"], plan["x0"], plan["x1"] = height - 1, height, width - 11, width - 2
+    mirror = np.array([0], np.uint8)
+    out = Walled((1, *output_shape(images.array, layout)[1:]), STORED[dtype])
+    b = blend_arguments(
+        rows_at(out.array), rows_at(images.array), plan, chw=layout == "CHW", mirror=mirror,
+        fields=np.zeros((1, 1), np.uint32),
+    )  # fmt: skip
+    b.height, b.width, b.channels = height, width, channels
+    items, block = cuda.group_items(dtype, width, channels), 256
+    total = -(-height * items // block)
+    name = cuda.blend_name(plan, source, dtype, channels)
+    launch(name, b, (total, 1), block, blocks=((total - 2, 0), (2, 1)))
+    tail = images.array[:, -1:, -40:].copy()
+    small = plan.copy()
+    small["height"], small["width"] = 1, 40
+    small["y0"], small["y1"] = 0, 1
+    small["x0"], small["x1"] = plan["x0"] - (width - 40), plan["x1"] - (width - 40)
+    want = on_the_cpu(tail, small, dtype, layout)
+    got = out.array[:, :, -1:, -40:] if layout == "CHW" else out.array[:, -1:, -40:]
+    assert_same(widened(got.copy(), dtype), want)
+
+
+def test_samples_far_apart():
+    """Offsets of samples past 2^32 bytes, and more samples than a grid's y axis may have."""
+    memory = Walled((70_000, 1, 24, 3), np.uint8)
+    far = Walled(3 * (1 << 33), np.uint8)
+    image = random_images((1, 1, 24, 3), "uint8")
+    far.array[2 << 33 : (2 << 33) + image.size] = image.ravel()
+    plan = msda.draw(msda.Mixup(prob=0), 70_000, 1, 24, seed=0, step=0)
+    plan["own"] = plan["partner"] = 2
+    b = blend_arguments(
+        rows_at(memory.array), cuda.Samples(far.address, 1 << 33, None), plan, chw=0,
+        fields=np.zeros((1, 1), np.uint32),
+    )  # fmt: skip
+    b.height, b.width, b.channels = 1, 24, 3
+    grid = cuda.grid(70_000, 1, cuda.group_items("uint8", 24, 3), 32, 1)
+    assert grid == (1, 65_535)
+    launch("msda_blend_uint8_uint8", b, grid, 32)
+    assert (memory.array == image).all()
+
+
+def test_launches_cover_their_work_within_cudas_limits():
+    for samples, rows, items, block, resident in [
+        (256, 224, 28, 256, 1056),
+        (1, 2**31 - 1, 2**27, 1024, 264),
+        (2**31 - 1, 1, 1, 128, 132),
+        (0, 5, 5, 128, 132),
+        (64, 8, 8, 512, 264),
+    ]:
+        x, y = cuda.grid(samples, rows, items, block, resident)
+        assert x >= 1 and x * block < 2**31 and 1 <= y <= 65535
+        assert x <= max(1, -(-rows * items // block))
+    assert cuda.grid(256, 224, 28, 256, 1056) == (25, 256)
+
+
+# ------------------------------------------------------------------------- the emulation has teeth
+
+
+def test_an_address_out_of_range_stops_the_launch():
+    images = walled(random_images((2, 3, 16, 3), "uint8"))
+    plan = msda.draw(msda.Mixup(), 2, 3, 16, seed=0, step=0)
+    out = Walled((2, 3, 16, 3), np.float32)
+    b = blend_arguments(rows_at(out.array), rows_at(images.array), plan, chw=0)
+    b.height, b.width, b.channels = 4, 16, 3  # a row too many
+    with pytest.raises(Fault, match="msda_blend_uint8_float32: touched 0x"):
+        launch("msda_blend_uint8_float32", b, (1, 2), 64)
+
+
+def test_a_value_written_twice_or_never_shows():
+    plan = every_kind_of_record(4, 3, 16)
+    out, memory, fields = Walled((4, 3, 16), "f4"), walled(plan.view("u1")), walled(fields_of(plan))
+    m = cuda.Mask(out.address, masks_at(fields.array), memory.address, 4, 3, 16)
+    twice = ((0, 0), (2, 1))  # the second block has nothing to do, and the second sample no block
+    writes = launch("msda_mask_float32", m, (2, 4), 32, watch=out.array, blocks=twice)
+    assert (writes.reshape(4, -1)[0] == 1).all() and not writes.reshape(4, -1)[1:].any()
+    m.fields.stride = 0
+    m.weights -= 64  # as if a row began too early
+    with pytest.raises(Fault):
+        launch("msda_mask_float32", m, (64, 4), 32, blocks=((0, 3), (1, 1)))
+        m.weights += 64 + 4 * 48 * 4
+        launch("msda_mask_float32", m, (1, 4), 32)
+
+
+def test_structures_are_as_large_as_the_kernels():
+    """Python's view of kernels/cuda/arguments.h."""
+    sizes = {"Samples": 24, "Blend": 72 + 5 * 8 + 6 * 4, "Mask": 8 + 24 + 8 + 12 + 4}
+    sizes |= {"Saliency": 48 + 3 * 8 + 8 + 16, "Masks": 24}
+    assert {name: ctypes.sizeof(getattr(cuda, name)) for name in sizes} == sizes

@@ -1,0 +1,220 @@
+"""Arrays on a GPU, from the door to the launch, with a device that emulates the kernels.
+
+What a real device does is the matter of tests/test_cuda.py.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import dali_msda as msda
+from dali_msda.backends import cuda
+from tests.cuda.host_gpu import HostArray, install
+from tests.support.batches import every_kind_of_record, random_images
+from tests.support.doors import assert_same
+from tests.support.fmix_plans import LAWS, records
+from tests.support.variants import CASES, draw_any, make, name_of
+
+
+@pytest.fixture
+def device(monkeypatch):
+    return install(monkeypatch)
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_every_method(device, case):
+    """NumPy in: the CPU. A GPU's array in: the same bits there."""
+    shape = (6, 9, 22, 3)
+    for seed, (source, dtype) in enumerate(
+        [("uint8", "uint8"), ("uint8", "float16"), ("float32", "bfloat16")]
+    ):
+        images = random_images(shape, source, seed)
+        options = {"dtype": dtype, "layout": "CHW" if seed else "HWC"}
+        if seed == 1:
+            options |= {"mean": [120, 110, 100], "std": 58.0, "mirror": [0, 1, 1, 0, 0, 1]}
+        plan = draw_any(make(case), *shape[:3], seed=seed, step=4)
+        want = msda.blend(images, plan, **options)
+        assert not device.launched
+        got = msda.blend(HostArray(images), plan, **options)
+        np.testing.assert_array_equal(got.values.view(want.dtype), want)
+        apart = case[0] in ("resizemix", "cutout") or case[1].get("n", 2) > 2
+        assert device.launched.pop() == f"msda_{'apart' if apart else 'blend'}_{source}_{dtype}"
+        assert device.launched == ["msda_field_masks"] * (case[0] == "fmix")
+        device.launched.clear()
+
+
+def test_one_launch_whatever_the_batch_holds(device):
+    images = random_images((40, 7, 19, 3), "uint8")
+    plan = every_kind_of_record(40, 7, 19)
+    got = msda.blend(HostArray(images), plan)
+    np.testing.assert_array_equal(got.values, msda.blend(images, plan))
+    assert device.launched == ["msda_field_masks", "msda_apart_uint8_uint8"]
+
+
+def test_interpolations(device):
+    images = random_images((5, 6, 17, 3), "uint8")
+    plan = msda.draw(msda.MultiMix(msda.FMix(), 4), 5, 6, 17, seed=1, step=2)
+    got = msda.blend(HostArray(images), plan, dtype="float32", layout="CHW")
+    np.testing.assert_array_equal(
+        got.values, msda.blend(images, plan, dtype="float32", layout="CHW")
+    )
+    gaps = HostArray(np.zeros((5, 5, 6, 17, 3), np.uint8)[:, :4])
+    with pytest.raises(ValueError, match="out: expected a batch whose samples lie one behind"):
+        msda.blend(HostArray(images), plan, out=gaps)
+
+
+def test_out_and_strides(device):
+    """Images apart from one another, outputs too, and the array that was given comes back."""
+    room = random_images((12, 5, 18, 3), "uint8")
+    images, plan = room[1::2], every_kind_of_record(6, 5, 18)
+    memory = np.full((13, 5, 18, 3), 99, np.uint8)
+    out = HostArray(memory[0:12:2])
+    assert msda.blend(HostArray(images), plan, out=out) is out
+    np.testing.assert_array_equal(memory[0:12:2], msda.blend(images, plan))
+    assert (memory[1::2] == 99).all() and (memory[12] == 99).all()
+
+
+def test_in_place(device):
+    images = random_images((8, 5, 18, 3), "uint8")
+    plan = msda.draw(msda.CutMix(scope="pair", partner="flip"), 8, 5, 18, seed=0, step=0)
+    want = msda.blend(images, plan)
+    array = HostArray(images.copy())
+    assert msda.blend(array, plan, out=array) is array
+    np.testing.assert_array_equal(array.values, want)
+    with pytest.raises(ValueError, match="mirror: expected None in place on a GPU"):
+        msda.blend(array, plan, out=array, mirror=[0] * 8)
+    with pytest.raises(ValueError, match="out: expected memory apart from the images"):
+        roll = msda.draw(msda.CutMix(partner="roll", alpha=100), 8, 5, 18, seed=0, step=0)
+        msda.blend(array, roll, out=array)
+    with pytest.raises(ValueError, match="got memory that overlaps them"):
+        msda.blend(array[:7], every_kind_of_record(7, 5, 18), out=array[1:])
+
+
+def test_mirror_flags_may_lie_on_either_side(device):
+    images, plan = random_images((6, 5, 18, 3), "uint8"), every_kind_of_record(6, 5, 18)
+    flags = np.array([1, 0, 1, 1, 0, 0], bool)
+    want = msda.blend(images, plan, mirror=flags)
+    for given in (flags, flags.tolist(), HostArray(flags), HostArray(flags.astype(np.uint8))):
+        np.testing.assert_array_equal(
+            msda.blend(HostArray(images), plan, mirror=given).values, want
+        )
+    for wrong in (flags[:5], flags.astype(np.int32), np.repeat(flags, 2)[::2]):
+        with pytest.raises(ValueError, match="mirror: expected 6 flags of type bool or uint8"):
+            msda.blend(HostArray(images), plan, mirror=HostArray(wrong))
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("shape", [(1, 12, 10), (1, 11, 97), (1, 61, 64)], ids=str)
+@pytest.mark.parametrize("shared_bytes", [16 * 1024, 227 * 1024])
+def test_masks_in_shared_memory_or_not(monkeypatch, shape, law, shared_bytes):
+    """A small card's masks are those of a large one; 97 needs room for its butterflies."""
+    device = install(monkeypatch, shared_bytes=shared_bytes)
+    plan = records(7, shape, lam=np.linspace(0, 1, 7), **LAWS[law])
+    plan["soft"][2:5] = 1, 9, plan["count"][4] // 2
+    _, height, width = shape
+    out = HostArray(np.full((7, height, width), np.nan, np.float32))
+    assert msda.mask(plan, height, width, out=out) is out
+    np.testing.assert_array_equal(out.values, msda.mask(plan, height, width))
+    assert device.launched == ["msda_field_masks", "msda_mask_float32"]
+
+
+def test_mask_into_memory_of_the_cpu():
+    plan = every_kind_of_record(5, 6, 7)
+    out = np.empty((5, 6, 7), np.float32)
+    assert msda.mask(plan, 6, 7, out=out) is out
+    np.testing.assert_array_equal(out, msda.mask(plan, 6, 7))
+    with pytest.raises(ValueError, match="out: expected a contiguous array"):
+        msda.mask(plan, 6, 7, out=np.empty((10, 6, 7), np.float32)[::2])
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.float32])
+def test_targets(device, kind):
+    plan, rng = every_kind_of_record(9, 4, 4), np.random.default_rng(0)
+    labels = rng.integers(0, 11, 9).astype(kind)
+    if kind == np.float32:
+        labels = rng.random((9, 11), np.float32)
+    got = msda.targets(HostArray(labels), plan, num_classes=11, smoothing=0.1)
+    want = msda.targets(labels, plan, num_classes=11, smoothing=0.1)
+    np.testing.assert_array_equal(got.values, want)
+    if kind != np.float32:
+        pairs = zip(
+            msda.targets(HostArray(labels), plan, compact=True),
+            msda.targets(labels, plan, compact=True),
+            strict=True,
+        )
+        for one, other in pairs:
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one.values, other)
+
+
+def test_mix(device):
+    images, labels = random_images((6, 8, 8, 3), "uint8"), np.arange(6)
+    settings = {"num_classes": 6, "seed": 1, "step": 2, "std": 50.0}
+    want = msda.mix(images, labels, msda.GMix(), **settings)
+    got = msda.mix(HostArray(images), HostArray(labels), msda.GMix(), **settings)
+    for one, other in zip(got, want, strict=True):
+        assert_same(one.values, other)
+
+
+def test_saliency(device):
+    images = random_images((6, 12, 18, 3), "uint8")
+    want = msda.saliency(images[::2], maps=True, mirror=[1, 0, 1])
+    got = msda.saliency(HostArray(images)[::2], maps=True, mirror=[1, 0, 1])
+    for one, other in zip(got, want, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one.values, other)
+    assert device.launched == ["msda_saliency_uint8"]
+    with pytest.raises(ValueError, match="images: expected shape"):
+        msda.saliency(HostArray(images[0]))
+    with pytest.raises(TypeError, match="images: expected uint8 or float32, got float64"):
+        msda.saliency(HostArray(images.astype(float)))
+    with pytest.raises(ValueError, match="mirror: expected 6 flags"):
+        msda.saliency(HostArray(images), mirror=HostArray(np.zeros(5, np.uint8)))
+    assert msda.saliency(HostArray(images[:0])).values.shape == (0, 2)
+    assert len(device.launched) == 1
+
+
+def test_empty_batches(device):
+    images, plan = random_images((3, 4, 5, 3), "uint8"), every_kind_of_record(1, 4, 5)[:0]
+    assert msda.blend(HostArray(images), plan).values.shape == (0, 4, 5, 3)
+    assert msda.targets(HostArray(np.arange(3)), plan, num_classes=3).values.shape == (0, 3)
+    assert not device.launched
+
+
+def test_errors_at_the_door(device):
+    images, plan = random_images((4, 6, 8, 3), "uint8"), every_kind_of_record(4, 6, 8)
+    there = HostArray(images)
+    with pytest.raises(ValueError, match="out: expected an array on the GPU, like the others"):
+        msda.blend(there, plan, out=np.empty_like(images))
+    with pytest.raises(ValueError, match="out: expected an array in CPU memory, like the others"):
+        msda.blend(images, plan, out=HostArray(np.empty_like(images)))
+    with pytest.raises(ValueError, match="expected all arrays on one GPU, got images on 0, out on"):
+        msda.blend(there, plan, out=HostArray(np.empty_like(images), 1))
+    with pytest.raises(TypeError, match="images: expected uint8 or float32, got float64"):
+        msda.blend(HostArray(images.astype(float)), plan)
+    with pytest.raises(ValueError, match="images: expected each sample to be contiguous"):
+        msda.blend(HostArray(np.zeros((4, 6, 16, 3), np.uint8)[:, :, ::2]), plan)
+    with pytest.raises(ValueError, match="out: expected a writeable array"):
+        locked = np.empty_like(images)
+        locked.flags.writeable = False
+        msda.blend(there, plan, out=HostArray(locked))
+    for labels in (np.arange(4, dtype=np.uint8), np.zeros((4, 3)), np.zeros((2, 2, 1), np.float32)):
+        with pytest.raises(TypeError, match="labels: expected int64 or int32 class indices"):
+            msda.targets(HostArray(labels), plan, num_classes=4)
+    with pytest.raises(ValueError, match="labels: expected a contiguous array"):
+        msda.targets(HostArray(np.arange(8)[::2]), plan, num_classes=4)
+    with pytest.raises(ValueError, match="num_classes: expected at least 1, got 0"):
+        msda.targets(HostArray(np.arange(4)), plan, num_classes=0)
+    with pytest.raises(ValueError, match="num_classes: expected 3, as the labels have, got 4"):
+        msda.targets(HostArray(np.ones((4, 3), np.float32)), plan, num_classes=4)
+    assert not device.launched
+
+
+def test_threads_of_a_launch():
+    """Whatever the sizes, every item has a thread."""
+    for width, channels in itertools.product((1, 15, 16, 17, 224), (1, 2, 3, 4)):
+        for dtype, size in (("uint8", 1), ("float16", 2), ("bfloat16", 2), ("float32", 4)):
+            items = cuda.group_items(dtype, width, channels)
+            assert items * (16 // size if channels in (1, 3) else 1) >= width
+            assert channels in (1, 3) or items == width * channels

@@ -1,0 +1,210 @@
+"""The presets: each names all that it draws, and trains a few steps on small pictures."""
+
+import contextlib
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import dali_msda as msda
+from dali_msda.pipelines.loaders.choice import make_loaders
+from dali_msda.pipelines.train import Run
+from dali_msda.pipelines.training import config as settings
+from dali_msda.pipelines.training.config import NAMED, policy_from_dict, read_preset
+from dali_msda.pipelines.training.models import make_model
+from dali_msda.pipelines.training.processes import joined_processes, stopping_between_steps
+from dali_msda.pipelines.training.schedules import learning_rate
+from dali_msda.policy import METHODS
+from tests.support.coloured_folders import write_folder
+from tests.support.variants import draw_any
+
+NAMES = list(settings.presets())
+PAPERS = [name for name in NAMES if name != "demo"]
+# What a preset of a paper must say of a method, and what its training.
+ARGUMENTS = {
+    "mixup": "alpha scope partner",
+    "cutmix": "alpha box scope partner",
+    "fmix": "alpha decay law rounding scope partner",
+    "hmix": "alpha r mode box scope partner",
+    "gmix": "alpha mode scope partner",
+    "resizemix": "tau scope partner",  # alpha has no effect
+    "saliencymix": "alpha box scope partner",
+    "cutout": "length scope",  # neither have alpha and partner
+    "lamix": "partner",
+}
+SETTINGS = """model classes epochs batch_size schedule lr warmup_epochs momentum nesterov
+    weight_decay smoothing size val_resize min_area policy""".split()
+# What some must say besides, by a part of their names or by their schedule.
+BESIDES = {
+    "_copies": {"copies"},
+    "_lamix": {"lamix_beta"},
+    "resnet50_multimix": {"sizes"},
+    "step": {"milestones", "gamma"},
+    "cosine": {"final_lr"},
+    "linear": {"points"},
+}
+STEPS, CLASSES = 4, 2
+
+
+def leaves(policy):
+    """All methods in a readable policy, by name and arguments."""
+    if policy == "none":
+        return []
+    if "multimix" in policy:
+        return leaves(policy["multimix"])
+    members = policy.get("choice") or policy.get("alternate")
+    if members:
+        return [leaf for member in members for leaf in leaves(member)]
+    return list(policy.items())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    write_folder(root / "train", (8 * STEPS // CLASSES,) * CLASSES)
+    return root
+
+
+def small(name, data, *more):
+    """The preset with what makes it small put over it, as on the command line."""
+    flags = ["--data", str(data), "--val", "none", "--classes", "0", "--model", "resnet18"]
+    flags += "--size 32 --val-resize 32 --batch-size 8 --epochs 1 --threads 1".split()
+    flags += "--warmup-epochs 0 --lr 0.01 --device cpu --sizes {}".split()
+    return settings.parse([name, *flags, *more], prog="train", description="")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_trains(name, data):
+    config = small(name, data)
+    torch.manual_seed(0)
+    with joined_processes("cpu") as process, contextlib.ExitStack() as stack:
+        run = Run(config, process, None, *make_loaders(config, process, stack))
+        assert (run.loader.num_classes, len(run.loader)) == (
+            CLASSES,
+            STEPS * 8 // config.batch_size,
+        )
+        assert run.loader.policy == policy_from_dict(read_preset(name)["policy"])
+        with stopping_between_steps(process) as stopping:
+            row = run.train_epoch(stopping)
+    assert math.isfinite(row["loss"])
+    assert row["loss"] > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_is_valid_as_it_is(name):
+    assert isinstance(
+        settings.parse([name, "--data", "x"], prog="", description=""), settings.Config
+    )
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_preset_names_everything(name):
+    preset = read_preset(name)
+    wanted = {*SETTINGS, *(("warmup_lr",) if preset["warmup_epochs"] else ())}
+    for part, names in BESIDES.items():
+        wanted |= names if part in name or part == preset["schedule"] else set()
+    assert set(preset) == wanted
+    for method, arguments in leaves(preset["policy"]):
+        assert set(arguments) - {"prob"} == set(ARGUMENTS[method].split()), method
+    if "choice" in preset["policy"]:
+        assert {"weights", "scope"} <= set(preset["policy"])
+    if "alternate" in preset["policy"]:
+        assert "counts" in preset["policy"]
+    if "multimix" in preset["policy"]:
+        assert {"k", "share"} <= set(preset["policy"])
+
+
+def test_the_methods_are_those_of_the_package():
+    assert set(ARGUMENTS) == set(NAMED)
+    used = {method for name in PAPERS for method, _ in leaves(read_preset(name)["policy"])}
+    assert used == set(NAMED)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_preset_says_what_it_is_compared_with(name):
+    text = settings.presets()[name].read_text()
+    comment = " ".join(line[2:] for line in text.splitlines() if line.startswith("# "))
+    assert re.search(r"arXiv:\d{4}\.\d{5}|Shen et al\.|ICLR 2021 submission", comment)
+    assert re.search(r"\d\d\.\d\d %|no published number", comment)
+    for other in re.findall(r"\bresnet\w+_\w+", comment):
+        assert other in NAMES  # presets that it points to
+    preset = yaml.safe_load(text)
+    assert name.startswith(preset["model"].removeprefix("timm:") + "_")
+    assert preset["classes"] == (1000 if "cifar" not in name else 100 if "cifar100" in name else 0)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_one_draw_serves_the_batch_where_the_papers_do_so(name):
+    policy = policy_from_dict(read_preset(name)["policy"])
+    if policy is None:
+        return
+    plans = [draw_any(policy, 8, 16, 16, seed=0, step=step) for step in range(8)]
+    shared = all((plan[["method", "lam"]] == plan[["method", "lam"]][0]).all() for plan in plans)
+    assert shared == (name != "resnet101_cutmix_mixup" and "_lamix" not in name)
+
+
+def test_the_models_exist():
+    for model in {read_preset(name)["model"] for name in PAPERS}:
+        with torch.device("meta"):
+            make_model(model, 10)
+
+
+def test_alternation_takes_turns():
+    policy = policy_from_dict(read_preset("resnetv2_18_cifar_fmix_mixup")["policy"])
+    turns = [
+        msda.draw(policy, 8, 16, 16, seed=0, step=step)["method"].tolist() for step in range(4)
+    ]
+    fmix, mixup = (METHODS[name].code for name in ("fmix", "mixup"))
+    assert turns == [[fmix] * 8, [mixup] * 8, [fmix] * 8, [mixup] * 8]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "resnet50_multimix" in name])
+def test_stages_of_another_size(name, data):
+    flags = ["--sizes", "{1: 48}", *"--val-resize 48 --epochs 2".split()]
+    config = small(name, data, "--val", str(data / "train"), *flags)
+    seen = []
+    with joined_processes("cpu") as process, contextlib.ExitStack() as stack:
+        run = Run(config, process, None, *make_loaders(config, process, stack))
+        run.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[::3]))
+        with stopping_between_steps(process) as stopping:
+            for _ in range(2):
+                run.train_epoch(stopping)
+                run.validate(stopping)
+    validation = [(8, 48)] * STEPS
+    assert seen == [(40, 32)] * STEPS + validation + [(40, 48)] * STEPS + validation
+
+
+def test_rates_of_the_stages():
+    config = settings.parse(["resnet50_multimix_mixup", "--data", "x"], prog="", description="")
+    given = {0: 0.5, 4: 0.75, 8: 1.0, 15: 0.2, 40: 0.02, 64: 0.02, 65: 0.002, 90: 2e-4, 99: 2e-4}
+    for epoch, rate in given.items():
+        assert learning_rate(config, 10 * epoch, 10) == pytest.approx(rate), epoch
+    assert learning_rate(config, 150 * 1000 - 1, 10000) == pytest.approx(0.125, rel=1e-3)
+    assert config.val_size == 352
+
+
+@pytest.mark.parametrize("name", [name for name in PAPERS if "_multimix" in name])
+def test_five_interpolations_of_each_pair(name):
+    plan = msda.draw(policy_from_dict(read_preset(name)["policy"]), 8, 16, 16, seed=0, step=0)
+    assert plan.shape == (8, 5)
+    assert (np.diff(plan["lam"]) < 0).all()
+
+
+def test_lamix_takes_turns():
+    policy = policy_from_dict(read_preset("resnetv2_18_cifar_lamix")["policy"])
+    sources = [msda.draw(policy, 8, 4, 4, seed=0, step=step)["sources"].tolist() for step in (0, 1)]
+    assert sources == [[1] * 8, [2] * 8]
+
+
+def test_a_legacy_twin_differs_in_how_masks_are_drawn_only():
+    twins = [name for name in PAPERS if name.endswith("_legacy")]
+    assert len(twins) == 3
+    for name in twins:
+        ours, theirs = read_preset(name.removesuffix("_legacy")), read_preset(name)
+        own, legacy = ours.pop("policy")["fmix"], theirs.pop("policy")["fmix"]
+        assert ours == theirs
+        assert (own["law"], legacy["law"]) == ("paper", "legacy")
+        assert own | {"law": "legacy", "rounding": "coin"} == legacy
