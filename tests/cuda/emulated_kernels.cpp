@@ -1,4 +1,4 @@
-// All entry points of the GPU, to be run on the CPU (tests/emulation.py).
+// All entry points of the GPU, to be run on the CPU (emulation.py).
 #include "emulated_cuda.h"
 // The kernels, as they are.
 #include "cuda/apart.cu"

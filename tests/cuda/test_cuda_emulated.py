@@ -1,7 +1,7 @@
 """The GPU's entry points, run on the CPU: the CPU backend's bits, each value written once.
 
 Inputs and outputs stand between pages that must not be touched, so that an address out of range
-stops the launch. What is not shown here is that a GPU does the same: tests/test_cuda.py, which
+stops the launch. What is not shown here is that a GPU does the same: test_cuda.py, which
 needs one.
 """
 

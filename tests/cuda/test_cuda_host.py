@@ -1,6 +1,6 @@
 """Arrays on a GPU, from the door to the launch, with a device that emulates the kernels.
 
-What a real device does is the matter of tests/test_cuda.py.
+What a real device does is the matter of test_cuda.py.
 """
 
 import itertools

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import dali_msda as msda
-from tests.cuda.emulation import HERE
 from tests.cuda.native_host import COMPILER, STREAM, Native, library_file, load, raise_error
+from tests.support import ROOT
 from tests.support.batches import KINDS, every_kind_of_record, on_the_cpu, options_of, random_images
 from tests.support.doors import assert_same
 from tests.support.fmix_plans import LAWS, SHARED, records
@@ -224,8 +224,8 @@ def test_threads_that_hold_pythons_lock_may_ask_at_once(tmp_path):
     """One is at the compiler, which waits for the lock; those that hold it must not wait for it."""
     code = f"""
 import ctypes, pathlib, sys, threading, time
-sys.path.insert(0, {str(HERE)!r})
-from native_host import COMPILER, Native, library_file
+sys.path.insert(0, {str(ROOT)!r})
+from tests.cuda.native_host import COMPILER, Native, library_file
 native = Native(pathlib.Path({str(tmp_path)!r}))
 lib = ctypes.PyDLL(str(library_file()))  # as DALI's functions, it keeps the lock
 lib.host_load.argtypes = [ctypes.c_void_p, ctypes.c_char_p]

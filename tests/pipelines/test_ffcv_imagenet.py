@@ -1,4 +1,4 @@
-"""The ImageNet loaders of FFCV: tests/ffcv_imagenet_cases.py, a process each."""
+"""The ImageNet loaders of FFCV: ffcv_imagenet_cases.py, a process each."""
 
 import pytest
 

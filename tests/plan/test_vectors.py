@@ -1,7 +1,7 @@
 """Recorded plans and pixels: a seed means the same on every machine and in every version.
 
 A change of tests/vectors/*.txt breaks the reproducibility of every training run made before it. If
-it is meant: ``python tests/test_vectors.py`` from the root of the project writes them anew.
+it is meant: ``python -m tests.plan.test_vectors`` from the root of the project writes them anew.
 """
 
 import math

@@ -4,18 +4,16 @@ import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from tests.support import ROOT
 
 LIMIT = 300  # seconds, many times what a case takes
 
 needs_ffcv = pytest.mark.skipif(
     importlib.util.find_spec("ffcv") is None, reason="FFCV is not installed (make ffcv)"
 )
-
-
-ROOT = Path(__file__).parents[2]
 
 
 def started(module, *arguments, **environment):

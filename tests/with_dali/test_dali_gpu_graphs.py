@@ -1,7 +1,7 @@
 """DALI's GPU operators as far as they go without a GPU: registered, documented, in graphs.
 
-What their kernels and host do is the matter of tests/test_native_gpu.py; on a GPU, of
-tests/test_dali_gpu.py.
+What their kernels and host do is the matter of tests/cuda/test_native_gpu.py; on a GPU, of
+tests/with_dali/test_dali_gpu.py.
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-"""DALI's operators for a GPU, run without one: tests/dali_workspace_cases.py, a process each."""
+"""DALI's operators for a GPU, run without one: dali_workspace_cases.py, a process each."""
 
 import hashlib
 import os
@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from dali_msda import build
-from tests.cuda.emulation import HERE, compiled
+from tests.cuda.emulation import compiled
+from tests.support import ROOT
 
 PLUGIN = [*build.PLUGIN.split(), "-O1", "-shared"]
 
 
 def made(name, *links):
     """A C++ source here over DALI's headers, compiled once and kept."""
-    source = HERE / f"{name}.cpp"
+    source = Path(__file__).with_name(f"{name}.cpp")
     key = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     file = f"msda_{name}-{build.dali_version()}-{key}.so"
 
@@ -44,9 +45,9 @@ def libraries(tmp_path_factory):
 @pytest.mark.parametrize("case", "blend volumes targets saliency errors code".split())
 def test_operators_of_a_gpu_without_one(libraries, case):
     *paths, environment = libraries
-    script = Path(__file__).with_name("dali_workspace_cases.py")
     done = subprocess.run(
-        [sys.executable, str(script), case, *map(str, paths)],
+        [sys.executable, "-m", "tests.with_dali.dali_workspace_cases", case, *map(str, paths)],
+        cwd=ROOT,
         capture_output=True, text=True, env=environment, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]

@@ -1,4 +1,4 @@
-"""What test_ffcv.py runs, each in a process of its own: ``python tests/ffcv_cases.py CASE FOLDER``.
+"""What test_ffcv.py runs, each in a process of its own: ``-m tests.with_ffcv.ffcv_cases CASE DIR``.
 
 FFCV turns a mistake into a hang, and a process can be given a time limit. ``write`` makes the data
 sets; the others read them.

@@ -1,4 +1,4 @@
-"""The operations of ``dali_msda.ffcv`` in FFCV's loader: tests/ffcv_cases.py, a process each."""
+"""The operations of ``dali_msda.ffcv`` in FFCV's loader: ffcv_cases.py, a process each."""
 
 import subprocess
 import sys
