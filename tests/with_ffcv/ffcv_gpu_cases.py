@@ -1,4 +1,4 @@
-"""Mixing behind FFCV's ToDevice, a case in a process: ``-m tests.with_ffcv.ffcv_gpu_cases CASE DIR``.
+"""Mixing behind FFCV's ToDevice, a case a process: ``-m tests.with_ffcv.ffcv_gpu_cases CASE DIR``.
 
 ``standin`` needs no GPU: FFCV's loader runs as ever, but its memory on "the GPU" is the CPU's, and
 the launches are emulated. ``gpu`` is the same on a GPU.
