@@ -14,7 +14,7 @@ from dali_msda.policy.base import (
     number,
     settings,
 )
-from dali_msda.policy.cards import METHODS, Method
+from dali_msda.policy.cards import METHODS, TRAITS, Method, codes
 from dali_msda.policy.compositions import Alternate, Choice, MultiMix
 from dali_msda.policy.methods import (
     POLICIES,
@@ -39,6 +39,7 @@ __all__ = [
     "ROUNDINGS",
     "SCOPES",
     "SHARES",
+    "TRAITS",
     "Alternate",
     "Choice",
     "CutMix",
@@ -54,6 +55,7 @@ __all__ = [
     "Policy",
     "ResizeMix",
     "SaliencyMix",
+    "codes",
     "known",
     "number",
     "settings",

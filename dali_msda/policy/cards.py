@@ -21,6 +21,7 @@ class Method:
         own_weight: Own weight of a pixel.
         label_weight: Own label weight.
         deviations: Where the default differs from the authors' code.
+        traits: What the rest of the package has to know of it, words of :data:`TRAITS`.
     """
 
     code: int
@@ -31,7 +32,18 @@ class Method:
     own_weight: str
     label_weight: str
     deviations: str
+    traits: frozenset[str] = frozenset()
 
+
+TRAITS = {
+    "any_shape": "serves sequences and volumes as well as images",
+    "cuts": "own weights are 0 or 1, unless they are softened",
+    "erases": "sets pixels to 0 in the output; nobody is mixed",
+    "needs_field": "has a mask made from a random field",
+    "needs_peaks": "is drawn with the most salient pixels of the images",
+    "shrinks": "shows pixels of the partner at other places than they had",
+}
+"""Word and meaning of each trait."""
 
 METHODS = {
     "mixup": Method(
@@ -43,6 +55,7 @@ METHODS = {
         own_weight="lam",
         label_weight="lam",
         deviations="one lambda per sample instead of per batch (scope='batch' restores it)",
+        traits=frozenset({"any_shape"}),
     ),
     "cutmix": Method(
         code=2,
@@ -53,6 +66,7 @@ METHODS = {
         own_weight="0 in the box, 1 around it",
         label_weight="share of pixels outside the clipped box",
         deviations="one box per sample instead of per batch (scope='batch' restores it)",
+        traits=frozenset({"cuts"}),
     ),
     "fmix": Method(
         code=3,
@@ -65,6 +79,7 @@ METHODS = {
         deviations="one mask per sample instead of per batch (scope='batch' restores it); the "
         "paper's law, where the code draws two columns of the spectrum (law='legacy'); pixels are "
         "counted to the nearest, not by a coin (rounding='coin')",
+        traits=frozenset({"any_shape", "cuts", "needs_field"}),
     ),
     "hmix": Method(
         code=4,
@@ -96,6 +111,7 @@ METHODS = {
         own_weight="0 in the box, 1 around it",
         label_weight="share of pixels outside the box",
         deviations="tau is drawn per sample instead of per batch",
+        traits=frozenset({"cuts", "shrinks"}),
     ),
     "saliencymix": Method(
         code=7,
@@ -108,6 +124,7 @@ METHODS = {
         deviations="one box per sample instead of per batch (scope='batch' restores it); saliency "
         "of the uint8 RGB image, where the code hands normalised floats to an OpenCV function that "
         "reads them as bytes, so that its boxes lie anywhere",
+        traits=frozenset({"cuts", "needs_peaks"}),
     ),
     "cutout": Method(
         code=8,
@@ -118,6 +135,14 @@ METHODS = {
         own_weight="0 in the square, 1 around it; nothing takes its place",
         label_weight="1",
         deviations="none",
+        traits=frozenset({"erases"}),
     ),
 }
 """Method by name, as a policy and the DALI operators spell it."""
+
+
+def codes(trait: str) -> list[int]:
+    """Numbers of the methods that have a trait, as records and leaves hold them."""
+    if trait not in TRAITS:
+        raise ValueError(f"trait: expected one of {', '.join(TRAITS)}, got {trait!r}")
+    return [method.code for method in METHODS.values() if trait in method.traits]
