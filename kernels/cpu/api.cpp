@@ -68,7 +68,7 @@ char* thread_scratch(int64_t bytes) {
 template <typename In>
 void plain(const MsdaBlend& b, int32_t index) {
   const Plan& p = b.plans[index];
-  const void* field = p.method == kFMix ? b.fields[index] : nullptr;
+  const void* mask = has_mask(p) ? b.fields[index] : nullptr;
   const In* sources[kMaxSources];
   bool mirrored[kMaxSources];
   for (int32_t k = 0; k < p.sources; ++k) {
@@ -78,9 +78,9 @@ void plain(const MsdaBlend& b, int32_t index) {
   for (int32_t y = 0; y < b.height; ++y)
     for (int32_t x = 0; x < b.width; ++x)
       for (int32_t c = 0; c < b.channels; ++c) {
-        float v = blend_value(sources, mirrored, p, field, y, x, c, b.channels);
+        float v = blend_value(sources, mirrored, p, mask, y, x, c, b.channels);
         if (b.scale) v = normalise(v, b.scale[c], b.shift[c]);
-        if (p.method == kCutout && in_box(p, y, x)) v = 0.0f;
+        if (erases(p) && in_box(p, y, x)) v = 0.0f;
         const int64_t pixel = static_cast<int64_t>(y) * b.width + x;
         const int64_t at = b.out_layout == kHwc
                                ? pixel * b.channels + c
@@ -169,10 +169,9 @@ void msda_mask(float* weights, const Plan* plans, const void* const* fields, int
     const auto& m = *static_cast<const MaskJob*>(argument);
     for (int64_t row = begin; row < end; ++row) {
       const Plan& p = m.plans[row / m.height];
-      const void* field = p.method == kFMix ? m.fields[row / m.height] : nullptr;
+      const void* mask = has_mask(p) ? m.fields[row / m.height] : nullptr;
       for (int32_t x = 0; x < m.width; ++x)
-        m.weights[row * m.width + x] =
-            own_weight(p, field, static_cast<int32_t>(row % m.height), x);
+        m.weights[row * m.width + x] = own_weight(p, mask, static_cast<int32_t>(row % m.height), x);
     }
   };
   parallel_for(static_cast<int64_t>(batch) * height, kGrainValues / std::max(1, width) + 1, threads,

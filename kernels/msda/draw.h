@@ -316,11 +316,37 @@ MSDA_FN Plan unmixed(const MsdaDraw& draw, int32_t slot) {
   return p;
 }
 
-// Own shares of a unit's interpolations in falling order; for ResizeMix instead its factors tau,
-// rising.  They are successive draws of one stream, sorted.
+// What is drawn for each of a unit's interpolations.
+enum class Amount {
+  kLambda,  // the own share
+  kSide,    // the side of what the partner gets, as a share of the image's
+  kNone,
+};
+
+MSDA_FN Amount amount_of(const MsdaLeaf& leaf) {
+  switch (static_cast<Method>(leaf.method)) {
+    case kNone:
+    case kCutout:
+      return Amount::kNone;
+    case kMixup:  // with more sources than two draw_shares() draws
+      return leaf.sources > 2 ? Amount::kNone : Amount::kLambda;
+    case kCutMix:
+    case kFMix:
+    case kHMix:
+    case kGMix:
+    case kSaliencyMix:
+      return Amount::kLambda;
+    case kResizeMix:
+      return Amount::kSide;
+  }
+  return Amount::kNone;
+}
+
+// The amounts of a unit's interpolations: lambdas in falling order, sides in rising order.  They
+// are successive draws of one stream, sorted.
 MSDA_FN void draw_amounts(double* amounts, const MsdaDraw& draw, const MsdaLeaf& leaf,
                           const Unit& unit) {
-  const bool is_tau = leaf.method == kResizeMix;
+  const bool is_tau = amount_of(leaf) == Amount::kSide;
   Stream stream = unit.stream(is_tau ? kDrawSide : kDrawLam);
   for (int32_t k = 0; k < draw.interpolations; ++k) {
     double amount, shares[2];
@@ -357,7 +383,7 @@ MSDA_FN void draw_record(Plan& p, const MsdaLeaf& leaf, const Unit& unit, double
   }
   // Rounded here, once: all that follows is a function of the lambda that the record shows.
   p.lam = static_cast<float>(given ? *given : amount);
-  switch (leaf.method) {
+  switch (static_cast<Method>(leaf.method)) {
     case kCutMix:
       return draw_cutmix(p, leaf, unit);
     case kSaliencyMix:
@@ -373,7 +399,8 @@ MSDA_FN void draw_record(Plan& p, const MsdaLeaf& leaf, const Unit& unit, double
       return draw_resizemix(p, given ? sqrt(1.0 - p.lam) : amount, unit);
     case kCutout:
       return draw_cutout(p, leaf, unit);
-    default:
+    case kNone:
+    case kMixup:
       return draw_mixup(p, leaf, shares);
   }
 }
@@ -390,8 +417,7 @@ MSDA_FN void draw_slot(Plan* plans, const MsdaDraw& draw, const MsdaLeaf& leaf, 
   const bool mixes = unit.stream(kDrawProb).uniform() < leaf.prob;
   const double* given = draw.lam ? draw.lam + int64_t{slot} * draw.interpolations : nullptr;
   double amounts[kMaxInterpolations] = {};
-  if (mixes && leaf.sources == 2 && leaf.method != kCutout)
-    draw_amounts(amounts, draw, leaf, sharing);
+  if (mixes && amount_of(leaf) != Amount::kNone) draw_amounts(amounts, draw, leaf, sharing);
   for (int32_t k = 0; k < draw.interpolations; ++k) {
     Plan& p = plans[k] = unmixed(draw, slot);
     p.leaf = number;
