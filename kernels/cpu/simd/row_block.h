@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "cpu/api.h"
-#include "cpu/simd/vector.h"
+#include "cpu/simd/rgb_vector.h"
 #include "msda/blend.h"
 
 namespace msda {

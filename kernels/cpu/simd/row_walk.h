@@ -4,9 +4,8 @@
 #pragma once
 #include <string.h>
 
+#include "cpu/simd/kernels.h"
 #include "cpu/simd/row_block.h"
-#include "cpu/simd/rows.h"
-#include "cpu/simd/vector.h"
 
 namespace msda {
 namespace {
