@@ -42,7 +42,7 @@ KERNELS = (PACKAGE.parent if IN_CHECKOUT else PACKAGE) / "kernels"
 # are those of the GPU's compilers.
 FLAGS = (
     "-O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -fPIC -pthread "
-    "-Wall -Wextra -Wno-maybe-uninitialized -Wno-unknown-pragmas -Werror=return-type"
+    "-Wall -Wextra -Wno-maybe-uninitialized -Wno-unknown-pragmas -Werror=return-type -Werror=switch"
 )
 KERNEL = f"-std=c++17 {FLAGS}"
 # DALI is built with the C++11 ABI. GCC 12 misjudges the small vectors in its headers.

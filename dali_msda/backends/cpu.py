@@ -57,23 +57,18 @@ Targets = structure(
 _SIGNATURES = {
     "msda_draw": [c_void_p, c_void_p, POINTER(Draw)],
     "msda_uniforms": [c_void_p, c_int32, c_uint64, c_uint64, c_uint32, c_uint32],
-    "msda_philox": [c_void_p, c_void_p, c_void_p],
     "msda_mask": [c_void_p, c_void_p, c_void_p, c_int32, c_int32, c_int32, c_int32],
     "msda_order": [c_void_p, c_void_p, c_int32, c_int32],
     "msda_blend": [POINTER(Blend)],
     "msda_blend_range": [POINTER(Blend), c_int64, c_int64],
-    "msda_blend_plain": [POINTER(Blend)],
     "msda_fields": [POINTER(Fields)],
-    "msda_fields_by_phases": [POINTER(Fields), c_int32, c_int32],
     "msda_saliency": [POINTER(Saliency)],
-    "msda_saliency_by_phases": [POINTER(Saliency), c_int32, c_int32],
     "msda_targets_dense": [c_void_p, POINTER(Targets)],
     "msda_targets_compact": [c_void_p, c_void_p, POINTER(Targets)],
     "msda_axis": [c_void_p],
     "msda_amplitudes": [c_void_p, c_void_p],
     "msda_grid": [c_void_p, *[c_int64] * 3, c_int32, c_int32],
     "msda_field_launch": [c_void_p],
-    "msda_maths": [c_void_p, c_void_p, c_int64, c_int32],
 }
 
 
@@ -172,6 +167,37 @@ def blend(
     images: np.ndarray,
     plans: np.ndarray,
     *,
+    planar: bool = False,
+    scale: np.ndarray | None = None,
+    shift: np.ndarray | None = None,
+    **how: object,
+) -> None:
+    """Fills ``outs``; the arguments are those of :func:`blend_arguments`.
+
+    Where they are ``planar``, ``outs`` is ``(B, C, ..., W)`` and each channel of a sample of
+    ``images`` is contiguous: channels are mixed one by one, as images of one.
+    """
+    if not planar:
+        arguments = blend_arguments(outs, images, plans, scale=scale, shift=shift, **how)
+        return library().msda_blend(ctypes.byref(arguments))
+    how["layout"] = "HWC"
+    for c in range(images.shape[-1]):
+        one = slice(c, c + 1)
+        blend(
+            outs[(slice(None),) * plans.ndim + (c,)][..., None],
+            images[..., one],
+            plans,
+            scale=None if scale is None else scale[one],
+            shift=None if shift is None else shift[one],
+            **how,
+        )
+
+
+def blend_arguments(
+    outs: np.ndarray,
+    images: np.ndarray,
+    plans: np.ndarray,
+    *,
     out_dtype: str,
     layout: str,
     scale: np.ndarray | None = None,
@@ -179,91 +205,63 @@ def blend(
     fields: np.ndarray | None = None,
     mirror: np.ndarray | None = None,
     pairs: np.ndarray | None = None,
-    planar: bool = False,
     threads: int = 0,
     isa: int = -1,
-    plain: bool = False,
-) -> None:
-    """Fills ``outs`` from ``images``, ``(B, ..., W, C)``, each sample contiguous.
-
-    Or, where they are ``planar`` and ``outs`` is ``(B, C, ..., W)``, each channel of a sample:
-    channels are then mixed one by one, as images of one.
+) -> Blend:
+    """What a blend of ``images``, ``(B, ..., W, C)``, each sample contiguous, into ``outs`` takes.
 
     The shape of ``plans`` leads that of ``outs``. ``fields`` has a row for each record, in which
-    :func:`fields` made the masks of FMix.
-
-    ``isa`` picks an instruction set of :func:`isas`; ``plain`` walks pixel by pixel instead. Both
-    serve tests and benchmarks: the bits are the same.
+    :func:`fields` made the masks of FMix. ``isa`` picks an instruction set of :func:`isas`, for
+    tests and benchmarks: the bits are the same. The arrays must outlive the call.
     """
-    if planar:
-        for c in range(images.shape[-1]):
-            one = slice(c, c + 1)
-            blend(
-                outs[(slice(None),) * plans.ndim + (c,)][..., None],
-                images[..., one],
-                plans,
-                out_dtype=out_dtype,
-                layout="HWC",
-                scale=None if scale is None else scale[one],
-                shift=None if shift is None else shift[one],
-                fields=fields,
-                mirror=mirror,
-                pairs=pairs,
-                threads=threads,
-                isa=isa,
-                plain=plain,
-            )
-        return
     samples, *axes, width, channels = images.shape
-    in_addresses, out_addresses = _pointers(images), _pointers(outs, plans.ndim)
-    field_addresses = None if fields is None else _pointers(fields)
-    turns = order(plans)
+    lists = {
+        "outs": _pointers(outs, plans.ndim),
+        "ins": _pointers(images),
+        "fields": None if fields is None else _pointers(fields),
+        "order": order(plans),
+    }
     arguments = Blend(
-        _address(out_addresses),
-        _address(in_addresses),
-        _address(plans),
-        _address(field_addresses),
-        _address(mirror),
-        _address(scale),
-        _address(shift),
-        plans.size,
-        samples,
-        prod(axes),
-        width,
-        channels,
-        DTYPES[images.dtype.name],
-        DTYPES[out_dtype],
-        LAYOUTS[layout],
-        _interpolations(plans),
-        _address(pairs),
-        _address(turns),
-        threads,
-        isa,
+        **{name: _address(made) for name, made in lists.items()},
+        plans=_address(plans),
+        mirror=_address(mirror),
+        scale=_address(scale),
+        shift=_address(shift),
+        batch=plans.size,
+        samples=samples,
+        height=prod(axes),
+        width=width,
+        channels=channels,
+        in_dtype=DTYPES[images.dtype.name],
+        out_dtype=DTYPES[out_dtype],
+        out_layout=LAYOUTS[layout],
+        interpolations=_interpolations(plans),
+        pairs=_address(pairs),
+        threads=threads,
+        isa=isa,
     )
-    run = library().msda_blend_plain if plain else library().msda_blend
-    run(ctypes.byref(arguments))
+    arguments.keep = lists
+    return arguments
 
 
-def fields(
-    rows: np.ndarray,
-    plans: np.ndarray,
-    *,
-    threads: int = 0,
-    isa: int = -1,
-    phases: tuple[int, int] | None = None,
-) -> None:
+def fields(rows: np.ndarray, plans: np.ndarray, *, threads: int = 0, isa: int = -1) -> None:
     """Fills ``rows``, uint32 ``(plans.size, words)``, for the FMix records among ``plans``.
 
-    A row takes one bit per pixel, or one float where the record's ``soft`` is not 0. ``phases`` is
-    (threads, order): the masks are then made as the GPU does, for tests.
+    A row takes one bit per pixel, or one float where the record's ``soft`` is not 0.
     """
+    arguments = fields_arguments(rows, plans, threads=threads, isa=isa)
+    library().msda_fields(ctypes.byref(arguments))
+
+
+def fields_arguments(
+    rows: np.ndarray, plans: np.ndarray, *, threads: int = 0, isa: int = -1
+) -> Fields:
+    """What :func:`fields` hands to the kernels."""
     addresses = _pointers(rows)
     sizes = (plans.size, _interpolations(plans))
     arguments = Fields(_address(addresses), _address(plans), *sizes, threads, isa)
-    if phases is None:
-        library().msda_fields(ctypes.byref(arguments))
-    else:
-        library().msda_fields_by_phases(ctypes.byref(arguments), *phases)
+    arguments.keep = addresses
+    return arguments
 
 
 def field_block_bytes(plans: np.ndarray) -> int:
@@ -271,7 +269,12 @@ def field_block_bytes(plans: np.ndarray) -> int:
     return library().msda_field_block_bytes(_address(plans))
 
 
-def saliency(
+def saliency(peaks: np.ndarray, images: np.ndarray, **how: object) -> None:
+    """Fills ``peaks``, int32 ``(B, 2)``; the arguments are those of :func:`saliency_arguments`."""
+    library().msda_saliency(ctypes.byref(saliency_arguments(peaks, images, **how)))
+
+
+def saliency_arguments(
     peaks: np.ndarray,
     images: np.ndarray,
     *,
@@ -279,12 +282,8 @@ def saliency(
     mirror: np.ndarray | None = None,
     threads: int = 0,
     isa: int = -1,
-    phases: tuple[int, int] | None = None,
-) -> None:
-    """Fills ``peaks``, int32 ``(B, 2)``, and ``maps``, uint8 ``(B, H, W)``, from ``images``.
-
-    ``isa`` and ``phases`` are for tests, as :func:`blend` and :func:`fields` have them.
-    """
+) -> Saliency:
+    """What :func:`saliency` hands to the kernels; ``maps`` is uint8 ``(B, H, W)`` or None."""
     ins, outs = _pointers(images), None if maps is None else _pointers(maps)
     arguments = Saliency(
         _address(peaks),
@@ -296,10 +295,8 @@ def saliency(
         threads,
         isa,
     )
-    if phases is None:
-        library().msda_saliency(ctypes.byref(arguments))
-    else:
-        library().msda_saliency_by_phases(ctypes.byref(arguments), *phases)
+    arguments.keep = (ins, outs)
+    return arguments
 
 
 def targets_dense(out: np.ndarray, plans: np.ndarray, labels: np.ndarray, smoothing: float) -> None:

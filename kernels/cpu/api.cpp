@@ -6,50 +6,12 @@
 #include <new>
 
 #include "cpu/isa.h"
-#include "cpu/simd/rows.h"
 #include "cpu/threads.h"
 #include "msda/blend.h"
-#include "msda/maths.h"
 #include "msda/target.h"
 
 namespace msda {
 namespace {
-
-int32_t best_isa() {
-  static const int32_t best = [] {
-    __builtin_cpu_init();
-    const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-                    __builtin_cpu_supports("f16c") && __builtin_cpu_supports("lzcnt") &&
-                    __builtin_cpu_supports("movbe");
-    const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                    __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-                    __builtin_cpu_supports("avx512vl");
-    return v4 && __builtin_cpu_supports("avx512vbmi") ? 3 : v4 ? 2 : v3 ? 1 : 0;
-  }();
-  return best;
-}
-
-}  // namespace
-
-int32_t chosen_isa(int32_t wanted) {
-  return wanted < 0 ? best_isa() : std::min(wanted, best_isa());
-}
-
-namespace {
-
-struct Isa {
-  const char* name;
-  BlendRows rows;
-  BlendPairs pairs;
-};
-
-constexpr Isa kIsas[] = {{"x86-64", blend_rows_x86_64, blend_pairs_x86_64},
-                         {"x86-64-v3", blend_rows_v3, blend_pairs_v3},
-                         {"x86-64-v4", blend_rows_v4, blend_pairs_v4},
-                         {"x86-64-v4-vbmi", blend_rows_v4_vbmi, blend_pairs_v4_vbmi}};
-
-const Isa& isa_of(const MsdaBlend& b) { return kIsas[chosen_isa(b.isa)]; }
 
 // Memory of the calling thread, aligned to 64 bytes, that only ever grows.
 char* thread_scratch(int64_t bytes) {
@@ -63,42 +25,6 @@ char* thread_scratch(int64_t bytes) {
     held = bytes;
   }
   return memory.get();
-}
-
-template <typename In>
-void plain(const MsdaBlend& b, int32_t index) {
-  const Plan& p = b.plans[index];
-  const void* field = p.method == kFMix ? b.fields[index] : nullptr;
-  const In* sources[kMaxSources];
-  bool mirrored[kMaxSources];
-  for (int32_t k = 0; k < p.sources; ++k) {
-    sources[k] = static_cast<const In*>(b.ins[p.source[k]]);
-    mirrored[k] = b.mirror && b.mirror[p.source[k]];
-  }
-  for (int32_t y = 0; y < b.height; ++y)
-    for (int32_t x = 0; x < b.width; ++x)
-      for (int32_t c = 0; c < b.channels; ++c) {
-        float v = blend_value(sources, mirrored, p, field, y, x, c, b.channels);
-        if (b.scale) v = normalise(v, b.scale[c], b.shift[c]);
-        if (p.method == kCutout && in_box(p, y, x)) v = 0.0f;
-        const int64_t pixel = static_cast<int64_t>(y) * b.width + x;
-        const int64_t at = b.out_layout == kHwc
-                               ? pixel * b.channels + c
-                               : static_cast<int64_t>(c) * b.height * b.width + pixel;
-        switch (b.out_dtype) {
-          case kUint8:
-            store(static_cast<uint8_t*>(b.outs[index]) + at, v);
-            break;
-          case kFloat16:
-            store(static_cast<Float16*>(b.outs[index]) + at, v);
-            break;
-          case kBfloat16:
-            store(static_cast<Bfloat16*>(b.outs[index]) + at, v);
-            break;
-          default:
-            store(static_cast<float*>(b.outs[index]) + at, v);
-        }
-      }
 }
 
 struct MaskJob {
@@ -131,7 +57,7 @@ void msda_order(int32_t* order, const Plan* plans, int32_t batch, int32_t interp
 }
 
 void msda_blend_range(const MsdaBlend* b, int64_t begin, int64_t end) {
-  isa_of(*b).rows(*b, begin, end, thread_scratch(scratch_bytes(*b)));
+  kernels_of(b->isa).blend_rows(*b, begin, end, thread_scratch(scratch_bytes(*b)));
 }
 
 void msda_blend(const MsdaBlend* b) {
@@ -139,7 +65,8 @@ void msda_blend(const MsdaBlend* b) {
   if (b->pairs) {
     const auto task = [](const void* job, int64_t begin, int64_t end) {
       const auto& blend = *static_cast<const MsdaBlend*>(job);
-      isa_of(blend).pairs(blend, begin, end, thread_scratch(pair_scratch_bytes(blend)));
+      kernels_of(blend.isa).blend_pairs(blend, begin, end,
+                                        thread_scratch(pair_scratch_bytes(blend)));
     };
     return parallel_for(b->batch, std::max<int64_t>(1, kGrainValues / (row * b->height)),
                         b->threads, task, b);
@@ -157,11 +84,6 @@ int64_t msda_blend_rows(const MsdaBlend* b) {
   return static_cast<int64_t>(b->batch / b->interpolations) * b->height;
 }
 
-void msda_blend_plain(const MsdaBlend* b) {
-  for (int32_t i = 0; i < b->batch; ++i)
-    b->in_dtype == kUint8 ? plain<uint8_t>(*b, i) : plain<float>(*b, i);
-}
-
 void msda_mask(float* weights, const Plan* plans, const void* const* fields, int32_t batch,
                int32_t height, int32_t width, int32_t threads) {
   const MaskJob job = {weights, plans, fields, height, width};
@@ -169,10 +91,9 @@ void msda_mask(float* weights, const Plan* plans, const void* const* fields, int
     const auto& m = *static_cast<const MaskJob*>(argument);
     for (int64_t row = begin; row < end; ++row) {
       const Plan& p = m.plans[row / m.height];
-      const void* field = p.method == kFMix ? m.fields[row / m.height] : nullptr;
+      const void* mask = has_mask(p) ? m.fields[row / m.height] : nullptr;
       for (int32_t x = 0; x < m.width; ++x)
-        m.weights[row * m.width + x] =
-            own_weight(p, field, static_cast<int32_t>(row % m.height), x);
+        m.weights[row * m.width + x] = own_weight(p, mask, static_cast<int32_t>(row % m.height), x);
     }
   };
   parallel_for(static_cast<int64_t>(batch) * height, kGrainValues / std::max(1, width) + 1, threads,
@@ -196,15 +117,5 @@ void msda_targets_compact(int64_t* labels, float* weights, const MsdaTargets* t)
       labels[i * kMaxSources + k] = t->labels[p.source[k < p.sources ? k : 0]];
       weights[i * kMaxSources + k] = k < p.sources ? p.weight[k] : 0.0f;
     }
-}
-
-void msda_maths(float* out, const float* in, int64_t n, int32_t function) {
-  using Function = float (*)(float);
-  constexpr Function functions[] = {exp32, log32, sin32, cos32};
-  for (int64_t i = 0; i < n; ++i) out[i] = functions[function](in[i]);
-}
-
-const char* msda_isa_name(int32_t isa) {
-  return isa >= 0 && isa <= best_isa() ? kIsas[isa].name : nullptr;
 }
 }

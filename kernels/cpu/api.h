@@ -82,9 +82,6 @@ int64_t msda_check(const msda::Plan* plans, int64_t batch, int32_t samples, cons
 void msda_uniforms(double* out, int32_t n, uint64_t seed, uint64_t identity, uint32_t step,
                    uint32_t purpose);
 
-// Four Philox words (tests).
-void msda_philox(uint32_t* words, const uint32_t* counter, const uint32_t* key);
-
 // (batch, height, width) own weights of every pixel; `fields` and `height` as in MsdaBlend.
 void msda_mask(float* weights, const msda::Plan* plans, const void* const* fields, int32_t batch,
                int32_t height, int32_t width, int32_t threads);
@@ -92,21 +89,18 @@ void msda_mask(float* weights, const msda::Plan* plans, const void* const* field
 // Whether two records have one mask of kFMix.
 int32_t msda_same_mask(const msda::Plan* a, const msda::Plan* b);
 
-// The masks of the batch's kFMix records.  The second makes them as the GPU does, in phases of
-// `threads` threads that are taken forwards (order 1), backwards (2) or shuffled (3) (tests).
+// The masks of the batch's kFMix records.
 void msda_fields(const MsdaFields* fields);
-void msda_fields_by_phases(const MsdaFields* fields, int32_t threads, int32_t order);
 
 // The amplitudes of a record's half spectrum, depth * height rows of width / 2 + 1, and a 0 behind
 // them, if they have one part: those of the paper's law (the GPU's host).
 void msda_amplitudes(float* amplitudes, const msda::Plan* plan);
 
-// Bytes of shared memory that a block of GPU threads needs for a record's field (field_phases.h).
+// Bytes of shared memory that a block of GPU threads needs for a record's field (msda/field/phases.h).
 int64_t msda_field_block_bytes(const msda::Plan* plan);
 
-// Where each image is most salient (msda/saliency.h).  The second as msda_fields_by_phases.
+// Where each image is most salient (msda/saliency.h).
 void msda_saliency(const MsdaSaliency* saliency);
-void msda_saliency_by_phases(const MsdaSaliency* saliency, int32_t threads, int32_t order);
 
 // Bytes of memory that a block of GPU threads needs for the saliency of an image.
 int64_t msda_saliency_block_bytes(int32_t height, int32_t width);
@@ -125,16 +119,11 @@ void msda_order(int32_t* order, const msda::Plan* plans, int32_t batch, int32_t 
 void msda_blend(const MsdaBlend* blend);
 void msda_blend_range(const MsdaBlend* blend, int64_t begin, int64_t end);
 int64_t msda_blend_rows(const MsdaBlend* blend);
-// The same arithmetic pixel by pixel, as the GPU walks it (tests).
-void msda_blend_plain(const MsdaBlend* blend);
 
 // (batch, classes) rows, or (batch, 4) class indices and weights; a source that takes no part
 // repeats the own label with weight 0.
 void msda_targets_dense(float* rows, const MsdaTargets* targets);
 void msda_targets_compact(int64_t* labels, float* weights, const MsdaTargets* targets);
-
-// msda/maths.h, element by element (tests): 0 exp, 1 log, 2 sin, 3 cos.
-void msda_maths(float* out, const float* in, int64_t n, int32_t function);
 
 int32_t msda_plan_version(void);
 // The instruction sets by number, "x86-64" for 0; null past the last that this machine can run.

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "cpu/api.h"
+#include "msda/mask.h"
 
 namespace msda {
 namespace {
@@ -44,7 +45,7 @@ bool check_sources(const Plan& p, int32_t samples, const Report& report) {
 // One axis of the box.  It may wrap: it starts inside the image and is no longer than it.
 bool check_side(const Plan& p, char axis, int32_t low, int32_t high, int32_t size,
                 const Report& report) {
-  const bool wraps = p.method != kResizeMix && p.method != kCutout;
+  const bool wraps = !shrinks(p) && !erases(p);
   if (low >= 0 && low <= size && high >= low && int64_t{high} - low <= size &&
       (wraps || high <= size))
     return true;
@@ -103,6 +104,20 @@ bool check_size(const Plan& p, const int32_t* size, int32_t axes, const Report& 
       wanted, got);
 }
 
+// Boxes and points of volumes are reserved.
+bool serves_volumes(const Plan& p) {
+  switch (weight_kind(p)) {
+    case WeightKind::kOne:
+    case WeightKind::kBits:
+    case WeightKind::kFloats:
+      return true;
+    case WeightKind::kBox:
+    case WeightKind::kBump:
+      return false;
+  }
+  return false;
+}
+
 bool check(const Plan& p, int32_t samples, const Report& report) {
   if (p.version != kPlanVersion)
     return report.fault(
@@ -111,7 +126,7 @@ bool check(const Plan& p, int32_t samples, const Report& report) {
         kPlanVersion, p.version);
   if (p.method >= kMethods)
     return report.fault("method: expected a number in [0, %d), got %d", kMethods, p.method);
-  if (p.depth != 1 && p.method != kNone && p.method != kMixup && p.method != kFMix)
+  if (p.depth != 1 && !serves_volumes(p))
     return report.fault("depth: expected 1 for methods other than mixup and fmix, got %d", p.depth);
   return check_sources(p, samples, report) && check_box(p, report) && check_field(p, report);
 }

@@ -175,11 +175,5 @@ void msda_uniforms(double* out, int32_t n, uint64_t seed, uint64_t identity, uin
     out[i] = msda::uniform(msda::word64(seed, identity, step, purpose, static_cast<uint32_t>(i)));
 }
 
-void msda_philox(uint32_t* words, const uint32_t* counter, const uint32_t* key) {
-  const msda::Words4 w =
-      msda::philox4x32({{counter[0], counter[1], counter[2], counter[3]}}, key[0], key[1]);
-  for (int k = 0; k < 4; ++k) words[k] = w.v[k];
-}
-
 int32_t msda_plan_version(void) { return msda::kPlanVersion; }
 }

@@ -9,19 +9,12 @@
 
 #include "cpu/api.h"
 #include "cpu/isa.h"
-#include "cpu/phases.h"
-#include "cpu/simd/kernels.h"
+#include "cpu/soften.h"
 #include "cpu/threads.h"
 #include "msda/field/soft.h"
 
 namespace msda {
 namespace {
-
-constexpr FieldValues kValues[] = {field_values_x86_64, field_values_v3, field_values_v4,
-                                   field_values_v4_vbmi};
-constexpr FieldBits kBits[] = {field_bits_x86_64, field_bits_v3, field_bits_v4, field_bits_v4_vbmi};
-constexpr FieldThreshold kThreshold[] = {field_threshold_x86_64, field_threshold_v3,
-                                         field_threshold_v4, field_threshold_v4_vbmi};
 
 // cos and sin of 2 pi k / n by Taylor series of an angle of at most an eighth of a turn: no libm,
 // so that every machine has the same table.
@@ -134,9 +127,9 @@ struct Scratch {
 // Bits of the `count` pixels whose values are the greatest.
 void make_bits(uint32_t* bits, const float* values, int64_t pixels, int64_t count, float* scratch,
                int32_t isa) {
-  const Threshold t = count > 0 ? kThreshold[isa](values, pixels, count, scratch)
+  const Threshold t = count > 0 ? kernels_of(isa).field_threshold(values, pixels, count, scratch)
                                 : Threshold{std::numeric_limits<float>::infinity(), -1};
-  kBits[isa](bits, values, pixels, t);
+  kernels_of(isa).mask_bits(bits, values, pixels, t);
 }
 
 void make_weights(const Plan& p, float* weights, const float* values, int64_t pixels,
@@ -158,7 +151,7 @@ void make_field(const Plan& p, void* field, int32_t isa, bool values_kept) {
   const int64_t rest_floats = std::max(field_scratch(tables->tables), select_scratch(pixels));
   float* values = scratch.at(pixels + 16 + rest_floats);
   float* rest = values + (pixels + 15) / 16 * 16;
-  if (!values_kept) kValues[isa](values, tables->tables, p.field_seed, rest);
+  if (!values_kept) kernels_of(isa).field_values(values, tables->tables, p.field_seed, rest);
   if (p.soft > 0)
     make_weights(p, static_cast<float*>(field), values, pixels, rest, isa);
   else
@@ -170,62 +163,7 @@ bool repeats(const MsdaFields& f, int64_t i) {
   return i >= f.interpolations && msda_same_mask(f.plans + i - f.interpolations, f.plans + i);
 }
 
-void field_by_phases(const Plan& p, uint32_t* row, int32_t threads, int32_t order) {
-  const std::shared_ptr<const Tables> shared = tables_of(p);
-  const FieldTables& t = shared->tables;
-  const Field f = field_of(p);
-  std::vector<float> values(2 * size_t{entries_of(f)});
-  std::vector<Complex<float>> room(static_cast<size_t>(threads) * 2 * t.greatest_radix);
-  std::vector<uint32_t> histogram(kDigits + kDigitGroups);
-  const Entries data = {values.data()};
-  FieldBlock b = {f,
-                  {f.depth, f.height, f.width},
-                  {},
-                  {t.turns_z, t.turns_y, t.turns_x},
-                  {t.place_z, t.place_y, t.place_x},
-                  nullptr,
-                  room.data(),
-                  {}};
-  const bool in_twos = order != kForward;  // a GPU does so, or not
-  if (in_twos && f.law == kLawPaper && f.modes == 0) b.amplitudes = t.amplitude_re;
-  append_steps(&b.steps, 0, t.z, in_twos);
-  append_steps(&b.steps, 1, t.y, in_twos);
-  append_steps(&b.steps, 2, t.x, in_twos);
-  const auto run = [&](auto phase) { each_thread(threads, order, phase); };
-  run([&](Share s) { phase_spectrum(b, data, s); });
-  for (int32_t axis : {1, 0, 2}) {
-    if (axis == 2) run([&](Share s) { phase_pair(b, data, s); });
-    for (int32_t step = 0; step < steps_along(b, axis); ++step)
-      run([&](Share s) { phase_step<true>(b, data, axis, step, s); });
-  }
-  const auto select = [&](int32_t rank) {
-    int32_t level = 0;
-    b.found[0] = {0, static_cast<uint32_t>(rank)};
-    for (; level < kLevels && b.found[level % 2].rank > 0; ++level) {
-      run([&](Share s) { phase_clear(histogram.data(), s); });
-      run([&](Share s) { phase_count(b, data, histogram.data(), level, s); });
-      run([&](Share s) { phase_sum(histogram.data(), s); });
-      run([&](Share s) { phase_choose(&b, histogram.data(), level, s); });
-    }
-    return b.found[level % 2].prefix;
-  };
-  if (p.soft == 0) {
-    const uint64_t last = select(p.count);
-    return run([&](Share s) { phase_bits(b, data, row, last, p.count > 0, s); });
-  }
-  uint32_t taken = 0;
-  const uint64_t before = select(p.count - p.soft), last = select(p.count + p.soft);
-  const Band band = {before, last, static_cast<uint32_t>(p.soft), row, &taken};
-  run([&](Share s) { phase_list(b, data, band, s); });
-  for (uint32_t length = 2; length / 2 < 2 * band.soft; length *= 2)
-    for (uint32_t gap = length / 2; gap > 0; gap /= 2)
-      run([&](Share s) { phase_sort(b, data, band, length, gap == length / 2 ? 0 : gap, s); });
-  run([&](Share s) { phase_ramp(b, data, band, s); });
-  run([&](Share s) { phase_weights(b, data, band, s); });
-}
-
 }  // namespace
-
 }  // namespace msda
 
 extern "C" {
@@ -243,7 +181,7 @@ void msda_fields(const MsdaFields* fields) {
     for (int64_t i = begin * f.interpolations; i < end * f.interpolations; ++i) {
       if (f.plans[i].method != kFMix || repeats(f, i)) continue;
       const bool kept = made && have_same_field(*made, f.plans[i]);
-      make_field(f.plans[i], f.fields[i], chosen_isa(f.isa), kept);
+      make_field(f.plans[i], f.fields[i], f.isa, kept);
       made = f.plans + i;
     }
   };
@@ -271,11 +209,5 @@ void msda_axis(MsdaAxis* axis) {
   std::copy(made.cosine.begin(), made.cosine.end(), axis->cosine);
   std::copy(made.sine.begin(), made.sine.end(), axis->sine);
   std::copy(made.place.begin(), made.place.end(), axis->place);
-}
-
-void msda_fields_by_phases(const MsdaFields* fields, int32_t threads, int32_t order) {
-  for (int32_t i = 0; i < fields->batch; ++i)
-    if (fields->plans[i].method == kFMix)
-      field_by_phases(fields->plans[i], static_cast<uint32_t*>(fields->fields[i]), threads, order);
 }
 }

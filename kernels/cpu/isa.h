@@ -1,10 +1,18 @@
-// Which instruction set to use: 0 x86-64, 1 x86-64-v3, 2 x86-64-v4, 3 that with VBMI.
+// The instruction sets that the kernels are compiled for, and which of them to use.
 #pragma once
-#include <cstdint>
+#include "cpu/simd/kernels.h"
 
 namespace msda {
 
+// By number: 0 x86-64, 1 x86-64-v3, 2 x86-64-v4, 3 that with VBMI.
+struct Isa {
+  const char* name;
+  const Kernels& kernels;
+};
+
 // The one asked for, or the best that this machine has for -1; never one that it lacks.
-int32_t chosen_isa(int32_t wanted);
+const Isa& isa_of(int32_t wanted);
+
+inline const Kernels& kernels_of(int32_t isa) { return isa_of(isa).kernels; }
 
 }  // namespace msda

@@ -4,21 +4,17 @@
 
 #include "cpu/api.h"
 #include "cpu/isa.h"
-#include "cpu/phases.h"
-#include "cpu/simd/contrasts.h"
 #include "cpu/threads.h"
 
 namespace msda {
 namespace {
 
-constexpr SalientSums kSums[] = {salient_sums_x86_64, salient_sums_v3, salient_sums_v4,
-                                 salient_sums_v4_vbmi};
 constexpr int32_t kMostSum = kSquares * 255;
 
 // A thread's memory, kept between calls.
 class Memory {
  public:
-  SalientScratch& fit(int32_t height, int32_t width) {
+  ContrastScratch& fit(int32_t height, int32_t width) {
     if (height == scratch_.height && width == scratch_.width) return scratch_;
     const int64_t pixels = int64_t{height} * width;
     bytes_.resize(2 * pixels);
@@ -49,7 +45,7 @@ class Memory {
   std::vector<uint32_t> integral_, band_;
   std::vector<float> columns_;
   std::vector<int32_t> rows_;
-  SalientScratch scratch_ = {};
+  ContrastScratch scratch_ = {};
 };
 
 // Writes the peak and, where one is asked for, the map, both flipped where the image is.
@@ -67,7 +63,7 @@ void put_out(const MsdaSaliency& s, int64_t i, const uint8_t* map, int64_t peak)
 }
 
 // The map, over the image's grey values, and its peak.  A share is looked up: sums are few.
-int64_t finish_map(SalientScratch s) {
+int64_t finish_map(ContrastScratch s) {
   uint16_t brighter[kMostSum + 1], darker[kMostSum + 1];
   for (int32_t k = 0; k <= s.most_brighter; ++k)
     brighter[k] = static_cast<uint16_t>(share_of(k, s.most_brighter));
@@ -84,36 +80,14 @@ int64_t finish_map(SalientScratch s) {
 
 void saliency_of(const MsdaSaliency& s, int64_t i) {
   static thread_local Memory memory;
-  SalientScratch& scratch = memory.fit(s.height, s.width);
-  const int32_t isa = chosen_isa(s.isa);
+  ContrastScratch& scratch = memory.fit(s.height, s.width);
+  const auto sum = kernels_of(s.isa).contrast_sums;
   if (s.in_dtype == kUint8)
-    kSums[isa](scratch, static_cast<const uint8_t*>(s.ins[i]), nullptr, s.channels);
+    sum(scratch, static_cast<const uint8_t*>(s.ins[i]), nullptr, s.channels);
   else
-    kSums[isa](scratch, nullptr, static_cast<const float*>(s.ins[i]), s.channels);
+    sum(scratch, nullptr, static_cast<const float*>(s.ins[i]), s.channels);
   const int64_t peak = finish_map(scratch);
   put_out(s, i, scratch.grey, peak);
-}
-
-template <typename In>
-void saliency_by_phases(const MsdaSaliency& s, int64_t i, int32_t threads, int32_t order) {
-  std::vector<char> memory(saliency_block_bytes(s.height, s.width));
-  uint32_t brighter = 0, darker = 0;
-  uint64_t peak = 0;
-  SaliencyBlock b = {};
-  b.height = s.height, b.width = s.width, b.channels = s.channels;
-  place_in(&b, memory.data());
-  b.map = s.maps ? static_cast<uint8_t*>(s.maps[i]) : nullptr;
-  b.mirrored = s.mirror && s.mirror[i];
-  b.most_brighter = &brighter, b.most_darker = &darker, b.peak = &peak;
-  const auto run = [&](auto phase) { each_thread(threads, order, phase); };
-  run([&](Share share) { phase_grey(b, static_cast<const In*>(s.ins[i]), share); });
-  run([&](Share share) { phase_smooth(b, b.other, b.grey, share); });
-  run([&](Share share) { phase_smooth(b, b.grey, b.other, share); });
-  run([&](Share share) { phase_row_sums(b, share); });
-  run([&](Share share) { phase_column_sums(b, share); });
-  run([&](Share share) { phase_contrasts(b, share); });
-  run([&](Share share) { phase_map(b, share); });
-  run([&](Share share) { phase_peak(b, s.peaks + 2 * i, share); });
 }
 
 }  // namespace
@@ -127,14 +101,6 @@ void msda_saliency(const MsdaSaliency* saliency) {
     for (int64_t i = begin; i < end; ++i) saliency_of(*static_cast<const MsdaSaliency*>(job), i);
   };
   parallel_for(saliency->batch, 1, saliency->threads, task, saliency);
-}
-
-void msda_saliency_by_phases(const MsdaSaliency* saliency, int32_t threads, int32_t order) {
-  for (int32_t i = 0; i < saliency->batch; ++i)
-    if (saliency->in_dtype == kUint8)
-      saliency_by_phases<uint8_t>(*saliency, i, threads, order);
-    else
-      saliency_by_phases<float>(*saliency, i, threads, order);
 }
 
 int64_t msda_saliency_block_bytes(int32_t height, int32_t width) {

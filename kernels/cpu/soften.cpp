@@ -1,7 +1,7 @@
-// Softened edges of FMix on the CPU: what msda/field_soft.h does, with a radix sort.
+#include "cpu/soften.h"
+
 #include <vector>
 
-#include "cpu/simd/kernels.h"
 #include "msda/field/soft.h"
 
 namespace msda {

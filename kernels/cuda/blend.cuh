@@ -9,13 +9,13 @@
 
 namespace msda {
 
-template <typename In, typename Out, int32_t kChannels, bool kApart>
+template <typename In, typename Out, int32_t kChannels, bool kGathers>
 __device__ __forceinline__ void blend_groups(const MsdaGpuBlend& b) {
   constexpr int32_t kPixels = 16 / static_cast<int32_t>(sizeof(Out));
   using H = Held<In, kChannels, kPixels>;
   walk(b.batch / b.interpolations, b.height, (b.width + kPixels - 1u) / kPixels,
        [&b](int32_t i, int32_t y, int32_t k) {
-         blend_group<H, Out, kApart>(b, i * b.interpolations, y, k * kPixels);
+         blend_group<H, Out, kGathers>(b, i * b.interpolations, y, k * kPixels);
        });
 }
 

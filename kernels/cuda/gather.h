@@ -7,9 +7,9 @@ namespace msda {
 
 // Whether that is so of this group.
 template <int32_t kPixels>
-MSDA_FN bool is_apart(const Plan& p, int32_t y, int32_t x) {
+MSDA_FN bool gathers(const Plan& p, int32_t y, int32_t x) {
   if (p.sources > 2) return true;
-  return may_be_apart(p) && in_interval(y, p.y0, p.y1, p.height) && x < p.x1 && x + kPixels > p.x0;
+  return may_gather(p) && in_interval(y, p.y0, p.y1, p.height) && x < p.x1 && x + kPixels > p.x0;
 }
 
 // The pixels of a group in kResizeMix's partner, one by one: in the box those that it shrinks.
@@ -30,7 +30,7 @@ MSDA_FN void gather(H* h, const MsdaGpuBlend& b, const Plan& p, int32_t y, int32
 
 // Such a group: its sources one after the other.
 template <typename H, typename Out>
-MSDA_FN void blend_apart(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x) {
+MSDA_FN void blend_gathered(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x) {
   const Plan& p = b.plans[i];
   const bool in_rows = in_interval(y, p.y0, p.y1, p.height);
   const auto is_inside = [&](int32_t j) {
@@ -45,7 +45,7 @@ MSDA_FN void blend_apart(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x)
     const float weight = p.weight[k];
     if (k > first && p.sources > 2 && weight == 0.0f) continue;
     drop(&next);
-    if (p.method == kResizeMix && k == 1)
+    if (k == 1 && shrinks(p))
       gather(&next, b, p, y, x);
     else
       hold(&next, b, p.source[k], y, x);
@@ -66,13 +66,13 @@ MSDA_FN void blend_apart(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x)
   }
   store_group<H, Out>(
       b, i, y, x, [&](int32_t j, int32_t c) { return mixed[j * H::kChannels + c]; },
-      [&](int32_t j) { return p.method == kCutout && is_inside(j); });
+      [&](int32_t j) { return erases(p) && is_inside(j); });
 }
 
 // Pixels x, x + 1, ... of row y of the outputs that share their sources: first, first + 1, ...; in
 // place, `first` and the one it is paired with, of which each reads what the other overwrites.
-// Without kApart no record may be one of may_be_apart().
-template <typename H, typename Out, bool kApart>
+// Without kGathers no record may be one of may_gather().
+template <typename H, typename Out, bool kGathers>
 MSDA_FN void blend_group(const MsdaGpuBlend& b, int32_t first, int32_t y, int32_t x) {
   const int32_t other = b.pairs ? b.pairs[first] : first;
   if (other < first) return;  // done by the thread that has the other one
@@ -80,12 +80,12 @@ MSDA_FN void blend_group(const MsdaGpuBlend& b, int32_t first, int32_t y, int32_
   const int32_t outputs = paired ? 2 : b.interpolations, step = paired ? other - first : 1;
   H own, partner;
   drop(&own), drop(&partner);
-  bool any_apart = false;
+  bool any_gathers = false;
   for (int32_t k = 0; k < outputs; ++k) {
     const int32_t i = first + k * step;
     const Plan& p = b.plans[i];
-    if (kApart && is_apart<H::kPixels>(p, y, x))
-      any_apart = true;
+    if (kGathers && gathers<H::kPixels>(p, y, x))
+      any_gathers = true;
     else
       blend_pixels<H, Out>(b, i, &own, &partner, paired ? i : p.source[0],
                            paired ? (k ? first : other) : p.source[1], paired, y, x);
@@ -93,16 +93,16 @@ MSDA_FN void blend_group(const MsdaGpuBlend& b, int32_t first, int32_t y, int32_
     const H swapped = own;
     own = partner, partner = swapped;
   }
-  if constexpr (!kApart) return;
-  if (!any_apart) return;
+  if constexpr (!kGathers) return;
+  if (!any_gathers) return;
   // Sums take more registers than bytes: where there are many pixels, half of them at a time.
   using Part = Held<typename H::In, H::kChannels, (H::kPixels > 4 ? H::kPixels / 2 : 4)>;
   for (int32_t k = 0; k < outputs; ++k) {
     const int32_t i = first + k * step;
-    if (!is_apart<H::kPixels>(b.plans[i], y, x)) continue;
+    if (!gathers<H::kPixels>(b.plans[i], y, x)) continue;
 #pragma unroll 1
     for (int32_t part = 0; part < H::kPixels; part += Part::kPixels)
-      if (x + part < b.width) blend_apart<Part, Out>(b, i, y, x + part);
+      if (x + part < b.width) blend_gathered<Part, Out>(b, i, y, x + part);
   }
 }
 

@@ -12,14 +12,14 @@ MSDA_FN T* sample_at(const MsdaSamples& s, int32_t i) {
                                      : s.first + static_cast<int64_t>(i) * s.stride);
 }
 
-MSDA_FN const void* field_at(const MsdaMasks& fields, const Plan& p, int32_t i) {
-  if (p.method != kFMix) return nullptr;
-  return fields.first + int64_t{fields.owners ? fields.owners[i] : i} * fields.stride;
+MSDA_FN const void* mask_at(const MsdaMasks& masks, const Plan& p, int32_t i) {
+  if (!has_mask(p)) return nullptr;
+  return masks.first + int64_t{masks.owners ? masks.owners[i] : i} * masks.stride;
 }
 
-// Bits `pixel` .. `pixel` + `count` - 1 of a field, at most 32.
-MSDA_FN uint32_t field_bits(const void* field, int64_t pixel, int32_t count) {
-  const uint32_t* words = static_cast<const uint32_t*>(field) + (pixel >> 5);
+// Bits `pixel` .. `pixel` + `count` - 1 of a mask, at most 32.
+MSDA_FN uint32_t mask_bits(const void* mask, int64_t pixel, int32_t count) {
+  const uint32_t* words = static_cast<const uint32_t*>(mask) + (pixel >> 5);
   const int32_t first = static_cast<int32_t>(pixel & 31);
   const uint64_t next = first + count > 32 ? words[1] : 0;
   return static_cast<uint32_t>((next << 32 | words[0]) >> first);
@@ -27,31 +27,41 @@ MSDA_FN uint32_t field_bits(const void* field, int64_t pixel, int32_t count) {
 
 // own_weight of kPixels pixels of a row from x on.  Past its end anything will do.
 template <int32_t kPixels>
-MSDA_FN void own_weights(float* weights, const Plan& p, const void* field, int32_t row, int32_t x) {
+MSDA_FN void own_weights(float* weights, const Plan& p, const void* mask, int32_t row, int32_t x) {
   const int32_t left = p.width - x, count = left < kPixels ? left : kPixels;
-  if (p.method == kGMix) {
-    const float along_y = bump(p.falloff[1], row - p.point[1]);
+  const int64_t first = static_cast<int64_t>(row) * p.width + x;
+  switch (weight_kind(p)) {
+    case WeightKind::kOne: {
+      const float weight = one_weight(p);
 #pragma unroll
-    for (int32_t j = 0; j < kPixels; ++j)
-      weights[j] = gaussian_weight(p, along_y, bump(p.falloff[2], x + j - p.point[2]));
-  } else if (p.method == kFMix && p.soft > 0) {
-    const int64_t first = static_cast<int64_t>(row) * p.width + x;
+      for (int32_t j = 0; j < kPixels; ++j) weights[j] = weight;
+      break;
+    }
+    case WeightKind::kBox: {
+      const bool in_row = in_interval(row, p.y0, p.y1, p.height);
 #pragma unroll
-    for (int32_t j = 0; j < kPixels; ++j)
-      weights[j] = j < count ? field_weight(p, field, first + j) : 1.0f;
-  } else if (p.method == kFMix) {
-    const uint32_t bits = field_bits(field, static_cast<int64_t>(row) * p.width + x, count);
+      for (int32_t j = 0; j < kPixels; ++j)
+        weights[j] = in_row && in_interval(x + j, p.x0, p.x1, p.width) ? p.inside : p.outside;
+      break;
+    }
+    case WeightKind::kBump: {
+      const float along_y = bump(p.falloff[1], row - p.point[1]);
 #pragma unroll
-    for (int32_t j = 0; j < kPixels; ++j) weights[j] = static_cast<float>((bits >> j) & 1u);
-  } else if (weighs_by_box(p)) {
-    const bool in_row = in_interval(row, p.y0, p.y1, p.height);
+      for (int32_t j = 0; j < kPixels; ++j)
+        weights[j] = gaussian_weight(p, along_y, bump(p.falloff[2], x + j - p.point[2]));
+      break;
+    }
+    case WeightKind::kBits: {
+      const uint32_t bits = mask_bits(mask, first, count);
 #pragma unroll
-    for (int32_t j = 0; j < kPixels; ++j)
-      weights[j] = in_row && in_interval(x + j, p.x0, p.x1, p.width) ? p.inside : p.outside;
-  } else {
-    const float weight = own_weight(p, nullptr, row, x);
+      for (int32_t j = 0; j < kPixels; ++j) weights[j] = static_cast<float>((bits >> j) & 1u);
+      break;
+    }
+    case WeightKind::kFloats:
 #pragma unroll
-    for (int32_t j = 0; j < kPixels; ++j) weights[j] = weight;
+      for (int32_t j = 0; j < kPixels; ++j)
+        weights[j] = j < count ? static_cast<const float*>(mask)[first + j] : 1.0f;
+      break;
   }
 }
 
@@ -128,25 +138,25 @@ MSDA_FN void blend_one(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x, i
     sources[k] = sample_at<const In>(b.ins, p.source[k]);
     mirrored[k] = b.mirror && b.mirror[p.source[k]];
   }
-  float v = blend_value(sources, mirrored, p, field_at(b.fields, p, i), y, x, c, b.channels);
+  float v = blend_value(sources, mirrored, p, mask_at(b.fields, p, i), y, x, c, b.channels);
   if (b.scale) v = normalise(v, b.scale[c], b.shift[c]);
-  if (p.method == kCutout && in_box(p, y, x)) v = 0.0f;
+  if (erases(p) && in_box(p, y, x)) v = 0.0f;
   const int64_t pixel = int64_t{y} * b.width + x;
   const int64_t at = b.chw ? int64_t{c} * b.height * b.width + pixel : pixel * b.channels + c;
   store(sample_at<Out>(b.outs, i) + at, v);
 }
 
-// Pixels of a group, mixed(j, c), into their places; those for which is_cut(j) as 0.
-template <typename H, typename Out, typename Mixed, typename IsCut>
+// Pixels of a group, mixed(j, c), into their places; those for which is_erased(j) as 0.
+template <typename H, typename Out, typename Mixed, typename IsErased>
 MSDA_FN void store_group(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x, Mixed mixed,
-                         IsCut is_cut) {
+                         IsErased is_erased) {
   constexpr int32_t kRun = H::kPixels;
   float scale[H::kChannels], shift[H::kChannels];
   if (b.scale)
 #pragma unroll
     for (int32_t c = 0; c < H::kChannels; ++c) scale[c] = b.scale[c], shift[c] = b.shift[c];
   const auto value = [&](int32_t j, int32_t c) {
-    if (is_cut(j)) return 0.0f;
+    if (is_erased(j)) return 0.0f;
     const float v = mixed(j, c);
     return b.scale ? normalise(v, scale[c], shift[c]) : v;
   };
@@ -176,7 +186,7 @@ MSDA_FN void blend_pixels(const MsdaGpuBlend& b, int32_t i, H* own, H* partner, 
   float weights[H::kPixels];
 #pragma unroll
   for (int32_t j = 0; j < H::kPixels; ++j) weights[j] = 1.0f;
-  if (p.sources == 2) own_weights<H::kPixels>(weights, p, field_at(b.fields, p, i), y, x);
+  if (p.sources == 2) own_weights<H::kPixels>(weights, p, mask_at(b.fields, p, i), y, x);
   bool reads_own = both, reads_partner = both;
 #pragma unroll
   for (int32_t j = 0; j < H::kPixels; ++j) {

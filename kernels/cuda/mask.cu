@@ -10,7 +10,7 @@ extern "C" __global__ void msda_mask_float32(const __grid_constant__ MsdaGpuMask
          const Plan& p = m.plans[i];
          const int32_t x = k * kPixels, left = m.width - x;
          float weights[kPixels];
-         own_weights<kPixels>(weights, p, field_at(m.fields, p, i), y, x);
+         own_weights<kPixels>(weights, p, mask_at(m.fields, p, i), y, x);
          store_run<kPixels>(m.weights + ((int64_t{i} * m.height + y) * m.width + x), left,
                             [&weights](int32_t j) { return weights[j]; });
        });

@@ -91,29 +91,27 @@ struct Bfloat16 {
 MSDA_FN void store(Float16* out, float v) { out->bits = to_float16(v); }
 MSDA_FN void store(Bfloat16* out, float v) { out->bits = to_bfloat16(v); }
 
-// Whether pixels of a record may come from other places than their own, from more than two sources,
-// or become 0.
-MSDA_FN bool may_be_apart(const Plan& p) {
-  return p.sources > 2 || p.method == kResizeMix || p.method == kCutout;
-}
+// Whether a pixel of a record may be more than a pixel's own place in two sources: one of several
+// sources, one from another place, or 0.
+MSDA_FN bool may_gather(const Plan& p) { return p.sources > 2 || shrinks(p) || erases(p); }
 
 // Mixed value (y, x, c) of one sample, before it is normalised; `sources` are its HWC images,
-// `mirrored` their flags, `field` its mask where the method has one.
+// `mirrored` their flags, `mask` its mask where it has one.
 template <typename In>
 MSDA_FN float blend_value(const In* const* sources, const bool* mirrored, const Plan& plan,
-                          const void* field, int32_t y, int32_t x, int32_t c, int32_t channels) {
+                          const void* mask, int32_t y, int32_t x, int32_t c, int32_t channels) {
   float values[kMaxSources] = {};
   for (int32_t k = 0; k < kMaxSources; ++k) {
     if (k >= plan.sources) break;
     int32_t row = y, column = x;
-    if (plan.method == kResizeMix && k == 1) find_shrunk(plan, &row, &column);
+    if (k == 1 && shrinks(plan)) find_shrunk(plan, &row, &column);
     if (mirrored[k]) column = plan.width - 1 - column;
     values[k] = static_cast<float>(
         sources[k][(static_cast<int64_t>(row) * plan.width + column) * channels + c]);
   }
   if (plan.sources == 1) return values[0];
   if (plan.sources > 2) return mix_many(values, plan.weight, plan.sources);
-  return mix_two(values[0], values[1], own_weight(plan, field, y, x), In{});
+  return mix_two(values[0], values[1], own_weight(plan, mask, y, x), In{});
 }
 
 }  // namespace msda

@@ -1,10 +1,62 @@
 // Own weight of one pixel: the share of the output that comes from the own sample.
 // Nothing here draws a random number, so every backend returns the same bits.
+//
+// Whatever walks pixels asks weight_kind() once for a sample and switches over its answer without a
+// default: a kind that is added is then an error of the compiler at each place that leaves it out.
 #pragma once
 #include "msda/maths.h"
 #include "msda/plan.h"
 
 namespace msda {
+
+enum class WeightKind : uint8_t {
+  kOne,     // one weight for the whole sample: one_weight()
+  kBox,     // `inside` in a box, `outside` around it
+  kBump,    // a Gaussian bump around a point, from `outside` to `inside`
+  kBits,    // a mask of one bit a pixel, which is made before
+  kFloats,  // a mask of one float a pixel, which is made before
+};
+
+// How a record weighs its pixels.  A number that is no method, which msda_check (cpu/check.cpp)
+// refuses, weighs as kMixup.
+MSDA_FN WeightKind weight_kind(const Plan& p) {
+  switch (static_cast<Method>(p.method)) {
+    case kNone:
+    case kMixup:
+      return WeightKind::kOne;
+    case kCutMix:
+    case kHMix:
+    case kResizeMix:
+    case kSaliencyMix:
+    case kCutout:
+      return WeightKind::kBox;
+    case kGMix:
+      return WeightKind::kBump;
+    case kFMix:
+      return p.soft > 0 ? WeightKind::kFloats : WeightKind::kBits;
+  }
+  return WeightKind::kOne;
+}
+
+// Whether the weights are a mask that is made before the pixels are mixed.
+MSDA_FN bool has_mask(const Plan& p) {
+  switch (weight_kind(p)) {
+    case WeightKind::kOne:
+    case WeightKind::kBox:
+    case WeightKind::kBump:
+      return false;
+    case WeightKind::kBits:
+    case WeightKind::kFloats:
+      return true;
+  }
+  return false;
+}
+
+// Whether all of the partner is shrunk into the box.  Methods that shrink or erase weigh by a box.
+MSDA_FN bool shrinks(const Plan& p) { return p.method == kResizeMix && p.sources == 2; }
+
+// Whether the output is 0 in the box.
+MSDA_FN bool erases(const Plan& p) { return p.method == kCutout; }
 
 // Whether `at` lies in [begin, end) on an axis of `size` pixels whose border may be wrapped.
 MSDA_FN bool in_interval(int32_t at, int32_t begin, int32_t end, int32_t size) {
@@ -25,38 +77,35 @@ MSDA_FN float gaussian_weight(const Plan& p, float along_y, float along_x) {
   return fmaf(along_y * along_x, p.inside - p.outside, p.outside);
 }
 
-// Entry of a field mask: its bit, or its weight where it is softened.
-MSDA_FN float field_weight(const Plan& p, const void* field, int64_t pixel) {
-  if (p.soft > 0) return static_cast<const float*>(field)[pixel];
-  return static_cast<float>((static_cast<const uint32_t*>(field)[pixel >> 5] >> (pixel & 31)) & 1u);
+// Weight of a pixel in a mask of bits.
+MSDA_FN float weight_of_bit(const void* mask, int64_t pixel) {
+  return static_cast<float>((static_cast<const uint32_t*>(mask)[pixel >> 5] >> (pixel & 31)) & 1u);
 }
 
-// Whether own_weight looks at a box.
-MSDA_FN bool weighs_by_box(const Plan& p) {
-  return p.method == kCutMix || p.method == kHMix || p.method == kSaliencyMix ||
-         p.method == kResizeMix || p.method == kCutout;
+// The weight of a record of WeightKind::kOne.
+MSDA_FN float one_weight(const Plan& p) {
+  if (p.method == kNone) return 1.0f;
+  return p.sources > 2 ? p.weight[0] : p.outside;
 }
 
-// The switch is uniform over a sample, so a warp never diverges on it.  `row` counts all rows of
-// the sample: of a volume, depth by depth.
-MSDA_FN float own_weight(const Plan& p, const void* field, int32_t row, int32_t x) {
-  switch (p.method) {
-    case kMixup:
-      return p.sources > 2 ? p.weight[0] : p.outside;
-    case kCutMix:
-    case kHMix:
-    case kSaliencyMix:
-    case kResizeMix:
-    case kCutout:
+// `row` counts all rows of the sample: of a volume, depth by depth.  `mask` is read where the
+// record has one.  All pixels of a sample take the same case, so that a warp never diverges on it.
+MSDA_FN float own_weight(const Plan& p, const void* mask, int32_t row, int32_t x) {
+  const int64_t pixel = static_cast<int64_t>(row) * p.width + x;
+  switch (weight_kind(p)) {
+    case WeightKind::kOne:
+      return one_weight(p);
+    case WeightKind::kBox:
       return in_box(p, row, x) ? p.inside : p.outside;
-    case kGMix:
+    case WeightKind::kBump:
       return gaussian_weight(p, bump(p.falloff[1], row - p.point[1]),
                              bump(p.falloff[2], x - p.point[2]));
-    case kFMix:
-      return field_weight(p, field, static_cast<int64_t>(row) * p.width + x);
-    default:  // kNone
-      return 1.0f;
+    case WeightKind::kBits:
+      return weight_of_bit(mask, pixel);
+    case WeightKind::kFloats:
+      return static_cast<const float*>(mask)[pixel];
   }
+  return 1.0f;
 }
 
 // Where ResizeMix finds the partner's pixel for `at`, which lies in the box from `begin` on: the

@@ -16,7 +16,8 @@ namespace msda {
 constexpr int32_t kPlanVersion = 1;
 constexpr int32_t kMaxSources = 4;
 
-// How the own weight of a pixel is found; the numbers are part of the record's format.
+// What was drawn.  The numbers are part of the record's format; mask.h says how each method weighs
+// its pixels.
 enum Method : uint8_t {
   kNone = 0,         // own weight 1 everywhere
   kMixup = 1,        // `outside` everywhere; with 3 or 4 sources, `weight` everywhere
@@ -27,8 +28,8 @@ enum Method : uint8_t {
   kResizeMix = 6,    // the whole partner, shrunk into the box: pixels falloff apart, nearest
   kSaliencyMix = 7,  // as kCutMix
   kCutout = 8,       // the output is 0 in the box; one source, whose label is kept
-  kMethods = 9,
 };
+constexpr int32_t kMethods = 9;  // how many there are
 
 enum PlanFlag : uint32_t {
   kPlanLegacy = 1,  // kFMix: the field of the released code, see field.h

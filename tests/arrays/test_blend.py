@@ -14,7 +14,7 @@ from tests.support.batches import (
     normalisation,
     random_images,
 )
-from tests.support.doors import DOORS, assert_same, by_reference, native, poisoned, widened
+from tests.support.doors import DOORS, assert_same, by_reference, native, plain, poisoned, widened
 from tests.support.doors import blend as blend  # a fixture
 from tests.support.oracle import checked_weights
 from tests.support.variants import CASES, draw_any, make, name_of
@@ -165,7 +165,7 @@ def test_mirror_flips_each_source_by_its_own_flag(blend):
 def assert_walks_agree(images, threads, **options):
     plan = every_kind_of_record(*images.shape[:3])
     options["mirror"] = [i % 2 for i in range(len(images))]
-    want = native(plain=True)(images, plan, **options)
+    want = plain(images, plan, **options)
     for isa, count in itertools.product(range(len(cpu.isas())), threads):
         assert_same(native(isa=isa, threads=count)(images, plan, **options), want)
 
@@ -217,7 +217,7 @@ def test_nothing_outside_the_output_is_written(dtype, layout, offset):
         images = random_images(shape, "uint8")
         plan = every_kind_of_record(*shape[:3])
         msda.blend(images, plan, dtype=dtype, layout=layout, out=out)
-        want = native(plain=True)(images, plan, dtype=dtype, layout=layout)
+        want = plain(images, plan, dtype=dtype, layout=layout)
         assert_same(widened(out, dtype), want)
         margins = np.concatenate([memory[: 64 + offset], memory[64 + offset + size :]])
         assert (margins.view(np.uint8) == 0xCD).all()

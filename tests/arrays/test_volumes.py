@@ -9,7 +9,7 @@ import torch
 import dali_msda as msda
 from dali_msda.backends import cpu
 from tests.reference import mixing as reference
-from tests.support.doors import DOORS, assert_same, native, poisoned, widened
+from tests.support.doors import DOORS, assert_same, native, plain, poisoned, widened
 from tests.support.doors import blend as blend  # a fixture
 from tests.support.oracle import assert_same_plan, checked_weights
 
@@ -174,7 +174,7 @@ def test_mirror_flips_the_last_axis_of_volumes(blend):
 def test_threads_and_instruction_sets_do_not_show(shape, layout):
     images, plan = samples(3, shape), drawn(MIXED, 3, shape)
     options = {"layout": layout, "dtype": "float16", "std": np.array([2.0, 3.0, 5.0])}
-    want = native(plain=True)(images, plan, **options)
+    want = plain(images, plan, **options)
     for isa, threads in itertools.product(range(len(cpu.isas())), (1, 2, 5)):
         assert_same(native(isa=isa, threads=threads)(images, plan, **options), want)
 
@@ -185,7 +185,7 @@ def test_outputs_that_are_written_past_the_caches(shape, layout):
     images = samples(2, shape)
     for policy in (msda.FMix(modes=4), msda.Mixup()):
         plan = drawn(policy, 2, shape)
-        want = native(plain=True)(images, plan, dtype="float32", layout=layout)
+        want = plain(images, plan, dtype="float32", layout=layout)
         assert want.nbytes >= 16 << 20
         for isa in range(len(cpu.isas())):
             got = native(isa=isa, threads=2)(images, plan, dtype="float32", layout=layout)
@@ -201,7 +201,7 @@ def test_nothing_outside_the_output_is_written(layout, offset, dtype):
         axes = (3, *shape, 3) if layout == "HWC" else (3, 3, *shape)
         out = memory[64 + offset : 64 + offset + images.size].reshape(axes)
         msda.blend(images, plan, dtype=dtype, layout=layout, out=out)
-        want = native(plain=True)(images, plan, dtype=dtype, layout=layout)
+        want = plain(images, plan, dtype=dtype, layout=layout)
         assert_same(widened(out, dtype), want)
         margins = [memory[: 64 + offset], memory[64 + offset + images.size :]]
         assert (np.concatenate(margins).view(np.uint8) == 0xCD).all()

@@ -8,6 +8,7 @@ import torch
 
 import dali_msda as msda
 from dali_msda.backends import cpu
+from tests.cuda import plain_kernels
 from tests.reference.saliency import saliency as by_definition
 from tests.reference.saliency import shares
 from tests.support.photographs import pieces
@@ -58,10 +59,12 @@ def test_maps_depend_on_no_machine(size, source):
     want = np.zeros((3, 2), np.int32), np.zeros((3, *size), np.uint8)
     cpu.saliency(want[0], images, maps=want[1])
     walks = [{"isa": isa, "threads": threads} for isa in ISAS for threads in (1, 2, 7)]
-    walks += [{"phases": phases} for phases in itertools.product(THREADS, ORDERS)]
+    orders = itertools.product(THREADS, ORDERS)
+    walks += [{"threads": threads, "order": order} for threads, order in orders]
     for walk in walks[: None if size[0] < 200 else 12]:
         peaks, maps = np.full((3, 2), -1, np.int32), np.full((3, *size), 77, np.uint8)
-        cpu.saliency(peaks, images, maps=maps, **walk)
+        run = plain_kernels.saliency if "order" in walk else cpu.saliency
+        run(peaks, images, maps=maps, **walk)
         np.testing.assert_array_equal(maps, want[1], err_msg=str(walk))
         np.testing.assert_array_equal(peaks, want[0], err_msg=str(walk))
 
@@ -108,7 +111,7 @@ def test_what_exceeds_a_byte_is_255():
     np.testing.assert_array_equal(found, np.minimum(total, 255))
     assert tuple(peak) == peak_of(found)
     peaks, maps = np.empty((1, 2), np.int32), np.empty((1, 96, 96), np.uint8)
-    cpu.saliency(peaks, images, maps=maps, phases=(32, 2))
+    plain_kernels.saliency(peaks, images, 32, 2, maps=maps)
     np.testing.assert_array_equal(maps[0], found)
     np.testing.assert_array_equal(peaks[0], peak)
 

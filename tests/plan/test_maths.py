@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from dali_msda import build
-from dali_msda.backends.cpu import library
+from tests.cuda.plain_kernels import FUNCTIONS, maths
 
-FUNCTIONS = ("exp", "log", "sin", "cos")
 HEADER = Path(build.KERNELS, "msda", "maths.h").read_text()
 # Greatest errors found over every float of the range, in ulp of the exact result.
 GREATEST = {"exp": 1.0417, "log": 0.8064, "sin": 1.4863, "cos": 1.4894}
@@ -19,15 +18,6 @@ WORST = {  # where they were found
     "sin": ["0x1.3886a2p+9", "-0x1.3886a2p+9"],
     "cos": ["0x1.fda6d8p+14", "-0x1.fda6d8p+14"],
 }
-
-
-def maths(function, values):
-    values = np.ascontiguousarray(values, np.float32)
-    out = np.full_like(values, np.nan)
-    library().msda_maths(
-        out.ctypes.data, values.ctypes.data, values.size, FUNCTIONS.index(function)
-    )
-    return out
 
 
 def every(low, high, stride=1):

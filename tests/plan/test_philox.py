@@ -1,11 +1,10 @@
 """The random numbers: published known answers, and their way from words to uniforms."""
 
-import ctypes
-
 import numpy as np
 import pytest
 
 from dali_msda.backends.cpu import library
+from tests.cuda.plain_kernels import philox
 from tests.reference import mixing as reference
 
 ZERO, ONES = 0, 0xFFFFFFFF
@@ -16,12 +15,6 @@ KNOWN_ANSWERS = [
     ((ONES,) * 6, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
     (PI, (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
 ]
-
-
-def philox(counter, key):
-    words = (ctypes.c_uint32 * 4)()
-    library().msda_philox(words, (ctypes.c_uint32 * 4)(*counter), (ctypes.c_uint32 * 2)(*key))
-    return tuple(words)
 
 
 def uniforms(n, seed, identity, step, purpose):

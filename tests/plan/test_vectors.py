@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import dali_msda as msda
-from dali_msda.backends.cpu import library
+from tests.cuda.plain_kernels import FUNCTIONS, maths
 from tests.support.variants import draw_any
 
 FOLDER = Path(__file__).parents[1] / "vectors"
@@ -97,11 +97,8 @@ def volume_lines():
 def maths_lines():
     """exp, log, sin and cos of some floats, to the bit."""
     values = np.geomspace(1e-3, 80, 40).astype(np.float32)
-    for function, sign in enumerate((-1, 1, 1, -1)):
-        out = np.empty_like(values)
-        signed = sign * values
-        library().msda_maths(out.ctypes.data, signed.ctypes.data, len(out), function)
-        yield " ".join(float(value).hex() for value in out)
+    for function, sign in zip(FUNCTIONS, (-1, 1, 1, -1), strict=True):
+        yield " ".join(float(value).hex() for value in maths(function, sign * values))
 
 
 RECORDED = {

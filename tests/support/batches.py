@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 
 import dali_msda as msda
-from dali_msda.backends import cpu
 from dali_msda.policy import METHODS
+from tests.cuda import plain_kernels
 from tests.support.doors import STORED, output_shape, widened
 from tests.support.fmix_plans import fields_of
 from tests.support.variants import CASES, draw_any, make
@@ -62,9 +62,9 @@ KINDS = [
 def on_the_cpu(images, plan, dtype, layout, *, mirror=None, scale=None, shift=None):
     shape = output_shape(images, layout)[1:]
     out = np.zeros((*plan.shape, *shape), STORED[dtype])
-    cpu.blend(
+    plain_kernels.blend(
         out, images, plan, out_dtype=dtype, layout=layout, scale=scale, shift=shift,
-        mirror=mirror, fields=fields_of(plan), plain=True,
+        mirror=mirror, fields=fields_of(plan),
     )  # fmt: skip
     return widened(out, dtype)
 

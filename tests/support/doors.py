@@ -9,6 +9,7 @@ import pytest
 
 import dali_msda as msda
 from dali_msda.backends import cpu
+from tests.cuda import plain_kernels
 from tests.reference import mixing as reference
 from tests.support.fmix_plans import fields_of
 from tests.support.oracle import checked_weights
@@ -47,8 +48,8 @@ def by_reference(images, plan, *, dtype=None, **options):
     return widened(reference.blend(images, plan, dtype=dtype, **options), dtype)
 
 
-def native(**walk):
-    """The C functions themselves, for one instruction set, number of threads or way to walk."""
+def native(run=cpu.blend, **walk):
+    """The C functions themselves, for one instruction set or number of threads."""
 
     def blend(images, plan, *, mean=None, std=None, mirror=None, dtype=None, layout="HWC"):
         dtype = dtype or images.dtype.name
@@ -59,8 +60,8 @@ def native(**walk):
             scale, shift = np.float32(1 / std), np.float32(-mean / std)
         flags = None if mirror is None else np.ascontiguousarray(mirror, np.uint8)
         # fmt: off
-        cpu.blend(out, np.ascontiguousarray(images), plan, out_dtype=dtype, layout=layout,
-                  scale=scale, shift=shift, mirror=flags, fields=fields_of(plan), **walk)
+        run(out, np.ascontiguousarray(images), plan, out_dtype=dtype, layout=layout,
+            scale=scale, shift=shift, mirror=flags, fields=fields_of(plan), **walk)
         # fmt: on
         return widened(out, dtype)
 
@@ -83,9 +84,11 @@ def by_torch(images, plan, *, dtype=None, mirror=None, **options):
     return (mixed.float() if dtype == "bfloat16" else mixed).numpy()
 
 
+plain = native(plain_kernels.blend)
+
 DOORS = {
     "reference": by_reference,
-    "plain": native(plain=True),
+    "plain": plain,
     **{name: native(isa=k, threads=2) for k, name in enumerate(cpu.isas())},
     "numpy": by_numpy,
     "torch": by_torch,

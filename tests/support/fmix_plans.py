@@ -5,6 +5,7 @@ import numpy as np
 import dali_msda as msda
 from dali_msda.backends import cpu
 from dali_msda.policy import METHODS
+from tests.cuda import plain_kernels
 
 LAWS = {
     "paper": {},
@@ -53,12 +54,15 @@ def owners_of(plan):
     return np.array([found.setdefault(key, i) if fmix[i] else i for i, key in enumerate(keys)])
 
 
-def fields_of(plan, **how):
+def fields_of(plan, *, phases=None, **how):
     """A row of memory for each record, with the masks of FMix: bits, or floats if one is ramped."""
     pixels = np.prod([int(plan[axis].flat[0]) for axis in ("depth", "height", "width")])
     words = pixels if plan["soft"].any() else (pixels + 31) // 32
     rows = np.full((plan.size, words), 0xCDCDCDCD, np.uint32)
-    cpu.fields(rows, plan, **how)
+    if phases is None:
+        cpu.fields(rows, plan, **how)
+    else:
+        plain_kernels.fields(rows, plan, *phases)
     return rows
 
 

@@ -1,19 +1,12 @@
-// The row walk of the blend for one instruction set, MSDA_ISA: built for several with different
-// -march flags and chosen at run time.  Every value is computed by the expressions of msda/blend.h
-// or by their vector twins, so the bits do not depend on the build.  No C++ library code may be
-// called here: the linker would be free to take another build's copy of an inline function.
+// Mixes a batch row by row, for one instruction set (kernels.h).
 //
 // Blocks of whole rows are mixed, normalised, rearranged, converted and stored; of several
 // interpolations of a pair each block is done for all of them in turn.  Each source byte is read
 // once and each output byte written once, past the caches where the batch is larger than they are.
 // RGB bytes stay in registers all the way; anything else is mixed into floats in the
 // first-level cache first.
+#include "cpu/simd/kernels.h"
 #include "cpu/simd/row_output.h"
-#include "cpu/simd/rows.h"
-
-// MSDA_JOIN(blend_rows, MSDA_ISA) is blend_rows_v3 in the build for v3.
-#define MSDA_JOIN_(name, isa) name##_##isa
-#define MSDA_JOIN(name, isa) MSDA_JOIN_(name, isa)
 
 namespace msda {
 namespace {
@@ -82,17 +75,18 @@ void rows_from(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
 }
 
 }  // namespace
+}  // namespace msda
 
-void MSDA_JOIN(blend_rows, MSDA_ISA)(const MsdaBlend& b, int64_t begin, int64_t end,
-                                     char* scratch) {
+namespace msda::MSDA_ISA {
+
+void blend_rows(const MsdaBlend& b, int64_t begin, int64_t end, char* scratch) {
   if (b.in_dtype == kUint8) return rows_from<uint8_t>(b, begin, end, scratch);
   return rows_from<float>(b, begin, end, scratch);
 }
 
-void MSDA_JOIN(blend_pairs, MSDA_ISA)(const MsdaBlend& b, int64_t begin, int64_t end,
-                                      char* scratch) {
+void blend_pairs(const MsdaBlend& b, int64_t begin, int64_t end, char* scratch) {
   if (b.in_dtype == kUint8) return pairs_of<uint8_t>(b, begin, end, scratch);
   return pairs_of<float>(b, begin, end, scratch);
 }
 
-}  // namespace msda
+}  // namespace msda::MSDA_ISA

@@ -1,7 +1,6 @@
-// The field of FMix for one instruction set, MSDA_ISA; see blend_rows.cpp for why there are
-// several.
+// The random field of FMix, for one instruction set (kernels.h).
 //
-// The same butterflies as in msda/field_phases.h, in an order that suits a CPU: the lanes of a
+// The same butterflies as in msda/field/phases.h, in an order that suits a CPU: the lanes of a
 // vector are neighbouring columns in the transforms along z and y, and neighbouring pairs of rows
 // in those along x, for which the data is transposed.  Every value is computed by the same
 // expressions, so the bits are those of the phases.
@@ -10,9 +9,6 @@
 #include "cpu/simd/kernels.h"
 #include "cpu/simd/normals.h"
 // clang-format on
-
-#define MSDA_JOIN_(name, isa) name##_##isa
-#define MSDA_JOIN(name, isa) MSDA_JOIN_(name, isa)
 
 namespace msda {
 namespace {
@@ -208,9 +204,11 @@ void place_values(float* values, const FieldTables& t, const Layout& l) {
 }
 
 }  // namespace
+}  // namespace msda
 
-void MSDA_JOIN(field_values, MSDA_ISA)(float* values, const FieldTables& t, const uint32_t* seed,
-                                       float* scratch) {
+namespace msda::MSDA_ISA {
+
+void field_values(float* values, const FieldTables& t, const uint32_t* seed, float* scratch) {
   const Field& f = t.f;
   const Layout l(t, scratch);
   draw_spectrum(t, seed, l);
@@ -229,4 +227,4 @@ void MSDA_JOIN(field_values, MSDA_ISA)(float* values, const FieldTables& t, cons
   place_values(values, t, l);
 }
 
-}  // namespace msda
+}  // namespace msda::MSDA_ISA

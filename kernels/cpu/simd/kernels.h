@@ -1,10 +1,50 @@
-// The masks of FMix on the CPU (field.cpp for each instruction set, fmix_masks.cpp for all).
+// What is compiled once per instruction set: each source of this folder, with the flags of
+// dali_msda/build.py's ISAS, and chosen at run time (cpu/isa.h).  Every value is computed by the
+// expressions of msda/ or by their vector twins, so that the bits do not depend on the build.
+//
+// No C++ library code may be called in this folder, and its functions are static, of an unnamed
+// namespace, or of the build's own: of an inline function that several builds hold the linker keeps
+// one copy, which another machine may be unable to run.
 #pragma once
+#include "cpu/api.h"
 #include "msda/field/phases.h"
+#include "msda/saliency.h"
 
 namespace msda {
 
-// What the masks of one size and law share, made once: tables and amplitudes.
+// ------------------------------------------------------------------------------------- blending
+
+// Pixels that are mixed at a time: their floats stay in the first-level cache.
+constexpr int32_t kBlockPixels = 1024;
+
+MSDA_FN int32_t rows_per_block(const MsdaBlend& b) {
+  return b.width >= kBlockPixels ? 1 : kBlockPixels / (b.width > 0 ? b.width : 1);
+}
+
+// One thread's scratch: the mixed block, a block on its way out and a mirrored block of each
+// source, in parts that are multiples of 64 bytes; then the weights of a row, of each pixel and of
+// each value, and those along x and along y for each interpolation.
+constexpr int32_t kScratchParts = 2 + kMaxSources;
+
+MSDA_FN int64_t scratch_part(const MsdaBlend& b) {
+  const int64_t values = static_cast<int64_t>(rows_per_block(b)) * b.width * b.channels;
+  return (values * 4 + 63) / 64 * 64;
+}
+
+MSDA_FN int64_t scratch_bytes(const MsdaBlend& b) {
+  const int64_t weights = static_cast<int64_t>(b.width) * (1 + b.channels) +
+                          (static_cast<int64_t>(b.width) + b.height) * b.interpolations;
+  return kScratchParts * scratch_part(b) + (weights * 4 + 63) / 64 * 64;
+}
+
+// In place the scratch is larger by two blocks, which are held back until both are mixed.
+MSDA_FN int64_t pair_scratch_bytes(const MsdaBlend& b) {
+  return scratch_bytes(b) + 2 * scratch_part(b);
+}
+
+// ------------------------------------------------------------------------------- masks of FMix
+
+// What the fields of one size and law have in common, made once: tables and amplitudes.
 struct FieldTables {
   Field f;  // its seed is not used
   Passes z, y, x;
@@ -50,14 +90,6 @@ MSDA_FN int64_t field_scratch(const FieldTables& t) {
   return 2 * s.spectrum + 2 * s.lines + s.room;
 }
 
-// The field's values, (depth * height, width), for one seed.
-using FieldValues = void (*)(float* values, const FieldTables& tables, const uint32_t* seed,
-                             float* scratch);
-void field_values_x86_64(float*, const FieldTables&, const uint32_t*, float*);
-void field_values_v3(float*, const FieldTables&, const uint32_t*, float*);
-void field_values_v4(float*, const FieldTables&, const uint32_t*, float*);
-void field_values_v4_vbmi(float*, const FieldTables&, const uint32_t*, float*);
-
 // The last own pixel and its value: own are the values above `least`, and of those equal to it the
 // ones up to pixel `last`.
 struct Threshold {
@@ -69,25 +101,53 @@ struct Threshold {
 constexpr int64_t kSample = 1024;
 MSDA_FN int64_t select_scratch(int64_t pixels) { return kSample + pixels + kMostLanes; }
 
-// The threshold above which `count` of the pixels lie, 1 to `pixels`.
-using FieldThreshold = Threshold (*)(const float* values, int64_t pixels, int64_t count,
-                                     float* scratch);
-Threshold field_threshold_x86_64(const float*, int64_t, int64_t, float*);
-Threshold field_threshold_v3(const float*, int64_t, int64_t, float*);
-Threshold field_threshold_v4(const float*, int64_t, int64_t, float*);
-Threshold field_threshold_v4_vbmi(const float*, int64_t, int64_t, float*);
+// ------------------------------------------------------------------------------------- saliency
 
-// Bits of the own pixels.
-using FieldBits = void (*)(uint32_t* bits, const float* values, int64_t pixels,
-                           Threshold threshold);
-void field_bits_x86_64(uint32_t*, const float*, int64_t, Threshold);
-void field_bits_v3(uint32_t*, const float*, int64_t, Threshold);
-void field_bits_v4(uint32_t*, const float*, int64_t, Threshold);
-void field_bits_v4_vbmi(uint32_t*, const float*, int64_t, Threshold);
+// What one thread works in for images of one size.
+struct ContrastScratch {
+  int32_t height, width;
+  uint8_t *grey, *other;               // (H, W) each
+  uint32_t* integral;                  // (H + 1, W + 1)
+  uint16_t *brighter, *darker;         // (H, W) each: sums over the squares
+  float* columns;                      // (kSquares, W): columns of the square around each pixel
+  uint32_t* band;                      // 2 kGreatestReach + W + 1: column sums of a square's rows
+  int32_t *row_brighter, *row_darker;  // (W,) each
+  int32_t most_brighter, most_darker;  // of the image
+};
 
-// Weights of a mask whose edge is softened: 1 for the pixels of the bits `before`, and from 1 to 0
-// for the 2 `soft` ones that `until` has besides (soften.cpp).
-void soften(float* weights, const float* values, int64_t pixels, const uint32_t* before,
-            const uint32_t* until, int64_t soft);
+// ------------------------------------------------------------------------------------ the table
+
+struct Kernels {
+  // Rows [begin, end) of the batch's msda_blend_rows(); `scratch` holds scratch_bytes(), aligned to
+  // 64 bytes.
+  void (*blend_rows)(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
+  // Both samples of each pair in place, for the outputs [begin, end) that are the first of theirs;
+  // `scratch` holds pair_scratch_bytes().
+  void (*blend_pairs)(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
+  // The field's values, (depth * height, width), for one seed; `scratch` holds field_scratch().
+  void (*field_values)(float* values, const FieldTables& tables, const uint32_t* seed,
+                       float* scratch);
+  // The threshold above which `count` of the pixels lie, 1 to `pixels`; `scratch` holds
+  // select_scratch().
+  Threshold (*field_threshold)(const float* values, int64_t pixels, int64_t count, float* scratch);
+  // Bits of the own pixels.
+  void (*mask_bits)(uint32_t* bits, const float* values, int64_t pixels, Threshold threshold);
+  // From an image, which is either bytes or floats, to the sums of contrasts of each pixel and
+  // their greatest values.
+  void (*contrast_sums)(ContrastScratch& scratch, const uint8_t* bytes, const float* floats,
+                        int32_t channels);
+};
+
+#if defined(MSDA_ISA)
+namespace MSDA_ISA {
+void blend_rows(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
+void blend_pairs(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
+void field_values(float* values, const FieldTables& tables, const uint32_t* seed, float* scratch);
+Threshold field_threshold(const float* values, int64_t pixels, int64_t count, float* scratch);
+void mask_bits(uint32_t* bits, const float* values, int64_t pixels, Threshold threshold);
+void contrast_sums(ContrastScratch& scratch, const uint8_t* bytes, const float* floats,
+                   int32_t channels);
+}  // namespace MSDA_ISA
+#endif
 
 }  // namespace msda

@@ -3,7 +3,6 @@
 // code, as explained there.
 #pragma once
 #include "cpu/simd/rgb_sources.h"
-#include "cpu/simd/vector.h"
 
 namespace msda {
 namespace {

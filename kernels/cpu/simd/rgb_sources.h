@@ -5,7 +5,7 @@
 // Of kLanes pixels from x on `planes` gives the colours one by one, and `third` a third of the
 // values as they lie in memory.  `value` gives value i.
 #pragma once
-#include "cpu/simd/vector.h"
+#include "cpu/simd/rgb_vector.h"
 #include "msda/blend.h"
 
 namespace msda {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "cpu/api.h"
-#include "cpu/simd/vector.h"
+#include "cpu/simd/rgb_vector.h"
 #include "msda/blend.h"
 
 namespace msda {
@@ -79,22 +79,17 @@ void drop_tiny(float* along, int32_t n) {
   for (int32_t i = 0; i < n; ++i) along[i] = along[i] < 0x1p-62f ? 0.0f : along[i];
 }
 
-// Methods whose weight may differ from pixel to pixel.
-bool has_weights(const Plan& p) { return p.method == kGMix || p.method == kFMix; }
-
-// Whether the partner is shrunk into a box.
-bool shrinks(const Plan& p) { return p.method == kResizeMix && p.sources == 2; }
-
-// A share of a row on which the own weight is one number.
+// A part of a row on which the own weight is one number.
 struct Run {
   int32_t begin, end;
   float weight;
 };
 
-// Cuts row y into runs; returns how many (at most 3: a wrapped box leaves its middle out).
+// Cuts row y of a record with a box into runs; returns how many (at most 3: a wrapped box leaves
+// its middle out).
 int32_t runs_of_row(Run* runs, const Plan& p, int32_t y) {
-  if (!weighs_by_box(p) || !in_interval(y, p.y0, p.y1, p.height)) {
-    runs[0] = {0, p.width, p.method == kNone ? 1.0f : p.outside};
+  if (!in_interval(y, p.y0, p.y1, p.height)) {
+    runs[0] = {0, p.width, p.outside};
     return 1;
   }
   const bool wraps = p.x1 > p.width;
@@ -163,56 +158,93 @@ void gather_pixels(In* __restrict to, const In* __restrict row, int32_t values, 
 template <typename In>
 struct Block {
   const Plan& p;
+  WeightKind kind;  // weight_kind(p)
   int32_t y, rows, channels;
   const In* sources[kMaxSources];
-  const void* field;                     // kFMix
-  const float *along_x, *along_y;        // kGMix: the bump along a row and along a column
+  const void* mask;                      // of records that have one
+  const float *along_x, *along_y;        // the bump along a row and along a column
   float *pixel_weights, *value_weights;  // room for a row
 
   int32_t values() const { return rows * p.width * channels; }
 
-  // Whether one own weight holds for the whole block, and Cutout leaves it alone; if so, which.
+  // Whether one own weight holds for the whole block and nothing of it is erased; if so, which.
   bool uniform(float* weight) const {
-    if (p.sources > 2 || (p.sources == 2 && has_weights(p))) return false;
-    *weight = p.sources == 1 || p.method == kNone ? 1.0f : p.outside;
-    if (p.method != kCutout && (p.sources == 1 || !weighs_by_box(p))) return true;
-    for (int32_t r = 0; r < rows; ++r)
-      if (in_interval(y + r, p.y0, p.y1, p.height)) return p.x0 == p.x1;
-    return true;
+    if (p.sources > 2) return false;
+    if (p.sources == 1) {
+      *weight = 1.0f;
+      return !erases(p) || misses_box();
+    }
+    switch (kind) {
+      case WeightKind::kOne:
+        *weight = one_weight(p);
+        return true;
+      case WeightKind::kBox:
+        *weight = p.outside;
+        return misses_box();
+      case WeightKind::kBump:
+      case WeightKind::kBits:
+      case WeightKind::kFloats:
+        return false;
+    }
+    return false;
   }
 
   void mix(float* mixed) const {
     if (p.sources == 1) return copy_values(mixed, sources[0], values());
     if (p.sources > 2) return mix_many_values(mixed, sources, p, values());
-    for (int32_t r = 0; r < rows; ++r) {
-      const int32_t at = r * p.width * channels;
-      has_weights(p) ? weighted_row(mixed + at, at, y + r) : row_of_runs(mixed + at, at, y + r);
+    const int32_t pitch = p.width * channels;
+    switch (kind) {
+      case WeightKind::kOne:
+        return mix_values(mixed, sources[0], sources[1], one_weight(p), values());
+      case WeightKind::kBox:
+        for (int32_t r = 0; r < rows; ++r) mix_runs(mixed + r * pitch, r * pitch, y + r);
+        return;
+      case WeightKind::kBump:
+      case WeightKind::kBits:
+      case WeightKind::kFloats:
+        for (int32_t r = 0; r < rows; ++r) mix_weights(mixed + r * pitch, r * pitch, y + r);
+        return;
     }
   }
 
   // Own weight of each pixel of a row, of two sources.
   void weights_of_row(float* __restrict weights, int32_t row) const {
-    if (p.method == kGMix) {
-      const float row_bump = along_y[row];
-      for (int32_t x = 0; x < p.width; ++x) weights[x] = gaussian_weight(p, row_bump, along_x[x]);
-      return;
+    const int64_t first = static_cast<int64_t>(row) * p.width;
+    switch (kind) {
+      case WeightKind::kOne: {
+        const float weight = one_weight(p);
+        for (int32_t x = 0; x < p.width; ++x) weights[x] = weight;
+        return;
+      }
+      case WeightKind::kBox: {
+        Run runs[3];
+        const int32_t count = runs_of_row(runs, p, row);
+        for (int32_t k = 0; k < count; ++k)
+          for (int32_t x = runs[k].begin; x < runs[k].end; ++x) weights[x] = runs[k].weight;
+        return;
+      }
+      case WeightKind::kBump: {
+        const float row_bump = along_y[row];
+        for (int32_t x = 0; x < p.width; ++x) weights[x] = gaussian_weight(p, row_bump, along_x[x]);
+        return;
+      }
+      case WeightKind::kBits:
+        return ones_and_zeros(weights, {static_cast<const uint32_t*>(mask), first}, p.width);
+      case WeightKind::kFloats:
+        memcpy(weights, static_cast<const float*>(mask) + first, p.width * sizeof(float));
+        return;
     }
-    if (p.method == kFMix) {
-      const int64_t first = static_cast<int64_t>(row) * p.width;
-      if (p.soft > 0)
-        memcpy(weights, static_cast<const float*>(field) + first, p.width * sizeof(float));
-      else
-        ones_and_zeros(weights, {static_cast<const uint32_t*>(field), first}, p.width);
-      return;
-    }
-    Run runs[3];
-    const int32_t count = runs_of_row(runs, p, row);
-    for (int32_t k = 0; k < count; ++k)
-      for (int32_t x = runs[k].begin; x < runs[k].end; ++x) weights[x] = runs[k].weight;
   }
 
  private:
-  void row_of_runs(float* mixed, int32_t at, int32_t row) const {
+  // Whether no pixel of the block lies in the box.
+  bool misses_box() const {
+    for (int32_t r = 0; r < rows; ++r)
+      if (in_interval(y + r, p.y0, p.y1, p.height)) return p.x0 == p.x1;
+    return true;
+  }
+
+  void mix_runs(float* mixed, int32_t at, int32_t row) const {
     Run runs[3];
     const int32_t count = runs_of_row(runs, p, row);
     for (int32_t k = 0; k < count; ++k) {
@@ -222,7 +254,7 @@ struct Block {
     }
   }
 
-  void weighted_row(float* mixed, int32_t at, int32_t row) const {
+  void mix_weights(float* mixed, int32_t at, int32_t row) const {
     weights_of_row(pixel_weights, row);
     if (channels > 1) spread(value_weights, pixel_weights, p.width, channels);
     const float* own = channels > 1 ? value_weights : pixel_weights;

@@ -131,13 +131,15 @@ void clear_box(const MsdaBlend& b, Out* out, const Plan& p, int32_t y, int32_t r
 template <typename In, typename Out>
 void finish_others(const Walk& walk, Out* out, const Block<In>& block, int64_t first) {
   finish_any(walk, out, walk.mixed, first, block.rows * block.p.width);
-  if (block.p.method == kCutout) clear_box(walk.b, out, block.p, block.y, block.rows, first);
+  if (erases(block.p)) clear_box(walk.b, out, block.p, block.y, block.rows, first);
 }
 
 // Boxes as most are drawn, which leave every value as it is in one of two sources.
-bool is_cut(const Plan& p) {
-  const bool cuts = p.method == kCutMix || p.method == kSaliencyMix || p.method == kResizeMix;
-  return cuts && p.sources == 2 && p.inside == 0.0f && p.outside == 1.0f;
+template <typename In>
+bool is_cut(const Block<In>& block) {
+  const Plan& p = block.p;
+  return block.kind == WeightKind::kBox && !erases(p) && p.sources == 2 && p.inside == 0.0f &&
+         p.outside == 1.0f;
 }
 
 // Rows are copied from one source and, in the box, from the other.
@@ -190,27 +192,33 @@ void finish_rgb_bytes(const Walk& walk, Out* out, const Block<uint8_t>& block, i
     const OneWeight own = {weight};
     return finish_rgb(walk, out, FromTwo<OneWeight>{sources[0], sources[1], own}, first, pixels);
   }
-  if (p.method == kCutout && p.sources == 1)
+  if (erases(p) && p.sources == 1)
     return finish_cutout(walk, out, p, block.y, block.rows, first, FromOne{sources[0]});
-  if (p.method == kCutout) {
+  if (erases(p)) {
     block.mix(walk.mixed);
     return finish_cutout(walk, out, p, block.y, block.rows, first, FromFloats{walk.mixed});
   }
   if (p.sources == 3) return finish_rgb(walk, out, FromMany<3>(sources, p), first, pixels);
   if (p.sources == 4) return finish_rgb(walk, out, FromMany<4>(sources, p), first, pixels);
-  if (is_cut(p)) return finish_cut(walk, out, block, first);
-  if (p.method == kGMix) return finish_bump(walk, out, block, first);
   const int64_t begin = static_cast<int64_t>(block.y) * p.width;
-  if (p.method == kFMix && p.soft == 0) {
-    const Bits bits = {static_cast<const uint32_t*>(block.field), begin};
-    return finish_rgb(walk, out, FromEither<Bits>{sources[0], sources[1], bits}, first, pixels);
-  }
   Weights own = {walk.mixed};
-  if (p.method == kFMix)
-    own.weights = static_cast<const float*>(block.field) + begin;
-  else
-    for (int32_t r = 0; r < block.rows; ++r)
-      block.weights_of_row(walk.mixed + r * p.width, block.y + r);
+  switch (block.kind) {
+    case WeightKind::kBits: {
+      const Bits bits = {static_cast<const uint32_t*>(block.mask), begin};
+      return finish_rgb(walk, out, FromEither<Bits>{sources[0], sources[1], bits}, first, pixels);
+    }
+    case WeightKind::kBump:
+      return finish_bump(walk, out, block, first);
+    case WeightKind::kFloats:
+      own.weights = static_cast<const float*>(block.mask) + begin;
+      break;
+    case WeightKind::kOne:  // uniform() has taken it
+    case WeightKind::kBox:
+      if (is_cut(block)) return finish_cut(walk, out, block, first);
+      for (int32_t r = 0; r < block.rows; ++r)
+        block.weights_of_row(walk.mixed + r * p.width, block.y + r);
+      break;
+  }
   finish_rgb(walk, out, FromTwo<Weights>{sources[0], sources[1], own}, first, pixels);
 }
 
@@ -218,7 +226,7 @@ void finish_rgb_bytes(const Walk& walk, Out* out, const Block<uint8_t>& block, i
 bool choose_bytes(const Walk& walk, uint8_t* out, const Block<uint8_t>& block, int64_t first) {
 #if defined(__AVX2__)
   const int32_t pixels = block.rows * block.p.width;
-  const Bits choice = {static_cast<const uint32_t*>(block.field),
+  const Bits choice = {static_cast<const uint32_t*>(block.mask),
                        static_cast<int64_t>(block.y) * block.p.width};
   const uint8_t *own = block.sources[0], *partner = block.sources[1];
   uint8_t* staged = reinterpret_cast<uint8_t*>(walk.staged);
@@ -247,9 +255,9 @@ bool copy_bytes(const Walk& walk, uint8_t* out, const Block<uint8_t>& block, int
     copy_out(out + first * channels, block.sources[weight == 0.0f], block.values(), walk.past);
     return true;
   }
-  if (p.method == kFMix && p.soft == 0 && channels == 3 && p.sources == 2)
+  if (block.kind == WeightKind::kBits && channels == 3 && p.sources == 2)
     return choose_bytes(walk, out, block, first);
-  if (!is_cut(p)) return false;
+  if (!is_cut(block)) return false;
   uint8_t* staged = reinterpret_cast<uint8_t*>(walk.staged);
   for (int32_t r = 0; r < block.rows; ++r) {
     Run runs[3];
@@ -283,8 +291,7 @@ void finish(const Walk& walk, Out* out, const Block<float>& block, int64_t first
   block.mix(walk.mixed);
   const FromFloats from = {walk.mixed};
   if (walk.b.channels != 3) return finish_others(walk, out, block, first);
-  if (block.p.method == kCutout)
-    return finish_cutout(walk, out, block.p, block.y, block.rows, first, from);
+  if (erases(block.p)) return finish_cutout(walk, out, block.p, block.y, block.rows, first, from);
   finish_rgb(walk, out, from, first, pixels);
 }
 

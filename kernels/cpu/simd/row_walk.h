@@ -4,9 +4,8 @@
 #pragma once
 #include <string.h>
 
+#include "cpu/simd/kernels.h"
 #include "cpu/simd/row_block.h"
-#include "cpu/simd/rows.h"
-#include "cpu/simd/vector.h"
 
 namespace msda {
 namespace {
@@ -84,14 +83,14 @@ struct Walk {
     return true;
   }
 
-  // The bumps of GMix along x and, behind them, along y; the columns of ResizeMix along x.
+  // A bump along x and, behind it, along y; the columns of a shrunk partner along x.
   const float* along_of(int32_t index) const {
     const int32_t first = index - index % b.interpolations;
     const int64_t each = static_cast<int64_t>(b.width) + b.height;
     for (int32_t k = 0; k < b.interpolations && laid != first; ++k) {
       const Plan& p = b.plans[first + k];
       float* to = along + k * each;
-      if (p.method == kGMix) {
+      if (weight_kind(p) == WeightKind::kBump) {
         bumps(to, p.falloff[2], p.point[2], b.width);
         bumps(to + b.width, p.falloff[1], p.point[1], b.height);
         if (tiny_is_none(p)) drop_tiny(to, b.width + b.height);
@@ -108,12 +107,20 @@ struct Walk {
   template <typename In>
   Block<In> block(int32_t index, int32_t y, int32_t rows, int32_t next) const {
     const Plan& p = b.plans[index];
-    Block<In> block = {p,       y,       rows,    b.channels, {},
-                       nullptr, nullptr, nullptr, weights,    weights + b.width};
-    if (p.method == kFMix) block.field = b.fields[index];
-    if (p.method == kGMix) {
-      block.along_x = along_of(index);
-      block.along_y = block.along_x + b.width;
+    Block<In> block = {p,       weight_kind(p), y,       rows,    b.channels,       {},
+                       nullptr, nullptr,        nullptr, weights, weights + b.width};
+    switch (block.kind) {
+      case WeightKind::kOne:
+      case WeightKind::kBox:
+        break;
+      case WeightKind::kBump:
+        block.along_x = along_of(index);
+        block.along_y = block.along_x + b.width;
+        break;
+      case WeightKind::kBits:
+      case WeightKind::kFloats:
+        block.mask = b.fields[index];
+        break;
     }
     const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
     // In the order of msda_order() the partner is the next own image: what is new is the partner's.

@@ -1,17 +1,11 @@
-// The threshold of a field at a rank, and the bits above it, for one instruction set, MSDA_ISA; see
-// blend_rows.cpp for why there are three.
+// The threshold of a field at a rank, and the bits above it, for one instruction set (kernels.h).
 //
 // Nothing is sorted.  Keys that order values as integers are bisected, and each step counts how
 // many values reach the middle: a compare and a popcount a vector.  The whole field is read only
 // once for that: a sample says between which values the threshold must lie, and only those few are
 // kept for the bisection.  Where the sample is wrong, the whole field is bisected.
-#include <algorithm>
-
 #include "cpu/simd/kernels.h"
 #include "cpu/simd/vector.h"
-
-#define MSDA_JOIN_(name, isa) name##_##isa
-#define MSDA_JOIN(name, isa) MSDA_JOIN_(name, isa)
 
 namespace msda {
 namespace {
@@ -86,16 +80,18 @@ int64_t find(const float* values, float value, int64_t rank) {
 constexpr float kGreatest = 3.40282347e38f;  // no value of a field comes near
 
 }  // namespace
+}  // namespace msda
 
-Threshold MSDA_JOIN(field_threshold, MSDA_ISA)(const float* values, int64_t pixels, int64_t rank,
-                                               float* scratch) {
+namespace msda::MSDA_ISA {
+
+Threshold field_threshold(const float* values, int64_t pixels, int64_t rank, float* scratch) {
   float *sample = scratch, *kept = scratch + kSample, low = -kGreatest, high = kGreatest;
   const int64_t step = (pixels / kSample) | 1;  // odd: a power of two would sample few columns
   if (pixels >= 8 * kSample) {
     const int64_t n = pixels / step < kSample ? pixels / step : kSample, slack = kSample / 32;
     for (int64_t i = 0; i < n; ++i) sample[i] = values[i * step];
     const int64_t at = rank * n / pixels;
-    std::copy_n(sample, n, kept);
+    for (int64_t i = 0; i < n; ++i) kept[i] = sample[i];
     if (at > slack) high = greatest(kept, n, at - slack, low, high).value;
     if (at + slack <= n) low = greatest(sample, n, at + slack, low, high).value;
   }
@@ -109,8 +105,7 @@ Threshold MSDA_JOIN(field_threshold, MSDA_ISA)(const float* values, int64_t pixe
   return {found.value, all ? pixels - 1 : find(values, found.value, found.wanted)};
 }
 
-void MSDA_JOIN(field_bits, MSDA_ISA)(uint32_t* bits, const float* values, int64_t pixels,
-                                     Threshold t) {
+void mask_bits(uint32_t* bits, const float* values, int64_t pixels, Threshold t) {
   const Floats bound = splat(t.least);
   for (int64_t word = 0; word < (pixels + 31) / 32; ++word) {
     const int64_t first = 32 * word, n = pixels - first < 32 ? pixels - first : 32;
@@ -131,4 +126,4 @@ void MSDA_JOIN(field_bits, MSDA_ISA)(uint32_t* bits, const float* values, int64_
   }
 }
 
-}  // namespace msda
+}  // namespace msda::MSDA_ISA

@@ -1,11 +1,6 @@
-// Intensity, integral image and contrasts of the saliency filter for one instruction set, MSDA_ISA:
-// built for several with different -march flags and chosen at run time.  Every value is computed by
-// the expressions of msda/saliency.h.  No C++ library code may be called here: the linker would be
-// free to take another build's copy of an inline function.
-#include "cpu/simd/contrasts.h"
-
-#define MSDA_JOIN_(name, isa) name##_##isa
-#define MSDA_JOIN(name, isa) MSDA_JOIN_(name, isa)
+// Intensity, integral image and contrasts of the saliency filter, for one instruction set
+// (kernels.h).  Every value is computed by the expressions of msda/saliency.h.
+#include "cpu/simd/kernels.h"
 
 namespace msda {
 namespace {
@@ -27,13 +22,13 @@ void smooth_row(uint8_t* __restrict out, const uint8_t* above, const uint8_t* at
     out[x] = smoothed(sums[reflected(x - 1, width)], sums[x], sums[reflected(x + 1, width)]);
 }
 
-void smooth(SalientScratch s, uint8_t* to, const uint8_t* from) {
+void smooth(ContrastScratch s, uint8_t* to, const uint8_t* from) {
   const auto row = [&](int32_t y) { return from + int64_t{reflected(y, s.height)} * s.width; };
   for (int32_t y = 0; y < s.height; ++y)
     smooth_row(to + int64_t{y} * s.width, row(y - 1), row(y), row(y + 1), s.row_brighter, s.width);
 }
 
-void integrate(SalientScratch s) {
+void integrate(ContrastScratch s) {
   for (int32_t x = 0; x <= s.width; ++x) s.integral[x] = 0;
   for (int32_t y = 0; y < s.height; ++y) {
     const uint8_t* grey = s.grey + int64_t{y} * s.width;
@@ -44,7 +39,7 @@ void integrate(SalientScratch s) {
   }
 }
 
-void measure_columns(SalientScratch s) {
+void measure_columns(ContrastScratch s) {
   for (int32_t k = 0; k < kSquares; ++k)
     for (int32_t x = 0; x < s.width; ++x)
       s.columns[int64_t{k} * s.width + x] = static_cast<float>(
@@ -53,7 +48,7 @@ void measure_columns(SalientScratch s) {
 
 // Sums of each column over the rows [y0, y1), from the left: entry `reach` + x holds those of the
 // columns before x, and beyond either border the border's value is repeated.
-void fill_band(SalientScratch s, int32_t reach, int32_t y0, int32_t y1) {
+void fill_band(ContrastScratch s, int32_t reach, int32_t y0, int32_t y1) {
   const uint32_t* above = s.integral + int64_t{y0} * (s.width + 1);
   const uint32_t* below = s.integral + int64_t{y1} * (s.width + 1);
   uint32_t* middle = s.band + reach;
@@ -85,12 +80,15 @@ int32_t store_row(uint16_t* __restrict out, const int32_t* __restrict sums, int3
 }
 
 }  // namespace
+}  // namespace msda
+
+namespace msda::MSDA_ISA {
 
 // Here and above the scratch is taken by value: what is stored could otherwise be one of its
 // members, as far as the compiler knows, and no loop would be vectorised.
-void MSDA_JOIN(salient_sums, MSDA_ISA)(SalientScratch& scratch, const uint8_t* bytes,
-                                       const float* floats, int32_t channels) {
-  const SalientScratch s = scratch;
+void contrast_sums(ContrastScratch& scratch, const uint8_t* bytes, const float* floats,
+                   int32_t channels) {
+  const ContrastScratch s = scratch;
   const int64_t pixels = int64_t{s.height} * s.width;
   if (bytes)
     fill_grey(s.grey, bytes, pixels, channels);
@@ -118,4 +116,4 @@ void MSDA_JOIN(salient_sums, MSDA_ISA)(SalientScratch& scratch, const uint8_t* b
   scratch.most_darker = most_darker;
 }
 
-}  // namespace msda
+}  // namespace msda::MSDA_ISA

@@ -1,0 +1,75 @@
+// GMix: a Gaussian bump around a point.
+#pragma once
+#include "msda/draw/streams.h"
+
+namespace msda {
+
+// Mean over the pixels 0 .. n - 1 of exp(-falloff (j - point)^2): the terms' ratios form a
+// geometric series, so each costs two products.
+MSDA_FN double mean_of_bump(double falloff, int32_t n, int32_t point) {
+  const double ratio = exp64(-2.0 * falloff);
+  double sum = 1.0;
+  for (int32_t side = 0; side < 2; ++side) {
+    double term = 1.0, step = exp64(-falloff);
+    for (int32_t left = side ? point : n - 1 - point; left > 0 && term > 1e-18; --left) {
+      sum += term *= step;
+      step *= ratio;
+    }
+  }
+  return sum / n;
+}
+
+MSDA_FN double mean_of_gaussian(const Plan& p, double falloff) {
+  return mean_of_bump(falloff, p.height, p.point[1]) * mean_of_bump(falloff, p.width, p.point[2]);
+}
+
+// The falloff whose bump has a given mean: the mean falls from 1 at 0 to one pixel's share; found
+// on a logarithmic scale by the Illinois method, to 1e-10 of the mean or the last bit.
+MSDA_FN double falloff_of_mean(const Plan& p, double mean) {
+  double low = log64(1e-12), high = log64(64.0);  // wider than any image; narrower than a pixel
+  double above = mean_of_gaussian(p, 1e-12) - mean, below = mean_of_gaussian(p, 64.0) - mean;
+  if (above <= 0.0) return 0.0;
+  if (below >= 0.0) return 64.0;
+  double middle = high;
+  for (int32_t i = 0, kept = 0; i < 200 && high - low > 1e-13; ++i) {
+    middle = (low * below - high * above) / (below - above);
+    const double found = mean_of_gaussian(p, exp_any(middle)) - mean;
+    if (found < 1e-10 * mean && found > -1e-10 * mean) break;
+    if (found > 0.0) {
+      low = middle, above = found;
+      if (kept > 0) below *= 0.5;
+      kept = 1;
+    } else {
+      high = middle, below = found;
+      if (kept < 0) above *= 0.5;
+      kept = -1;
+    }
+  }
+  return exp_any(middle);
+}
+
+// Park, Yun and Chun, GMix: a Gaussian bump of one image in the other.
+MSDA_FN void draw_gmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
+  Stream position = unit.stream(kDrawPosition);
+  p.point[1] = bounded(position.word(), p.height);
+  p.point[2] = bounded(position.word(), p.width);
+  const double lam = p.lam, pi = 3.14159265358979323846;
+  const bool own_bump = leaf.mode == kGMixCode && lam < 0.5;
+  p.inside = own_bump ? 1.0f : 0.0f;
+  p.outside = 1.0f - p.inside;
+  const double area = own_bump ? lam : 1.0 - lam;
+  if (area <= 0.0) {  // no bump at all
+    p.inside = p.outside;
+    return set_weight(p, p.outside);
+  }
+  double falloff = pi / (area * pixels(p));
+  if (leaf.mode == kGMixPaper) falloff *= 0.5;
+  if (leaf.mode == kGMixExact) falloff = falloff_of_mean(p, area);
+  if (falloff > 3e38) falloff = 3e38;  // lambda may be as small as floats get: one pixel
+  p.falloff[1] = p.falloff[2] = static_cast<float>(falloff);
+  if (leaf.mode != kGMixCode) return set_weight(p, p.lam);
+  const double mean = mean_of_gaussian(p, static_cast<double>(p.falloff[1]));
+  set_weight(p, static_cast<float>(own_bump ? mean : 1.0 - mean));
+}
+
+}  // namespace msda

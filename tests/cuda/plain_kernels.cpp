@@ -1,0 +1,199 @@
+// The kernels' arithmetic without vectors, instruction sets or threads of its own: pixel by pixel
+// and phase by phase, in any order.  What the shipped ways of going through a batch must equal
+// (plain_kernels.py).  Linked with the CPU backend, whose tables it uses.
+#include <algorithm>
+#include <vector>
+
+#include "cpu/api.h"
+#include "msda/blend.h"
+#include "msda/field/soft.h"
+#include "msda/philox.h"
+#include "msda/saliency.h"
+
+namespace msda {
+namespace {
+
+// Threads of a phase in one of several orders: what depends on it is a race.
+enum Order : int32_t { kForward = 1, kReversed = 2, kShuffled = 3 };
+
+template <typename Phase>
+void each_thread(int32_t threads, int32_t order, Phase phase) {
+  for (int32_t i = 0; i < threads; ++i) {
+    int32_t thread = order == kReversed ? threads - 1 - i : i;
+    if (order == kShuffled) thread = static_cast<int32_t>(i * int64_t{7919} % threads);
+    phase(Share{thread, threads});
+  }
+}
+
+// The tables of an axis, as the GPU's host makes them.
+struct Axis {
+  std::vector<float> cosine, sine;
+  std::vector<int32_t> place;
+  Passes passes;
+
+  explicit Axis(int32_t n) : cosine(n), sine(n), place(n) {
+    MsdaAxis made = {cosine.data(), sine.data(), place.data(), {n, 0, {}}};
+    msda_axis(&made);
+    passes = made.passes;
+  }
+  Turns turns() const { return {cosine.data(), sine.data()}; }
+};
+
+int32_t radix_of(const Passes& passes) {
+  int32_t greatest = 2;
+  for (int32_t k = 0; k < passes.count; ++k) greatest = std::max(greatest, passes.radix[k]);
+  return greatest;
+}
+
+void field_by_phases(const Plan& p, uint32_t* row, int32_t threads, int32_t order) {
+  const Field f = field_of(p);
+  const Axis z(f.depth), y(f.height), x(f.width);
+  const int32_t greatest_radix =
+      std::max({radix_of(z.passes), radix_of(y.passes), radix_of(x.passes)});
+  std::vector<float> values(2 * size_t{entries_of(f)});
+  std::vector<Complex<float>> room(static_cast<size_t>(threads) * 2 * greatest_radix);
+  std::vector<uint32_t> histogram(kDigits + kDigitGroups);
+  const Entries data = {values.data()};
+  FieldBlock b = {f,
+                  {f.depth, f.height, f.width},
+                  {},
+                  {z.turns(), y.turns(), x.turns()},
+                  {z.place.data(), y.place.data(), x.place.data()},
+                  nullptr,
+                  room.data(),
+                  {}};
+  const bool in_twos = order != kForward;  // a GPU does so, or not
+  std::vector<float> amplitudes(static_cast<size_t>(rows_of(f)) * f.half + 1);
+  msda_amplitudes(amplitudes.data(), &p);
+  if (in_twos && f.law == kLawPaper && f.modes == 0) b.amplitudes = amplitudes.data();
+  append_steps(&b.steps, 0, z.passes, in_twos);
+  append_steps(&b.steps, 1, y.passes, in_twos);
+  append_steps(&b.steps, 2, x.passes, in_twos);
+  const auto run = [&](auto phase) { each_thread(threads, order, phase); };
+  run([&](Share s) { phase_spectrum(b, data, s); });
+  for (int32_t axis : {1, 0, 2}) {
+    if (axis == 2) run([&](Share s) { phase_pair(b, data, s); });
+    for (int32_t step = 0; step < steps_along(b, axis); ++step)
+      run([&](Share s) { phase_step<true>(b, data, axis, step, s); });
+  }
+  const auto select = [&](int32_t rank) {
+    int32_t level = 0;
+    b.found[0] = {0, static_cast<uint32_t>(rank)};
+    for (; level < kLevels && b.found[level % 2].rank > 0; ++level) {
+      run([&](Share s) { phase_clear(histogram.data(), s); });
+      run([&](Share s) { phase_count(b, data, histogram.data(), level, s); });
+      run([&](Share s) { phase_sum(histogram.data(), s); });
+      run([&](Share s) { phase_choose(&b, histogram.data(), level, s); });
+    }
+    return b.found[level % 2].prefix;
+  };
+  if (p.soft == 0) {
+    const uint64_t last = select(p.count);
+    return run([&](Share s) { phase_bits(b, data, row, last, p.count > 0, s); });
+  }
+  uint32_t taken = 0;
+  const uint64_t before = select(p.count - p.soft), last = select(p.count + p.soft);
+  const Band band = {before, last, static_cast<uint32_t>(p.soft), row, &taken};
+  run([&](Share s) { phase_list(b, data, band, s); });
+  for (uint32_t length = 2; length / 2 < 2 * band.soft; length *= 2)
+    for (uint32_t gap = length / 2; gap > 0; gap /= 2)
+      run([&](Share s) { phase_sort(b, data, band, length, gap == length / 2 ? 0 : gap, s); });
+  run([&](Share s) { phase_ramp(b, data, band, s); });
+  run([&](Share s) { phase_weights(b, data, band, s); });
+}
+
+template <typename In>
+void saliency_by_phases(const MsdaSaliency& s, int64_t i, int32_t threads, int32_t order) {
+  std::vector<char> memory(saliency_block_bytes(s.height, s.width));
+  uint32_t brighter = 0, darker = 0;
+  uint64_t peak = 0;
+  SaliencyBlock b = {};
+  b.height = s.height, b.width = s.width, b.channels = s.channels;
+  place_in(&b, memory.data());
+  b.map = s.maps ? static_cast<uint8_t*>(s.maps[i]) : nullptr;
+  b.mirrored = s.mirror && s.mirror[i];
+  b.most_brighter = &brighter, b.most_darker = &darker, b.peak = &peak;
+  const auto run = [&](auto phase) { each_thread(threads, order, phase); };
+  run([&](Share share) { phase_grey(b, static_cast<const In*>(s.ins[i]), share); });
+  run([&](Share share) { phase_smooth(b, b.other, b.grey, share); });
+  run([&](Share share) { phase_smooth(b, b.grey, b.other, share); });
+  run([&](Share share) { phase_row_sums(b, share); });
+  run([&](Share share) { phase_column_sums(b, share); });
+  run([&](Share share) { phase_contrasts(b, share); });
+  run([&](Share share) { phase_map(b, share); });
+  run([&](Share share) { phase_peak(b, s.peaks + 2 * i, share); });
+}
+
+template <typename In>
+void blend(const MsdaBlend& b, int32_t index) {
+  const Plan& p = b.plans[index];
+  const void* mask = has_mask(p) ? b.fields[index] : nullptr;
+  const In* sources[kMaxSources];
+  bool mirrored[kMaxSources];
+  for (int32_t k = 0; k < p.sources; ++k) {
+    sources[k] = static_cast<const In*>(b.ins[p.source[k]]);
+    mirrored[k] = b.mirror && b.mirror[p.source[k]];
+  }
+  for (int32_t y = 0; y < b.height; ++y)
+    for (int32_t x = 0; x < b.width; ++x)
+      for (int32_t c = 0; c < b.channels; ++c) {
+        float v = blend_value(sources, mirrored, p, mask, y, x, c, b.channels);
+        if (b.scale) v = normalise(v, b.scale[c], b.shift[c]);
+        if (erases(p) && in_box(p, y, x)) v = 0.0f;
+        const int64_t pixel = static_cast<int64_t>(y) * b.width + x;
+        const int64_t at = b.out_layout == kHwc
+                               ? pixel * b.channels + c
+                               : static_cast<int64_t>(c) * b.height * b.width + pixel;
+        switch (b.out_dtype) {
+          case kUint8:
+            store(static_cast<uint8_t*>(b.outs[index]) + at, v);
+            break;
+          case kFloat16:
+            store(static_cast<Float16*>(b.outs[index]) + at, v);
+            break;
+          case kBfloat16:
+            store(static_cast<Bfloat16*>(b.outs[index]) + at, v);
+            break;
+          default:
+            store(static_cast<float*>(b.outs[index]) + at, v);
+        }
+      }
+}
+
+}  // namespace
+}  // namespace msda
+
+extern "C" {
+using namespace msda;
+
+void plain_blend(const MsdaBlend* b) {
+  for (int32_t i = 0; i < b->batch; ++i)
+    b->in_dtype == kUint8 ? blend<uint8_t>(*b, i) : blend<float>(*b, i);
+}
+
+void plain_fields(const MsdaFields* fields, int32_t threads, int32_t order) {
+  for (int32_t i = 0; i < fields->batch; ++i)
+    if (fields->plans[i].method == kFMix)
+      field_by_phases(fields->plans[i], static_cast<uint32_t*>(fields->fields[i]), threads, order);
+}
+
+void plain_saliency(const MsdaSaliency* saliency, int32_t threads, int32_t order) {
+  for (int32_t i = 0; i < saliency->batch; ++i)
+    if (saliency->in_dtype == kUint8)
+      saliency_by_phases<uint8_t>(*saliency, i, threads, order);
+    else
+      saliency_by_phases<float>(*saliency, i, threads, order);
+}
+
+void plain_philox(uint32_t* words, const uint32_t* counter, const uint32_t* key) {
+  const msda::Words4 w =
+      msda::philox4x32({{counter[0], counter[1], counter[2], counter[3]}}, key[0], key[1]);
+  for (int k = 0; k < 4; ++k) words[k] = w.v[k];
+}
+
+void plain_maths(float* out, const float* in, int64_t n, int32_t function) {
+  using Function = float (*)(float);
+  constexpr Function functions[] = {exp32, log32, sin32, cos32};
+  for (int64_t i = 0; i < n; ++i) out[i] = functions[function](in[i]);
+}
+}
