@@ -187,7 +187,8 @@ def _draw_batch(folder: Path, path: Path) -> None:
     """Save a sheet of one batch, as the network gets it."""
     from dali_msda.commands.preview import SOURCES, Cell, save, sheet
     from dali_msda.pipelines.data.datasets import find
-    from dali_msda.pipelines.loaders.dali import IMAGENET_MEAN, IMAGENET_STD, TrainingLoader
+    from dali_msda.pipelines.loaders.dali import TrainingLoader
+    from dali_msda.pipelines.loaders.epochs import IMAGENET_MEAN, IMAGENET_STD
 
     source = find(str(folder))
     batch = SHEET_SIDE**2

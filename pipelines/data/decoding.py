@@ -52,7 +52,7 @@ def decode(path: str) -> Image.Image:
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
-def random_part(
+def random_crop_box(
     width: int, height: int, min_area: float, *, index: int, seed: int, epoch: int
 ) -> tuple[int, int, int, int]:
     """Draw a part of an image, a function of the seed, the epoch and the sample's index.
@@ -77,7 +77,7 @@ def middle(width: int, height: int, w: int, h: int) -> tuple[int, int, int, int]
     return x, y, x + w, y + h
 
 
-def scaled_part(image: Image.Image, part: tuple[int, int, int, int], size: int) -> np.ndarray:
+def resized_crop(image: Image.Image, part: tuple[int, int, int, int], size: int) -> np.ndarray:
     """A part of an image, brought to a size by a triangle filter that does not alias.
 
     Returns:
@@ -86,7 +86,7 @@ def scaled_part(image: Image.Image, part: tuple[int, int, int, int], size: int) 
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=part))
 
 
-def scaled_middle(image: Image.Image, resize: int, size: int) -> np.ndarray:
+def central_crop(image: Image.Image, resize: int, size: int) -> np.ndarray:
     """The middle of an image whose shorter side is brought to ``resize`` pixels.
 
     Returns:

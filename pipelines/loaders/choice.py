@@ -12,9 +12,9 @@ from dali_msda.pipelines.training.processes import Process
 # Name -> module with a TrainingLoader and an EvaluationLoader, what data it finds by itself, and
 # whether it can work on a GPU.
 KINDS = {
-    "dali": ("imagenet", "", True),
-    "ffcv": ("ffcv_imagenet", ".beton", True),
-    "torch": ("torch_imagenet", "", False),
+    "dali": ("dali", "", True),
+    "ffcv": ("ffcv", ".beton", True),
+    "torch": ("torch", "", False),
 }
 
 
@@ -53,7 +53,7 @@ def make_loaders(
         device_id=process.local_rank if on_gpu else None,
         prefetch=config.prefetch,
     )
-    kind = importlib.import_module(f"dali_msda.pipelines.{module}")
+    kind = importlib.import_module(f"dali_msda.pipelines.loaders.{module}")
     loader = kind.TrainingLoader(
         source,
         num_classes=config.classes or None,

@@ -22,43 +22,18 @@ from nvidia.dali import fn, types
 
 from dali_msda.pipelines.loaders.dali_epochs import Loader
 from dali_msda.pipelines.loaders.epochs import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     EvaluationEpochs,
     TrainingEpochs,
 )
 from dali_msda.pipelines.training.schedules import size_at
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "EvaluationLoader", "TrainingLoader"]
+__all__ = ["EvaluationLoader", "TrainingLoader"]
 
 
 class TrainingLoader(TrainingEpochs, Loader):
-    """Random crops, mirrored and mixed, in a new order each epoch.
+    """See :class:`TrainingEpochs`.
 
-    The last incomplete batch is dropped: DALI would fill it up with copies of one image, which
-    would then be mixed with each other and trained on. What is dropped differs by epoch.
-
-    Where an image yields several samples, ``copies`` times the ``k`` of a ``MultiMix``, these
-    follow one another, copy by copy: ``B`` in what is yielded is the product of ``batch_size`` with
-    both, and ``reshape(batch_size, copies, k, ...)`` takes it apart. Nothing is copied to that end.
-
-    Args:
-        policy: What to mix, or None for none.
-        compact: Yield labels and weights ``(B, n)``, ``n`` sources, instead of rows ``(B, C)``.
-        min_area: Smallest area of a crop, as a share of the image, in (0, 1].
-        size: Height and width of the output, in pixels, in epoch 0.
-        sizes: Those from later epochs on, ``{epoch: pixels}``.
-        copies: Batch augmentation: each image is decoded once, and cropped and mirrored this many
-            times. The copies of one number are a batch that is mixed on its own, with draws of its
-            own: copy ``c`` as rank ``shard_id + c * num_shards`` would.
-        **options: As for :class:`Loader`.
-
-    Yields:
-        ``images, labels, weights`` (int64 and float32) or ``images, targets`` (float32); without
-        a policy ``images, labels``, the labels int64 ``(B,)``.
-
-    Reference:
-        Copies: Hoffer et al., Augment your batch, arXiv:1901.09335.
+    Copy ``c`` is drawn as rank ``shard_id + c * num_shards`` would draw it.
     """
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
@@ -126,18 +101,7 @@ class TrainingLoader(TrainingEpochs, Loader):
 
 
 class EvaluationLoader(EvaluationEpochs, Loader):
-    """The central crop of each image, each exactly once over all ranks.
-
-    Shards differ by one image where the division leaves a rest, and the last batch of a rank is
-    short, so the number of batches may differ by rank: do not communicate once per batch.
-
-    Args:
-        resize: Length of the shorter side before the crop, in pixels, at least ``size``.
-        **options: As for :class:`Loader`.
-
-    Yields:
-        ``images, labels``, the labels int64 ``(B,)``.
-    """
+    """See :class:`EvaluationEpochs`."""
 
     def _own(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         start, end = self._shard()

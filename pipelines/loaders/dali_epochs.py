@@ -8,7 +8,7 @@ from nvidia.dali import Pipeline, fn, types
 
 from dali_msda.pipelines.data.datasets import Shards
 from dali_msda.pipelines.loaders import dali_failures, dali_readers
-from dali_msda.pipelines.loaders.epochs import Epochs
+from dali_msda.pipelines.loaders.epochs import Epochs, ceil_div
 
 DALI_TYPES = {"float32": types.FLOAT, "float16": types.FLOAT16}
 
@@ -41,6 +41,9 @@ class Loader(Epochs):
     def close(self) -> None:
         """See :class:`Epochs`."""
         self._pipeline = None
+
+    def _runs_per_epoch(self) -> int:
+        return ceil_div(ceil_div(self.samples, self.num_shards), self.batch_size)
 
     def _run(self) -> list[torch.Tensor]:
         if self._pipeline is None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dali_msda import loader_draws
 from dali_msda.pipelines.data.datasets import Beton, Shards, Source
 from dali_msda.pipelines.training.schedules import checked_sizes, size_at
 
@@ -125,7 +126,11 @@ class Epochs:
 
     def _runs_per_epoch(self) -> int:
         """Batches that are mixed in an epoch, handed out or not; the same on all ranks."""
-        return ceil_div(ceil_div(self.samples, self.num_shards), self.batch_size)
+        return len(self)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """Indices of this rank's images in an epoch, in the order in which they are read."""
+        raise NotImplementedError
 
     def _expect_gpu(self) -> None:
         """Raise ValueError if work on a GPU was asked for where there is none."""
@@ -159,7 +164,14 @@ class Epochs:
 
 
 class TrainingEpochs(Epochs):
-    """The arguments of training, and what a loader of the same ones needs to go on.
+    """Random crops, mirrored and mixed, in a new order each epoch.
+
+    The last incomplete batch is dropped: its size would differ from that of the others. What is
+    dropped differs by epoch.
+
+    Where an image yields several samples, ``copies`` times the ``k`` of a ``MultiMix``, these
+    follow one another, copy by copy: ``B`` in what is yielded is the product of ``batch_size`` with
+    both, and ``reshape(batch_size, copies, k, ...)`` takes it apart.
 
     Args:
         policy: What to mix, or None for none.
@@ -167,8 +179,16 @@ class TrainingEpochs(Epochs):
         min_area: Smallest area of a crop, as a share of the image, in (0, 1].
         size: Height and width of the output, in pixels, in epoch 0.
         sizes: Those from later epochs on, ``{epoch: pixels}``.
-        copies: Crops of each image.
+        copies: Batch augmentation: each image is cropped and mirrored this many times. The copies
+            of one number are a batch that is mixed on its own, with draws of its own.
         **options: As for :class:`Epochs`.
+
+    Yields:
+        ``images, labels, weights`` (int64 and float32) or ``images, targets`` (float32); without
+        a policy ``images, labels``, the labels int64 ``(B,)``.
+
+    Reference:
+        Copies: Hoffer et al., Augment your batch, arXiv:1901.09335.
     """
 
     training = True
@@ -195,6 +215,10 @@ class TrainingEpochs(Epochs):
 
     def __len__(self) -> int:
         return self.samples // self.num_shards // self.batch_size
+
+    def _order(self, epoch: int) -> np.ndarray:
+        order = loader_draws.order(self.samples, seed=self.seed, step=epoch)
+        return order[self.shard_id :: self.num_shards][: len(self) * self.batch_size]
 
     @property
     def turn(self) -> int | None:
@@ -244,11 +268,17 @@ class TrainingEpochs(Epochs):
 
 
 class EvaluationEpochs(Epochs):
-    """The arguments of evaluation, over each image exactly once.
+    """The central crop of each image, each exactly once over all ranks.
+
+    Shards differ by one image where the division leaves a rest, and the last batch of a rank is
+    short, so the number of batches may differ by rank: do not communicate once per batch.
 
     Args:
         resize: Length of the shorter side before the crop, in pixels, at least ``size``.
         **options: As for :class:`Epochs`.
+
+    Yields:
+        ``images, labels``, the labels int64 ``(B,)``.
     """
 
     def __init__(self, source, *, resize: int = 256, **options):
@@ -261,6 +291,9 @@ class EvaluationEpochs(Epochs):
     def __len__(self) -> int:
         start, end = self._shard()
         return ceil_div(end - start, self.batch_size)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.arange(*self._shard())
 
     def _shard(self) -> tuple[int, int]:
         """First image of this rank, and the one after its last."""

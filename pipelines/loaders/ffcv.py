@@ -6,7 +6,7 @@
             for images, labels, weights in loader:  # (B, 3, 224, 224), (B, n), (B, n)
                 ...
 
-They take the arguments of those of DALI in imagenet.py and yield the same kind of batches, without
+They take the arguments of those of DALI in dali.py and yield the same kind of batches, without
 DALI. Order, crops, flips and plans are functions of the seed, the epoch and the index of the image.
 
 Tensors are FFCV's own memory: a batch is valid until the next one is asked for.
@@ -26,17 +26,15 @@ from ffcv.transforms import ToDevice, ToTensor
 from numba import config as numba_config
 
 # isort: on
-from dali_msda import Mixup, loader_draws
+from dali_msda import Mixup
 from dali_msda.pipelines.loaders.epochs import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Epochs,
     EvaluationEpochs,
     TrainingEpochs,
 )
 from dali_msda.pipelines.training.schedules import size_at
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "EvaluationLoader", "TrainingLoader"]
+__all__ = ["EvaluationLoader", "TrainingLoader"]
 
 UNMIXED = Mixup(prob=0.0)
 
@@ -84,10 +82,6 @@ class Loader(Epochs):
         """FFCV's pipelines: ``image0`` and ``label0``, and so on for every copy."""
         raise NotImplementedError
 
-    def _order(self, epoch: int) -> np.ndarray:
-        """Indices of this rank's images in an epoch, in the order in which they are read."""
-        raise NotImplementedError
-
     def _pair(self, mixer: Mixer, crop: object, number: int, **options) -> dict[str, PipelineSpec]:
         """The pipelines of one copy."""
         layout = "HWC" if self.channels_last else "CHW"
@@ -131,39 +125,10 @@ class Loader(Epochs):
 
 
 class TrainingLoader(TrainingEpochs, Loader):
-    """Random crops, mirrored and mixed, in a new order each epoch.
+    """See :class:`TrainingEpochs`.
 
-    The last incomplete batch is dropped. What is dropped differs by epoch.
-
-    Where an image yields several samples, ``copies`` times the ``k`` of a ``MultiMix``, these
-    follow one another, copy by copy: ``B`` in what is yielded is the product of ``batch_size`` with
-    both, and ``reshape(batch_size, copies, k, ...)`` takes it apart.
-
-    Args:
-        policy: What to mix, or None for none.
-        compact: Yield labels and weights ``(B, n)``, ``n`` sources, instead of rows ``(B, C)``.
-        min_area: Smallest area of a crop, as a share of the image, in (0, 1].
-        size: Height and width of the output, in pixels, in epoch 0.
-        sizes: Those from later epochs on, ``{epoch: pixels}``.
-        copies: Batch augmentation: each image is decoded, cropped and mirrored this many times. The
-            copies of one number are a batch that is mixed on its own, with draws of its own: copy
-            ``c`` of image ``i`` as image ``i + c * samples`` would.
-        **options: As for :class:`Loader`.
-
-    Yields:
-        ``images, labels, weights`` (int64 and float32) or ``images, targets`` (float32); without
-        a policy ``images, labels``, the labels int64 ``(B,)``.
-
-    Reference:
-        Copies: Hoffer et al., Augment your batch, arXiv:1901.09335.
+    Copy ``c`` of image ``i`` is drawn as image ``i + c * samples`` would be.
     """
-
-    def _runs_per_epoch(self) -> int:
-        return len(self)
-
-    def _order(self, epoch: int) -> np.ndarray:
-        order = loader_draws.order(self.samples, seed=self.seed, step=epoch)
-        return order[self.shard_id :: self.num_shards][: len(self) * self.batch_size]
 
     def _pipelines(self) -> dict[str, PipelineSpec]:
         policy, pipelines = self.policy or UNMIXED, {}
@@ -215,22 +180,7 @@ class TrainingLoader(TrainingEpochs, Loader):
 
 
 class EvaluationLoader(EvaluationEpochs, Loader):
-    """The central crop of each image, each exactly once over all ranks.
-
-    Shards differ by one image where the division leaves a rest, and the last batch of a rank is
-    short, so the number of batches may differ by rank: do not communicate once per batch.
-
-    Args:
-        resize: Length of the shorter side before the crop, in pixels, at least ``size``. FFCV
-            crops first, to the same part of the image.
-        **options: As for :class:`Loader`.
-
-    Yields:
-        ``images, labels``, the labels int64 ``(B,)``.
-    """
-
-    def _order(self, epoch: int) -> np.ndarray:
-        return np.arange(*self._shard())
+    """See :class:`EvaluationEpochs`. FFCV crops the same part, before it resizes."""
 
     def _pipelines(self) -> dict[str, PipelineSpec]:
         crop = CenterCropRGBImageDecoder((self.size, self.size), self.size / self.resize)

@@ -6,7 +6,7 @@
             for images, labels, weights in loader:  # (B, 3, 224, 224), (B, n), (B, n)
                 ...
 
-They take the arguments of those of DALI in imagenet.py and yield the same kind of batches, without
+They take the arguments of those of DALI in dali.py and yield the same kind of batches, without
 DALI. Order, crops, flips and plans are functions of the seed, the epoch and the index of the image,
 and the bits do not depend on the number of workers.
 """
@@ -17,20 +17,22 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dali_msda import loader_draws
 from dali_msda.pipelines.data.datasets import DatasetError, Shards, some
 from dali_msda.pipelines.loaders.epochs import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Epochs,
     EvaluationEpochs,
     TrainingEpochs,
 )
-from dali_msda.pipelines.loaders.torch_workers import Collated, Middles, RandomParts, quietly
+from dali_msda.pipelines.loaders.torch_workers import (
+    CentralCrops,
+    CollateCopies,
+    RandomCrops,
+    ignore_signals,
+)
 from dali_msda.pipelines.training.schedules import size_at
 from dali_msda.torch import Collate, Indices, Place
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "EvaluationLoader", "TrainingLoader"]
+__all__ = ["EvaluationLoader", "TrainingLoader"]
 
 
 class Loader(Epochs):
@@ -66,27 +68,23 @@ class Loader(Epochs):
         self.samples = len(self.source.files)
         self._expect_shards()
         self._loader: DataLoader | None = DataLoader(
-            self._pictures(),
-            batch_sampler=_Rest(self),
+            self._dataset(),
+            batch_sampler=_RemainingBatches(self),
             num_workers=self.threads,
             prefetch_factor=self.prefetch,
             persistent_workers=True,
-            collate_fn=self._collated(),
-            worker_init_fn=quietly,
+            collate_fn=self._collate_fn(),
+            worker_init_fn=ignore_signals,
             pin_memory=torch.cuda.is_available(),
         )
         self._iterator: Iterator | None = None
 
-    def _pictures(self) -> Dataset:
+    def _dataset(self) -> Dataset:
         """What the workers read."""
         raise NotImplementedError
 
-    def _collated(self) -> Collated:
+    def _collate_fn(self) -> CollateCopies:
         """What the workers make of it."""
-        raise NotImplementedError
-
-    def _order(self, epoch: int) -> np.ndarray:
-        """Indices of this rank's images in an epoch, in the order in which they are read."""
         raise NotImplementedError
 
     def _settings(self) -> dict[str, object]:
@@ -123,50 +121,21 @@ class Loader(Epochs):
 
 
 class TrainingLoader(TrainingEpochs, Loader):
-    """Random crops, mirrored and mixed, in a new order each epoch.
+    """See :class:`TrainingEpochs`.
 
-    The last incomplete batch is dropped. What is dropped differs by epoch.
-
-    Where an image yields several samples, ``copies`` times the ``k`` of a ``MultiMix``, these
-    follow one another, copy by copy: ``B`` in what is yielded is the product of ``batch_size`` with
-    both, and ``reshape(batch_size, copies, k, ...)`` takes it apart.
-
-    Args:
-        policy: What to mix, or None for none.
-        compact: Yield labels and weights ``(B, n)``, ``n`` sources, instead of rows ``(B, C)``.
-        min_area: Smallest area of a crop, as a share of the image, in (0, 1].
-        size: Height and width of the output, in pixels, in epoch 0.
-        sizes: Those from later epochs on, ``{epoch: pixels}``.
-        copies: Batch augmentation: each image is decoded once, and cropped and mirrored this many
-            times. The copies of one number are a batch that is mixed on its own, with draws of its
-            own: copy ``c`` of image ``i`` as image ``i + c * samples`` would.
-        **options: As for :class:`Loader`.
-
-    Yields:
-        ``images, labels, weights`` (int64 and float32) or ``images, targets`` (float32); without
-        a policy ``images, labels``, the labels int64 ``(B,)``.
-
-    Reference:
-        Copies: Hoffer et al., Augment your batch, arXiv:1901.09335.
+    Copy ``c`` of image ``i`` is drawn as image ``i + c * samples`` would be.
     """
 
-    def _runs_per_epoch(self) -> int:
-        return len(self)
-
-    def _order(self, epoch: int) -> np.ndarray:
-        order = loader_draws.order(self.samples, seed=self.seed, step=epoch)
-        return order[self.shard_id :: self.num_shards][: len(self) * self.batch_size]
-
-    def _pictures(self) -> Dataset:
+    def _dataset(self) -> Dataset:
         how = (self.seed, self.min_area, self.sizes, self.copies)
-        return RandomParts(self.source, self._way_out(), *how)
+        return RandomCrops(self.source, self._way_out(), *how)
 
-    def _collated(self) -> Collated:
+    def _collate_fn(self) -> CollateCopies:
         compact = self.compact and self.policy is not None
         collate = Collate(
             self.policy, self.num_classes, mirror=0.5, compact=compact, **self._settings()
         )
-        return Collated(collate, self.copies)
+        return CollateCopies(collate, self.copies)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         yield from super().__iter__()
@@ -179,30 +148,16 @@ class TrainingLoader(TrainingEpochs, Loader):
 
 
 class EvaluationLoader(EvaluationEpochs, Loader):
-    """The central crop of each image, each exactly once over all ranks.
+    """See :class:`EvaluationEpochs`."""
 
-    Shards differ by one image where the division leaves a rest, and the last batch of a rank is
-    short, so the number of batches may differ by rank: do not communicate once per batch.
+    def _dataset(self) -> Dataset:
+        return CentralCrops(self.source, self._way_out(), self.resize, self.size)
 
-    Args:
-        resize: Length of the shorter side before the crop, in pixels, at least ``size``.
-        **options: As for :class:`Loader`.
-
-    Yields:
-        ``images, labels``, the labels int64 ``(B,)``.
-    """
-
-    def _order(self, epoch: int) -> np.ndarray:
-        return np.arange(*self._shard())
-
-    def _pictures(self) -> Dataset:
-        return Middles(self.source, self._way_out(), self.resize, self.size)
-
-    def _collated(self) -> Collated:
-        return Collated(Collate(None, **self._settings()), 1)
+    def _collate_fn(self) -> CollateCopies:
+        return CollateCopies(Collate(None, **self._settings()), 1)
 
 
-class _Rest:
+class _RemainingBatches:
     """Batch sampler: what is left of the epoch in which a loader stands."""
 
     def __init__(self, loader: Loader):

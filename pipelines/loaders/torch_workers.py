@@ -15,7 +15,7 @@ from dali_msda.pipelines.training.schedules import size_at
 from dali_msda.torch import Collate, Indices, Sample
 
 
-class Pictures(Dataset):
+class FolderImages(Dataset):
     """Images of a folder, decoded by the batch; what is made of one, the kinds below decide.
 
     Args:
@@ -67,11 +67,11 @@ class Pictures(Dataset):
         raise NotImplementedError
 
 
-class RandomParts(Pictures):
+class RandomCrops(FolderImages):
     """Random crops of each image.
 
     Args:
-        source: As for :class:`Pictures`.
+        source: As for :class:`FolderImages`.
         way_out: Likewise.
         seed: Of the crops.
         min_area: Smallest area of a crop, as a share of the image.
@@ -84,18 +84,18 @@ class RandomParts(Pictures):
         self.seed, self.min_area, self.sizes, self.copies = seed, min_area, sizes, copies
 
     def parts(self, image, index, epoch):
-        """See :class:`Pictures`."""
+        """See :class:`FolderImages`."""
         for copy in range(self.copies):
             key = dict(index=index + copy * len(self), seed=self.seed, epoch=epoch)
-            part = decoding.random_part(*image.size, self.min_area, **key)
-            yield decoding.scaled_part(image, part, size_at(self.sizes, epoch))
+            part = decoding.random_crop_box(*image.size, self.min_area, **key)
+            yield decoding.resized_crop(image, part, size_at(self.sizes, epoch))
 
 
-class Middles(Pictures):
+class CentralCrops(FolderImages):
     """The central crop of each image.
 
     Args:
-        source: As for :class:`Pictures`.
+        source: As for :class:`FolderImages`.
         way_out: Likewise.
         resize: Length of the shorter side before the crop.
         size: Height and width of it.
@@ -106,11 +106,11 @@ class Middles(Pictures):
         self.resize, self.size = resize, size
 
     def parts(self, image, index, epoch):
-        """See :class:`Pictures`."""
-        yield decoding.scaled_middle(image, self.resize, self.size)
+        """See :class:`FolderImages`."""
+        yield decoding.central_crop(image, self.resize, self.size)
 
 
-class Collated:
+class CollateCopies:
     """Collate function: each copy of a batch is mixed on its own.
 
     Args:
@@ -137,7 +137,7 @@ class Collated:
         return stacked.permute(0, 3, 1, 2) if turn else stacked
 
 
-def quietly(_: int) -> None:
+def ignore_signals(_: int) -> None:
     """Start of a worker: Ctrl-C is for the training, which may want to finish its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd EXIF, once for each image

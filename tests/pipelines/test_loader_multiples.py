@@ -8,8 +8,9 @@ import torch
 
 import dali_msda as msda
 from dali_msda.pipelines.data import datasets
-from dali_msda.pipelines.loaders.dali import IMAGENET_MEAN, IMAGENET_STD, TrainingLoader
+from dali_msda.pipelines.loaders.dali import TrainingLoader
 from dali_msda.pipelines.loaders.dali_failures import DatasetError
+from dali_msda.pipelines.loaders.epochs import IMAGENET_MEAN, IMAGENET_STD
 from tests.support.textured_folders import write_textures
 
 B, SIZE, CLASSES, SEED = 4, 21, 3, 11

@@ -187,8 +187,8 @@ def test_copies_are_other_parts_of_one_picture(tmp_path):
     with TrainingLoader(source, copies=2, **SMALL | dict(batch_size=1, threads=1)) as loader:
         ((images, _),) = loader
     for copy in range(2):
-        part = decoding.random_part(64, 64, 0.08, index=copy, seed=0, epoch=0)
-        want = decoding.scaled_part(Image.fromarray(pixels), part, 24).transpose(2, 0, 1)
+        part = decoding.random_crop_box(64, 64, 0.08, index=copy, seed=0, epoch=0)
+        want = decoding.resized_crop(Image.fromarray(pixels), part, 24).transpose(2, 0, 1)
         found = images[copy].numpy()
         assert (found == want).all() or (found == want[:, :, ::-1]).all()
     assert (images[0] != images[1]).any()
@@ -267,7 +267,7 @@ def test_sixteen_bits_are_cut_to_eight(tmp_path):
 def test_crops_have_the_areas_and_ratios_that_were_asked_for():
     width, height, min_area = 320, 200, 0.2
     parts = np.array([
-        decoding.random_part(width, height, min_area, index=index, seed=1, epoch=2)
+        decoding.random_crop_box(width, height, min_area, index=index, seed=1, epoch=2)
         for index in range(4000)
     ])  # fmt: skip
     x0, y0, x1, y1 = parts.T
@@ -279,26 +279,26 @@ def test_crops_have_the_areas_and_ratios_that_were_asked_for():
     small = area < 0.5  # which always fit, so that nothing is drawn again
     centre = (np.log(ratio[small])).mean()
     assert abs(centre) < 5 * np.log(16 / 9) / np.sqrt(12 * small.sum())
-    again = decoding.random_part(width, height, min_area, index=7, seed=1, epoch=2)
+    again = decoding.random_crop_box(width, height, min_area, index=7, seed=1, epoch=2)
     assert tuple(parts[7]) == again
-    assert again != decoding.random_part(width, height, min_area, index=7, seed=1, epoch=3)
+    assert again != decoding.random_crop_box(width, height, min_area, index=7, seed=1, epoch=3)
 
 
 @pytest.mark.parametrize("width, height", [(1, 1), (900, 1), (1, 900), (300, 7), (2, 3)])
 def test_crops_of_odd_images_lie_inside(width, height):
     for index in range(20):
-        x0, y0, x1, y1 = decoding.random_part(width, height, 1.0, index=index, seed=0, epoch=0)
+        x0, y0, x1, y1 = decoding.random_crop_box(width, height, 1.0, index=index, seed=0, epoch=0)
         assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
     pixels = np.full((height, width, 3), 90, np.uint8)
     image = Image.fromarray(pixels)
-    assert (decoding.scaled_part(image, (x0, y0, x1, y1), 8) == 90).all()
-    assert (decoding.scaled_middle(image, 9, 8) == 90).all()
+    assert (decoding.resized_crop(image, (x0, y0, x1, y1), 8) == 90).all()
+    assert (decoding.central_crop(image, 9, 8) == 90).all()
 
 
 def test_a_crop_shows_its_part():
     ramp = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     ramp[..., 0], ramp[..., 1] = np.arange(WIDTH) * 5, np.arange(HEIGHT)[:, None] * 6
-    found = decoding.scaled_part(Image.fromarray(ramp), (8, 5, 40, 21), 16).astype(float)
+    found = decoding.resized_crop(Image.fromarray(ramp), (8, 5, 40, 21), 16).astype(float)
     np.testing.assert_allclose(found[:, :, 0].mean(0), (8 + 2 * np.arange(16) + 0.5) * 5, atol=1.6)
     np.testing.assert_allclose(found[:, :, 1].mean(1), (5 + np.arange(16)) * 6, atol=1)
 

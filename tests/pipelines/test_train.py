@@ -46,9 +46,10 @@ SETTINGS = dict(
 # Sends itself a signal at the beginning of a step, or while it writes a checkpoint.
 SCRIPT = """
 import os, signal, sys
-from dali_msda.pipelines import imagenet, train
+from dali_msda.pipelines import train
+from dali_msda.pipelines.loaders import dali
 where, number, signum, *arguments = sys.argv[1:]
-places = {"start": (imagenet, "TrainingLoader"), "step": (train, "learning_rate")}
+places = {"start": (dali, "TrainingLoader"), "step": (train, "learning_rate")}
 module, name = {**places, "checkpoint": (os, "fsync")}[where]
 original, calls = getattr(module, name), 0
 def interrupted(*arguments, **options):
