@@ -10,18 +10,20 @@ from collections.abc import Callable
 import numpy as np
 
 from dali_msda import loader_draws
-
-# isort: off
-from dali_msda.ffcv.loader import AllocationQuery, Compiler, Drawn, State, expect_our_loader
-from ffcv.fields.rgb_image import IMAGE_MODES
-from ffcv.libffcv import imdecode, resize_crop
-
-# isort: on
 from dali_msda.backends.shapes import whole
+from dali_msda.ffcv.library import (
+    IMAGE_MODES,
+    AllocationQuery,
+    Compiler,
+    State,
+    imdecode,
+    resize_crop,
+)
+from dali_msda.ffcv.operations import DecoderWithDraws, expect_our_loader
 from dali_msda.policy import number
 
 
-class RandomResizedCrop(Drawn):
+class RandomResizedCrop(DecoderWithDraws):
     """Decodes images, of any size, and brings a random part of each to one size.
 
     In place of FFCV's ``RandomResizedCropRGBImageDecoder``, whose parts have the same distribution
@@ -59,7 +61,7 @@ class RandomResizedCrop(Drawn):
         return ids
 
     def draw(self, memory: tuple[np.ndarray, ...], ids: np.ndarray, epoch: int) -> None:
-        """Write the parts of a batch; see :class:`dali_msda.ffcv.loader.Drawn`."""
+        """Write the parts of a batch; see :class:`dali_msda.ffcv.operations.DecoderWithDraws`."""
         sizes = self.metadata[ids]
         memory[-1][...] = loader_draws.crops(
             self.identities(ids),

@@ -8,9 +8,11 @@ import numpy as np
 
 from dali_msda import loader_draws
 from dali_msda.backends.shapes import whole
+from dali_msda.ffcv.epoch import current_epoch
 
 # torch from there, too: it says what to do where torch or FFCV is missing.
-from dali_msda.ffcv.loader import AllocationQuery, Mixing, State, expect_our_loader, running, torch
+from dali_msda.ffcv.library import AllocationQuery, State, torch
+from dali_msda.ffcv.operations import MixerOperation, expect_our_loader
 from dali_msda.ops import blend, targets
 from dali_msda.plan import draw
 from dali_msda.policy import Mixup, Policy, number
@@ -56,7 +58,7 @@ class Mixer:
         dtype: object = None,
         layout: str = "CHW",
         mirror: float = 0.0,
-    ) -> list[Mixing]:
+    ) -> list[MixerOperation]:
         """Make the operation that mixes, mirrors, normalises and rearranges images in one pass.
 
         It takes the decoder's uint8 pixels, so it stands before ``ToTensor`` and in place of
@@ -88,7 +90,7 @@ class Mixer:
         number("mirror", mirror, 0.0, 1.0, "a probability in [0, 1]")
         return [_Images(self, float(mirror), dict(mean=mean, std=std, dtype=dtype, layout=layout))]
 
-    def targets(self, *, smoothing: float = 0.0, compact: bool = False) -> list[Mixing]:
+    def targets(self, *, smoothing: float = 0.0, compact: bool = False) -> list[MixerOperation]:
         """Make the operation that mixes labels.
 
         It stands after ``IntDecoder``, or after an ``NDArrayDecoder`` of soft labels, float
@@ -160,10 +162,10 @@ class Mixer:
         return loader_draws.flips(ids, probability, seed=self.seed, step=epoch)
 
 
-class _Images(Mixing):
+class _Images(MixerOperation):
     """Draws the plan of each batch and mixes its images."""
 
-    draws = True
+    draws_plan = True
 
     def __init__(self, mixer: Mixer, mirror: float, blending: dict[str, object]):
         super().__init__(mixer)
@@ -175,7 +177,7 @@ class _Images(Mixing):
         """See FFCV; called when the loader is built and at the start of each epoch."""
         expect_our_loader()
         shape, device = tuple(map(int, previous_state.shape)), previous_state.device
-        if self.arriving(previous_state) != np.uint8 or shape[2:] != (CHANNELS,):
+        if self.input_dtype(previous_state) != np.uint8 or shape[2:] != (CHANNELS,):
             raise TypeError(
                 f"pipelines: expected uint8 arrays (H, W, {CHANNELS}), or tensors on a GPU, before "
                 f"mixer.images(), got {previous_state.dtype} {shape} on {device}; put it behind "
@@ -194,13 +196,13 @@ class _Images(Mixing):
         self.mixer.plan([0], height, width, step=0, peaks=[[0, 0]] if policy.needs_peaks else None)
         if self.blending["layout"] == "CHW":
             shape = channels, height, width
-        return self.tensor((*self.interpolations, *shape), self.dtype, device)
+        return self.tensor_state((*self.interpolations, *shape), self.dtype, device)
 
     def generate_code(self) -> Callable[..., torch.Tensor]:
         """See FFCV; what this returns is called for each batch."""
 
         def mix_images(images: object, memory: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
-            epoch = running()
+            epoch = current_epoch()
             threads = epoch.loader.num_workers
             step = self.mixer.step(epoch.number, epoch.batch, len(epoch.loader))
             flips = None
@@ -217,12 +219,12 @@ class _Images(Mixing):
         return mix_images
 
 
-class _Targets(Mixing):
+class _Targets(MixerOperation):
     """Mixes labels by the plan that the images of their batch were mixed by."""
 
     def __init__(self, mixer: Mixer, smoothing: float, compact: bool):
         super().__init__(mixer)
-        self.smoothing, self.is_last = smoothing, compact
+        self.smoothing, self.makes_pair = smoothing, compact
         one = draw(Mixup(), 1, 1, 1, seed=0, step=0)
         options = dict(num_classes=mixer.num_classes, smoothing=smoothing, compact=compact)
         targets(np.zeros(1, np.int64), one, **options)  # checks them
@@ -232,21 +234,21 @@ class _Targets(Mixing):
         """See FFCV; called when the loader is built and at the start of each epoch."""
         expect_our_loader()
         shape, device = tuple(map(int, previous_state.shape)), previous_state.device
-        kind = getattr(self.arriving(previous_state), "kind", None)
-        self.soft = kind == "f" and shape == (self.classes,) and not self.is_last
+        kind = getattr(self.input_dtype(previous_state), "kind", None)
+        self.soft = kind == "f" and shape == (self.classes,) and not self.makes_pair
         if not self.soft and not (kind in ("i", "u") and shape == (1,)):
-            wanted = "" if self.is_last else f" or float ({self.classes},)"
+            wanted = "" if self.makes_pair else f" or float ({self.classes},)"
             raise TypeError(
                 f"pipelines: expected arrays of integer (1,){wanted}, or tensors on a GPU, before "
                 f"mixer.targets(), got {previous_state.dtype} {shape} on {device}; put it behind "
                 "the decoder, before ToTensor, or behind ToTensor and ToDevice of a GPU"
             )
-        if not self.is_last:
-            return self.tensor((*self.interpolations, self.classes), torch.float32, device)
+        if not self.makes_pair:
+            return self.tensor_state((*self.interpolations, self.classes), torch.float32, device)
         sources = max(2, int(self.mixer.policy.leaves()["sources"].max()))
         shape = (*self.interpolations, sources)
         (state, labels), (_, weights) = (
-            self.tensor(shape, kind, device) for kind in (torch.int64, torch.float32)
+            self.tensor_state(shape, kind, device) for kind in (torch.int64, torch.float32)
         )
         return state, (labels, weights)
 
@@ -254,10 +256,10 @@ class _Targets(Mixing):
         """See FFCV; what this returns is called for each batch."""
 
         def mix_labels(labels: object, memory: object) -> object:
-            plan = running().plans[self.mixer]
+            plan = current_epoch().plans[self.mixer]
             if not self.soft:
                 labels = labels[:, 0]
-            if not self.is_last:
+            if not self.makes_pair:
                 options = dict(num_classes=self.classes, smoothing=self.smoothing)
                 return targets(labels, plan, out=memory, **options)
             found, weights = targets(labels, plan, num_classes=self.classes, compact=True)

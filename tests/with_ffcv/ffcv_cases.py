@@ -56,7 +56,7 @@ class Samples:
 
 def write(folder):
     """Plain colours with their labels and soft labels; photographs as JPEGs of many sizes."""
-    from tests.photographs import pieces
+    from tests.support.photographs import pieces
 
     fields = {
         "label": IntField(),  # before the image: FFCV goes through fields in this order
@@ -387,6 +387,11 @@ def doors(folder):
         ("before ToTensor", dict(label=[label(), ToTensor(), *mixer.targets()])),
         ("integer (1,)", dict(soft=[NDArrayDecoder(), *mixer.targets(compact=True)])),
         ("nothing after", dict(label=[label(), *mixer.targets(compact=True), ToTensor()])),
+        (
+            "pipelines['image'][1]: expected an operation, got list",
+            dict(image=[image(), mixer.images()]),
+        ),
+        ("pipelines['label'][0]: expected an operation, got IntDecoder", dict(label=[label])),
     ]
     for words, pipelines in wrong:
         expect_error(words, colours, folder, mixer, pipelines=pipelines)
@@ -415,6 +420,50 @@ def doors(folder):
     expect_error("mirror: expected", mixer.images, mirror=True)
     expect_error("smoothing: expected", mixer.targets, smoothing=2.0)
     expect_error("compact: expected", mixer.targets, smoothing=0.1, compact=True)
+
+
+def filters(folder):
+    """Where nothing is mixed, ``filter`` names samples by their index in the data set."""
+
+    def high(sample):
+        return int(sample) >= 3
+
+    def loader(**options):
+        pipelines = {"image": None, "soft": None, "label": (IntDecoder(), ToTensor())}
+        return Loader(f"{folder}/colours.beton", 8, pipelines=pipelines, seed=2, **options)
+
+    for indices in (INDICES, INDICES[5::2]):
+        whole = loader(indices=indices, order=OrderOption.RANDOM)
+        chosen = whole.filter("label", high)
+        assert type(chosen) is Loader and chosen.seed == 2
+        wanted = indices[LABELS[indices] >= 3]
+        assert np.array_equal(chosen.indices, wanted)
+        found = np.concatenate([labels[:, 0].numpy().copy() for (labels,) in chosen])
+        assert len(found) == len(wanted) // 8 * 8 and (found >= 3).all()
+    expect_error("field_name: expected one of label, image, soft, got 'lable'", loader().filter,
+                 "lable", high)  # fmt: skip
+
+
+class Asserts(Operation):
+    """Refuses its place in a way of its own."""
+
+    def generate_code(self):
+        raise AssertionError("not on a Monday")
+
+    def declare_state_and_memory(self, previous_state):
+        return previous_state, None
+
+
+def asserts(folder):
+    """What an operation of the user's asserts is not taken for a wrong order of operations."""
+    mixer = Mixer(msda.CutMix(), CLASSES)
+    operations = [SimpleRGBImageDecoder(), Asserts(), *mixer.images()]
+    try:
+        colours(folder, mixer, pipelines={"image": operations})
+    except AssertionError as error:
+        assert "not on a Monday" in str(error)
+    else:
+        raise AssertionError("the error was lost")
 
 
 def masses(folder):

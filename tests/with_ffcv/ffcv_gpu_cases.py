@@ -17,9 +17,9 @@ from ffcv.pipeline import graph
 from ffcv.transforms import ToDevice, ToTensor
 
 import dali_msda as msda
-from dali_msda import ffcv as door
 from dali_msda.ffcv import Mixer
-from dali_msda.ffcv.loader import Epoch
+from dali_msda.ffcv import mixer as door
+from dali_msda.ffcv.epoch import EpochThread
 from tests.with_ffcv.ffcv_cases import (
     CLASSES,
     HEIGHT,
@@ -165,16 +165,16 @@ def waits(folder):
             calls.append("synchronize")
 
     loader = colours(folder, mixer)
-    made = Epoch.__mro__[1].run_pipeline
+    made = EpochThread.__mro__[1].run_pipeline
 
     def run_pipeline(self, b_ix, ids, slot, event):
         calls.append("run")
         return made(self, b_ix, ids, slot, None)
 
-    ours = Epoch.run_pipeline
+    ours = EpochThread.run_pipeline
     patch = pytest.MonkeyPatch()
-    patch.setattr(Epoch.__mro__[1], "run_pipeline", run_pipeline)
-    patch.setattr(Epoch, "run_pipeline", lambda self, *three: ours(self, *three[:3], Event()))
+    patch.setattr(EpochThread.__mro__[1], "run_pipeline", run_pipeline)
+    patch.setattr(EpochThread, "run_pipeline", lambda self, *three: ours(self, *three[:3], Event()))
     assert len(list(loader)) == 5
     assert calls == ["synchronize", "run"] * 5
 

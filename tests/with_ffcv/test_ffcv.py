@@ -26,7 +26,7 @@ def test_images_and_labels_share_the_plan(folder, order):
 @needs_ffcv
 @pytest.mark.parametrize(
     "case",
-    "policies photographs formats flips resume midway ends doors masses".split(),
+    "policies photographs formats flips resume midway ends doors masses filters asserts".split(),
 )
 def test_case(folder, case):
     expect_success(started("tests.with_ffcv.ffcv_cases", case, folder))
