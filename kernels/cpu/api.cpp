@@ -5,6 +5,7 @@
 #include <memory>
 #include <new>
 
+#include "cpu/closed.h"
 #include "cpu/isa.h"
 #include "cpu/simd/rows.h"
 #include "cpu/threads.h"
@@ -111,13 +112,7 @@ struct MaskJob {
 // A part of a job smaller than this is not worth waking a thread for.
 constexpr int64_t kGrainValues = 1 << 16;
 
-}  // namespace
-}  // namespace msda
-
-extern "C" {
-using namespace msda;
-
-void msda_order(int32_t* order, const Plan* plans, int32_t batch, int32_t interpolations) {
+void order_pairs(int32_t* order, const Plan* plans, int32_t batch, int32_t interpolations) {
   const int32_t pairs = batch / interpolations;
   char* done = thread_scratch(pairs);
   std::fill(done, done + pairs, 0);
@@ -130,11 +125,11 @@ void msda_order(int32_t* order, const Plan* plans, int32_t batch, int32_t interp
     }
 }
 
-void msda_blend_range(const MsdaBlend* b, int64_t begin, int64_t end) {
-  isa_of(*b).rows(*b, begin, end, thread_scratch(scratch_bytes(*b)));
+void blend_range(const MsdaBlend& b, int64_t begin, int64_t end) {
+  isa_of(b).rows(b, begin, end, thread_scratch(scratch_bytes(b)));
 }
 
-void msda_blend(const MsdaBlend* b) {
+void blend(const MsdaBlend* b) {
   const int64_t row = std::max<int64_t>(1, static_cast<int64_t>(b->width) * b->channels);
   if (b->pairs) {
     const auto task = [](const void* job, int64_t begin, int64_t end) {
@@ -145,12 +140,30 @@ void msda_blend(const MsdaBlend* b) {
                         b->threads, task, b);
   }
   const auto task = [](const void* job, int64_t begin, int64_t end) {
-    msda_blend_range(static_cast<const MsdaBlend*>(job), begin, end);
+    blend_range(*static_cast<const MsdaBlend*>(job), begin, end);
   };
   // Whole samples where they are small, whole blocks of rows where they are large.
   const int64_t rows =
       std::max<int64_t>(rows_per_block(*b), kGrainValues / (row * b->interpolations));
   parallel_for(msda_blend_rows(b), rows, b->threads, task, b);
+}
+
+}  // namespace
+}  // namespace msda
+
+extern "C" {
+using namespace msda;
+
+int32_t msda_order(int32_t* order, const Plan* plans, int32_t batch, int32_t interpolations) {
+  return closed([=] { order_pairs(order, plans, batch, interpolations); });
+}
+
+int32_t msda_blend_range(const MsdaBlend* b, int64_t begin, int64_t end) {
+  return closed([=] { blend_range(*b, begin, end); });
+}
+
+int32_t msda_blend(const MsdaBlend* b) {
+  return closed([=] { blend(b); });
 }
 
 int64_t msda_blend_rows(const MsdaBlend* b) {
@@ -162,8 +175,8 @@ void msda_blend_plain(const MsdaBlend* b) {
     b->in_dtype == kUint8 ? plain<uint8_t>(*b, i) : plain<float>(*b, i);
 }
 
-void msda_mask(float* weights, const Plan* plans, const void* const* fields, int32_t batch,
-               int32_t height, int32_t width, int32_t threads) {
+int32_t msda_mask(float* weights, const Plan* plans, const void* const* fields, int32_t batch,
+                  int32_t height, int32_t width, int32_t threads) {
   const MaskJob job = {weights, plans, fields, height, width};
   const auto task = [](const void* argument, int64_t begin, int64_t end) {
     const auto& m = *static_cast<const MaskJob*>(argument);
@@ -175,8 +188,10 @@ void msda_mask(float* weights, const Plan* plans, const void* const* fields, int
             own_weight(p, field, static_cast<int32_t>(row % m.height), x);
     }
   };
-  parallel_for(static_cast<int64_t>(batch) * height, kGrainValues / std::max(1, width) + 1, threads,
-               task, &job);
+  const int64_t rows = static_cast<int64_t>(batch) * height;
+  return closed([=, &job] {
+    parallel_for(rows, kGrainValues / std::max(1, width) + 1, threads, task, &job);
+  });
 }
 
 void msda_targets_dense(float* rows, const MsdaTargets* t) {
