@@ -18,9 +18,31 @@ LAYOUTS = {"HWC": 0, "CHW": 1}
 FAULT_BYTES = 256
 
 
+class _Int32:
+    """An argument that C takes as int32; ctypes alone would cut off its upper bits."""
+
+    @staticmethod
+    def from_param(value: int) -> c_int32:
+        return c_int32(_narrow("size", value))
+
+
+def _narrow(name: str, value: int) -> int:
+    if not -(2**31) <= value < 2**31:
+        raise ValueError(f"{name}: expected fewer than 2**31, got {value}; make smaller batches")
+    return value
+
+
+class _Structure(ctypes.Structure):
+    def __init__(self, *values: object) -> None:
+        for (name, kind), value in zip(self._fields_, values, strict=False):
+            if kind is c_int32:
+                _narrow(name, value)
+        super().__init__(*values)
+
+
 def structure(name: str, members: dict[str, type]) -> type[ctypes.Structure]:
-    """A C structure of these members, in order."""
-    return type(name, (ctypes.Structure,), {"_fields_": list(members.items())})
+    """A C structure of these members, in order; counts that it cannot hold are refused."""
+    return type(name, (_Structure,), {"_fields_": list(members.items())})
 
 
 Draw = structure(
@@ -70,6 +92,24 @@ _SIGNATURES = {
     "msda_grid": [c_void_p, *[c_int64] * 3, c_int32, c_int32],
     "msda_field_launch": [c_void_p],
 }
+_RETURN_A_STATUS = {  # the other functions cannot fail
+    "msda_draw", "msda_mask", "msda_order", "msda_blend", "msda_blend_range", "msda_fields",
+    "msda_saliency", "msda_axis", "msda_amplitudes",
+}  # fmt: skip
+
+
+def _expect_done(status: int, *_: object) -> None:
+    """Raise what an MsdaStatus says."""
+    if status:
+        raise MemoryError(
+            "memory: expected room for what the kernels keep for such samples, got none; use "
+            "fewer threads, or smaller batches or samples"
+        )
+
+
+def _expect_count(count: int, *_: object) -> int:
+    _expect_done(count < 0)
+    return count
 
 
 @functools.cache
@@ -77,7 +117,11 @@ def library() -> ctypes.CDLL:
     """The compiled kernels, loaded once."""
     lib = ctypes.CDLL(str(build.library("cpu")))
     for name, arguments in _SIGNATURES.items():
-        getattr(lib, name).argtypes, getattr(lib, name).restype = arguments, None
+        function = getattr(lib, name)
+        function.argtypes = [_Int32 if kind is c_int32 else kind for kind in arguments]
+        function.restype = c_int32 if name in _RETURN_A_STATUS else None
+        if function.restype:
+            function.errcheck = _expect_done
     lib.msda_check.argtypes = [c_void_p, c_int64, c_int32, c_void_p, c_int32, c_char_p, c_int32]
     lib.msda_check.restype = c_int64
     lib.msda_isa_name.argtypes, lib.msda_isa_name.restype = [c_int32], ctypes.c_char_p
@@ -87,6 +131,7 @@ def library() -> ctypes.CDLL:
     lib.msda_saliency_block_bytes.restype = c_int64
     lib.msda_mask_owners.argtypes = [c_void_p, c_void_p, c_int32]
     lib.msda_mask_owners.restype = c_int32
+    lib.msda_mask_owners.errcheck = _expect_count
     lib.msda_needs_apart.argtypes = [c_void_p, c_int32, c_int32]
     lib.msda_needs_apart.restype = c_int32
     lib.msda_group_items.argtypes = [c_int32, c_int32, c_int32]

@@ -5,6 +5,7 @@
 #include <memory>
 #include <new>
 
+#include "cpu/closed.h"
 #include "cpu/isa.h"
 #include "cpu/threads.h"
 #include "msda/blend.h"
@@ -37,13 +38,7 @@ struct MaskJob {
 // A part of a job smaller than this is not worth waking a thread for.
 constexpr int64_t kGrainValues = 1 << 16;
 
-}  // namespace
-}  // namespace msda
-
-extern "C" {
-using namespace msda;
-
-void msda_order(int32_t* order, const Plan* plans, int32_t batch, int32_t interpolations) {
+void order_pairs(int32_t* order, const Plan* plans, int32_t batch, int32_t interpolations) {
   const int32_t pairs = batch / interpolations;
   char* done = thread_scratch(pairs);
   std::fill(done, done + pairs, 0);
@@ -56,11 +51,11 @@ void msda_order(int32_t* order, const Plan* plans, int32_t batch, int32_t interp
     }
 }
 
-void msda_blend_range(const MsdaBlend* b, int64_t begin, int64_t end) {
-  kernels_of(b->isa).blend_rows(*b, begin, end, thread_scratch(scratch_bytes(*b)));
+void blend_range(const MsdaBlend& b, int64_t begin, int64_t end) {
+  kernels_of(b.isa).blend_rows(b, begin, end, thread_scratch(scratch_bytes(b)));
 }
 
-void msda_blend(const MsdaBlend* b) {
+void blend(const MsdaBlend* b) {
   const int64_t row = std::max<int64_t>(1, static_cast<int64_t>(b->width) * b->channels);
   if (b->pairs) {
     const auto task = [](const void* job, int64_t begin, int64_t end) {
@@ -72,7 +67,7 @@ void msda_blend(const MsdaBlend* b) {
                         b->threads, task, b);
   }
   const auto task = [](const void* job, int64_t begin, int64_t end) {
-    msda_blend_range(static_cast<const MsdaBlend*>(job), begin, end);
+    blend_range(*static_cast<const MsdaBlend*>(job), begin, end);
   };
   // Whole samples where they are small, whole blocks of rows where they are large.
   const int64_t rows =
@@ -80,12 +75,30 @@ void msda_blend(const MsdaBlend* b) {
   parallel_for(msda_blend_rows(b), rows, b->threads, task, b);
 }
 
+}  // namespace
+}  // namespace msda
+
+extern "C" {
+using namespace msda;
+
+int32_t msda_order(int32_t* order, const Plan* plans, int32_t batch, int32_t interpolations) {
+  return closed([=] { order_pairs(order, plans, batch, interpolations); });
+}
+
+int32_t msda_blend_range(const MsdaBlend* b, int64_t begin, int64_t end) {
+  return closed([=] { blend_range(*b, begin, end); });
+}
+
+int32_t msda_blend(const MsdaBlend* b) {
+  return closed([=] { blend(b); });
+}
+
 int64_t msda_blend_rows(const MsdaBlend* b) {
   return static_cast<int64_t>(b->batch / b->interpolations) * b->height;
 }
 
-void msda_mask(float* weights, const Plan* plans, const void* const* fields, int32_t batch,
-               int32_t height, int32_t width, int32_t threads) {
+int32_t msda_mask(float* weights, const Plan* plans, const void* const* fields, int32_t batch,
+                  int32_t height, int32_t width, int32_t threads) {
   const MaskJob job = {weights, plans, fields, height, width};
   const auto task = [](const void* argument, int64_t begin, int64_t end) {
     const auto& m = *static_cast<const MaskJob*>(argument);
@@ -96,8 +109,10 @@ void msda_mask(float* weights, const Plan* plans, const void* const* fields, int
         m.weights[row * m.width + x] = own_weight(p, mask, static_cast<int32_t>(row % m.height), x);
     }
   };
-  parallel_for(static_cast<int64_t>(batch) * height, kGrainValues / std::max(1, width) + 1, threads,
-               task, &job);
+  const int64_t rows = static_cast<int64_t>(batch) * height;
+  return closed([=, &job] {
+    parallel_for(rows, kGrainValues / std::max(1, width) + 1, threads, task, &job);
+  });
 }
 
 void msda_targets_dense(float* rows, const MsdaTargets* t) {

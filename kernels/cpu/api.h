@@ -1,6 +1,7 @@
 // The CPU backend's C interface: what the array functions call through ctypes and the DALI
 // operators link.  Arguments are checked by the callers (dali_msda/ops.py, dali_msda/dali/native/);
-// the functions here trust them, never allocate per batch and never throw.
+// the functions here trust them, and no exception leaves them (cpu/closed.h).  Those that keep
+// memory between calls return an MsdaStatus; where it is not kDone, what they fill is unspecified.
 #pragma once
 #include "msda/field/fourier.h"
 #include "msda/plan.h"
@@ -10,6 +11,7 @@ extern "C" {
 
 enum MsdaDtype : int32_t { kUint8 = 0, kFloat32 = 1, kFloat16 = 2, kBfloat16 = 3 };
 enum MsdaLayout : int32_t { kHwc = 0, kChw = 1 };
+enum MsdaStatus : int32_t { kDone = 0, kNoMemory = 1 };  // memory was refused
 
 struct MsdaBlend {
   void* const* outs;           // `batch` outputs
@@ -70,7 +72,7 @@ struct MsdaAxis {
 };
 
 // Fills draw->batch * draw->interpolations records, those of a sample in a row.
-void msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw);
+int32_t msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw);
 
 // The first record that would lead the other functions astray, or -1; `text`, of `room` bytes, then
 // says "name: expected X, got Y".  Sources are indices below `samples`.  `size`, or null, is depth,
@@ -83,41 +85,42 @@ void msda_uniforms(double* out, int32_t n, uint64_t seed, uint64_t identity, uin
                    uint32_t purpose);
 
 // (batch, height, width) own weights of every pixel; `fields` and `height` as in MsdaBlend.
-void msda_mask(float* weights, const msda::Plan* plans, const void* const* fields, int32_t batch,
-               int32_t height, int32_t width, int32_t threads);
+int32_t msda_mask(float* weights, const msda::Plan* plans, const void* const* fields, int32_t batch,
+                  int32_t height, int32_t width, int32_t threads);
 
 // Whether two records have one mask of kFMix.
 int32_t msda_same_mask(const msda::Plan* a, const msda::Plan* b);
 
 // The masks of the batch's kFMix records.
-void msda_fields(const MsdaFields* fields);
+int32_t msda_fields(const MsdaFields* fields);
 
 // The amplitudes of a record's half spectrum, depth * height rows of width / 2 + 1, and a 0 behind
 // them, if they have one part: those of the paper's law (the GPU's host).
-void msda_amplitudes(float* amplitudes, const msda::Plan* plan);
+int32_t msda_amplitudes(float* amplitudes, const msda::Plan* plan);
 
-// Bytes of shared memory that a block of GPU threads needs for a record's field (msda/field/phases.h).
+// Bytes of shared memory that a block of GPU threads needs for a record's field
+// (msda/field/phases.h).
 int64_t msda_field_block_bytes(const msda::Plan* plan);
 
 // Where each image is most salient (msda/saliency.h).
-void msda_saliency(const MsdaSaliency* saliency);
+int32_t msda_saliency(const MsdaSaliency* saliency);
 
 // Bytes of memory that a block of GPU threads needs for the saliency of an image.
 int64_t msda_saliency_block_bytes(int32_t height, int32_t width);
 
 // Fills in the tables and the passes of an axis of axis->passes.length pixels (the GPU's host).
-void msda_axis(MsdaAxis* axis);
+int32_t msda_axis(MsdaAxis* axis);
 
 // Fills in the order of the batch / interpolations pairs in which each partner comes next, as long
 // as it has not been: its pixels are then still in the cache.
-void msda_order(int32_t* order, const msda::Plan* plans, int32_t batch, int32_t interpolations);
+int32_t msda_order(int32_t* order, const msda::Plan* plans, int32_t batch, int32_t interpolations);
 
 // The mixed batch.  msda_blend uses a pool of threads of its own; msda_blend_range does the rows
 // [begin, end) of msda_blend_rows on the calling thread (DALI brings threads): rows of the batch,
 // in which the interpolations of a pair count as one.
 // In place (`pairs` given) only msda_blend will do.
-void msda_blend(const MsdaBlend* blend);
-void msda_blend_range(const MsdaBlend* blend, int64_t begin, int64_t end);
+int32_t msda_blend(const MsdaBlend* blend);
+int32_t msda_blend_range(const MsdaBlend* blend, int64_t begin, int64_t end);
 int64_t msda_blend_rows(const MsdaBlend* blend);
 
 // (batch, classes) rows, or (batch, 4) class indices and weights; a source that takes no part

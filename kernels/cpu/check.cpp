@@ -2,6 +2,7 @@
 // once, for the array functions and for DALI's operators.
 #include <cmath>
 #include <cstdarg>
+#include <cstdint>
 #include <cstdio>
 
 #include "cpu/api.h"
@@ -27,10 +28,20 @@ struct Report {
 // NaN fails, as it must.
 bool is_share(float value) { return value >= 0 && value <= 1; }
 
+// Weights may sum to that much more or less than 1: they were rounded to float32 one by one, and
+// records made by hand may hold weights with fewer digits.
+constexpr double kWeightTolerance = 1e-4;
+
 bool check_sources(const Plan& p, int32_t samples, const Report& report) {
   if (p.sources < 1 || p.sources > kMaxSources)
     return report.fault("sources: expected 1 to %d, got %d", kMaxSources, p.sources);
-  for (int32_t k = 0; k < p.sources; ++k) {
+  const bool alone = p.method == kNone || p.method == kCutout;
+  const int32_t most = alone ? 1 : p.method == kMixup ? kMaxSources : 2;
+  if (p.sources > most)
+    return report.fault("sources: expected at most %d for method %d, got %d", most, p.method,
+                        p.sources);
+  double sum = 0.0;
+  for (int32_t k = 0; k < kMaxSources; ++k) {
     if (p.source[k] < 0 || p.source[k] >= samples)
       return report.fault(
           "sources: expected indices in [0, %d), got %d; a plan serves only a batch as large as "
@@ -38,7 +49,44 @@ bool check_sources(const Plan& p, int32_t samples, const Report& report) {
           samples, p.source[k]);
     if (!is_share(p.weight[k]))
       return report.fault("weights: expected values in [0, 1], got %g", p.weight[k]);
+    if (k < p.sources) sum += double{p.weight[k]};
   }
+  if (std::fabs(sum - 1.0) > kWeightTolerance)
+    return report.fault("weights: expected values that sum to 1 over the sources, got a sum of %g",
+                        sum);
+  return true;
+}
+
+// Sizes of samples; their rows must be countable.
+bool check_sizes(const Plan& p, const Report& report) {
+  if (p.depth > 0 && p.height > 0 && p.width > 0 && p.depth <= INT32_MAX / p.height) return true;
+  return report.fault(
+      "depth, height, width: expected sizes of at least 1 and fewer than 2^31 rows, got %d x %d "
+      "x %d",
+      p.depth, p.height, p.width);
+}
+
+// A pixel of the sample; of methods without a point it is 0.
+bool check_point(const Plan& p, const Report& report) {
+  const int32_t sizes[] = {p.depth, p.height, p.width};
+  for (int32_t k = 0; k < 3; ++k)
+    if (p.point[k] < 0 || p.point[k] >= sizes[k])
+      return report.fault("point: expected a pixel of %d x %d x %d, got %d, %d, %d", p.depth,
+                          p.height, p.width, p.point[0], p.point[1], p.point[2]);
+  return true;
+}
+
+// What no method uses yet, and numbers that only the caller uses.
+bool check_rest(const Plan& p, const Report& report) {
+  if (!is_share(p.lam)) return report.fault("lam: expected a value in [0, 1], got %g", p.lam);
+  if (p.flags & ~uint32_t{kPlanLegacy})
+    return report.fault("flags: expected 0 or %d, got %u", kPlanLegacy, p.flags);
+  if (p.z0 != 0 || p.z1 != 0) return report.fault("z0, z1: expected 0, got %d, %d", p.z0, p.z1);
+  for (const int32_t value : p.reserved)
+    if (value != 0) return report.fault("reserved: expected 0, got %d", value);
+  if (p.modes < 0 || p.layer < 0 || p.leaf < 0)
+    return report.fault("modes, layer, leaf: expected numbers >= 0, got %d, %d, %d", p.modes,
+                        p.layer, p.leaf);
   return true;
 }
 
@@ -128,7 +176,8 @@ bool check(const Plan& p, int32_t samples, const Report& report) {
     return report.fault("method: expected a number in [0, %d), got %d", kMethods, p.method);
   if (p.depth != 1 && !serves_volumes(p))
     return report.fault("depth: expected 1 for methods other than mixup and fmix, got %d", p.depth);
-  return check_sources(p, samples, report) && check_box(p, report) && check_field(p, report);
+  return check_sources(p, samples, report) && check_sizes(p, report) && check_box(p, report) &&
+         check_point(p, report) && check_field(p, report) && check_rest(p, report);
 }
 
 }  // namespace

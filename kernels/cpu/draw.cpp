@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "cpu/api.h"
+#include "cpu/closed.h"
 
 namespace msda {
 namespace {
@@ -140,13 +140,7 @@ size_t choose(const MsdaLeaf* leaves, const std::vector<int32_t>& active, const 
   return active.size() - 1;
 }
 
-}  // namespace
-}  // namespace msda
-
-extern "C" {
-
-void msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw) {
-  using namespace msda;
+void draw_batch(Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw) {
   static thread_local Scratch scratch;
   active_leaves(scratch.leaves, leaves, *draw);
   scratch.fill(leaves, *draw);
@@ -167,6 +161,15 @@ void msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw) 
     draw_slot(mine, *draw, leaf, scratch.leaves[k], i, partner, salient,
               unit_identity(*draw, leaf.scope, i, partner[0]));
   }
+}
+
+}  // namespace
+}  // namespace msda
+
+extern "C" {
+
+int32_t msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw) {
+  return msda::closed([=] { msda::draw_batch(plans, leaves, draw); });
 }
 
 void msda_uniforms(double* out, int32_t n, uint64_t seed, uint64_t identity, uint32_t step,

@@ -7,7 +7,7 @@
 #include <mutex>
 #include <vector>
 
-#include "cpu/api.h"
+#include "cpu/closed.h"
 #include "cpu/isa.h"
 #include "cpu/soften.h"
 #include "cpu/threads.h"
@@ -163,18 +163,7 @@ bool repeats(const MsdaFields& f, int64_t i) {
   return i >= f.interpolations && msda_same_mask(f.plans + i - f.interpolations, f.plans + i);
 }
 
-}  // namespace
-}  // namespace msda
-
-extern "C" {
-using namespace msda;
-
-int32_t msda_same_mask(const Plan* a, const Plan* b) {
-  return a->method == kFMix && b->method == kFMix && a->count == b->count && a->soft == b->soft &&
-         have_same_field(*a, *b);
-}
-
-void msda_fields(const MsdaFields* fields) {
+void make_fields(const MsdaFields* fields) {
   const auto task = [](const void* job, int64_t begin, int64_t end) {
     const auto& f = *static_cast<const MsdaFields*>(job);
     const Plan* made = nullptr;
@@ -195,19 +184,39 @@ void msda_fields(const MsdaFields* fields) {
   }
 }
 
-void msda_amplitudes(float* amplitudes, const Plan* plan) {
-  const std::shared_ptr<const Tables> shared = tables_of(*plan);
-  const FieldTables& t = shared->tables;
-  std::copy_n(t.amplitude_re, int64_t{rows_of(t.f)} * t.f.half + 1, amplitudes);
+}  // namespace
+
+}  // namespace msda
+
+extern "C" {
+using namespace msda;
+
+int32_t msda_same_mask(const Plan* a, const Plan* b) {
+  return a->method == kFMix && b->method == kFMix && a->count == b->count && a->soft == b->soft &&
+         have_same_field(*a, *b);
+}
+
+int32_t msda_fields(const MsdaFields* fields) {
+  return closed([=] { make_fields(fields); });
+}
+
+int32_t msda_amplitudes(float* amplitudes, const Plan* plan) {
+  return closed([=] {
+    const std::shared_ptr<const Tables> shared = tables_of(*plan);
+    const FieldTables& t = shared->tables;
+    std::copy_n(t.amplitude_re, int64_t{rows_of(t.f)} * t.f.half + 1, amplitudes);
+  });
 }
 
 int64_t msda_field_block_bytes(const Plan* plan) { return field_block_bytes(field_of(*plan)); }
 
-void msda_axis(MsdaAxis* axis) {
-  const Axis made(axis->passes.length);
-  axis->passes = made.passes;
-  std::copy(made.cosine.begin(), made.cosine.end(), axis->cosine);
-  std::copy(made.sine.begin(), made.sine.end(), axis->sine);
-  std::copy(made.place.begin(), made.place.end(), axis->place);
+int32_t msda_axis(MsdaAxis* axis) {
+  return closed([=] {
+    const Axis made(axis->passes.length);
+    axis->passes = made.passes;
+    std::copy(made.cosine.begin(), made.cosine.end(), axis->cosine);
+    std::copy(made.sine.begin(), made.sine.end(), axis->sine);
+    std::copy(made.place.begin(), made.place.end(), axis->place);
+  });
 }
 }

@@ -2,7 +2,7 @@
 #include <cstring>
 #include <vector>
 
-#include "cpu/api.h"
+#include "cpu/closed.h"
 #include "cpu/isa.h"
 #include "cpu/threads.h"
 
@@ -17,6 +17,7 @@ class Memory {
   ContrastScratch& fit(int32_t height, int32_t width) {
     if (height == scratch_.height && width == scratch_.width) return scratch_;
     const int64_t pixels = int64_t{height} * width;
+    scratch_ = {};  // what it points to is gone even if memory is refused on the way
     bytes_.resize(2 * pixels);
     sums_.resize(2 * pixels);
     integral_.resize((int64_t{height} + 1) * (int64_t{width} + 1));
@@ -96,11 +97,11 @@ void saliency_of(const MsdaSaliency& s, int64_t i) {
 extern "C" {
 using namespace msda;
 
-void msda_saliency(const MsdaSaliency* saliency) {
+int32_t msda_saliency(const MsdaSaliency* saliency) {
   const auto task = [](const void* job, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) saliency_of(*static_cast<const MsdaSaliency*>(job), i);
   };
-  parallel_for(saliency->batch, 1, saliency->threads, task, saliency);
+  return closed([=] { parallel_for(saliency->batch, 1, saliency->threads, task, saliency); });
 }
 
 int64_t msda_saliency_block_bytes(int32_t height, int32_t width) {

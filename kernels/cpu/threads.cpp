@@ -7,6 +7,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <new>
 #include <thread>
 
 namespace msda {
@@ -21,6 +22,7 @@ struct Job {
   const void* argument;
   int64_t units, grain, parts;  // each takes one of so many parts of what is left
   std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
 
   // Takes the next part, if there is one.
   bool take(int64_t* begin, int64_t* end) {
@@ -33,9 +35,13 @@ struct Job {
     return true;
   }
 
-  void work() {
+  void work() noexcept {
     int64_t begin, end;
-    while (take(&begin, &end)) task(argument, begin, end);
+    try {
+      while (take(&begin, &end)) task(argument, begin, end);
+    } catch (...) {
+      failed = true, next = units;  // nobody takes the parts that are left
+    }
   }
 };
 
@@ -52,9 +58,9 @@ class Pool {
     std::lock_guard<std::mutex> one_job_at_a_time(callers_);
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      for (; threads_ < helpers; ++threads_) std::thread([this] { serve(); }).detach();
+      while (threads_ < helpers && start_thread()) ++threads_;
       job_ = &job;
-      wanted_ = helpers;
+      wanted_ = std::min(helpers, threads_);
     }
     wake_.notify_all();
     job.work();
@@ -65,6 +71,16 @@ class Pool {
   }
 
  private:
+  // False where the system refuses one more, as containers do.
+  bool start_thread() {
+    try {
+      std::thread([this] { serve(); }).detach();
+    } catch (const std::exception&) {
+      return false;
+    }
+    return true;
+  }
+
   void serve() {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
@@ -105,6 +121,7 @@ void parallel_for(int64_t units, int64_t grain, int32_t threads, Task task, cons
   if (threads <= 1) return task(job, 0, units);
   Job shared{task, job, units, grain, kPartsPerThread * threads};
   pool().run(shared, threads - 1);
+  if (shared.failed) throw std::bad_alloc();
 }
 
 }  // namespace msda

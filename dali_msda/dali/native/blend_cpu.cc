@@ -27,7 +27,7 @@ class BlendCpu final : public BlendOp<CPUBackend> {
     blend_.shift = normalisation_.shift();
     blend_.isa = -1;
     order_.resize(blend_.batch / blend_.interpolations);
-    msda_order(order_.data(), blend_.plans, blend_.batch, blend_.interpolations);
+    expect_done(msda_order(order_.data(), blend_.plans, blend_.batch, blend_.interpolations));
     blend_.order = order_.data();
     MakeFields(ws.GetThreadPool());
     RunChunks(ws.GetThreadPool());
@@ -77,7 +77,7 @@ class BlendCpu final : public BlendOp<CPUBackend> {
   void MakeFieldsOfPair(int first) const {
     const int each = blend_.interpolations;
     const MsdaFields some = {&fields_[first], plans_.data() + first, each, each, 1, -1};
-    msda_fields(&some);
+    expect_done(msda_fields(&some));
   }
 
   void RunChunks(dali::ThreadPool& pool) {
@@ -93,7 +93,7 @@ class BlendCpu final : public BlendOp<CPUBackend> {
 
   void RunChunk(int64_t chunk) const {
     const int64_t rows = msda_blend_rows(&blend_);
-    msda_blend_range(&blend_, rows * chunk / chunks_, rows * (chunk + 1) / chunks_);
+    expect_done(msda_blend_range(&blend_, rows * chunk / chunks_, rows * (chunk + 1) / chunks_));
   }
 
   std::vector<uint32_t> masks_;  // kept from batch to batch

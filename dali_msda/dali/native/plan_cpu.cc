@@ -212,7 +212,7 @@ void PlanOp::ReadRandomness(const Workspace& ws) {
 void PlanOp::RunImpl(Workspace& ws) {
   const size_t each = draw_.interpolations;
   plans_.resize(draw_.batch * each);
-  msda_draw(plans_.data(), leaves_.data(), &draw_);
+  expect_done(msda_draw(plans_.data(), leaves_.data(), &draw_));
   auto& out = ws.Output<CPUBackend>(0);
   for (int i = 0; i < draw_.batch; ++i) {
     std::memcpy(out.raw_mutable_tensor(i), &plans_[i * each], each * sizeof(Plan));

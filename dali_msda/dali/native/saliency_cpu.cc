@@ -38,7 +38,7 @@ class SaliencyCpu final : public SaliencyOp<CPUBackend> {
     one.channels = static_cast<int32_t>(shape[2]);
     one.in_dtype = images.type() == DALI_UINT8 ? kUint8 : kFloat32;
     one.isa = -1;
-    msda_saliency(&one);
+    expect_done(msda_saliency(&one));
   }
 };
 

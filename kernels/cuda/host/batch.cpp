@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/closed.h"
+
 namespace msda::gpu {
 namespace {
 
@@ -73,7 +75,7 @@ void Fields::Axis::Fit(int32_t length) {
                    tables.data() + n,
                    reinterpret_cast<int32_t*>(tables.data() + 2 * n),
                    {length, 0, {}}};
-  msda_axis(&made);
+  expect_done(msda_axis(&made));
   passes = made.passes;
 }
 
@@ -91,7 +93,7 @@ void Fields::AddAmplitudes(Upload& upload, const Plan* plans) {
     amplitudes_of_ = *first;
     const int64_t lines = int64_t{first->depth} * first->height;
     amplitudes_.resize(static_cast<size_t>(lines * (first->width / 2 + 1) + 1));
-    msda_amplitudes(amplitudes_.data(), first);
+    expect_done(msda_amplitudes(amplitudes_.data(), first));
   }
   amplitudes_part_ = upload.Add(amplitudes_.data(), amplitudes_.size());
 }
@@ -120,8 +122,9 @@ size_t Fields::Prepare(Upload& upload, const Plan* plans, int32_t batch, int32_t
   }
   AddAmplitudes(upload, plans);
   owners_.resize(static_cast<size_t>(batch));
-  const bool shared = msda_mask_owners(owners_.data(), plans, batch) > 0;
-  owners_part_ = upload.Add(shared ? owners_.data() : nullptr, owners_.size());
+  const int32_t shared = msda_mask_owners(owners_.data(), plans, batch);
+  if (shared < 0) throw std::bad_alloc();
+  owners_part_ = upload.Add(shared > 0 ? owners_.data() : nullptr, owners_.size());
   return static_cast<size_t>(how_.scratch);
 }
 

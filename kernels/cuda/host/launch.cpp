@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "cpu/api.h"
+#include "cpu/closed.h"
 #include "msda/blend.h"
 #include "msda/field/phases.h"
 
@@ -73,15 +73,15 @@ void msda_field_launch(MsdaFieldLaunch* l) {
 
 int32_t msda_mask_owners(int32_t* owners, const msda::Plan* plans, int32_t batch) {
   static thread_local std::vector<int32_t> slots;  // a hash table of records with other masks
-  uint32_t size = 2;
-  while (size < 2 * static_cast<uint32_t>(batch)) size *= 2;
-  slots.assign(size, -1);
+  uint64_t size = 2;
+  while (size < 2 * static_cast<uint64_t>(batch)) size *= 2;
+  if (msda::closed([=] { slots.assign(size, -1); }) != kDone) return -1;
   int32_t shared = 0;
   for (int32_t i = 0; i < batch; ++i) {
     owners[i] = i;
     const msda::Plan& p = plans[i];
     if (p.method != msda::kFMix) continue;
-    uint32_t at = (p.field_seed[0] + 31u * static_cast<uint32_t>(p.count)) % size;
+    uint64_t at = (p.field_seed[0] + 31u * static_cast<uint32_t>(p.count)) % size;
     while (slots[at] >= 0 && !msda_same_mask(plans + slots[at], &p)) at = (at + 1) % size;
     if (slots[at] < 0) slots[at] = i;
     owners[i] = slots[at];

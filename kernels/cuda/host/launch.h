@@ -42,6 +42,6 @@ int32_t msda_needs_apart(const msda::Plan* plans, int32_t batch, int32_t channel
 void msda_field_launch(MsdaFieldLaunch* launch);
 
 // Whose mask each record has: that of the first with the same mask of kFMix, or its own.  Returns
-// how many have another's.
+// how many have another's, or -1 where memory is refused.
 int32_t msda_mask_owners(int32_t* owners, const msda::Plan* plans, int32_t batch);
 }  // extern "C"

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "arguments/dali_names.h"
+#include "cpu/api.h"
 #include "dali/core/error_handling.h"
 #include "dali/core/static_switch.h"
 
@@ -14,6 +15,13 @@ namespace msda::native {
 template <typename... Parts>
 void expect(bool ok, const Parts&... parts) {
   if (!ok) DALI_FAIL(parts...);
+}
+
+// Of what a C function of the kernels returns.
+inline void expect_done(int32_t status) {
+  expect(status == kDone,
+         "memory: expected room for what the kernels keep for such samples, got none; use fewer "
+         "threads, or smaller batches or samples.");
 }
 
 // Only metadata is read, so `Images` may be a batch on any device.
