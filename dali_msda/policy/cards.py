@@ -21,6 +21,9 @@ class Method:
         own_weight: Own weight of a pixel.
         label_weight: Own label weight.
         deviations: Where the default differs from the authors' code.
+        definition: Pixels and what is drawn for them, as formulas in plain text: ``w`` is the own
+            weight of a pixel, ``lam`` the nominal one, and images are ``H`` by ``W`` pixels.
+        when: When to use it.
         traits: What the rest of the package has to know of it, words of :data:`TRAITS`.
     """
 
@@ -32,6 +35,8 @@ class Method:
     own_weight: str
     label_weight: str
     deviations: str
+    definition: str
+    when: str
     traits: frozenset[str] = frozenset()
 
 
@@ -55,6 +60,10 @@ METHODS = {
         own_weight="lam",
         label_weight="lam",
         deviations="one lambda per sample instead of per batch (scope='batch' restores it)",
+        definition="lam ~ Beta(alpha, alpha); out = lam * own + (1 - lam) * partner in every "
+        "pixel. With n = 3 or 4 sources, the weights are Dirichlet(alpha, ..., alpha)",
+        when="a first choice for any data, also sequences and volumes. alpha = 0.2 is mild and "
+        "usual for short ImageNet training; 0.8 to 1 is usual for 300 epochs",
         traits=frozenset({"any_shape"}),
     ),
     "cutmix": Method(
@@ -66,6 +75,12 @@ METHODS = {
         own_weight="0 in the box, 1 around it",
         label_weight="share of pixels outside the clipped box",
         deviations="one box per sample instead of per batch (scope='batch' restores it)",
+        definition="lam ~ Beta(alpha, alpha); the box has sides 2 * floor(floor(n * sqrt(1 - lam)) "
+        "/ 2) for n = H and W, is centred on a uniformly drawn pixel and is clipped to the image; "
+        "w = 0 in it and 1 around it",
+        when="where a part of an object is enough to name it, and where the model is to look at "
+        "all parts, as for localisation. Long training is usual (300 epochs). A box may miss a "
+        "small object, which its label then names all the same",
         traits=frozenset({"cuts"}),
     ),
     "fmix": Method(
@@ -79,6 +94,11 @@ METHODS = {
         deviations="one mask per sample instead of per batch (scope='batch' restores it); the "
         "paper's law, where the code draws two columns of the spectrum (law='legacy'); pixels are "
         "counted to the nearest, not by a coin (rounding='coin')",
+        definition="lam ~ Beta(alpha, alpha); a field G = Re(inverse DFT(Z / f^decay)) with Z "
+        "complex normal noise and f the frequency; w = 1 in the round(lam * H * W) pixels where G "
+        "is greatest, 0 in the others",
+        when="as CutMix, where straight edges would be learnt or where the data are sequences or "
+        "volumes. It takes more time to make than the other masks do",
         traits=frozenset({"any_shape", "cuts", "needs_field"}),
     ),
     "hmix": Method(
@@ -90,6 +110,11 @@ METHODS = {
         own_weight="0 in the box, lam / (1 - area) around it",
         label_weight="lam",
         deviations="one box per sample instead of per batch (scope='batch' restores it)",
+        definition="lam ~ Beta(alpha, alpha); a box as in CutMix with sides n * sqrt((1 - lam) * "
+        "r), with w = 0 in it and w = lam / (1 - area) around it, where area is its share of the "
+        "image",
+        when="a compromise of Mixup (r = 0) and CutMix (r = 1), where neither of them is clearly "
+        "better. The authors use r = 0.5 for CIFAR-100 and r = 0.75 for ImageNet",
     ),
     "gmix": Method(
         code=5,
@@ -101,6 +126,11 @@ METHODS = {
         label_weight="mean of the mask",
         deviations="one bump per sample instead of per batch (scope='batch' restores it); "
         "rectangular images",
+        definition="lam ~ Beta(alpha, alpha); b = exp(-pi * d^2 / (area * H * W)), where d is the "
+        "distance to a uniformly drawn pixel and area = min(lam, 1 - lam); w = b if lam < 1/2, "
+        "else 1 - b",
+        when="as HMix, with a soft edge. The authors use alpha = 0.5 for CIFAR-100 and 1 for "
+        "ImageNet",
     ),
     "resizemix": Method(
         code=6,
@@ -111,6 +141,11 @@ METHODS = {
         own_weight="0 in the box, 1 around it",
         label_weight="share of pixels outside the box",
         deviations="tau is drawn per sample instead of per batch",
+        definition="tau ~ U(0.1, 0.8); the partner, shrunk to floor(tau * H) by floor(tau * W) by "
+        "its nearest pixels, replaces a box of that size around a uniformly drawn pixel, shifted "
+        "into the image; w = 0 in the box and 1 around it",
+        when="as CutMix, where the pasted part must show the whole object: small objects, or "
+        "labels that a part does not tell",
         traits=frozenset({"cuts", "shrinks"}),
     ),
     "saliencymix": Method(
@@ -124,6 +159,10 @@ METHODS = {
         deviations="one box per sample instead of per batch (scope='batch' restores it); saliency "
         "of the uint8 RGB image, where the code hands normalised floats to an OpenCV function that "
         "reads them as bytes, so that its boxes lie anywhere",
+        definition="CutMix with the box centred on the pixel of the partner where a saliency "
+        "filter is greatest (fine-grained static saliency, as in OpenCV)",
+        when="as CutMix, where objects stand out from their background and a random box would "
+        "often show the background only",
         traits=frozenset({"cuts", "needs_peaks"}),
     ),
     "cutout": Method(
@@ -135,6 +174,10 @@ METHODS = {
         own_weight="0 in the square, 1 around it; nothing takes its place",
         label_weight="1",
         deviations="none",
+        definition="a square of side 2 * floor(length / 2), centred on a uniformly drawn pixel and "
+        "clipped to the image, is set to 0",
+        when="where labels must not be mixed, or as a baseline. The authors use length = 16 for "
+        "CIFAR-10 and 8 for CIFAR-100, images of 32 pixels",
         traits=frozenset({"erases"}),
     ),
 }
