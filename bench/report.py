@@ -1,5 +1,6 @@
 """The report: tables and figures from lines alone, and the part of the README that quotes them."""
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,7 +154,8 @@ def _ratios(made: dict) -> list[tuple[str, list[float | None]]]:
 
 def text(lines: list[dict], figures: list[str]) -> str:
     """REPORT.md."""
-    parts = [TITLE, *_origins(lines), *(f"![{name}]({name})\n" for name in figures)]
+    parts = [TITLE, *_origins(lines), summary(lines)]
+    parts += [f"![{name}]({name})\n" for name in figures]
     for bench in dict.fromkeys(made["bench"] for made in lines):
         given = [made for made in lines if made["bench"] == bench and "ms" in made]
         if given:
@@ -211,8 +213,75 @@ def table(lines: list[dict]) -> str:
     return (", ".join(fixed) + "\n\n" if fixed else "") + body + "\n"
 
 
+PEERS = {  # as the first page calls them
+    "dali.operators": "DALI's own operators",
+    "ffcv": "FFCV's `ImageMixup`",
+    "kornia.V2": "kornia's `RandomMixUpV2`",
+    "timm.FastCollateMixup": "timm's `FastCollateMixup`",
+    "timm.Mixup": "timm's `Mixup`",
+    "torchvision.v2": "torchvision's `MixUp`",
+}
+
+
 def quoted(lines: list[dict]) -> str:
-    """The README's part: one figure, one table, and what the other lines say in a sentence."""
+    """The part of the first page: at most five figures, and where they were measured."""
+    machines = ", ".join(dict.fromkeys(_machine(made) for made in lines if "ms" in made))
+    where = f"Measured on {machines}; every figure with its conditions: "
+    where += "[REPORT.md](bench/results/REPORT.md)."
+    return "\n".join([BEGIN, "", *headlines(lines), "", *textwrap.wrap(where, 100), END])
+
+
+def headlines(lines: list[dict]) -> list[str]:
+    """The figures of the first page, an item each; those of which there are no lines are left out.
+
+    Of a peer's variants (per sample, per batch) the one counts that is closest to ours.
+    """
+    rows = side_by_side(lines, method="mixup")
+    default = _closest([pair[0] for _, pair in rows])
+    tuned = _closest([pair[1] for _, pair in rows])
+    found = []
+    if default:
+        ours = [made["per_s"] for _, (made, _) in rows if made]
+        found.append(
+            f"**{_range(min(ours), max(ours))} images a second** on one core: Mixup per sample, "
+            "uint8 to normalised float32, labels included (batch 256, 224 x 224)."
+        )
+        found.append(f"That is the speed of {_listed(default)}.")
+    if tuned:
+        found.append(f"With the memory allocator tuned in their favour it is {_listed(tuned)}.")
+    for each in chosen(lines, "fields", device="cpu", size=224, threads=1, mask="paper"):
+        if "released" in each["others"]:
+            found.append(
+                f"FMix: {each['per_s']:,.0f} masks a second on one core, "
+                f"{each['others']['released']['times']:.0f} times the authors' code."
+            )
+    given = chosen(lines, "pipeline", device="cpu")
+    if given:
+        share = _between([1 / each["others"]["normalize"]["times"] for each in given])
+        found.append(
+            f"In DALI, mixing and normalising take {share} of the CPU time of "
+            "`crop_mirror_normalize` alone."
+        )
+    return [textwrap.fill(f"* {text}", 100, subsequent_indent="  ") for text in found]
+
+
+def _closest(lines: list[dict | None]) -> dict[str, float]:
+    """How many times as long as ours each peer takes, by its name."""
+    found: dict[str, float] = {}
+    for made in filter(None, lines):
+        peer = made["case"]["peer"]
+        found[peer] = min(times(made), found.get(peer, times(made)))
+    return dict(sorted(found.items(), key=lambda row: row[1]))
+
+
+def _listed(found: dict[str, float]) -> str:
+    return ", ".join(
+        f"{value:.0f} times {PEERS.get(peer, f'`{peer}`')}" for peer, value in found.items()
+    )
+
+
+def summary(lines: list[dict]) -> str:
+    """What the lines say, in one table and a few sentences."""
     rows = ["| on one core | images a second | ours: times as fast | with the allocator tuned |"]
     rows.append("| --- | --- | --- | --- |")
     for name, (plain, tuned) in side_by_side(lines, method="mixup"):
@@ -223,10 +292,8 @@ def quoted(lines: list[dict]) -> str:
     pairs = [pair for name, pair in side_by_side(lines, method="mixup") if "dali" not in name]
     ours = [made["per_s"] for pair in pairs for made in pair if made]
     if ours:
-        rows.append(f"| ours, per sample | {min(ours):,.0f} to {max(ours):,.0f} | | |")
-    parts = [BEGIN, "![Time of the libraries in use over ours](bench/results/peers-cpu.svg)"]
-    origins = " ".join(_origins(lines)).replace("\n", "")
-    return "\n\n".join([*parts, "\n".join(rows), "\n".join(sentences(lines)), origins, END])
+        rows.append(f"| ours, per sample | {_range(min(ours), max(ours))} | | |")
+    return "## In short\n\n" + "\n".join([*rows, "", *sentences(lines)]) + "\n"
 
 
 LOADERS = {"dali": "CPU time", "ffcv": "time", "torch": "time"}  # what counts there
@@ -285,5 +352,9 @@ def _by_method(lines: list[dict], value: Callable[[dict], float]) -> str:
 
 
 def _between(values: list[float]) -> str:
-    low, high = (f"{round(100 * value)}" for value in (min(values), max(values)))
-    return f"{low} %" if low == high else f"{low} to {high} %"
+    return f"{_range(100 * min(values), 100 * max(values))} %"
+
+
+def _range(least: float, most: float) -> str:
+    low, high = f"{least:,.0f}", f"{most:,.0f}"
+    return low if low == high else f"{low} to {high}"
