@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.dali_msda
 CXX_FILES = $(shell find kernels dali_msda/dali/native tests -name '*.h' -o -name '*.c[cpu]*')
 
 .DEFAULT_GOAL := help
-.PHONY: help install ffcv demo test gpu check format bench bench-gpu wheel clean
+.PHONY: help install ffcv demo test gpu check format bench bench-gpu manual wheel clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -61,6 +61,9 @@ bench-gpu:  ## measure on a GPU, with $(PYTHON); lines in bench/results/gpu.json
 	rm -f bench/results/gpu.jsonl
 	$(PYTHON) -m bench --device cuda --out bench/results/gpu.jsonl $(BENCH)
 
+manual: $(INSTALLED)  ## write the cards of the methods and their pictures into the READMEs
+	$(RUN) dali_msda.commands.manual
+
 wheel: $(INSTALLED)  ## build the wheel into dist/
 	$(RUN) pip wheel . --no-deps --no-build-isolation --wheel-dir dist
 
@@ -74,7 +77,7 @@ ifneq ($(shell cat '$(INSTALLED)' 2>/dev/null),$(CURDIR))
 endif
 
 $(INSTALLED): pyproject.toml constraints.txt setup.py
-	@command -v "$${CXX:-g++}" >/dev/null || { \
+	@set -- $${CXX:-g++}; command -v "$$1" >/dev/null || { \
 	  echo 'g++: not found; it is the only system package needed:' \
 	    'apt-get install g++ (Debian, Ubuntu) / dnf install gcc-c++ (Fedora, RHEL)'; exit 1; } >&2
 	@$(RUN) pip --version >/dev/null 2>&1 || { \

@@ -166,3 +166,39 @@ def read(*paths: str | os.PathLike) -> list[dict]:
                     f"{text[:60]!r}"
                 ) from error
     return list(found.values())
+
+
+def chosen(lines: list[dict], bench: str, **wanted: object) -> list[dict]:
+    """Measured lines of a module with these parameters."""
+    return [
+        made
+        for made in lines
+        if made["bench"] == bench
+        and "ms" in made
+        and all(made["case"].get(name) == value for name, value in wanted.items())
+    ]
+
+
+def times(made: dict) -> float:
+    """How many times as long as ours the peer of a line takes."""
+    return made["others"][made["case"]["peer"]]["times"]
+
+
+def side_by_side(lines: list[dict], device: str = "cpu", threads: int = 1, **wanted: object):
+    """Name of each peer's case, and its lines by default and with the allocator tuned."""
+    found: dict[str, list] = {}
+    for made in chosen(lines, "peers", device=device, threads=threads, batch=256, **wanted):
+        case = made["case"]
+        dtype = f", {case['dtype']}" if device == "cuda" else ""
+        name = f"{case['peer']} {case['method']}, per {case['scope']}{dtype}"
+        slots = found.setdefault(name, [None, None])
+        slots[case["allocator"] == "tuned"] = made
+    return sorted(found.items(), key=lambda row: [-times(made) for made in row[1] if made])
+
+
+def machine(made: dict) -> str:
+    """The machine that a line was measured on, in words."""
+    about = made["machine"]
+    if "gpu" in about:
+        return f"{about['gpu']} (driver {about['driver']}, CUDA {about['cuda']})"
+    return f"{about['processor']} ({about['isa']})"

@@ -1,11 +1,10 @@
-"""The report: tables and figures from lines alone, and the part of the README that quotes them."""
+"""The report: tables and figures from lines alone."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-from bench import plots
+from bench import plots, summary
+from bench.records import chosen, machine, side_by_side, times
 
-BEGIN, END = "<!-- python -m bench report: begin -->", "<!-- end -->"
 TITLE = "# Measured\n\nWritten by `python -m bench report` from the lines beside; what the columns "
 TITLE += "mean: [bench/README.md](../README.md).\n"
 
@@ -29,24 +28,13 @@ def write(lines: list[dict], folder: Path, readme: Path | None = None) -> list[P
     path.write_text(text(lines, [figure.name for figure in drawn]))
     written = [path, *drawn]
     if readme is not None:
-        old = readme.read_text()
-        if old.count(BEGIN) != 1 or old.count(END) != 1:
-            raise ValueError(f"{readme}: expected the marks {BEGIN} and {END}, once each")
-        head, tail = old.split(BEGIN)[0], old.split(END)[1]
-        readme.write_text(head + quoted(lines) + tail)
+        old, begin, end = readme.read_text(), summary.BEGIN, summary.END
+        if old.count(begin) != 1 or old.count(end) != 1:
+            raise ValueError(f"{readme}: expected the marks {begin} and {end}, once each")
+        head, tail = old.split(begin)[0], old.split(end)[1]
+        readme.write_text(head + summary.first_page(lines) + tail)
         written.append(readme)
     return written
-
-
-def chosen(lines: list[dict], bench: str, **wanted: object) -> list[dict]:
-    """Measured lines of a module with these parameters."""
-    return [
-        made
-        for made in lines
-        if made["bench"] == bench
-        and "ms" in made
-        and all(made["case"].get(name) == value for name, value in wanted.items())
-    ]
 
 
 def roofline(lines: list[dict], folder: Path) -> list[Path]:
@@ -95,23 +83,6 @@ def peers(lines: list[dict], folder: Path) -> list[Path]:
     return written
 
 
-def side_by_side(lines: list[dict], device: str = "cpu", threads: int = 1, **wanted: object):
-    """Name of each peer's case, and its lines by default and with the allocator tuned."""
-    found: dict[str, list] = {}
-    for made in chosen(lines, "peers", device=device, threads=threads, batch=256, **wanted):
-        case = made["case"]
-        dtype = f", {case['dtype']}" if device == "cuda" else ""
-        name = f"{case['peer']} {case['method']}, per {case['scope']}{dtype}"
-        slots = found.setdefault(name, [None, None])
-        slots[case["allocator"] == "tuned"] = made
-    return sorted(found.items(), key=lambda row: [-times(made) for made in row[1] if made])
-
-
-def times(made: dict) -> float:
-    """How many times as long as ours the peer of a line takes."""
-    return made["others"][made["case"]["peer"]]["times"]
-
-
 def scaling(lines: list[dict], folder: Path) -> list[Path]:
     """Time over size, a line an axis."""
     drawn = []
@@ -153,7 +124,8 @@ def _ratios(made: dict) -> list[tuple[str, list[float | None]]]:
 
 def text(lines: list[dict], figures: list[str]) -> str:
     """REPORT.md."""
-    parts = [TITLE, *_origins(lines), *(f"![{name}]({name})\n" for name in figures)]
+    parts = [TITLE, *_origins(lines), summary.in_short(lines)]
+    parts += [f"![{name}]({name})\n" for name in figures]
     for bench in dict.fromkeys(made["bench"] for made in lines):
         given = [made for made in lines if made["bench"] == bench and "ms" in made]
         if given:
@@ -172,20 +144,13 @@ def _words(made: dict) -> str:
 
 def _origins(lines: list[dict]) -> list[str]:
     """Machines, commits and versions, each once."""
-    machines = dict.fromkeys(_machine(made) for made in lines if "ms" in made)
+    machines = dict.fromkeys(machine(made) for made in lines if "ms" in made)
     commits = dict.fromkeys(made["commit"] for made in lines)
     versions = dict.fromkeys(
         f"{name} {number}" for made in lines for name, number in made["versions"].items()
     )
     origins = {"Machine": machines, "Commit": commits, "Versions": sorted(versions)}
     return [f"{name}: {', '.join(values)}.\n" for name, values in origins.items()]
-
-
-def _machine(made: dict) -> str:
-    machine = made["machine"]
-    if "gpu" in machine:
-        return f"{machine['gpu']} (driver {machine['driver']}, CUDA {machine['cuda']})"
-    return f"{machine['processor']} ({machine['isa']})"
 
 
 def table(lines: list[dict]) -> str:
@@ -209,81 +174,3 @@ def table(lines: list[dict]) -> str:
         rows.append([*own, *figures, ", ".join(others), ", ".join(also), waited])
     body = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return (", ".join(fixed) + "\n\n" if fixed else "") + body + "\n"
-
-
-def quoted(lines: list[dict]) -> str:
-    """The README's part: one figure, one table, and what the other lines say in a sentence."""
-    rows = ["| on one core | images a second | ours: times as fast | with the allocator tuned |"]
-    rows.append("| --- | --- | --- | --- |")
-    for name, (plain, tuned) in side_by_side(lines, method="mixup"):
-        if plain:
-            rate = plain["others"][plain["case"]["peer"]]["per_s"]
-            also = f"{times(tuned):.1f} " if tuned else ""
-            rows.append(f"| {name} | {rate:,.0f} | {times(plain):.1f} | {also}|")
-    pairs = [pair for name, pair in side_by_side(lines, method="mixup") if "dali" not in name]
-    ours = [made["per_s"] for pair in pairs for made in pair if made]
-    if ours:
-        rows.append(f"| ours, per sample | {min(ours):,.0f} to {max(ours):,.0f} | | |")
-    parts = [BEGIN, "![Time of the libraries in use over ours](bench/results/peers-cpu.svg)"]
-    origins = " ".join(_origins(lines)).replace("\n", "")
-    return "\n\n".join([*parts, "\n".join(rows), "\n".join(sentences(lines)), origins, END])
-
-
-LOADERS = {"dali": "CPU time", "ffcv": "time", "torch": "time"}  # what counts there
-MASKS = {
-    "released": "the released code's",
-    "numpy64": "those of the same algorithm in NumPy",
-    "numpy32": "those of NumPy at its best",
-}
-
-
-def sentences(lines: list[dict]) -> list[str]:
-    """What the lines say besides, in words."""
-    made = []
-    for dtype in ("float32", "float16"):
-        wanted = {"dtype": dtype, "layout": "CHW", "mirror": False}
-        given = chosen(lines, "blend", device="cpu", batch=256, size=224, **wanted)
-        if given:
-            made.append(
-                f"* The blend alone, to {dtype}, as a share of the bytes per second of a plain "
-                f"copy on as many threads: {_by_method(given, lambda each: each['share'])}."
-            )
-        given = [each for each in given if "writes" in each["others"]]
-        if given:
-            took = _by_method(given, lambda each: each["others"]["writes"]["times"])
-            made[-1] += f" Writing the output alone takes, of its time: {took}."
-    for each in chosen(lines, "fields", device="cpu", size=224, threads=1):
-        found = [
-            f"{each['others'][name]['times']:.1f} times {words}"
-            for name, words in MASKS.items()
-            if name in each["others"]
-        ]
-        made.append(
-            f"* FMix `{each['case']['mask']}`: {each['per_s']:,.0f} masks of 224 x 224 a second on "
-            f"one core, {', '.join(found)}."
-        )
-    for loader, what in LOADERS.items():
-        given = chosen(lines, "loaders", device="cpu", loader=loader)
-        if given:
-            found = _between([1 / each["others"]["without"]["times"] for each in given])
-            made.append(
-                f"* JPEGs to mixed batches, {loader}: {found} of the {what} of the same loader "
-                "without mixing."
-            )
-    given = chosen(lines, "pipeline", device="cpu")
-    if given:
-        found = _between([1 / each["others"]["normalize"]["times"] for each in given])
-        made.append(f"* In DALI alone: {found} of the CPU time of `crop_mirror_normalize`.")
-    return made
-
-
-def _by_method(lines: list[dict], value: Callable[[dict], float]) -> str:
-    found: dict[str, list[float]] = {}
-    for made in lines:
-        found.setdefault(made["case"]["method"], []).append(value(made))
-    return ", ".join(f"{name} {_between(values)}" for name, values in found.items())
-
-
-def _between(values: list[float]) -> str:
-    low, high = (f"{round(100 * value)}" for value in (min(values), max(values)))
-    return f"{low} %" if low == high else f"{low} to {high} %"

@@ -43,13 +43,13 @@ Rows = Sequence[Sequence[Cell | None]]
 """Cells of a sheet, all of one height and width; None leaves a place empty."""
 
 
-def corners(rows: Rows) -> tuple[list[list[tuple[int, int]]], int]:
+def corners(rows: Rows, titled: bool = True) -> tuple[list[list[tuple[int, int]]], int]:
     """Where everything is: x and y of the upper left corner of each image, and the sheet's height.
 
     A row has room for headings and captions only if one of its cells has one.
     """
     height, width = next(cell for cell in rows[0] if cell).image.shape[:2]
-    y, found = MARGIN + TITLE_SIZE + 2 * GAP, []
+    y, found = MARGIN + TITLE_SIZE + 2 * GAP if titled else GAP, []
     for number, row in enumerate(rows):
         cells = [cell for cell in row if cell]
         if any(cell.head for cell in cells):
@@ -63,12 +63,12 @@ def corners(rows: Rows) -> tuple[list[list[tuple[int, int]]], int]:
     return found, y - GAP // 2 + MARGIN // 2
 
 
-def sheet(rows: Rows, *, title: str) -> Image:
+def sheet(rows: Rows, *, title: str = "") -> Image:
     """Draw a table of pictures with headings and captions.
 
     Args:
         rows: The cells.
-        title: First line of the sheet.
+        title: First line of the sheet, if there is to be one.
 
     Returns:
         A PIL image, RGB.
@@ -76,7 +76,7 @@ def sheet(rows: Rows, *, title: str) -> Image:
     from PIL import Image, ImageDraw, ImageFont
 
     large, font = ImageFont.load_default(TITLE_SIZE), ImageFont.load_default(TEXT_SIZE)
-    places, bottom = corners(rows)
+    places, bottom = corners(rows, bool(title))
     height, width = next(cell for cell in rows[0] if cell).image.shape[:2]
     right = max(max(x for x, _ in row) + width for row in places)
     right = max(right, MARGIN + round(large.getlength(title)))

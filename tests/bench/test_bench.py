@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import dali_msda as msda
-from bench import cases, compare, gpu_timing, records, report, run, timing
+from bench import cases, compare, gpu_timing, records, report, run, summary, timing
 from bench.__main__ import main
 from bench.cases import Case, Mismatch
 from bench.memory import Host, normalisation
@@ -699,7 +699,7 @@ def fixture():
 def test_report_makes_files_from_lines_alone(tmp_path):
     pytest.importorskip("matplotlib")
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    readme.write_text(f"before\n{summary.BEGIN}\nold\n{summary.END}\nafter\n")
     written = report.write(fixture(), tmp_path / "results", readme)
     names = {path.name for path in written}
     assert names == {"REPORT.md", "README.md", "roofline-cpu.svg", "peers-cpu.svg", "scaling.svg",
@@ -710,10 +710,15 @@ def test_report_makes_files_from_lines_alone(tmp_path):
     assert "torch fmix float16, mixed on the GPU" in drawn and ">1.25<" in drawn.replace(" ", "")
     quoted = readme.read_text()
     assert quoted.startswith("before\n") and quoted.endswith("\nafter\n") and "old" not in quoted
-    assert "| a.Mixup mixup, per sample | 123 | 20.0 | 10.0 |" in quoted
-    assert "| once.Mixup mixup, per sample | 123 | 5.0 | |" in quoted
-    assert "20.0 times those of the same algorithm" in quoted
-    assert "JPEGs to mixed batches, dali: 80 % of the CPU time" in quoted
+    assert "| a.Mixup mixup, per sample | 123 | 20.0 | 10.0 |" in text
+    assert "| once.Mixup mixup, per sample | 123 | 5.0 | |" in text
+    assert "20.0 times those of the same algorithm" in text
+    assert "JPEGs to mixed batches, dali: 80 % of the CPU time" in text
+    figures = " ".join(quoted.split())
+    assert "others: `once.Mixup` 5 times, `b.Mixup` 10 times, `a.Mixup` 20 times." in figures
+    assert "tuned in their favour: `b.Mixup` 5 times, `a.Mixup` 10 times." in figures
+    assert "**400 images a second** on one core" in figures
+    assert "share of their time without mixing: DALI 80%." in figures
     first = {path: path.read_bytes() for path in written}
     report.write(fixture(), tmp_path / "results", readme)
     assert {path: path.read_bytes() for path in written} == first
@@ -727,7 +732,7 @@ def test_report_makes_files_from_lines_alone(tmp_path):
 def test_the_readme_quotes_the_lines():
     """Every figure of its part comes from the file of results beside."""
     text = (ROOT / "README.md").read_text()
-    assert text.count(report.BEGIN) == 1
-    part = text[text.index(report.BEGIN) : text.index(report.END) + len(report.END)]
-    assert part == report.quoted(records.read(records.CPU_FILE))
+    assert text.count(summary.BEGIN) == 1
+    part = text[text.index(summary.BEGIN) : text.index(summary.END) + len(summary.END)]
+    assert part == summary.first_page(records.read(records.CPU_FILE))
     assert (records.RESULTS / "peers-cpu.svg").is_file()

@@ -1,5 +1,9 @@
-"""What the README says is true: its code runs, its table is the table of methods."""
+"""What the READMEs say is true: their code runs, and what they name exists."""
 
+import contextlib
+import importlib.util
+import inspect
+import io
 import re
 import sys
 from pathlib import Path
@@ -8,28 +12,98 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from dali_msda.policy import METHODS
+from dali_msda import policy
+from dali_msda.commands import cli, manual
+from dali_msda.pipelines.training.config import Config, presets
+from dali_msda.pipelines.training.torchvision_cpu import declare_operators
+from dali_msda.policy import METHODS, POLICIES
 from tests.cuda.host_gpu import HostArray, install
+from tests.support.coloured_folders import write_folder
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+declare_operators()
+ROOT = Path(__file__).parents[2]
+PATHS = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
+PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in PATHS}
+FIRST_PAGE, MANUAL = PAGES["README.md"], PAGES["dali_msda/README.md"]
+MAKEFILE = (ROOT / "Makefile").read_text()
+# Names in examples that stand for the reader's own files.
+THEIRS = {"imagenet", "runs", "demo", "train", "val", "train.txt", "my_preset.yaml", ".venv"}
 
 
-GPU = [code for code in BLOCKS if "cupy" in code]
-LIGHTNING = [code for code in BLOCKS if "import lightning" in code]
-PLAIN = [code for code in BLOCKS if code not in GPU + LIGHTNING]
+def sections(page):
+    """Heading and text of each section of a page, those under it not included."""
+    parts = re.split(
+        r"^#+ (.*)\n", re.sub(r"^```.*?^```$", hidden, page, flags=re.M | re.S), flags=re.M
+    )
+    return {head: shown(text) for head, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
-@pytest.mark.parametrize("code", PLAIN, ids=range(4))
-def test_code_runs(code):
-    if "ffcv" in code:
+def hidden(block):
+    """A block of code whose comments are no headings."""
+    return block[0].replace("#", "\0")
+
+
+def shown(text):
+    return text.replace("\0", "#")
+
+
+def blocks(text, language="python"):
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+CODE = {
+    (name, head): "\n".join(blocks(text))
+    for name, page in PAGES.items()
+    for head, text in sections(page).items()
+    if blocks(text)
+}
+GPU, LIGHTNING = ("dali_msda/README.md", "On a GPU"), ("dali_msda/README.md", "Lightning")
+PLAIN = [key for key in CODE if key not in (GPU, LIGHTNING)]
+
+
+def run_code(key):
+    """The names that the code of a section defines; its blocks go on from one another."""
+    names = {}
+    exec(compile(CODE[key], ": ".join(key), "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("key", PLAIN, ids=": ".join)
+def test_code_runs(key):
+    if "ffcv" in CODE[key]:
         pytest.importorskip("ffcv")
-    exec(compile(code, "README.md", "exec"), {})
+    run_code(key)
+
+
+def test_all_doors_have_code():
+    heads = {head for name, head in CODE if name == "dali_msda/README.md"}
+    assert heads >= {"DALI", "FFCV", "PyTorch", "timm", "torchvision", "Lightning", "Arrays"}
+    assert heads >= {"Compositions", "Annotations", "On a GPU"}
+
+
+def test_the_pipeline_of_dali_runs(tmp_path):
+    write_folder(tmp_path, [40, 40])
+    pipeline = run_code(("dali_msda/README.md", "DALI"))["training"](str(tmp_path))
+    pipeline.build()
+    images, targets = pipeline.run()
+    assert images.as_tensor().shape() == [64, 3, 224, 224]
+    assert np.allclose(np.asarray(targets.as_tensor()).sum(1), 1)
+
+
+def test_the_loader_of_ffcv_is_made(tmp_path):
+    pytest.importorskip("ffcv")
+    from dali_msda.pipelines.write_beton import write_beton
+
+    beton = tmp_path / "few.beton"
+    write_beton(write_folder(tmp_path / "few", [2, 2]), beton, workers=1)
+    loader = run_code(("dali_msda/README.md", "FFCV"))["training"](str(beton))
+    assert loader.batch_size == 256  # it checks its pipelines when it is made
 
 
 class HostCupy:
-    """As much of CuPy as the README uses, in CPU memory."""
+    """As much of CuPy as the manual uses, in CPU memory."""
 
     uint8, float16 = "uint8", "float16"
     zeros, empty, arange = (
@@ -39,10 +113,9 @@ class HostCupy:
 
 
 def test_code_for_a_gpu_runs(monkeypatch):
-    (code,) = GPU
-    device, names = install(monkeypatch), {}
+    device = install(monkeypatch)
     monkeypatch.setitem(sys.modules, "cupy", HostCupy)
-    exec(compile(code, "README.md", "exec"), names)
+    names = run_code(GPU)
     assert device.launched == ["msda_field_masks", "msda_blend_uint8_float16",
                                "msda_targets_dense_int64"]  # fmt: skip
     assert names["targets"].shape == (8, 1000)
@@ -50,12 +123,9 @@ def test_code_for_a_gpu_runs(monkeypatch):
 
 def test_code_for_lightning_runs(monkeypatch):
     """With as much of Lightning as calls the hooks."""
-    (code,) = LIGHTNING
-    names = {}
     module = SimpleNamespace(LightningModule=type("LightningModule", (), {}))
     monkeypatch.setitem(sys.modules, "lightning", module)
-    exec(compile(code, "README.md", "exec"), names)
-    ours, batch = names["Mixed"](), (torch.rand(4, 3, 8, 8), torch.arange(4))
+    ours, batch = run_code(LIGHTNING)["Mixed"](), (torch.rand(4, 3, 8, 8), torch.arange(4))
     ours.trainer = SimpleNamespace(training=False)
     assert ours.on_after_batch_transfer(batch, 0) is batch
     ours.trainer.training = True
@@ -68,22 +138,217 @@ def test_code_for_lightning_runs(monkeypatch):
     assert torch.equal(ours.on_after_batch_transfer(batch, 0)[1], want[1])
 
 
-def test_table_of_methods():
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in README.split("## Methods")[1].split("##")[0].splitlines()
-        if line.startswith("| [")
-    ]
-    expected = []
-    for method in METHODS.values():
-        identifier = method.paper.split("arXiv:")[1]
-        expected.append(
-            [
-                f"[{method.policy}](https://arxiv.org/abs/{identifier})",
-                f"`{method.policy}`",
-                method.own_weight,
-                method.label_weight,
-                method.deviations,
-            ]
+# Lengths.
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_lines_have_at_most_100_columns(name):
+    assert [line for line in PAGES[name].splitlines() if len(line) > 100] == []
+
+
+def test_the_first_page_is_one_page():
+    assert len(FIRST_PAGE.splitlines()) <= 120
+    (example,) = blocks(FIRST_PAGE)
+    assert len(example.splitlines()) <= 8
+    figures = FIRST_PAGE.split("report: begin -->")[1].split("<!-- end -->")[0]
+    assert 1 <= figures.count("\n* ") <= 5
+
+
+# Tables and cards.
+
+
+def test_lines_to_change_are_counted():
+    """Against the examples of the manual, where each such line is marked."""
+    rows = re.findall(r"^\| (\w+) \| \[.*\]\(dali_msda/README\.md#(\w+)\) \| (\d+) \|$",
+                      FIRST_PAGE, re.M)  # fmt: skip
+    assert [row[0] for row in rows] == "DALI FFCV torch timm torchvision Lightning".split()
+    heads = {head.lower(): text for head, text in sections(MANUAL).items()}
+    for name, anchor, count in rows:
+        marked = re.findall(r"  # changed$", heads[anchor], re.M)
+        assert len(marked) == int(count), name
+
+
+def test_methods_are_those_of_the_cards():
+    """The first page's table and the manual's cards are what `make manual` writes."""
+    assert manual.replaced(FIRST_PAGE, manual.table()) == FIRST_PAGE
+    assert manual.replaced(MANUAL, manual.cards()) == MANUAL
+    assert all(f"### {method.policy}\n" in MANUAL for method in METHODS.values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_card_tells_every_argument(name):
+    card, method, kind = manual.card(name), METHODS[name], POLICIES[name]
+    flat = " ".join(card.split())
+    own = [one for one in inspect.signature(kind).parameters.values()
+           if one.name not in inspect.signature(policy.Leaf).parameters]  # fmt: skip
+    for one in own:
+        default = f'"{one.default}"' if isinstance(one.default, str) else one.default
+        assert f"* `{one.name}={default}`: " in flat, one.name
+    for text in (method.definition, method.label_weight, method.when, method.deviations):
+        assert text in flat
+    assert len(manual.attributes(inspect.getdoc(kind))) == len(own)
+
+
+def test_a_line_of_a_card_never_begins_with_a_product():
+    lines = manual._wrapped("n * m " * 200).splitlines()
+    assert len(lines) > 9 and not [line for line in lines if line.startswith("*")]
+
+
+def test_pictures_are_those_of_the_cards():
+    """Up to what another version of the encoder or of the font's renderer does."""
+    image = pytest.importorskip("PIL.Image")
+    pytest.importorskip("skimage")
+    drawn = dict(manual.pictures())
+    assert drawn.keys() == {*METHODS, "methods", "multimix"}
+    files = {path.stem: path for path in (manual.PACKAGE / manual.GALLERY).iterdir()}
+    assert files.keys() == drawn.keys()
+    for name, picture in drawn.items():
+        stream = io.BytesIO()
+        picture.save(stream, "JPEG", quality=manual.QUALITY)
+        with image.open(files[name]) as kept, image.open(stream) as made:
+            assert kept.size == made.size, f"{name}: make manual"
+            off = np.asarray(kept, np.int16) - np.asarray(made, np.int16)
+        assert np.abs(off).mean() < 1, f"{name}: make manual"
+        assert files[name].stat().st_size < 60_000
+
+
+# Links, paths and commands.
+
+
+def anchors(page):
+    """Anchors of a page's headings, as GitHub makes them."""
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in sections(page)}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name):
+    for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[name]):
+        path, _, anchor = link.partition("#")
+        if path.startswith("https://"):
+            continue
+        target = (ROOT / name).parent / path if path else ROOT / name
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text()), link
+
+
+def code_spans(page):
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose(page))]
+
+
+def prose(page):
+    return re.sub(r"^```.*?^```$", "", page, flags=re.M | re.S)
+
+
+SUFFIXES = ".py .md .h .cuh .cu .cpp .cc .yaml .jsonl .svg .jpg .toml".split()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_files_exist(name):
+    """Paths and file names in back-ticks, seen from the page's folder or the root."""
+    folder = (ROOT / name).parent
+    for span in code_spans(PAGES[name]):
+        is_path = re.fullmatch(r"\.?[\w-]+(/[\w.-]+)*/?(\.\w+)?", span) and (
+            "/" in span or Path(span).suffix in SUFFIXES
         )
-    assert rows == expected
+        if is_path and Path(span).parts[0] not in THEIRS:
+            places = (folder, ROOT, folder / "results")
+            found = any((place / span).exists() for place in places)
+            assert found or "cuda" in span or span == "gpu.jsonl", span
+
+
+def command_lines(page):
+    """What a shell would get: indented blocks and back-ticks, a command each."""
+    indented = re.sub(r"\\\n\s*", "", prose(page))
+    lines = [line.split("  #")[0].strip() for line in re.findall(r"^    (.*)$", indented, re.M)]
+    return [*lines, *code_spans(page)]
+
+
+def commands(page, first):
+    return [line for line in command_lines(page) if line.startswith(first)]
+
+
+def helped(module, *words):
+    """What ``--help`` of a module says."""
+    with contextlib.redirect_stdout(io.StringIO()) as said, pytest.raises(SystemExit) as end:
+        main = cli.main if module == "dali_msda" else importlib.import_module(module).main
+        main([*words, "--help"])
+    assert end.value.code == 0
+    return said.getvalue()
+
+
+PLAIN_COMMANDS = ("dali_msda.pipelines.install_ffcv", "bench.suites.loaders")  # without --help
+MODULES = {"bench": "bench.__main__"}
+SUBCOMMANDS = {"dali_msda": cli.COMMANDS, "bench": ("list", "compare", "report")}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_commands_of_python_exist(name):
+    """Modules, their commands and their options."""
+    for line in command_lines(PAGES[name]):
+        found = re.search(r"-m ((?:dali_msda|bench)[\w.]*)(.*)", line)
+        if not found or line.startswith("pip"):
+            continue
+        module, rest = found[1], found[2].split()
+        if module in PLAIN_COMMANDS:
+            assert importlib.util.find_spec(module) and not rest, line
+            continue
+        words = []
+        if module in SUBCOMMANDS and rest and re.fullmatch("[a-z]+", rest[0]):
+            assert rest[0] in SUBCOMMANDS[module], line
+            words = rest[:1]
+        elif module == "bench":
+            words = ["run"]
+        said = helped(MODULES.get(module, module), *words)
+        for option in re.findall(r"(?<!\S)--?[a-z][\w-]*", " ".join(rest)):
+            assert re.search(rf"{option}\b", said), line
+        if module.endswith(".train") and rest and rest[0] != "--help":
+            assert rest[0] in presets(), line
+
+
+def test_options_in_the_prose_exist():
+    known = helped("dali_msda.pipelines.train") + helped("dali_msda.pipelines.write_beton")
+    for span in code_spans(PAGES["pipelines/README.md"]):
+        if span.startswith("--"):
+            assert span.split()[0] in known, span
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_targets_of_make_exist(name):
+    for line in commands(PAGES[name], "make"):
+        for word in line.split()[1:]:
+            if re.fullmatch("[a-z-]+", word):
+                assert re.search(rf"^{word}:", MAKEFILE, re.M), line
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_extras_exist(name):
+    text = (ROOT / "pyproject.toml").read_text()
+    for extra in re.findall(r"'\.\[(\w+)\]'", PAGES[name]):
+        assert re.search(rf"^{extra} = \[", text, re.M), extra
+
+
+def test_errors_are_quoted_as_they_are():
+    """Each message of the troubleshooting table stands in the sources."""
+    folders = (ROOT / "dali_msda", ROOT / "pipelines")
+    files = [path for folder in folders for path in (*folder.rglob("*.py"), *folder.rglob("*.h"))]
+    sources = re.sub(r'"\s*f?"', "", "".join(path.read_text() for path in files))
+    quoted = re.findall(r'^\| "(.*?)" \|', sections(MANUAL)["Troubleshooting"], re.M)
+    assert len(quoted) >= 5
+    for text in quoted:
+        found = text.replace("expected FFCV 1.0.2", "expected FFCV {VERSION}")
+        assert found in sources, text
+
+
+def test_the_preset_of_the_example_is_one():
+    (text,) = blocks(PAGES["pipelines/README.md"], "yaml")
+    assert Config(data="somewhere", **yaml.safe_load(text)).model == "resnet50"
+
+
+def test_policies_and_functions_exist():
+    """Names of the package in back-ticks, such as `msda.saliency` and `MultiMix(...)`."""
+    import dali_msda
+
+    for page in PAGES.values():
+        for span in code_spans(page):
+            if found := re.fullmatch(r"msda\.(\w+)(\(.*)?", span):
+                assert hasattr(dali_msda, found[1]), span
