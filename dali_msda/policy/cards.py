@@ -22,6 +22,7 @@ class Method:
         label_weight: Own label weight.
         deviations: Where the default differs from the authors' code.
         traits: What the rest of the package has to know of it, words of :data:`TRAITS`.
+        variants: Settings that show all that it can do, for tests: each setting in one of them.
     """
 
     code: int
@@ -33,9 +34,11 @@ class Method:
     label_weight: str
     deviations: str
     traits: frozenset[str] = frozenset()
+    variants: tuple[dict[str, object], ...] = ({},)
 
 
 TRAITS = {
+    "bump": "weighs by a Gaussian bump around a point",
     "any_shape": "serves sequences and volumes as well as images",
     "cuts": "own weights are 0 or 1, unless they are softened",
     "erases": "sets pixels to 0 in the output; nobody is mixed",
@@ -101,6 +104,7 @@ METHODS = {
         label_weight="mean of the mask",
         deviations="one bump per sample instead of per batch (scope='batch' restores it); "
         "rectangular images",
+        traits=frozenset({"bump"}),
     ),
     "resizemix": Method(
         code=6,

@@ -96,7 +96,8 @@ void msda_fields(const MsdaFields* fields);
 // them, if they have one part: those of the paper's law (the GPU's host).
 void msda_amplitudes(float* amplitudes, const msda::Plan* plan);
 
-// Bytes of shared memory that a block of GPU threads needs for a record's field (msda/field/phases.h).
+// Bytes of shared memory that a block of GPU threads needs for a record's field
+// (msda/field/phases.h).
 int64_t msda_field_block_bytes(const msda::Plan* plan);
 
 // Where each image is most salient (msda/saliency.h).
