@@ -132,8 +132,8 @@ def library() -> ctypes.CDLL:
     lib.msda_mask_owners.argtypes = [c_void_p, c_void_p, c_int32]
     lib.msda_mask_owners.restype = c_int32
     lib.msda_mask_owners.errcheck = _expect_count
-    lib.msda_needs_apart.argtypes = [c_void_p, c_int32, c_int32]
-    lib.msda_needs_apart.restype = c_int32
+    lib.msda_needs_gather.argtypes = [c_void_p, c_int32, c_int32]
+    lib.msda_needs_gather.restype = c_int32
     lib.msda_group_items.argtypes = [c_int32, c_int32, c_int32]
     lib.msda_group_items.restype = c_int32
     return lib

@@ -60,7 +60,7 @@ Saliency = structure(
     | {"per_block": c_int64}
     | dict.fromkeys("batch height width channels".split(), c_int32),
 )
-FieldLaunch = structure(  # of kernels/cuda/host/launch.h
+FieldLaunch = structure(  # of kernels/cuda/host/geometry.h
     "MsdaFieldLaunch",
     dict.fromkeys("batch depth height width soft most_shared threads resident".split(), c_int32)
     | dict.fromkeys("limit blocks in_shared radix".split(), c_int32)
@@ -91,8 +91,8 @@ def group_items(out_dtype: str, width: int, channels: int) -> int:
 
 def blend_name(plans: np.ndarray, in_dtype: str, out_dtype: str, channels: int) -> str:
     """The entry point of a blend: some records take more than others."""
-    apart = cpu.library().msda_needs_apart(plans.ctypes.data, plans.size, channels)
-    return f"msda_{'apart' if apart else 'blend'}_{in_dtype}_{out_dtype}"
+    gathers = cpu.library().msda_needs_gather(plans.ctypes.data, plans.size, channels)
+    return f"msda_{'gather' if gathers else 'blend'}_{in_dtype}_{out_dtype}"
 
 
 def grid(samples: int, rows: int, items: int, block: int, resident: int) -> tuple[int, int]:

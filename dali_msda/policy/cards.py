@@ -25,6 +25,7 @@ class Method:
             weight of a pixel, ``lam`` the nominal one, and images are ``H`` by ``W`` pixels.
         when: When to use it.
         traits: What the rest of the package has to know of it, words of :data:`TRAITS`.
+        variants: Settings that show all that it can do, for tests: each setting in one of them.
     """
 
     code: int
@@ -38,9 +39,11 @@ class Method:
     definition: str
     when: str
     traits: frozenset[str] = frozenset()
+    variants: tuple[dict[str, object], ...] = ({},)
 
 
 TRAITS = {
+    "bump": "weighs by a Gaussian bump around a point",
     "any_shape": "serves sequences and volumes as well as images",
     "cuts": "own weights are 0 or 1, unless they are softened",
     "erases": "sets pixels to 0 in the output; nobody is mixed",
@@ -131,6 +134,7 @@ METHODS = {
         "else 1 - b",
         when="as HMix, with a soft edge. The authors use alpha = 0.5 for CIFAR-100 and 1 for "
         "ImageNet",
+        traits=frozenset({"bump"}),
     ),
     "resizemix": Method(
         code=6,

@@ -157,8 +157,8 @@ void draw_batch(Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw) {
     int32_t partner[kMaxSources - 1] = {};
     for (int32_t s = 1; s < leaf.sources; ++s) partner[s - 1] = scratch.row(k, s)[i];
     // A batch that shares its box shares the peak of its first partner.
-    const int32_t salient = leaf.scope == kScopeBatch ? scratch.row(k, 1)[0] : partner[0];
-    draw_slot(mine, *draw, leaf, scratch.leaves[k], i, partner, salient,
+    const int32_t peak_slot = leaf.scope == kScopeBatch ? scratch.row(k, 1)[0] : partner[0];
+    draw_slot(mine, *draw, leaf, scratch.leaves[k], i, partner, peak_slot,
               unit_identity(*draw, leaf.scope, i, partner[0]));
   }
 }

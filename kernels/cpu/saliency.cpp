@@ -64,7 +64,7 @@ void put_out(const MsdaSaliency& s, int64_t i, const uint8_t* map, int64_t peak)
 }
 
 // The map, over the image's grey values, and its peak.  A share is looked up: sums are few.
-int64_t finish_map(ContrastScratch s) {
+int64_t make_map(ContrastScratch s) {
   uint16_t brighter[kMostSum + 1], darker[kMostSum + 1];
   for (int32_t k = 0; k <= s.most_brighter; ++k)
     brighter[k] = static_cast<uint16_t>(share_of(k, s.most_brighter));
@@ -87,7 +87,7 @@ void saliency_of(const MsdaSaliency& s, int64_t i) {
     sum(scratch, static_cast<const uint8_t*>(s.ins[i]), nullptr, s.channels);
   else
     sum(scratch, nullptr, static_cast<const float*>(s.ins[i]), s.channels);
-  const int64_t peak = finish_map(scratch);
+  const int64_t peak = make_map(scratch);
   put_out(s, i, scratch.grey, peak);
 }
 

@@ -5,7 +5,7 @@
 #include "msda/field/fourier.h"
 #include "msda/plan.h"
 
-// Samples of a batch: apart, each at its own address, or `stride` bytes from one to the next.
+// Samples of a batch: each at an address of its own, or `stride` bytes from one to the next.
 struct MsdaSamples {
   char* first;
   int64_t stride;
@@ -17,8 +17,8 @@ struct MsdaSamples {
 struct MsdaMasks {
   char* first;
   int64_t stride;
-  const int32_t* owners;  // msda_mask_owners (host/launch.h): records that share a mask have it in
-                          // one place; null: each has its own
+  const int32_t* owners;  // msda_mask_owners (host/geometry.h): records that share a mask have it
+                          // in one place; null: each has its own
 };
 
 // out = what the plan says; MsdaBlend of cpu.h says what each member means.

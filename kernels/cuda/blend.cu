@@ -1,5 +1,5 @@
 // The mixed batch, in one launch.  msda_blend_<type of the inputs>_<type of the outputs>; where
-// msda_needs_apart (host/launch.h) says so, those of apart.cu.
+// msda_needs_gather (host/geometry.h) says so, those of gather.cu.
 #include "cuda/blend.cuh"
 
 namespace msda {
@@ -9,7 +9,7 @@ template <typename In, typename Out>
 __device__ __forceinline__ void blend(const MsdaGpuBlend& b) {
   if (b.channels == 3) return blend_groups<In, Out, 3, false>(b);
   if (b.channels == 1) return blend_groups<In, Out, 1, false>(b);
-  walk(b.batch, b.height, b.width * b.channels, [&b](int32_t i, int32_t y, int32_t k) {
+  each_grid_item(b.batch, b.height, b.width * b.channels, [&b](int32_t i, int32_t y, int32_t k) {
     blend_one<In, Out>(b, i, y, k / b.channels, k % b.channels);
   });
 }

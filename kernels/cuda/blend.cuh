@@ -1,11 +1,11 @@
-// What the kernels of blend.cu and apart.cu have in common.
+// What the kernels of blend.cu and gather.cu have in common.
 //
 // A thread makes the 16 bytes that neighbouring pixels of a row fill in each plane of the output
 // (in HWC: in all planes together).  grid.y: groups of `interpolations` outputs; grid.x: their
 // rows.
 #pragma once
 #include "cuda/gather.h"
-#include "cuda/grid_walk.cuh"
+#include "cuda/grid_items.cuh"
 
 namespace msda {
 
@@ -13,10 +13,10 @@ template <typename In, typename Out, int32_t kChannels, bool kGathers>
 __device__ __forceinline__ void blend_groups(const MsdaGpuBlend& b) {
   constexpr int32_t kPixels = 16 / static_cast<int32_t>(sizeof(Out));
   using H = Held<In, kChannels, kPixels>;
-  walk(b.batch / b.interpolations, b.height, (b.width + kPixels - 1u) / kPixels,
-       [&b](int32_t i, int32_t y, int32_t k) {
-         blend_group<H, Out, kGathers>(b, i * b.interpolations, y, k * kPixels);
-       });
+  each_grid_item(b.batch / b.interpolations, b.height, (b.width + kPixels - 1u) / kPixels,
+                 [&b](int32_t i, int32_t y, int32_t k) {
+                   blend_group<H, Out, kGathers>(b, i * b.interpolations, y, k * kPixels);
+                 });
 }
 
 }  // namespace msda

@@ -25,45 +25,45 @@ __device__ __forceinline__ void prepare(FieldBlock* b, const MsdaGpuFields& a, c
 
 template <bool kInShared>
 __device__ __forceinline__ void transform(const FieldBlock& b, const Entries& data, int32_t axis,
-                                          Share s) {
+                                          BlockThread me) {
   for (int32_t step = 0; step < steps_along(b, axis); ++step) {
-    phase_step<kInShared>(b, data, axis, step, s);
+    phase_step<kInShared>(b, data, axis, step, me);
     __syncthreads();
   }
 }
 
 template <bool kInShared>
 __device__ __forceinline__ void make_values(FieldBlock* b, const Entries& data,
-                                            const MsdaGpuFields& a, const Plan& p, Share s) {
-  if (s.thread == 0) {
+                                            const MsdaGpuFields& a, const Plan& p, BlockThread me) {
+  if (me.thread == 0) {
     b->f = field_of(p);
     const bool known = b->f.law == kLawPaper && p.modes == 0 && p.decay == a.decay;
     b->amplitudes = known ? a.amplitudes : nullptr;
   }
   __syncthreads();
-  phase_spectrum(*b, data, s);
+  phase_spectrum(*b, data, me);
   __syncthreads();
-  transform<kInShared>(*b, data, 1, s);
-  transform<kInShared>(*b, data, 0, s);
-  phase_pair(*b, data, s);
+  transform<kInShared>(*b, data, 1, me);
+  transform<kInShared>(*b, data, 0, me);
+  phase_pair(*b, data, me);
   __syncthreads();
-  transform<kInShared>(*b, data, 2, s);
+  transform<kInShared>(*b, data, 2, me);
 }
 
 // The order of the `rank`-th pixel, or one between it and the next.
 __device__ __forceinline__ uint64_t select(FieldBlock* b, const Entries& data, uint32_t* histogram,
-                                           int32_t rank, Share s) {
-  if (s.thread == 0) b->found[0] = {0, static_cast<uint32_t>(rank)};
+                                           int32_t rank, BlockThread me) {
+  if (me.thread == 0) b->found[0] = {0, static_cast<uint32_t>(rank)};
   __syncthreads();
   int32_t level = 0;
   for (; level < kLevels && b->found[level % 2].rank > 0; ++level) {
-    phase_clear(histogram, s);
+    phase_clear(histogram, me);
     __syncthreads();
-    phase_count(*b, data, histogram, level, s);
+    phase_count(*b, data, histogram, level, me);
     __syncthreads();
-    phase_sum(histogram, s);
+    phase_sum(histogram, me);
     __syncthreads();
-    phase_choose(b, histogram, level, s);
+    phase_choose(b, histogram, level, me);
     __syncthreads();
   }
   const uint64_t order = b->found[level % 2].prefix;
@@ -72,47 +72,49 @@ __device__ __forceinline__ uint64_t select(FieldBlock* b, const Entries& data, u
 }
 
 __device__ __forceinline__ void soften(const FieldBlock& b, const Entries& data, const Band& band,
-                                       Share s) {
-  phase_list(b, data, band, s);
+                                       BlockThread me) {
+  phase_list(b, data, band, me);
   __syncthreads();
   for (uint32_t run = 2; run / 2 < 2 * band.soft; run *= 2)
     for (uint32_t gap = run / 2; gap > 0; gap /= 2) {
-      phase_sort(b, data, band, run, gap == run / 2 ? 0 : gap, s);
+      phase_sort(b, data, band, run, gap == run / 2 ? 0 : gap, me);
       __syncthreads();
     }
-  phase_ramp(b, data, band, s);
+  phase_ramp(b, data, band, me);
   __syncthreads();
-  phase_weights(b, data, band, s);
+  phase_weights(b, data, band, me);
 }
 
 __device__ __forceinline__ void make_mask(FieldBlock* b, const Entries& data, uint32_t* histogram,
-                                          const Plan& p, uint32_t* row, uint32_t* taken, Share s) {
-  if (s.thread == 0) *taken = 0;
+                                          const Plan& p, uint32_t* row, uint32_t* taken,
+                                          BlockThread me) {
+  if (me.thread == 0) *taken = 0;
   uint64_t before = 0, last = 0;  // of the band that is softened, if there is one
   for (int32_t end = p.soft > 0 ? 0 : 1; end < 2; ++end) {
     before = last;
-    last = select(b, data, histogram, end ? p.count + p.soft : p.count - p.soft, s);
+    last = select(b, data, histogram, end ? p.count + p.soft : p.count - p.soft, me);
   }
   if (p.soft > 0)
-    soften(*b, data, {before, last, static_cast<uint32_t>(p.soft), row, taken}, s);
+    soften(*b, data, {before, last, static_cast<uint32_t>(p.soft), row, taken}, me);
   else
-    phase_bits(*b, data, row, last, p.count > 0, s);
+    phase_bits(*b, data, row, last, p.count > 0, me);
   __syncthreads();
 }
 
 template <bool kInShared>
 __device__ __forceinline__ void make_masks(FieldBlock* b, const Entries& data, uint32_t* histogram,
-                                           const MsdaGpuFields& a, uint32_t* taken, Share s) {
+                                           const MsdaGpuFields& a, uint32_t* taken,
+                                           BlockThread me) {
   const int32_t each = a.interpolations > 1 ? a.interpolations : 1;
   for (int32_t first = blockIdx.x * each; first < a.batch; first += gridDim.x * each) {
     const Plan* made = nullptr;  // the record whose field the values are
     for (int32_t i = first; i < first + each; ++i) {
       const Plan& p = a.plans[i];
       if (p.method != kFMix || (a.fields.owners && a.fields.owners[i] != i)) continue;
-      if (!made || !have_same_field(*made, p)) make_values<kInShared>(b, data, a, p, s);
+      if (!made || !have_same_field(*made, p)) make_values<kInShared>(b, data, a, p, me);
       made = p.soft > 0 ? nullptr : &p;  // weights replace the values
       auto* row = reinterpret_cast<uint32_t*>(a.fields.first + i * a.fields.stride);
-      make_mask(b, data, histogram, p, row, taken, s);
+      make_mask(b, data, histogram, p, row, taken, me);
     }
   }
 }
@@ -126,16 +128,16 @@ extern "C" __global__ void __launch_bounds__(512, 1)
   using namespace msda;
   __shared__ FieldBlock b;
   __shared__ uint32_t histogram[kDigits + kDigitGroups], taken;
-  const Share s = {static_cast<int32_t>(threadIdx.x), static_cast<int32_t>(blockDim.x)};
+  const BlockThread me = {static_cast<int32_t>(threadIdx.x), static_cast<int32_t>(blockDim.x)};
   char* mine = a.workspace + blockIdx.x * a.per_block;
   const int64_t rows = int64_t{a.axes[0].passes.length} * a.axes[1].passes.length;
   const int64_t entries = (rows + rows % 2) * (a.axes[2].passes.length / 2 + 1);
   const int64_t values = 2 * entries * static_cast<int64_t>(sizeof(float));
-  if (s.thread == 0) prepare(&b, a, a.in_shared ? mine : mine + values);
+  if (me.thread == 0) prepare(&b, a, a.in_shared ? mine : mine + values);
   __syncthreads();
-  if (a.in_shared) {  // apart, so that the compiler knows which memory it is
-    make_masks<true>(&b, {dynamic_shared}, histogram, a, &taken, s);
+  if (a.in_shared) {  // two calls, so that the compiler knows which memory it is
+    make_masks<true>(&b, {dynamic_shared}, histogram, a, &taken, me);
   } else {
-    make_masks<false>(&b, {reinterpret_cast<float*>(mine)}, histogram, a, &taken, s);
+    make_masks<false>(&b, {reinterpret_cast<float*>(mine)}, histogram, a, &taken, me);
   }
 }

@@ -1,11 +1,12 @@
-// Groups of which some pixels come from other places than their own (kResizeMix's box), from three
-// or four sources, or become 0 (kCutout's square); and what a thread does with groups of all kinds.
+// Groups whose pixels must be gathered: from other places than their own (kResizeMix's box) or from
+// three or four sources; or which become 0 (kCutout's square).  And what a thread does with groups
+// of either kind.
 #pragma once
 #include "cuda/group.h"
 
 namespace msda {
 
-// Whether that is so of this group.
+// Whether a group has such pixels.
 template <int32_t kPixels>
 MSDA_FN bool gathers(const Plan& p, int32_t y, int32_t x) {
   if (p.sources > 2) return true;

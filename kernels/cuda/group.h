@@ -1,4 +1,4 @@
-// One thread's share of a blend: neighbouring pixels of one row, which fill one 16-byte store of
+// What one thread blends at a time: neighbouring pixels of one row, which fill one 16-byte store of
 // each plane.  The values are those of blend_value, by the same expressions.
 #pragma once
 #include "cuda/arguments.h"

@@ -10,22 +10,22 @@ namespace {
 
 template <typename In>
 __device__ __forceinline__ void find(const SaliencyBlock& b, const In* image, int32_t* peak,
-                                     Share s) {
-  phase_grey(b, image, s);
+                                     BlockThread me) {
+  phase_grey(b, image, me);
   __syncthreads();
-  phase_smooth(b, b.other, b.grey, s);
+  phase_smooth(b, b.other, b.grey, me);
   __syncthreads();
-  phase_smooth(b, b.grey, b.other, s);
+  phase_smooth(b, b.grey, b.other, me);
   __syncthreads();
-  phase_row_sums(b, s);
+  phase_row_sums(b, me);
   __syncthreads();
-  phase_column_sums(b, s);
+  phase_column_sums(b, me);
   __syncthreads();
-  phase_contrasts(b, s);
+  phase_contrasts(b, me);
   __syncthreads();
-  phase_map(b, s);
+  phase_map(b, me);
   __syncthreads();
-  phase_peak(b, peak, s);
+  phase_peak(b, peak, me);
   __syncthreads();
 }
 
@@ -33,16 +33,16 @@ template <typename In>
 __device__ __forceinline__ void saliency(const MsdaGpuSaliency& a) {
   __shared__ uint32_t most_brighter, most_darker;
   __shared__ uint64_t peak;
-  const Share s = {static_cast<int32_t>(threadIdx.x), static_cast<int32_t>(blockDim.x)};
+  const BlockThread me = {static_cast<int32_t>(threadIdx.x), static_cast<int32_t>(blockDim.x)};
   SaliencyBlock b = {};
   b.height = a.height, b.width = a.width, b.channels = a.channels;
   place_in(&b, a.workspace + blockIdx.x * a.per_block);
   b.most_brighter = &most_brighter, b.most_darker = &most_darker, b.peak = &peak;
   for (int32_t i = blockIdx.x; i < a.batch; i += gridDim.x) {
-    if (s.thread == 0) most_brighter = most_darker = 0, peak = 0;
+    if (me.thread == 0) most_brighter = most_darker = 0, peak = 0;
     b.map = a.maps.first || a.maps.each ? sample_at<uint8_t>(a.maps, i) : nullptr;
     b.mirrored = a.mirror && a.mirror[i];
-    find(b, sample_at<const In>(a.ins, i), a.peaks + 2 * int64_t{i}, s);
+    find(b, sample_at<const In>(a.ins, i), a.peaks + 2 * int64_t{i}, me);
   }
 }
 

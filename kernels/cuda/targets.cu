@@ -1,7 +1,7 @@
 // Soft labels.  msda_targets_dense_<type of the labels>: rows of all classes, of class indices or,
 // for float32, of rows that are soft already.  msda_targets_compact_<type>: indices and weights.
 #include "cuda/arguments.h"
-#include "cuda/grid_walk.cuh"
+#include "cuda/grid_items.cuh"
 #include "msda/target.h"
 
 namespace msda {
@@ -9,7 +9,7 @@ namespace {
 
 template <typename Label>
 __device__ __forceinline__ void dense(const MsdaGpuTargets& t) {
-  walk(1, t.batch, t.classes, [&t](int32_t, int32_t i, int32_t c) {
+  each_grid_item(1, t.batch, t.classes, [&t](int32_t, int32_t i, int32_t c) {
     t.rows[int64_t{i} * t.classes + c] = target_from_labels_at(
         t.plans[i], static_cast<const Label*>(t.source), c, t.classes, t.smoothing);
   });
@@ -17,7 +17,7 @@ __device__ __forceinline__ void dense(const MsdaGpuTargets& t) {
 
 template <typename Label>
 __device__ __forceinline__ void compact(const MsdaGpuTargets& t) {
-  walk(1, t.batch, kMaxSources, [&t](int32_t, int32_t i, int32_t k) {
+  each_grid_item(1, t.batch, kMaxSources, [&t](int32_t, int32_t i, int32_t k) {
     const Plan& p = t.plans[i];
     const bool used = k < p.sources;
     const int64_t at = int64_t{i} * kMaxSources + k;
@@ -39,7 +39,7 @@ __global__ void msda_targets_dense_int32(const __grid_constant__ MsdaGpuTargets 
   dense<int32_t>(t);
 }
 __global__ void msda_targets_dense_float32(const __grid_constant__ MsdaGpuTargets t) {
-  walk(1, t.batch, t.classes, [&t](int32_t, int32_t i, int32_t c) {
+  each_grid_item(1, t.batch, t.classes, [&t](int32_t, int32_t i, int32_t c) {
     t.rows[int64_t{i} * t.classes + c] = target_from_rows_at(
         t.plans[i], static_cast<const float*>(t.source), c, t.classes, t.smoothing);
   });

@@ -1,5 +1,5 @@
 // One output value: mix, normalise, convert.  Each of these is the project's only one of its kind;
-// whatever walks the pixels (a row kernel, a GPU thread) calls them.
+// whatever goes through pixels (the rows of a CPU, the threads of a GPU) calls them.
 #pragma once
 #include "msda/mask.h"
 

@@ -116,12 +116,12 @@ MSDA_FN void draw_record(Plan& p, const MsdaLeaf& leaf, const Unit& unit, double
 }
 
 // The records of one slot, one for each interpolation; `partners[k]` is the slot of source k + 1,
-// and `salient` the slot whose peak a kSaliencyMix box is centred on.
+// and `peak_slot` the one whose peak a kSaliencyMix box is centred on.
 // They share every draw but lambda, so boxes and masks are nested.
 MSDA_FN void draw_slot(Plan* plans, const MsdaDraw& draw, const MsdaLeaf& leaf, int32_t number,
-                       int32_t slot, const int32_t* partners, int32_t salient,
+                       int32_t slot, const int32_t* partners, int32_t peak_slot,
                        uint64_t unit_identity) {
-  const int32_t* peak = draw.peaks ? draw.peaks + 2 * int64_t{salient} : nullptr;
+  const int32_t* peak = draw.peaks ? draw.peaks + 2 * int64_t{peak_slot} : nullptr;
   const Unit unit = {&draw, unit_identity, peak};
   const Unit sharing = {&draw, draw.shared ? identity_of(draw, 0) : unit_identity, peak};
   const bool mixes = unit.stream(kDrawProb).uniform() < leaf.prob;

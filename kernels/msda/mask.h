@@ -1,8 +1,9 @@
 // Own weight of one pixel: the share of the output that comes from the own sample.
 // Nothing here draws a random number, so every backend returns the same bits.
 //
-// Whatever walks pixels asks weight_kind() once for a sample and switches over its answer without a
-// default: a kind that is added is then an error of the compiler at each place that leaves it out.
+// Whatever goes through pixels asks weight_kind() once for a sample and switches over its answer
+// without a default: a kind that is added is then an error of the compiler at each place that
+// leaves it out.
 #pragma once
 #include "msda/maths.h"
 #include "msda/plan.h"

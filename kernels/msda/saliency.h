@@ -4,10 +4,10 @@
 // Vision Computing 2010, with the constants of OpenCV's StaticSaliencyFineGrained.
 //
 // All is integer arithmetic, or float arithmetic whose whole part is exact.  The phases at
-// the end are how a block of threads makes it, with a barrier after each (as in field_phases.h).
+// the end are how a block of threads makes it, with a barrier after each (as in field/phases.h).
 #pragma once
 #include "msda/blend.h"
-#include "msda/share.h"
+#include "msda/block_thread.h"
 
 namespace msda {
 
@@ -115,14 +115,15 @@ MSDA_FN uint32_t flipped(const SaliencyBlock& b, uint32_t pixel) {
 }
 
 template <typename In>
-MSDA_FN void phase_grey(const SaliencyBlock& b, const In* image, Share s) {
-  for (uint32_t i = s.thread; i < pixels_of(b); i += s.threads)
+MSDA_FN void phase_grey(const SaliencyBlock& b, const In* image, BlockThread me) {
+  for (uint32_t i = me.thread; i < pixels_of(b); i += me.threads)
     b.grey[i] = grey_at(image, i, b.channels);
 }
 
-MSDA_FN void phase_smooth(const SaliencyBlock& b, uint8_t* to, const uint8_t* from, Share s) {
+MSDA_FN void phase_smooth(const SaliencyBlock& b, uint8_t* to, const uint8_t* from,
+                          BlockThread me) {
   const uint32_t width = b.width;
-  for (uint32_t i = s.thread; i < pixels_of(b); i += s.threads) {
+  for (uint32_t i = me.thread; i < pixels_of(b); i += me.threads) {
     const int32_t y = static_cast<int32_t>(i / width), x = static_cast<int32_t>(i % width);
     const int32_t before = reflected(x - 1, b.width), after = reflected(x + 1, b.width);
     int32_t rows[3];
@@ -136,9 +137,9 @@ MSDA_FN void phase_smooth(const SaliencyBlock& b, uint8_t* to, const uint8_t* fr
 }
 
 // Sums along each row, below an empty first row and behind an empty first column.
-MSDA_FN void phase_row_sums(const SaliencyBlock& b, Share s) {
+MSDA_FN void phase_row_sums(const SaliencyBlock& b, BlockThread me) {
   const uint32_t width = b.width;
-  for (uint32_t y = s.thread; y <= static_cast<uint32_t>(b.height); y += s.threads) {
+  for (uint32_t y = me.thread; y <= static_cast<uint32_t>(b.height); y += me.threads) {
     uint32_t* row = b.integral + y * (width + 1u);
     const uint8_t* grey = b.grey + (y == 0 ? 0 : y - 1u) * width;
     uint32_t sum = row[0] = 0;
@@ -147,10 +148,10 @@ MSDA_FN void phase_row_sums(const SaliencyBlock& b, Share s) {
 }
 
 // Some rows at a time, so that a GPU has as many loads under way.
-MSDA_FN void phase_column_sums(const SaliencyBlock& b, Share s) {
+MSDA_FN void phase_column_sums(const SaliencyBlock& b, BlockThread me) {
   constexpr uint32_t kRows = 8;
   const uint32_t step = static_cast<uint32_t>(b.width) + 1u, height = b.height;
-  for (uint32_t x = s.thread; x < step; x += s.threads) {
+  for (uint32_t x = me.thread; x < step; x += me.threads) {
     uint32_t sum = 0;
     for (uint32_t y = 0; y <= height; y += kRows) {
       uint32_t row[kRows], *at = b.integral + y * step + x;
@@ -163,10 +164,10 @@ MSDA_FN void phase_column_sums(const SaliencyBlock& b, Share s) {
   }
 }
 
-MSDA_FN void phase_contrasts(const SaliencyBlock& b, Share s) {
+MSDA_FN void phase_contrasts(const SaliencyBlock& b, BlockThread me) {
   const uint32_t width = b.width;
   int32_t most_brighter = 0, most_darker = 0;
-  for (uint32_t i = s.thread; i < pixels_of(b); i += s.threads) {
+  for (uint32_t i = me.thread; i < pixels_of(b); i += me.threads) {
     const int32_t y = static_cast<int32_t>(i / width), x = static_cast<int32_t>(i % width);
     int32_t brighter = 0, darker = 0;
     for (int32_t k = 0; k < kSquares; ++k) {
@@ -191,11 +192,11 @@ MSDA_FN void phase_contrasts(const SaliencyBlock& b, Share s) {
 
 // The map is the sum of both shares; where that is more than a byte holds, 255.  The peak is that
 // of the image as it lies in memory.
-MSDA_FN void phase_map(const SaliencyBlock& b, Share s) {
+MSDA_FN void phase_map(const SaliencyBlock& b, BlockThread me) {
   const int32_t brighter = static_cast<int32_t>(*b.most_brighter);
   const int32_t darker = static_cast<int32_t>(*b.most_darker);
   uint64_t peak = 0;
-  for (uint32_t i = s.thread; i < pixels_of(b); i += s.threads) {
+  for (uint32_t i = me.thread; i < pixels_of(b); i += me.threads) {
     const int32_t value = share_of(static_cast<int32_t>(b.sums[i] & 0xFFFFu), brighter) +
                           share_of(static_cast<int32_t>(b.sums[i] >> 16), darker);
     const int32_t salient = least(value, 255);
@@ -207,8 +208,8 @@ MSDA_FN void phase_map(const SaliencyBlock& b, Share s) {
 }
 
 // One thread: y and x of the peak.
-MSDA_FN void phase_peak(const SaliencyBlock& b, int32_t* out, Share s) {
-  if (s.thread != 0) return;
+MSDA_FN void phase_peak(const SaliencyBlock& b, int32_t* out, BlockThread me) {
+  if (me.thread != 0) return;
   const uint32_t pixel = static_cast<uint32_t>(pixel_of_order(*b.peak)), width = b.width;
   const uint32_t at = b.mirrored ? flipped(b, pixel) : pixel;
   out[0] = static_cast<int32_t>(at / width);

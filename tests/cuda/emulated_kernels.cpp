@@ -1,9 +1,9 @@
 // All entry points of the GPU, to be run on the CPU (emulation.py).
 #include "emulated_cuda.h"
 // The kernels, as they are.
-#include "cuda/apart.cu"
 #include "cuda/blend.cu"
 #include "cuda/field.cu"
+#include "cuda/gather.cu"
 #include "cuda/mask.cu"
 #include "cuda/saliency.cu"
 #include "cuda/targets.cu"
@@ -14,13 +14,13 @@ thread_local float dynamic_shared[58368];  // 228 KB
 }
 }  // namespace msda
 
-EMULATED(msda_apart_uint8_uint8, MsdaGpuBlend)
-EMULATED(msda_apart_uint8_float32, MsdaGpuBlend)
-EMULATED(msda_apart_uint8_float16, MsdaGpuBlend)
-EMULATED(msda_apart_uint8_bfloat16, MsdaGpuBlend)
-EMULATED(msda_apart_float32_float32, MsdaGpuBlend)
-EMULATED(msda_apart_float32_float16, MsdaGpuBlend)
-EMULATED(msda_apart_float32_bfloat16, MsdaGpuBlend)
+EMULATED(msda_gather_uint8_uint8, MsdaGpuBlend)
+EMULATED(msda_gather_uint8_float32, MsdaGpuBlend)
+EMULATED(msda_gather_uint8_float16, MsdaGpuBlend)
+EMULATED(msda_gather_uint8_bfloat16, MsdaGpuBlend)
+EMULATED(msda_gather_float32_float32, MsdaGpuBlend)
+EMULATED(msda_gather_float32_float16, MsdaGpuBlend)
+EMULATED(msda_gather_float32_bfloat16, MsdaGpuBlend)
 EMULATED(msda_blend_uint8_uint8, MsdaGpuBlend)
 EMULATED(msda_blend_uint8_float32, MsdaGpuBlend)
 EMULATED(msda_blend_uint8_float16, MsdaGpuBlend)

@@ -21,7 +21,7 @@ void each_thread(int32_t threads, int32_t order, Phase phase) {
   for (int32_t i = 0; i < threads; ++i) {
     int32_t thread = order == kReversed ? threads - 1 - i : i;
     if (order == kShuffled) thread = static_cast<int32_t>(i * int64_t{7919} % threads);
-    phase(Share{thread, threads});
+    phase(BlockThread{thread, threads});
   }
 }
 
@@ -70,36 +70,38 @@ void field_by_phases(const Plan& p, uint32_t* row, int32_t threads, int32_t orde
   append_steps(&b.steps, 1, y.passes, in_twos);
   append_steps(&b.steps, 2, x.passes, in_twos);
   const auto run = [&](auto phase) { each_thread(threads, order, phase); };
-  run([&](Share s) { phase_spectrum(b, data, s); });
+  run([&](BlockThread me) { phase_spectrum(b, data, me); });
   for (int32_t axis : {1, 0, 2}) {
-    if (axis == 2) run([&](Share s) { phase_pair(b, data, s); });
+    if (axis == 2) run([&](BlockThread me) { phase_pair(b, data, me); });
     for (int32_t step = 0; step < steps_along(b, axis); ++step)
-      run([&](Share s) { phase_step<true>(b, data, axis, step, s); });
+      run([&](BlockThread me) { phase_step<true>(b, data, axis, step, me); });
   }
   const auto select = [&](int32_t rank) {
     int32_t level = 0;
     b.found[0] = {0, static_cast<uint32_t>(rank)};
     for (; level < kLevels && b.found[level % 2].rank > 0; ++level) {
-      run([&](Share s) { phase_clear(histogram.data(), s); });
-      run([&](Share s) { phase_count(b, data, histogram.data(), level, s); });
-      run([&](Share s) { phase_sum(histogram.data(), s); });
-      run([&](Share s) { phase_choose(&b, histogram.data(), level, s); });
+      run([&](BlockThread me) { phase_clear(histogram.data(), me); });
+      run([&](BlockThread me) { phase_count(b, data, histogram.data(), level, me); });
+      run([&](BlockThread me) { phase_sum(histogram.data(), me); });
+      run([&](BlockThread me) { phase_choose(&b, histogram.data(), level, me); });
     }
     return b.found[level % 2].prefix;
   };
   if (p.soft == 0) {
     const uint64_t last = select(p.count);
-    return run([&](Share s) { phase_bits(b, data, row, last, p.count > 0, s); });
+    return run([&](BlockThread me) { phase_bits(b, data, row, last, p.count > 0, me); });
   }
   uint32_t taken = 0;
   const uint64_t before = select(p.count - p.soft), last = select(p.count + p.soft);
   const Band band = {before, last, static_cast<uint32_t>(p.soft), row, &taken};
-  run([&](Share s) { phase_list(b, data, band, s); });
+  run([&](BlockThread me) { phase_list(b, data, band, me); });
   for (uint32_t length = 2; length / 2 < 2 * band.soft; length *= 2)
     for (uint32_t gap = length / 2; gap > 0; gap /= 2)
-      run([&](Share s) { phase_sort(b, data, band, length, gap == length / 2 ? 0 : gap, s); });
-  run([&](Share s) { phase_ramp(b, data, band, s); });
-  run([&](Share s) { phase_weights(b, data, band, s); });
+      run([&](BlockThread me) {
+        phase_sort(b, data, band, length, gap == length / 2 ? 0 : gap, me);
+      });
+  run([&](BlockThread me) { phase_ramp(b, data, band, me); });
+  run([&](BlockThread me) { phase_weights(b, data, band, me); });
 }
 
 template <typename In>
@@ -114,14 +116,14 @@ void saliency_by_phases(const MsdaSaliency& s, int64_t i, int32_t threads, int32
   b.mirrored = s.mirror && s.mirror[i];
   b.most_brighter = &brighter, b.most_darker = &darker, b.peak = &peak;
   const auto run = [&](auto phase) { each_thread(threads, order, phase); };
-  run([&](Share share) { phase_grey(b, static_cast<const In*>(s.ins[i]), share); });
-  run([&](Share share) { phase_smooth(b, b.other, b.grey, share); });
-  run([&](Share share) { phase_smooth(b, b.grey, b.other, share); });
-  run([&](Share share) { phase_row_sums(b, share); });
-  run([&](Share share) { phase_column_sums(b, share); });
-  run([&](Share share) { phase_contrasts(b, share); });
-  run([&](Share share) { phase_map(b, share); });
-  run([&](Share share) { phase_peak(b, s.peaks + 2 * i, share); });
+  run([&](BlockThread me) { phase_grey(b, static_cast<const In*>(s.ins[i]), me); });
+  run([&](BlockThread me) { phase_smooth(b, b.other, b.grey, me); });
+  run([&](BlockThread me) { phase_smooth(b, b.grey, b.other, me); });
+  run([&](BlockThread me) { phase_row_sums(b, me); });
+  run([&](BlockThread me) { phase_column_sums(b, me); });
+  run([&](BlockThread me) { phase_contrasts(b, me); });
+  run([&](BlockThread me) { phase_map(b, me); });
+  run([&](BlockThread me) { phase_peak(b, s.peaks + 2 * i, me); });
 }
 
 template <typename In>

@@ -17,13 +17,13 @@ ARCHS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 # let 1024 threads share a multiprocessor, 128 let 512; what a compiler adds to its own is below 1
 # KiB of shared memory.
 BOUNDS = {
-    "msda_apart_uint8_uint8": (128, 0),
-    "msda_apart_uint8_float32": (96, 0),
-    "msda_apart_uint8_float16": (96, 0),
-    "msda_apart_uint8_bfloat16": (96, 0),
-    "msda_apart_float32_float32": (120, 0),
-    "msda_apart_float32_float16": (160, 0),
-    "msda_apart_float32_bfloat16": (160, 0),
+    "msda_gather_uint8_uint8": (128, 0),
+    "msda_gather_uint8_float32": (96, 0),
+    "msda_gather_uint8_float16": (96, 0),
+    "msda_gather_uint8_bfloat16": (96, 0),
+    "msda_gather_float32_float32": (120, 0),
+    "msda_gather_float32_float16": (160, 0),
+    "msda_gather_float32_bfloat16": (160, 0),
     "msda_blend_uint8_uint8": (120, 0),
     "msda_blend_uint8_float32": (64, 0),
     "msda_blend_uint8_float16": (72, 0),
@@ -42,7 +42,7 @@ BOUNDS = {
     "msda_targets_compact_int32": (32, 0),
 }
 USAGE = r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)"
-PLAIN = ("apart", "blend", "mask")  # sources without either
+PLAIN = ("blend", "gather", "mask")  # sources without either
 EVERY = pytest.mark.parametrize("arch", ARCHS)
 SOURCES = pytest.mark.parametrize("name", nvrtc.sources())
 
@@ -107,7 +107,7 @@ def test_machine_code(name, arch):
         assert not number_of(code, "LDL") and not number_of(code, "STL"), f"{entry} spills"
         if name in PLAIN:  # division and square root have steps of their own that do
             assert not any(number_of(code, step, ".FTZ") for step in ("FADD", "FMUL", "FFMA"))
-        if name in ("apart", "blend"):
+        if name in ("blend", "gather"):
             assert number_of(code, "LDG", ".128") >= 4 and number_of(code, "STG", ".128") >= 4
         if name == "mask":
             assert number_of(code, "STG", ".128")

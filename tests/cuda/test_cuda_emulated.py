@@ -105,7 +105,7 @@ def test_the_blend_is_the_cpus_and_writes_once(source, dtype, layout):
         assert_same(got, want)
 
 
-def without_apart(plan):
+def without_gathered(plan):
     """Its records of one or two sources whose pixels are at their own places."""
     return plan[(plan["sources"] <= 2) & ~np.isin(plan["method"], (RESIZEMIX, CUTOUT))]
 
@@ -116,7 +116,7 @@ def test_batches_without_what_takes_more(source, dtype, layout):
     """Their kernels are others."""
     for seed, (_, height, width, channels) in enumerate(SHAPES):
         images = random_images((40, height, width, channels), source, seed)
-        plan = without_apart(every_kind_of_record(40, height, width, seed=seed))
+        plan = without_gathered(every_kind_of_record(40, height, width, seed=seed))
         assert cuda.blend_name(plan, source, dtype, channels).startswith("msda_blend_")
         options = options_of(images, dtype, seed)
         block, _, order = LAUNCHES[seed % 3]

@@ -10,6 +10,7 @@ import pytest
 
 import dali_msda as msda
 from dali_msda.backends import cuda
+from dali_msda.policy import METHODS
 from tests.cuda.host_gpu import HostArray, install
 from tests.support.batches import every_kind_of_record, random_images
 from tests.support.doors import assert_same
@@ -38,9 +39,9 @@ def test_every_method(device, case):
         assert not device.launched
         got = msda.blend(HostArray(images), plan, **options)
         np.testing.assert_array_equal(got.values.view(want.dtype), want)
-        apart = case[0] in ("resizemix", "cutout") or case[1].get("n", 2) > 2
-        assert device.launched.pop() == f"msda_{'apart' if apart else 'blend'}_{source}_{dtype}"
-        assert device.launched == ["msda_field_masks"] * (case[0] == "fmix")
+        gathers = METHODS[case[0]].traits & {"erases", "shrinks"} or case[1].get("n", 2) > 2
+        assert device.launched.pop() == f"msda_{'gather' if gathers else 'blend'}_{source}_{dtype}"
+        assert device.launched == ["msda_field_masks"] * ("needs_field" in METHODS[case[0]].traits)
         device.launched.clear()
 
 
@@ -49,7 +50,7 @@ def test_one_launch_whatever_the_batch_holds(device):
     plan = every_kind_of_record(40, 7, 19)
     got = msda.blend(HostArray(images), plan)
     np.testing.assert_array_equal(got.values, msda.blend(images, plan))
-    assert device.launched == ["msda_field_masks", "msda_apart_uint8_uint8"]
+    assert device.launched == ["msda_field_masks", "msda_gather_uint8_uint8"]
 
 
 def test_interpolations(device):

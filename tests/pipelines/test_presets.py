@@ -1,6 +1,7 @@
 """The presets: each names all that it draws, and trains a few steps on small pictures."""
 
 import contextlib
+import dataclasses
 import math
 import re
 
@@ -35,6 +36,9 @@ ARGUMENTS = {
     "cutout": "length scope",  # neither have alpha and partner
     "lamix": "partner",
 }
+for _name, _kind in NAMED.items():  # of a method that is not in the list: everything
+    _fields = [field.name for field in dataclasses.fields(_kind) if field.name != "prob"]
+    ARGUMENTS.setdefault(_name, " ".join(_fields))
 SETTINGS = """model classes epochs batch_size schedule lr warmup_epochs momentum nesterov
     weight_decay smoothing size val_resize min_area policy""".split()
 # What some must say besides, by a part of their names or by their schedule.

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
 import dali_msda as msda
-from dali_msda.policy import METHODS
+from dali_msda.policy import METHODS, codes
 from dali_msda.torch import soft_target_cross_entropy
 from tests.reference import mixing as reference
 from tests.support.doors import DOORS, widened
@@ -45,7 +45,8 @@ SETTINGS = {
     "saliencymix": st.fixed_dictionaries({"box": BOXES}),
     "cutout": st.fixed_dictionaries({"length": st.integers(1, 50)}),
 }
-assert set(SETTINGS) == set(METHODS)
+for name, card in METHODS.items():  # of others those that their cards name
+    SETTINGS.setdefault(name, st.sampled_from(card.variants))
 
 
 @st.composite
@@ -61,7 +62,7 @@ def methods(
     }
     name = draw(st.sampled_from(names))
     settings = draw(SETTINGS[name])
-    settings |= {key: value for key, value in fixed.items() if key in settings}
+    settings = settings | {key: value for key, value in fixed.items() if key in settings}
     if name == "mixup" and (common["scope"] == "pair" or common["partner"] == "flip"):
         settings["n"] = 2
     if name == "cutmix" and not minmax:
@@ -80,8 +81,8 @@ def policies(**restricted):
 
 
 # Each pixel is the one's or the other's.
-CUT = [METHODS[name].code for name in ("cutmix", "saliencymix", "fmix")]
-MIXES = [name for name in METHODS if name != "cutout"]
+CUT = codes("cuts")
+MIXES = [name for name, card in METHODS.items() if "erases" not in card.traits]
 PIXELS_COUNT = ["mixup", "cutmix", "fmix", "resizemix", "saliencymix"]
 MEANS_MIX = ["fmix", "gmix"]
 SHAPES = st.tuples(st.integers(1, 9), SIZES, SIZES, st.integers(1, 5))

@@ -7,18 +7,18 @@ values come from a transform in float32. Those are compared as closely as that a
 import numpy as np
 
 import dali_msda as msda
-from dali_msda.policy import METHODS
+from dali_msda.policy import codes
 from tests.reference import mixing as reference
 from tests.reference.fields import field_of, ramp
 from tests.reference.methods import mean_of_bump
 
-FMIX, GMIX = METHODS["fmix"].code, METHODS["gmix"].code
+FIELDS, BUMPS = codes("needs_field"), codes("bump")
 LAYOUT = ("depth", "height", "width")
 
 
 def assert_same_plan(plan, want):
     """Every field; of a bump the mean, to which its width may have been fitted."""
-    bumps = plan["method"] == GMIX
+    bumps = np.isin(plan["method"], BUMPS)
     for field in plan.dtype.names:
         got, expected = plan[field], want[field]
         if field in ("weight", "partner_weight"):
@@ -41,7 +41,7 @@ def mean_of(p):
 def checked_weights(plan, *shape):
     """Own weights of every pixel from the kernels, after a comparison with the oracle's."""
     got = msda.mask(plan, shape=shape)
-    fields, bumps = plan["method"] == FMIX, plan["method"] == GMIX
+    fields, bumps = (np.isin(plan["method"], which) for which in (FIELDS, BUMPS))
     want = reference.own_weight(plan[~fields], *shape)
     np.testing.assert_allclose(got[bumps], want[bumps[~fields]], atol=5e-7, rtol=0)
     np.testing.assert_array_equal(got[~fields & ~bumps], want[~bumps[~fields]])

@@ -5,7 +5,8 @@ import numpy as np
 import dali_msda as msda
 from dali_msda.policy import METHODS
 
-VARIANTS = {
+# Of these methods more than their cards have.
+MORE = {
     "mixup": [{}, {"n": 3}, {"n": 4}],
     "cutmix": [
         {"box": "clip"},
@@ -31,9 +32,12 @@ VARIANTS = {
     "saliencymix": [{"box": "clip"}, {"box": "inside"}, {"box": "wrap"}],
     "cutout": [{}, {"length": 5}],
 }
+VARIANTS = {name: MORE.get(name, card.variants) for name, card in METHODS.items()}
 CASES = [(name, settings) for name, every in VARIANTS.items() for settings in every]
 TWO_SOURCES = [(name, settings) for name, settings in CASES if "n" not in settings]
-SHARES_THE_PARTNER = ("mixup", "cutmix", "fmix", "hmix", "gmix")
+SHARES_THE_PARTNER = [
+    name for name, card in METHODS.items() if not card.traits & {"erases", "needs_peaks", "shrinks"}
+]
 """Methods that give each pixel of a pair away once: what one image loses the other gets."""
 
 

@@ -13,7 +13,7 @@ namespace {
 
 template <typename In, typename Out>
 void rows_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
-  const Walk walk(b, memory, sizeof(Out));
+  const BlendThread thread(b, memory, sizeof(Out));
   const int32_t step = rows_per_block(b);
   const auto first_of = [&b](int32_t turn) {
     return (b.order ? b.order[turn] : turn) * b.interpolations;
@@ -26,19 +26,19 @@ void rows_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
     if (rows > end - row) rows = end - row;
     if (rows > step) rows = step;
     for (int32_t index = first; index < first + b.interpolations; ++index)
-      finish(walk, static_cast<Out*>(b.outs[index]),
-             walk.block<In>(index, y, static_cast<int32_t>(rows), next),
-             static_cast<int64_t>(y) * b.width);
+      put_block(thread, static_cast<Out*>(b.outs[index]),
+                thread.block<In>(index, y, static_cast<int32_t>(rows), next),
+                static_cast<int64_t>(y) * b.width);
     row += rows;
   }
-  if (walk.past) _mm_sfence();
+  if (thread.past) _mm_sfence();
 }
 
 // In place: both samples of a pair are mixed, block by block, before either is written.
 template <typename Value>
 void pairs_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
-  Walk walk(b, memory, sizeof(Value));
-  walk.past = false;
+  BlendThread thread(b, memory, sizeof(Value));
+  thread.past = false;
   const int32_t step = rows_per_block(b);
   const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
   char* rest = memory + scratch_bytes(b);
@@ -51,7 +51,7 @@ void pairs_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
     for (int32_t y = 0; y < b.height; y += step) {
       const int32_t rows = b.height - y < step ? b.height - y : step;
       for (int32_t k = 0; k < count; ++k)
-        finish(walk, held[k], walk.block<Value>(pair[k], y, rows, pair[k]), 0);
+        put_block(thread, held[k], thread.block<Value>(pair[k], y, rows, pair[k]), 0);
       for (int32_t k = 0; k < count; ++k)
         memcpy(static_cast<Value*>(b.outs[pair[k]]) + y * pitch, held[k],
                rows * pitch * sizeof(Value));

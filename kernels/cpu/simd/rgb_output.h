@@ -1,36 +1,36 @@
-// RGB blocks of the row walk (blend_rows.cpp) in registers: from bytes or floats, interleaved, to
-// planes or pixels, normalised and converted.  Compiled once per instruction set: no C++ library
-// code, as explained there.
+// RGB pixels in registers, from one of rgb_sources.h: normalised, erased, converted and stored as
+// planes or as pixels.
 #pragma once
 #include "cpu/simd/rgb_sources.h"
 
 namespace msda {
 namespace {
 
-// What becomes of normalised values: of kLanes pixels, of a third, of one value.
+// Normalised values with those of an erased box made 0: the values of one colour of kLanes pixels,
+// of a third of kLanes interleaved pixels, and one value.  Only an Erased source has such a box.
 template <typename From>
-Floats finished(const From&, Floats v, int32_t) {
+Floats erased(const From&, Floats v, int32_t) {
   return v;
 }
 template <typename From>
-Floats finished(const Cut<From>& cut, Floats v, int32_t x) {
+Floats erased(const Erased<From>& cut, Floats v, int32_t x) {
   return (Floats)chosen(cut.box.bits(x), (Ints)v, Ints{});
 }
 template <int32_t kThird, typename From>
-Floats finished_third(const From&, Floats v, int32_t) {
+Floats erased_third(const From&, Floats v, int32_t) {
   return v;
 }
 template <int32_t kThird, typename From>
-Floats finished_third(const Cut<From>& cut, Floats v, int32_t x) {
+Floats erased_third(const Erased<From>& cut, Floats v, int32_t x) {
   const uint64_t bits = bits_of_values(cut.box.bits(x)) >> kThird * kLanes;
   return (Floats)chosen(static_cast<uint32_t>(bits), (Ints)v, Ints{});
 }
 template <typename From>
-float finished_value(const From&, float v, int32_t) {
+float erased_value(const From&, float v, int32_t) {
   return v;
 }
 template <typename From>
-float finished_value(const Cut<From>& cut, float v, int32_t i) {
+float erased_value(const Erased<From>& cut, float v, int32_t i) {
   return cut.box.own_at(i / 3) ? v : 0.0f;
 }
 
@@ -41,7 +41,7 @@ Floats normalised(Floats v, Floats scale, Floats shift) {
   return fused(v, scale, shift);
 }
 
-// Asks for bytes with the pixels from x on; `ahead` is Walk's.
+// Asks for bytes with the pixels from x on; `ahead` is BlendThread's.
 template <int32_t kPixels>
 __attribute__((always_inline)) inline void fetch_ahead(const char* ahead, int32_t x) {
   // Of fewer lanes, computing takes so long that memory keeps up.
@@ -53,7 +53,7 @@ inline void one_by_one(int32_t* turn) { asm("" : "+r"(*turn)); }
 
 // Rows of n pixels into three planes; from_row(r) is where row r comes from.  A function of its
 // own: side by side with others it would run out of registers.  `ahead` is
-// Walk's.
+// BlendThread's.
 template <bool past, typename Out, typename FromRow>
 __attribute__((noinline, flatten)) void rgb_to_planes(Out* const* planes, const FromRow from_row,
                                                       int32_t rows, int32_t n, const float* scale,
@@ -67,7 +67,7 @@ __attribute__((noinline, flatten)) void rgb_to_planes(Out* const* planes, const 
     const auto colours = [&](Floats* v, int32_t x) {
       from.planes(v, x);
       for (int32_t c = 0; c < 3; ++c)
-        v[c] = finished(from, normalised<Out>(v[c], scales[c], shifts[c]), x);
+        v[c] = erased(from, normalised<Out>(v[c], scales[c], shifts[c]), x);
     };
     const auto put_at = [&](int32_t x) {
       Floats v[3];
@@ -100,7 +100,7 @@ __attribute__((noinline, flatten)) void rgb_to_planes(Out* const* planes, const 
       one_by_one(&x);
       const auto value = [&](int32_t c) {
         const float v = normalise(from.value(3 * x + c), scale[c], shift[c]);
-        return finished_value(from, v, 3 * x + c);
+        return erased_value(from, v, 3 * x + c);
       };
       store(red + x, value(0)), store(green + x, value(1)), store(blue + x, value(2));
     }
@@ -124,9 +124,9 @@ __attribute__((noinline, flatten)) void rgb_to_pixels(Out* out, const FromRow fr
       const Floats first = normalised<Out>(from.template third<0>(x), scales[0], shifts[0]);
       const Floats second = normalised<Out>(from.template third<1>(x), scales[1], shifts[1]);
       const Floats third = normalised<Out>(from.template third<2>(x), scales[2], shifts[2]);
-      put(to, finished_third<0>(from, first, x), past);
-      put(to + kLanes, finished_third<1>(from, second, x), past);
-      put(to + 2 * kLanes, finished_third<2>(from, third, x), past);
+      put(to, erased_third<0>(from, first, x), past);
+      put(to + kLanes, erased_third<1>(from, second, x), past);
+      put(to + 2 * kLanes, erased_third<2>(from, third, x), past);
     };
     int32_t x = 0;
     for (; x + kLanes <= n; x += kLanes) {
@@ -141,7 +141,7 @@ __attribute__((noinline, flatten)) void rgb_to_pixels(Out* out, const FromRow fr
     for (int32_t i = 3 * x; i < 3 * n; ++i) {
       one_by_one(&i);
       const float v = normalise(from.value(i), scale[i % 3], shift[i % 3]);
-      store(out + i, finished_value(from, v, i));
+      store(out + i, erased_value(from, v, i));
     }
   }
 }

@@ -1,9 +1,7 @@
-// Where the RGB pixels of a block come from (rgb_output.h takes them from there): from one source,
-// mixed from several, or chosen among two.  Compiled once per instruction set: no C++ library code,
-// as blend_rows.cpp explains.
-//
-// Of kLanes pixels from x on `planes` gives the colours one by one, and `third` a third of the
-// values as they lie in memory.  `value` gives value i.
+// Where the RGB pixels of a block come from: from one source, mixed from several, or chosen between
+// two.  Each of these structs has three members for rgb_output.h.  `planes` gives the red, green
+// and blue values of the kLanes pixels from x on; `third` gives a third of their values in the
+// order of memory; `value` gives value i of the block.
 #pragma once
 #include "cpu/simd/rgb_vector.h"
 #include "msda/blend.h"
@@ -55,7 +53,7 @@ struct FromOne {
   FromOne moved(int32_t n) const { return {source + n}; }
 };
 
-// The partner's pixels of a row: those of a box, which may be what is left around it.
+// The columns [begin, end) of a row, whose pixels are the partner's.  Own are those around them.
 struct Box {
   int32_t begin, end;
 
@@ -187,9 +185,9 @@ struct FromEither {
   float value(int32_t i) const { return (choice.own_at(i / 3) ? own : partner)[i]; }
 };
 
-// Cutout: what lies in the box is 0 in the end, whatever was read.
+// A source with a box that Cutout erases: rgb_output.h makes its pixels 0, whatever was read.
 template <typename From>
-struct Cut {
+struct Erased {
   From from;
   Box box;
 

@@ -1,5 +1,4 @@
-// The first half of the row walk (blend_rows.cpp): a block of rows, mixed into floats in HWC order.
-// Compiled once per instruction set: no C++ library code, as explained there.
+// A block of rows of one output and of its sources, and how it is mixed into floats in HWC order.
 #pragma once
 #include <string.h>
 

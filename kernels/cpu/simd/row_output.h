@@ -1,14 +1,13 @@
-// The second half of the row walk (blend_rows.cpp): blocks of rows become rows of the output.  RGB
-// bytes are mixed on the way, in registers; anything else was mixed into floats before.  Compiled
-// once per instruction set: no C++ library code, as explained there.
+// Writes blocks of rows into an output.  RGB bytes are mixed on the way, in registers; anything
+// else was mixed into floats before (row_block.h).
 #pragma once
+#include "cpu/simd/blend_thread.h"
 #include "cpu/simd/rgb_output.h"
-#include "cpu/simd/row_walk.h"
 
 namespace msda {
 namespace {
 
-// Whether vectors of these are wide enough to be stored past the caches one by one.
+// Whether vectors of these values are wide enough to be stored past the caches one by one.
 template <typename Out>
 constexpr bool kStreams = sizeof(Out) > 1 && kLanes > 4;
 
@@ -17,18 +16,20 @@ struct Always {
   static constexpr bool value = kValue;
 };
 
-// Where the RGB values of a block go: straight to the output, unless vectors past the caches would
-// have to be misaligned, else to the cache first.  Three planes, or pixels at to[0].
+// Where the RGB values of a block go: three planes, or pixels at to[0].  They go straight to the
+// output, `direct`, unless vectors that bypass the caches would be misaligned there: then they are
+// staged in the cache first.
 template <typename Out>
 struct Target {
   Out *to[3], *direct[3];
   bool staged, past;
 };
 
-// `alone`: pixels that are put at a time, all of them or a row.
+// `alone`: how many pixels are put at a time, all of the block's or a row's.
 template <typename Out>
-Target<Out> target_of(const Walk& walk, Out* out, int64_t first, int32_t pixels, int32_t alone) {
-  const MsdaBlend& b = walk.b;
+Target<Out> target_of(const BlendThread& thread, Out* out, int64_t first, int32_t pixels,
+                      int32_t alone) {
+  const MsdaBlend& b = thread.b;
   const int64_t plane = static_cast<int64_t>(b.height) * b.width;
   const int32_t together = b.out_layout == kChw ? kTogether<Out> : kLanes;
   const int32_t vector = together * sizeof(Out);
@@ -41,62 +42,65 @@ Target<Out> target_of(const Walk& walk, Out* out, int64_t first, int32_t pixels,
     t.direct[0] = out + first * 3;
     fits = fits && aligned(t.direct[0], vector);
   }
-  t.staged = walk.past && !(fits && kStreams<Out>);
-  t.past = walk.past && !t.staged;
-  Out* staged = reinterpret_cast<Out*>(walk.staged);
+  t.staged = thread.past && !(fits && kStreams<Out>);
+  t.past = thread.past && !t.staged;
+  Out* staged = reinterpret_cast<Out*>(thread.staged);
   for (int32_t c = 0; c < 3; ++c) t.to[c] = t.staged ? staged + c * pixels : t.direct[c];
   return t;
 }
 
 template <typename Out>
-void send(const Walk& walk, const Target<Out>& t, int32_t pixels) {
+void send(const BlendThread& thread, const Target<Out>& t, int32_t pixels) {
   if (!t.staged) return;
-  if (walk.b.out_layout != kChw)
+  if (thread.b.out_layout != kChw)
     return stream_bytes(t.direct[0], t.to[0], 3 * pixels * sizeof(Out));
   for (int32_t c = 0; c < 3; ++c) stream_bytes(t.direct[c], t.to[c], pixels * sizeof(Out));
 }
 
-// RGB rows of n pixels, of which from_row(r) says where they come from.
+// Puts RGB rows of n pixels; from_row(r) says where the pixels of row r come from.
 template <typename Out, typename FromRow>
-void finish_rows(const Walk& walk, Out* out, int64_t first, int32_t rows, int32_t n,
-                 FromRow from_row) {
-  const Target<Out> t = target_of(walk, out, first, rows * n, n);
+void put_rgb_rows(const BlendThread& thread, Out* out, int64_t first, int32_t rows, int32_t n,
+                  FromRow from_row) {
+  const Target<Out> t = target_of(thread, out, first, rows * n, n);
   const auto put_all = [&](auto past) {
-    if (walk.b.out_layout == kChw)
-      rgb_to_planes<past.value>(t.to, from_row, rows, n, walk.scale, walk.shift, walk.ahead);
+    if (thread.b.out_layout == kChw)
+      rgb_to_planes<past.value>(t.to, from_row, rows, n, thread.scale, thread.shift, thread.ahead);
     else
-      rgb_to_pixels<past.value>(t.to[0], from_row, rows, n, walk.scale, walk.shift, walk.ahead);
+      rgb_to_pixels<past.value>(t.to[0], from_row, rows, n, thread.scale, thread.shift,
+                                thread.ahead);
   };
   if constexpr (kStreams<Out>)
     if (t.past) put_all(Always<true>{});
   if (!t.past) put_all(Always<false>{});
-  send(walk, t, rows * n);
+  send(thread, t, rows * n);
 }
 
-// All pixels of a block alike.
+// Puts RGB pixels that all come from one kind of source.
 template <typename Out, typename From>
-void finish_rgb(const Walk& walk, Out* out, From from, int64_t first, int32_t pixels) {
-  finish_rows(walk, out, first, 1, pixels, [from](int32_t) { return from; });
+void put_rgb(const BlendThread& thread, Out* out, From from, int64_t first, int32_t pixels) {
+  put_rgb_rows(thread, out, first, 1, pixels, [from](int32_t) { return from; });
 }
 
-// One channel.
+// Puts the mixed values of a block with one channel.
 template <typename Out>
-void finish_plane(const Walk& walk, Out* out, const float* mixed, int64_t first, int32_t n) {
-  const MsdaBlend& b = walk.b;
+void put_one_channel(const BlendThread& thread, Out* out, const float* mixed, int64_t first,
+                     int32_t n) {
+  const MsdaBlend& b = thread.b;
   const float scale = b.scale ? b.scale[0] : 1.0f, shift = b.shift ? b.shift[0] : -0.0f;
-  Out* to = walk.past ? reinterpret_cast<Out*>(walk.staged) : out + first;
+  Out* to = thread.past ? reinterpret_cast<Out*>(thread.staged) : out + first;
   int32_t x = 0;
   for (; x + kLanes <= n; x += kLanes)
     put(to + x, fused(load(mixed + x), splat(scale), splat(shift)), false);
   for (; x < n; ++x) store(to + x, normalise(mixed[x], scale, shift));
-  if (walk.past) stream_bytes(out + first, to, n * sizeof(Out));
+  if (thread.past) stream_bytes(out + first, to, n * sizeof(Out));
 }
 
 template <typename Out>
-void finish_any(const Walk& walk, Out* out, const float* mixed, int64_t first, int32_t pixels) {
-  const MsdaBlend& b = walk.b;
-  if (b.channels == 1) return finish_plane(walk, out, mixed, first, pixels);
-  Out* staged = reinterpret_cast<Out*>(walk.staged);
+void put_channels(const BlendThread& thread, Out* out, const float* mixed, int64_t first,
+                  int32_t pixels) {
+  const MsdaBlend& b = thread.b;
+  if (b.channels == 1) return put_one_channel(thread, out, mixed, first, pixels);
+  Out* staged = reinterpret_cast<Out*>(thread.staged);
   const int64_t plane = static_cast<int64_t>(b.height) * b.width;
   const bool chw = b.out_layout == kChw;
   for (int32_t c = 0; c < b.channels; ++c) {
@@ -105,10 +109,10 @@ void finish_any(const Walk& walk, Out* out, const float* mixed, int64_t first, i
     const int32_t step = chw ? 1 : b.channels;
     for (int32_t x = 0; x < pixels; ++x)
       store(to + x * step, normalise(mixed[x * b.channels + c], scale, shift));
-    if (chw) copy_out(out + c * plane + first, staged, pixels * sizeof(Out), walk.past);
+    if (chw) copy_out(out + c * plane + first, staged, pixels * sizeof(Out), thread.past);
   }
   if (!chw)
-    copy_out(out + first * b.channels, staged, pixels * b.channels * sizeof(Out), walk.past);
+    copy_out(out + first * b.channels, staged, pixels * b.channels * sizeof(Out), thread.past);
 }
 
 // Cutout: what lies in the box becomes 0, after whatever else was done.
@@ -127,28 +131,29 @@ void clear_box(const MsdaBlend& b, Out* out, const Plan& p, int32_t y, int32_t r
   }
 }
 
-// Other channels than three, mixed before.
+// Puts a block that has other channels than three and was mixed before.
 template <typename In, typename Out>
-void finish_others(const Walk& walk, Out* out, const Block<In>& block, int64_t first) {
-  finish_any(walk, out, walk.mixed, first, block.rows * block.p.width);
-  if (erases(block.p)) clear_box(walk.b, out, block.p, block.y, block.rows, first);
+void put_other_block(const BlendThread& thread, Out* out, const Block<In>& block, int64_t first) {
+  put_channels(thread, out, thread.mixed, first, block.rows * block.p.width);
+  if (erases(block.p)) clear_box(thread.b, out, block.p, block.y, block.rows, first);
 }
 
-// Boxes as most are drawn, which leave every value as it is in one of two sources.
+// Whether a block pastes a box: each of its pixels is that of one of two sources, unchanged.
 template <typename In>
-bool is_cut(const Block<In>& block) {
+bool pastes(const Block<In>& block) {
   const Plan& p = block.p;
   return block.kind == WeightKind::kBox && !erases(p) && p.sources == 2 && p.inside == 0.0f &&
          p.outside == 1.0f;
 }
 
-// Rows are copied from one source and, in the box, from the other.
+// Puts rows of one source, with a box of the other.
 template <typename Out>
-void finish_cut(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t first) {
+void put_pasted_rgb(const BlendThread& thread, Out* out, const Block<uint8_t>& block,
+                    int64_t first) {
   const Plan& p = block.p;
   const uint8_t *own = block.sources[0], *partner = block.sources[1];
   const int32_t y = block.y;
-  finish_rows(walk, out, first, block.rows, p.width, [&p, own, partner, y](int32_t r) {
+  put_rgb_rows(thread, out, first, block.rows, p.width, [&p, own, partner, y](int32_t r) {
     Run runs[3];
     const bool one = runs_of_row(runs, p, y + r) == 1;
     const Box box = one ? Box{0, 0} : Box{runs[1].begin, runs[1].end};
@@ -158,22 +163,22 @@ void finish_cut(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t
   });
 }
 
-// Cutout: 0 in the box, whatever the values come from.
+// Puts rows with a box of zeros, whatever the values around it come from.
 template <typename Out, typename From>
-void finish_cutout(const Walk& walk, Out* out, const Plan& p, int32_t y, int32_t rows,
-                   int64_t first, From from) {
-  finish_rows(walk, out, first, rows, p.width, [&p, from, y](int32_t r) {
+void put_erased_rgb(const BlendThread& thread, Out* out, const Plan& p, int32_t y, int32_t rows,
+                    int64_t first, From from) {
+  put_rgb_rows(thread, out, first, rows, p.width, [&p, from, y](int32_t r) {
     const bool crosses = in_interval(y + r, p.y0, p.y1, p.height);
-    return Cut<From>{from.moved(r * p.width * 3), crosses ? Box{p.x0, p.x1} : Box{0, 0}};
+    return Erased<From>{from.moved(r * p.width * 3), crosses ? Box{p.x0, p.x1} : Box{0, 0}};
   });
 }
 
 template <typename Out>
-void finish_bump(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t first) {
+void put_bump_rgb(const BlendThread& thread, Out* out, const Block<uint8_t>& block, int64_t first) {
   const Plan& p = block.p;
   const uint8_t *own = block.sources[0], *partner = block.sources[1];
   const float *along_x = block.along_x, *along_y = block.along_y + block.y;
-  finish_rows(walk, out, first, block.rows, p.width, [=, &p](int32_t r) {
+  put_rgb_rows(thread, out, first, block.rows, p.width, [=, &p](int32_t r) {
     const BumpWeights weights = {along_x, along_y[r], p.outside, p.inside - p.outside};
     const int32_t at = r * p.width * 3;
     return FromTwo<BumpWeights>{own + at, partner + at, weights};
@@ -181,118 +186,122 @@ void finish_bump(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_
 }
 
 template <typename Out>
-void finish_rgb_bytes(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t first) {
+void put_rgb_bytes(const BlendThread& thread, Out* out, const Block<uint8_t>& block,
+                   int64_t first) {
   const Plan& p = block.p;
   const int32_t pixels = block.rows * p.width;
   const uint8_t* const* sources = block.sources;
   float weight;
   if (block.uniform(&weight)) {
     if (weight == 1.0f || weight == 0.0f)
-      return finish_rgb(walk, out, FromOne{sources[weight == 0.0f]}, first, pixels);
+      return put_rgb(thread, out, FromOne{sources[weight == 0.0f]}, first, pixels);
     const OneWeight own = {weight};
-    return finish_rgb(walk, out, FromTwo<OneWeight>{sources[0], sources[1], own}, first, pixels);
+    return put_rgb(thread, out, FromTwo<OneWeight>{sources[0], sources[1], own}, first, pixels);
   }
   if (erases(p) && p.sources == 1)
-    return finish_cutout(walk, out, p, block.y, block.rows, first, FromOne{sources[0]});
+    return put_erased_rgb(thread, out, p, block.y, block.rows, first, FromOne{sources[0]});
   if (erases(p)) {
-    block.mix(walk.mixed);
-    return finish_cutout(walk, out, p, block.y, block.rows, first, FromFloats{walk.mixed});
+    block.mix(thread.mixed);
+    return put_erased_rgb(thread, out, p, block.y, block.rows, first, FromFloats{thread.mixed});
   }
-  if (p.sources == 3) return finish_rgb(walk, out, FromMany<3>(sources, p), first, pixels);
-  if (p.sources == 4) return finish_rgb(walk, out, FromMany<4>(sources, p), first, pixels);
+  if (p.sources == 3) return put_rgb(thread, out, FromMany<3>(sources, p), first, pixels);
+  if (p.sources == 4) return put_rgb(thread, out, FromMany<4>(sources, p), first, pixels);
   const int64_t begin = static_cast<int64_t>(block.y) * p.width;
-  Weights own = {walk.mixed};
+  Weights own = {thread.mixed};
   switch (block.kind) {
     case WeightKind::kBits: {
       const Bits bits = {static_cast<const uint32_t*>(block.mask), begin};
-      return finish_rgb(walk, out, FromEither<Bits>{sources[0], sources[1], bits}, first, pixels);
+      return put_rgb(thread, out, FromEither<Bits>{sources[0], sources[1], bits}, first, pixels);
     }
     case WeightKind::kBump:
-      return finish_bump(walk, out, block, first);
+      return put_bump_rgb(thread, out, block, first);
     case WeightKind::kFloats:
       own.weights = static_cast<const float*>(block.mask) + begin;
       break;
     case WeightKind::kOne:  // uniform() has taken it
     case WeightKind::kBox:
-      if (is_cut(block)) return finish_cut(walk, out, block, first);
+      if (pastes(block)) return put_pasted_rgb(thread, out, block, first);
       for (int32_t r = 0; r < block.rows; ++r)
-        block.weights_of_row(walk.mixed + r * p.width, block.y + r);
+        block.weights_of_row(thread.mixed + r * p.width, block.y + r);
       break;
   }
-  finish_rgb(walk, out, FromTwo<Weights>{sources[0], sources[1], own}, first, pixels);
+  put_rgb(thread, out, FromTwo<Weights>{sources[0], sources[1], own}, first, pixels);
 }
 
 // Pixels of two sources by the bits of a field, where bytes can be chosen by bits.
-bool choose_bytes(const Walk& walk, uint8_t* out, const Block<uint8_t>& block, int64_t first) {
+bool choose_bytes(const BlendThread& thread, uint8_t* out, const Block<uint8_t>& block,
+                  int64_t first) {
 #if defined(__AVX2__)
   const int32_t pixels = block.rows * block.p.width;
   const Bits choice = {static_cast<const uint32_t*>(block.mask),
                        static_cast<int64_t>(block.y) * block.p.width};
   const uint8_t *own = block.sources[0], *partner = block.sources[1];
-  uint8_t* staged = reinterpret_cast<uint8_t*>(walk.staged);
+  uint8_t* staged = reinterpret_cast<uint8_t*>(thread.staged);
   int32_t x = 0;
   for (; x + kLanes <= pixels; x += kLanes) {
-    fetch_ahead<kLanes>(walk.ahead, x);
+    fetch_ahead<kLanes>(thread.ahead, x);
     store_pixels(staged + 3 * x, load_chosen(choice.bits(x), own + 3 * x, partner + 3 * x));
   }
   for (; x < pixels; ++x) memcpy(staged + 3 * x, (choice.own_at(x) ? own : partner) + 3 * x, 3);
-  copy_out(out + first * 3, staged, 3 * int64_t{pixels}, walk.past);
+  copy_out(out + first * 3, staged, 3 * int64_t{pixels}, thread.past);
   return true;
 #else
-  (void)walk, (void)out, (void)block, (void)first;
+  (void)thread, (void)out, (void)block, (void)first;
   return false;
 #endif
 }
 
 // Bytes that stay as they are: whole blocks from one source, or runs of rows from two.
-bool copy_bytes(const Walk& walk, uint8_t* out, const Block<uint8_t>& block, int64_t first) {
+bool copy_bytes(const BlendThread& thread, uint8_t* out, const Block<uint8_t>& block,
+                int64_t first) {
   const Plan& p = block.p;
   const int64_t channels = block.channels;
   float weight;
-  if (walk.b.out_layout == kChw && channels > 1) return false;
+  if (thread.b.out_layout == kChw && channels > 1) return false;
   if (block.uniform(&weight)) {
     if (weight != 1.0f && weight != 0.0f) return false;
-    copy_out(out + first * channels, block.sources[weight == 0.0f], block.values(), walk.past);
+    copy_out(out + first * channels, block.sources[weight == 0.0f], block.values(), thread.past);
     return true;
   }
   if (block.kind == WeightKind::kBits && channels == 3 && p.sources == 2)
-    return choose_bytes(walk, out, block, first);
-  if (!is_cut(block)) return false;
-  uint8_t* staged = reinterpret_cast<uint8_t*>(walk.staged);
+    return choose_bytes(thread, out, block, first);
+  if (!pastes(block)) return false;
+  uint8_t* staged = reinterpret_cast<uint8_t*>(thread.staged);
   for (int32_t r = 0; r < block.rows; ++r) {
     Run runs[3];
     const int32_t count = runs_of_row(runs, p, block.y + r);
-    fetch(walk.ahead + r * p.width * channels, p.width * channels);
+    fetch(thread.ahead + r * p.width * channels, p.width * channels);
     for (int32_t k = 0; k < count; ++k) {
       const int64_t at = (static_cast<int64_t>(r) * p.width + runs[k].begin) * channels;
       memcpy(staged + at, block.sources[runs[k].weight == 0.0f] + at,
              (runs[k].end - runs[k].begin) * channels);
     }
   }
-  copy_out(out + first * channels, staged, block.values(), walk.past);
+  copy_out(out + first * channels, staged, block.values(), thread.past);
   return true;
 }
 template <typename Out>
-bool copy_bytes(const Walk&, Out*, const Block<uint8_t>&, int64_t) {
+bool copy_bytes(const BlendThread&, Out*, const Block<uint8_t>&, int64_t) {
   return false;
 }
 
 template <typename Out>
-void finish(const Walk& walk, Out* out, const Block<uint8_t>& block, int64_t first) {
-  if (copy_bytes(walk, out, block, first)) return;
-  if (walk.b.channels == 3) return finish_rgb_bytes(walk, out, block, first);
-  block.mix(walk.mixed);
-  finish_others(walk, out, block, first);
+void put_block(const BlendThread& thread, Out* out, const Block<uint8_t>& block, int64_t first) {
+  if (copy_bytes(thread, out, block, first)) return;
+  if (thread.b.channels == 3) return put_rgb_bytes(thread, out, block, first);
+  block.mix(thread.mixed);
+  put_other_block(thread, out, block, first);
 }
 
 template <typename Out>
-void finish(const Walk& walk, Out* out, const Block<float>& block, int64_t first) {
+void put_block(const BlendThread& thread, Out* out, const Block<float>& block, int64_t first) {
   const int32_t pixels = block.rows * block.p.width;
-  block.mix(walk.mixed);
-  const FromFloats from = {walk.mixed};
-  if (walk.b.channels != 3) return finish_others(walk, out, block, first);
-  if (erases(block.p)) return finish_cutout(walk, out, block.p, block.y, block.rows, first, from);
-  finish_rgb(walk, out, from, first, pixels);
+  block.mix(thread.mixed);
+  const FromFloats from = {thread.mixed};
+  if (thread.b.channels != 3) return put_other_block(thread, out, block, first);
+  if (erases(block.p))
+    return put_erased_rgb(thread, out, block.p, block.y, block.rows, first, from);
+  put_rgb(thread, out, from, first, pixels);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// A vector of floats in whichever width this build of blend_rows.cpp has, and the few things that
-// the compiler does not find by itself.  Each has the bits of its scalar twin in msda/blend.h.
+// A vector of floats, as wide as the instruction set has them, and the few operations that the
+// compiler does not find by itself.  Each gives the bits of its scalar twin in msda/blend.h.
 #pragma once
 #include <immintrin.h>
 

@@ -16,8 +16,8 @@ const char* name_of(int32_t dtype) {
 }
 
 // Launches a kernel that walks the items of the rows of the samples.
-void launch_walk(Kernel& kernel, int64_t samples, int64_t rows, int64_t items, Handle stream,
-                 const void* job) {
+void launch_items(Kernel& kernel, int64_t samples, int64_t rows, int64_t items, Handle stream,
+                  const void* job) {
   if (samples == 0 || rows == 0 || items == 0) return;
   const Kernel::Block block = kernel.occupancy();
   uint32_t grid[2];
@@ -153,7 +153,7 @@ MsdaMasks Fields::Launch(const Upload& upload, const Plan* plans, Handle stream)
 
 Blend::Blend(Device& device) : device_(device), fields_(device) {
   device.load("blend");
-  device.load("apart");
+  device.load("gather");
 }
 
 void Blend::Run(const MsdaBlend& b, BatchMemory& memory, Handle stream) {
@@ -181,11 +181,11 @@ void Blend::Run(const MsdaBlend& b, BatchMemory& memory, Handle stream) {
 }
 
 void Blend::Launch(const MsdaBlend& b, const MsdaGpuBlend& job, Handle stream) {
-  const bool apart = msda_needs_apart(b.plans, b.batch, b.channels) != 0;
+  const bool gathers = msda_needs_gather(b.plans, b.batch, b.channels) != 0;
   const std::string types = std::string(name_of(b.in_dtype)) + "_" + name_of(b.out_dtype);
   const int32_t items = msda_group_items(b.out_dtype, b.width, b.channels);
-  launch_walk(device_.kernel((apart ? "msda_apart_" : "msda_blend_") + types),
-              b.batch / b.interpolations, b.height, items, stream, &job);
+  launch_items(device_.kernel((gathers ? "msda_gather_" : "msda_blend_") + types),
+               b.batch / b.interpolations, b.height, items, stream, &job);
 }
 
 void Targets::Run(const std::vector<void*>& rows, const MsdaTargets& t, BatchMemory& memory,
@@ -208,7 +208,7 @@ void Targets::Run(const std::vector<void*>& rows, const MsdaTargets& t, BatchMem
     job.rows = static_cast<float*>(rows[first]);
     job.plans = upload_.At<Plan>(plans) + first * each;
     job.batch = static_cast<int32_t>(count * each);
-    launch_walk(kernel, 1, job.batch, t.classes, stream, &job);
+    launch_items(kernel, 1, job.batch, t.classes, stream, &job);
   });
 }
 

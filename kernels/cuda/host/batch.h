@@ -12,7 +12,7 @@
 #include "cpu/api.h"
 #include "cuda/arguments.h"
 #include "cuda/host/driver.h"
-#include "cuda/host/launch.h"
+#include "cuda/host/geometry.h"
 
 namespace msda::gpu {
 

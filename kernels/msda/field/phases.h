@@ -65,7 +65,7 @@ MSDA_FN int64_t field_bytes(const Field& f) {
 // for large radices is not asked for by sizes that are products of 2, 3, 5 and 7.)  224 x 224 takes
 // 202496 + 8448 bytes and the record, of the 232448 that a block may have on Hopper and Blackwell:
 // one block a multiprocessor.  The largest square is 235 x 235 there, 197 x 197 in the 163 KB of an
-// A100 and 150 x 150 in 99 KB.  Softened edges take no more (msda/field_soft.h).
+// A100 and 150 x 150 in 99 KB.  Softened edges take no more (soft.h).
 MSDA_FN int64_t field_block_bytes(const Field& f) {
   return field_bytes(f) + (kDigits + kDigitGroups) * static_cast<int64_t>(sizeof(uint32_t)) +
          static_cast<int64_t>(sizeof(FieldBlock));
@@ -81,9 +81,9 @@ MSDA_FN uint32_t entries_of(const Field& f) { return 2u * pairs_of(f) * f.half; 
 
 // The whole spectrum, where its amplitudes are known, two entries at a time: they share a Philox
 // block and, in memory, sixteen bytes.  Past an odd number of them is room for one more.
-MSDA_FN void scale_known_amplitudes(const FieldBlock& b, const Entries& data, Share s) {
+MSDA_FN void scale_known_amplitudes(const FieldBlock& b, const Entries& data, BlockThread me) {
   const uint32_t blocks = (static_cast<uint32_t>(rows_of(b.f)) * b.f.half + 1u) / 2u;
-  for (uint32_t block = s.thread; block < blocks; block += s.threads) {
+  for (uint32_t block = me.thread; block < blocks; block += me.threads) {
     float first, second;
     load8(&first, &second, b.amplitudes + 2 * int64_t{block});
     const Words4 w = field_words(b.f, block);
@@ -95,11 +95,11 @@ MSDA_FN void scale_known_amplitudes(const FieldBlock& b, const Entries& data, Sh
 
 // The columns that are not 0 everywhere.  Entries of even and odd number share a Philox block, so
 // that an item is one of those, of which a row may have half.
-MSDA_FN void phase_spectrum(const FieldBlock& b, const Entries& data, Share s) {
-  if (b.amplitudes) return scale_known_amplitudes(b, data, s);
+MSDA_FN void phase_spectrum(const FieldBlock& b, const Entries& data, BlockThread me) {
+  if (b.amplitudes) return scale_known_amplitudes(b, data, me);
   const Field& f = b.f;
   const int32_t columns = columns_of(f);
-  each_item(s, rows_of(f), columns / 2 + 1, [&](uint32_t row, uint32_t number) {
+  each_item(me, rows_of(f), columns / 2 + 1, [&](uint32_t row, uint32_t number) {
     const uint32_t first = row * f.half, block = (first >> 1) + number;
     const int32_t x = static_cast<int32_t>(2 * block - first);
     Amplitudes a[2] = {{0.0f, 0.0f}, {0.0f, 0.0f}};
@@ -131,14 +131,14 @@ MSDA_FN Lines lines_of(const Field& f, int32_t axis) {
 // passes, for which a GPU needs the short addresses of shared memory.
 template <bool kInTwos>
 MSDA_FN void phase_step(const FieldBlock& b, const Entries& data, int32_t axis, int32_t number,
-                        Share s) {
+                        BlockThread me) {
   const Step& step = b.steps.step[b.steps.begin[axis] + number];
   Complex<float>* room =
-      b.room ? b.room + static_cast<int64_t>(s.thread) * 2 * step.first : nullptr;
+      b.room ? b.room + static_cast<int64_t>(me.thread) * 2 * step.first : nullptr;
   const Lines lines = lines_of(b.f, axis);
   if (kInTwos && step.second > 1)
-    return take_two_passes(step, b.lengths[axis], b.turns[axis], data, lines, s);
-  take_one_pass(step, b.lengths[axis], b.turns[axis], data, lines, room, s);
+    return take_two_passes(step, b.lengths[axis], b.turns[axis], data, lines, me);
+  take_one_pass(step, b.lengths[axis], b.turns[axis], data, lines, room, me);
 }
 
 MSDA_FN int32_t steps_along(const FieldBlock& b, int32_t axis) {
@@ -156,10 +156,10 @@ MSDA_FN Complex<float> paired_entry(const Field& f, const Entries& data, uint32_
 // come the others.  There, at width - half - k of the second row, lay what makes another two of the
 // line's entries: both are taken together.  Places that are left over get a value that comes behind
 // all pixels.
-MSDA_FN void phase_pair(const FieldBlock& b, const Entries& data, Share s) {
+MSDA_FN void phase_pair(const FieldBlock& b, const Entries& data, BlockThread me) {
   const Field& f = b.f;
   const uint32_t half = f.half, width = f.width, last = width - half;
-  each_item(s, pairs_of(f), last / 2 + 1, [&](uint32_t pair, uint32_t k) {
+  each_item(me, pairs_of(f), last / 2 + 1, [&](uint32_t pair, uint32_t k) {
     const uint32_t row = 2 * pair, at = row * half;
     const auto both = [&](uint32_t entry, Complex<float>* low, Complex<float>* high) {
       *low = paired_entry(f, data, row, entry), *high = paired_entry(f, data, row + 1, entry);
@@ -204,8 +204,8 @@ MSDA_FN int32_t digit_shift(int32_t level) {
   return shift > 0 ? shift : 0;
 }
 
-MSDA_FN void phase_clear(uint32_t* histogram, Share s) {
-  for (int32_t i = s.thread; i < kDigits; i += s.threads) histogram[i] = 0;
+MSDA_FN void phase_clear(uint32_t* histogram, BlockThread me) {
+  for (int32_t i = me.thread; i < kDigits; i += me.threads) histogram[i] = 0;
 }
 
 // The value that has this key.
@@ -218,9 +218,9 @@ MSDA_FN float value_of_key(uint32_t key) {
 // and -0 lie between the same ones.  A digit and those above it hold the whole exponent, so that no
 // bound of finite values is NaN.)
 MSDA_FN void count_keys(const FieldBlock& b, const float* values, uint32_t count, uint32_t step,
-                        uint32_t* histogram, int32_t level, Share s) {
+                        uint32_t* histogram, int32_t level, BlockThread me) {
   const int32_t shift = digit_shift(level);
-  const uint32_t begin = s.thread * step, every = s.threads * step;
+  const uint32_t begin = me.thread * step, every = me.threads * step;
   if (level == 0) {
 #pragma unroll 4
     for (uint32_t i = begin; i < count; i += every)
@@ -242,16 +242,16 @@ MSDA_FN void count_keys(const FieldBlock& b, const float* values, uint32_t count
 }
 
 MSDA_FN void phase_count(const FieldBlock& b, const Entries& data, uint32_t* histogram,
-                         int32_t level, Share s) {
+                         int32_t level, BlockThread me) {
   if (level < kKeyLevels) {
     const uint32_t line = 4u * b.f.half, all = 2u * entries_of(b.f);
     const uint32_t alone = rows_of(b.f) % 2 ? line : 0;  // the last row, if it has no partner
-    count_keys(b, data.values, all - alone, 1, histogram, level, s);
-    if (alone > 0) count_keys(b, data.values + (all - alone), alone, 2, histogram, level, s);
+    count_keys(b, data.values, all - alone, 1, histogram, level, me);
+    if (alone > 0) count_keys(b, data.values + (all - alone), alone, 2, histogram, level, me);
     return;
   }
   const int32_t shift = digit_shift(level), above = digit_shift(level - 1);
-  for (uint32_t i = s.thread; i < pixels_of(b.f); i += s.threads) {
+  for (uint32_t i = me.thread; i < pixels_of(b.f); i += me.threads) {
     const uint64_t order = order_of(b, data, i);
     if (order >> above != b.found[level % 2].prefix) continue;
     add_one(&histogram[(order >> shift) & ((uint64_t{1} << (above - shift)) - 1)]);
@@ -259,8 +259,8 @@ MSDA_FN void phase_count(const FieldBlock& b, const Entries& data, uint32_t* his
 }
 
 // Sums of kDigitGroup digits each, from different ones on: they lie in different banks of memory.
-MSDA_FN void phase_sum(uint32_t* histogram, Share s) {
-  for (int32_t i = s.thread; i < kDigitGroups; i += s.threads) {
+MSDA_FN void phase_sum(uint32_t* histogram, BlockThread me) {
+  for (int32_t i = me.thread; i < kDigitGroups; i += me.threads) {
     uint32_t sum = 0;
     for (int32_t k = 0; k < kDigitGroup; ++k)
       sum += histogram[i * kDigitGroup + (i + k) % kDigitGroup];
@@ -271,10 +271,10 @@ MSDA_FN void phase_sum(uint32_t* histogram, Share s) {
 // The digit in which the threshold lies; the thread that has its group finds it.  Where all orders
 // with this digit are below it, the threshold is the greatest such order, and no further level is
 // needed.
-MSDA_FN void phase_choose(FieldBlock* b, const uint32_t* histogram, int32_t level, Share s) {
+MSDA_FN void phase_choose(FieldBlock* b, const uint32_t* histogram, int32_t level, BlockThread me) {
   const Found before = b->found[level % 2];
   const int32_t shift = digit_shift(level), above = level ? digit_shift(level - 1) : 64;
-  for (int32_t group = s.thread; group < kDigitGroups; group += s.threads) {
+  for (int32_t group = me.thread; group < kDigitGroups; group += me.threads) {
     uint32_t rank = before.rank, digit = 0, count = 0;
     for (int32_t k = 0; k < group; ++k) {
       const uint32_t sum = histogram[kDigits + k];
@@ -297,7 +297,7 @@ MSDA_FN void phase_choose(FieldBlock* b, const uint32_t* histogram, int32_t leve
 
 // Words of 32 pixels; bit i of word j is pixel 32 j + i.  `last` is the greatest own order.
 MSDA_FN void phase_bits(const FieldBlock& b, const Entries& data, uint32_t* bits, uint64_t last,
-                        bool any, Share s) {
+                        bool any, BlockThread me) {
   const uint32_t pixels = pixels_of(b.f), width = b.f.width;
   const float least = value_of_key(static_cast<uint32_t>(last >> 32));
   const uint32_t last_of_equals = static_cast<uint32_t>(last);
@@ -305,7 +305,7 @@ MSDA_FN void phase_bits(const FieldBlock& b, const Entries& data, uint32_t* bits
     const bool equal = (value == least) & (pixel <= last_of_equals);
     return (value > least) | equal ? 1u : 0u;
   };
-  for (uint32_t word = s.thread; word < (pixels + 31) / 32; word += s.threads) {
+  for (uint32_t word = me.thread; word < (pixels + 31) / 32; word += me.threads) {
     const uint32_t first = 32 * word, x = first % width;
     uint32_t value = 0;
     if (any && x + 32 <= width) {  // all in one line

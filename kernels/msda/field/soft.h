@@ -25,8 +25,9 @@ MSDA_FN float ramp(uint32_t rank, uint32_t soft) {
 }
 
 // Lists the pixels of the band; the others have their weight.
-MSDA_FN void phase_list(const FieldBlock& b, const Entries& data, const Band& band, Share s) {
-  for (uint32_t i = s.thread; i < pixels_of(b.f); i += s.threads) {
+MSDA_FN void phase_list(const FieldBlock& b, const Entries& data, const Band& band,
+                        BlockThread me) {
+  for (uint32_t i = me.thread; i < pixels_of(b.f); i += me.threads) {
     const uint64_t order = order_of(b, data, i);
     const bool before = order <= band.before;
     if (!before && order <= band.last)
@@ -40,9 +41,9 @@ MSDA_FN void phase_list(const FieldBlock& b, const Entries& data, const Band& ba
 // mirrored places of runs of `run`.  The smaller order goes to the front in all of them, so that a
 // list of any length is sorted as if it were filled up with orders greater than all.
 MSDA_FN void phase_sort(const FieldBlock& b, const Entries& data, const Band& band, uint32_t run,
-                        uint32_t gap, Share s) {
+                        uint32_t gap, BlockThread me) {
   const uint32_t listed = 2 * band.soft, half = gap ? gap : run / 2;
-  for (uint32_t i = s.thread; i / half * 2 * half < listed; i += s.threads) {
+  for (uint32_t i = me.thread; i / half * 2 * half < listed; i += me.threads) {
     const uint32_t start = i / half * 2 * half, at = i % half;
     const uint32_t first = start + at, second = gap ? first + gap : start + run - 1 - at;
     if (second >= listed) continue;
@@ -54,13 +55,15 @@ MSDA_FN void phase_sort(const FieldBlock& b, const Entries& data, const Band& ba
 }
 
 // Weights of the band, now in its order.
-MSDA_FN void phase_ramp(const FieldBlock& b, const Entries& data, const Band& band, Share s) {
-  for (uint32_t rank = s.thread; rank < 2 * band.soft; rank += s.threads)
+MSDA_FN void phase_ramp(const FieldBlock& b, const Entries& data, const Band& band,
+                        BlockThread me) {
+  for (uint32_t rank = me.thread; rank < 2 * band.soft; rank += me.threads)
     *value_at(b, data, band.row[rank]) = ramp(rank, band.soft);
 }
 
-MSDA_FN void phase_weights(const FieldBlock& b, const Entries& data, const Band& band, Share s) {
-  for (uint32_t i = s.thread; i < pixels_of(b.f); i += s.threads)
+MSDA_FN void phase_weights(const FieldBlock& b, const Entries& data, const Band& band,
+                           BlockThread me) {
+  for (uint32_t i = me.thread; i < pixels_of(b.f); i += me.threads)
     band.row[i] = bits_of(*value_at(b, data, i));
 }
 

@@ -2,8 +2,8 @@
 // values a thread holds in registers between its loads and its stores.  The butterflies and their
 // turns are those of the passes, so that the values are, too.
 #pragma once
+#include "msda/block_thread.h"
 #include "msda/field/fourier.h"
-#include "msda/share.h"
 
 namespace msda {
 
@@ -27,9 +27,9 @@ MSDA_FN bool are_one_step(int32_t first, int32_t second) {
 }
 
 // Appends the steps of an axis, in twos where they may be; those of the axes before it are there.
-MSDA_FN void append_steps(Steps* s, int32_t axis, const Passes& p, bool in_twos) {
-  int32_t at = axis == 0 ? 0 : s->begin[axis], blocks = 1;
-  s->begin[axis] = at;
+MSDA_FN void append_steps(Steps* me, int32_t axis, const Passes& p, bool in_twos) {
+  int32_t at = axis == 0 ? 0 : me->begin[axis], blocks = 1;
+  me->begin[axis] = at;
   for (int32_t pass = 0; pass < p.count; ++at) {
     Step step = {p.radix[pass++], 1, 0, blocks, {}};
     if (in_twos && pass < p.count && are_one_step(step.first, p.radix[pass]))
@@ -37,17 +37,18 @@ MSDA_FN void append_steps(Steps* s, int32_t axis, const Passes& p, bool in_twos)
     blocks *= step.first * step.second;
     step.part = p.length / blocks;
     step.by_part = divisor_of(static_cast<uint32_t>(step.part));
-    s->step[at] = step;
+    me->step[at] = step;
   }
-  s->begin[axis + 1] = at;
+  me->begin[axis + 1] = at;
 }
 
-// The sum of R values R2 apart, each but the first turned by `spacing` times its number.
-template <int32_t R, int32_t kApart>
+// The sum of R values kStride places apart, each but the first turned by `spacing` times its
+// number.
+template <int32_t R, int32_t kStride>
 MSDA_FN void sum_and_turn(Complex<float>* a, const Turns& turns, int32_t step, uint32_t spacing) {
   Complex<float> v[R], held[R];
 #pragma unroll
-  for (int32_t q = 0; q < R; ++q) v[q] = a[q * kApart];
+  for (int32_t q = 0; q < R; ++q) v[q] = a[q * kStride];
   if (R == 4)
     sum_of_four(v);
   else if (R == 2)
@@ -57,7 +58,7 @@ MSDA_FN void sum_and_turn(Complex<float>* a, const Turns& turns, int32_t step, u
   a[0] = v[0];
 #pragma unroll
   for (int32_t q = 1; q < R; ++q)
-    a[q * kApart] = turned(v[q], turns.cosine[q * spacing], turns.sine[q * spacing]);
+    a[q * kStride] = turned(v[q], turns.cosine[q * spacing], turns.sine[q * spacing]);
 }
 
 // Entries first, first + gap, ... of one block, which are number j of its parts.
@@ -94,9 +95,9 @@ MSDA_FN uint32_t first_of(const Lines& lines, uint32_t number) {
 // A step of all lines.  Neighbouring threads take neighbouring lines.
 template <int32_t R1, int32_t R2>
 MSDA_FN void take_steps(const Step& step, int32_t length, const Turns& turns, const Entries& data,
-                        const Lines& lines, Share s) {
+                        const Lines& lines, BlockThread me) {
   const uint32_t part = step.part, each = part * step.blocks, gap = part * lines.stride;
-  each_item(s, each, lines.count, [&](uint32_t index, uint32_t number) {
+  each_item(me, each, lines.count, [&](uint32_t index, uint32_t number) {
     const uint32_t block = divide(index, step.by_part), j = index - block * part;
     const uint32_t at = block * (part * R1 * R2) + j;
     take_step<R1, R2>(step, length, turns, data, first_of(lines, number) + at * lines.stride, gap,
@@ -107,9 +108,9 @@ MSDA_FN void take_steps(const Step& step, int32_t length, const Turns& turns, co
 // The same for a radix of any size, in `room` for 2 radix values.
 MSDA_FN void take_large_steps(const Step& step, int32_t length, const Turns& turns,
                               const Entries& data, const Lines& lines, Complex<float>* room,
-                              Share s) {
+                              BlockThread me) {
   const uint32_t part = step.part, each = part * step.blocks;
-  each_item(s, each, lines.count, [&](uint32_t index, uint32_t number) {
+  each_item(me, each, lines.count, [&](uint32_t index, uint32_t number) {
     const uint32_t block = divide(index, step.by_part), j = index - block * part;
     const Line line = {first_of(lines, number), lines.stride};
     const int32_t size = step.part * step.first;
@@ -120,38 +121,39 @@ MSDA_FN void take_large_steps(const Step& step, int32_t length, const Turns& tur
 
 // Steps of two passes, those of are_one_step().
 MSDA_FN void take_two_passes(const Step& step, int32_t length, const Turns& turns,
-                             const Entries& data, const Lines& lines, Share s) {
+                             const Entries& data, const Lines& lines, BlockThread me) {
   switch (step.first * 8 + step.second) {
     case 4 * 8 + 4:
-      return take_steps<4, 4>(step, length, turns, data, lines, s);
+      return take_steps<4, 4>(step, length, turns, data, lines, me);
     case 4 * 8 + 3:
-      return take_steps<4, 3>(step, length, turns, data, lines, s);
+      return take_steps<4, 3>(step, length, turns, data, lines, me);
     case 4 * 8 + 2:
-      return take_steps<4, 2>(step, length, turns, data, lines, s);
+      return take_steps<4, 2>(step, length, turns, data, lines, me);
     case 2 * 8 + 7:
-      return take_steps<2, 7>(step, length, turns, data, lines, s);
+      return take_steps<2, 7>(step, length, turns, data, lines, me);
     case 2 * 8 + 5:
-      return take_steps<2, 5>(step, length, turns, data, lines, s);
+      return take_steps<2, 5>(step, length, turns, data, lines, me);
     default:
-      return take_steps<2, 3>(step, length, turns, data, lines, s);
+      return take_steps<2, 3>(step, length, turns, data, lines, me);
   }
 }
 
 MSDA_FN void take_one_pass(const Step& step, int32_t length, const Turns& turns,
-                           const Entries& data, const Lines& lines, Complex<float>* room, Share s) {
+                           const Entries& data, const Lines& lines, Complex<float>* room,
+                           BlockThread me) {
   switch (step.first) {
     case 2:
-      return take_steps<2, 1>(step, length, turns, data, lines, s);
+      return take_steps<2, 1>(step, length, turns, data, lines, me);
     case 3:
-      return take_steps<3, 1>(step, length, turns, data, lines, s);
+      return take_steps<3, 1>(step, length, turns, data, lines, me);
     case 4:
-      return take_steps<4, 1>(step, length, turns, data, lines, s);
+      return take_steps<4, 1>(step, length, turns, data, lines, me);
     case 5:
-      return take_steps<5, 1>(step, length, turns, data, lines, s);
+      return take_steps<5, 1>(step, length, turns, data, lines, me);
     case 7:
-      return take_steps<7, 1>(step, length, turns, data, lines, s);
+      return take_steps<7, 1>(step, length, turns, data, lines, me);
     default:
-      return take_large_steps(step, length, turns, data, lines, room, s);
+      return take_large_steps(step, length, turns, data, lines, room, me);
   }
 }
 

@@ -1,6 +1,5 @@
-// What a thread of the row walk (blend_rows.cpp) knows and holds: the batch, its own memory, and
-// blocks of rows of the sources as an output wants them, mirrored or shrunk.  Compiled once per
-// instruction set: no C++ library code, as explained there.
+// What a thread that blends knows and holds: the batch, its own memory, and blocks of rows of the
+// sources as an output wants them, mirrored or shrunk.
 #pragma once
 #include <string.h>
 
@@ -10,12 +9,12 @@
 namespace msda {
 namespace {
 
-// Outputs larger than this are written past the caches: a batch that nobody reads again soon would
-// only push out what somebody does.
+// Outputs of a batch larger than this are written past the caches: it is not read again soon, and
+// would push out what is.
 constexpr int64_t kStreamBytes = 16 << 20;
 
-// Bytes are asked for this far ahead of where they are wanted.  The machine's own prefetcher stops
-// at pages and gets lost where rows are left out.
+// Bytes are prefetched this far ahead of where they are read.  The machine's own prefetcher stops
+// at pages and loses its way where rows are left out.
 constexpr int64_t kAheadBytes = 4 << 10;
 
 // Copies bytes past the caches.
@@ -39,26 +38,28 @@ void copy_out(void* to, const void* from, int64_t bytes, bool past) {
   memcpy(to, from, bytes);
 }
 
-// A block of a sample, by its number: one or more of its rows.
-struct Turned {
+// Rows of a sample that a thread keeps mirrored.
+struct MirroredRows {
   int32_t sample, y, rows;
 };
 
 // The batch, the calling thread's memory, and what is the same for every block.
-struct Walk {
+struct BlendThread {
   const MsdaBlend& b;
   float* mixed;
   char *staged, *mirrored[kMaxSources];
-  // Of the values of kLanes RGB pixels; 1 and -0 change nothing, not even the sign of a zero.
+  // Those of the values of kLanes RGB pixels.  The scale 1 and the shift -0 change nothing, not
+  // even the sign of a zero.
   float scale[3 * kLanes], shift[3 * kLanes];
-  bool past;                  // store past the caches
-  mutable int32_t laid = -1;  // what `along` holds is that of outputs from this one on
-  mutable Turned turned[kMaxSources] = {};  // what the blocks in `mirrored` hold
-  mutable const char* ahead = nullptr;      // what to ask for with the first pixel of a block
-  mutable int32_t asks = -1, asked = -1;    // samples asked for by this image and by the one before
+  bool past;                                    // whether outputs are stored past the caches
+  mutable int32_t along_first = -1;             // `along` holds what outputs from this one on need
+  mutable MirroredRows held[kMaxSources] = {};  // what the memory at `mirrored` holds
+  mutable const char* ahead = nullptr;          // what to prefetch with the first pixel of a block
+  mutable int32_t prefetched = -1, prefetched_before = -1;  // samples that this image prefetches,
+                                                            // and that the one before it did
   float *weights, *along;
 
-  Walk(const MsdaBlend& blend, char* memory, int64_t value_bytes)
+  BlendThread(const MsdaBlend& blend, char* memory, int64_t value_bytes)
       : b(blend), mixed(reinterpret_cast<float*>(memory)) {
     const int64_t part = scratch_part(b);
     weights = reinterpret_cast<float*>(memory + kScratchParts * part);
@@ -73,8 +74,9 @@ struct Walk {
     past = sample * b.batch * value_bytes >= kStreamBytes;
   }
 
-  // Whether bumps below 2^-62 change no bit of an output: a weight is the one outside then; or
-  // other bytes are numbers, or made ones, that so little of a byte does not change.
+  // Whether bumps below 2^-62 change no bit of an output.  That is so where the weight rounds to
+  // the one outside; and where the inputs are bytes and the outputs bytes, or numbers of which the
+  // shift is so large that so little of a byte is lost in rounding.
   bool tiny_is_none(const Plan& p) const {
     if (p.outside >= 0.5f) return true;
     if (b.in_dtype != kUint8) return false;
@@ -83,11 +85,11 @@ struct Walk {
     return true;
   }
 
-  // A bump along x and, behind it, along y; the columns of a shrunk partner along x.
+  // For output `index`: a bump along x and, behind it, along y, or the columns of a shrunk partner.
   const float* along_of(int32_t index) const {
     const int32_t first = index - index % b.interpolations;
     const int64_t each = static_cast<int64_t>(b.width) + b.height;
-    for (int32_t k = 0; k < b.interpolations && laid != first; ++k) {
+    for (int32_t k = 0; k < b.interpolations && along_first != first; ++k) {
       const Plan& p = b.plans[first + k];
       float* to = along + k * each;
       if (weight_kind(p) == WeightKind::kBump) {
@@ -99,7 +101,7 @@ struct Walk {
                        b.mirror && b.mirror[p.source[1]]);
       }
     }
-    laid = first;
+    along_first = first;
     return along + (index - first) * each;
   }
 
@@ -123,16 +125,17 @@ struct Walk {
         break;
     }
     const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
-    // In the order of msda_order() the partner is the next own image: what is new is the partner's.
-    // ResizeMix wants its rows from all over, but memory is best read in order.  So the image
-    // before asks for all of it, or else for what is new of its own image: what the box before left
-    // out. (Where bytes are only copied, that is slower.)
+    // In the order of msda_order() the partner is the next own image, so that only the partner's
+    // pixels are new to the caches.  ResizeMix reads the partner's rows from all over the image,
+    // but memory is best read in order.  So the image before prefetches all of the partner, or else
+    // what is new of its own image: what the box before left out.  (Where bytes are only copied,
+    // that is slower.)
     const Plan& after = b.plans[next];
     const bool rgb_bytes = sizeof(In) == 1 && b.channels == 3;
     const bool early = rgb_bytes && b.out_dtype != kUint8 && shrinks(p) && shrinks(after);
     const int32_t latest = early ? after.source[1] : p.source[p.sources > 1 && !shrinks(p)];
     const int32_t asking = early ? latest : -1;
-    if (asking != asks) asked = asks, asks = asking;
+    if (asking != prefetched) prefetched_before = prefetched, prefetched = asking;
     ahead = reinterpret_cast<const char*>(mixed);  // floats: they are there
     if (sizeof(In) == 1)
       ahead = static_cast<const char*>(b.ins[latest]) + y * pitch + (early ? 0 : kAheadBytes);
@@ -146,17 +149,17 @@ struct Walk {
       if (!b.mirror || !b.mirror[p.source[k]]) continue;
       In* to = reinterpret_cast<In*>(mirrored[k]);
       block.sources[k] = to;
-      Turned& held = turned[k];
-      if (held.sample == p.source[k] && held.y == y && held.rows == rows) continue;
-      held = {p.source[k], y, rows};
+      MirroredRows& old = held[k];
+      if (old.sample == p.source[k] && old.y == y && old.rows == rows) continue;
+      old = {p.source[k], y, rows};
       for (int32_t r = 0; r < rows; ++r)
         mirror_row(to + r * pitch, from + r * pitch, b.width, b.channels);
     }
     return block;
   }
 
-  // The partner's rows `from`, with all of it shrunk into the box; where nothing else of them is
-  // wanted, as a rule, the rest is anything.
+  // The partner's rows `from`, with all of the partner shrunk into the box.  Around the box they
+  // may hold anything where the own weight is 1 there, as a rule.
   template <typename In>
   const In* shrunk(int32_t index, int32_t y, int32_t rows, const In* from) const {
     const Plan& p = b.plans[index];
@@ -176,14 +179,14 @@ struct Walk {
       if (in_interval(y + r + rows, p.y0, p.y1, p.height)) {  // the same row of the next block
         const In* row = row_of(y + r + rows);
         const int64_t bytes = pitch * sizeof(In);
-        p.source[1] == asked ? fetch<_MM_HINT_T0>(row, bytes) : fetch(row, bytes);
+        p.source[1] == prefetched_before ? fetch<_MM_HINT_T0>(row, bytes) : fetch(row, bytes);
       }
       if (!in_interval(y + r, p.y0, p.y1, p.height)) continue;
       const In* row = row_of(y + r);
       gather_pixels(to + static_cast<int64_t>(p.x0) * b.channels, row, static_cast<int32_t>(pitch),
                     row == whole + (p.height - 1) * pitch, columns, p.x1 - p.x0, b.channels);
     }
-    turned[1] = {};  // it holds no mirrored block any more
+    held[1] = {};  // that memory holds no mirrored rows any more
     return reinterpret_cast<In*>(mirrored[1]);
   }
 };

@@ -1,19 +1,20 @@
-// How the threads of a block share out work.
+// How work is divided among the threads of a block, which a GPU runs at once and a test one after
+// the other.
 #pragma once
 #include "msda/portable.h"
 
 namespace msda {
 
-// Of a number of items, thread t takes t, t + threads, ...
-struct Share {
+// One thread of a block.  Of a number of items it takes thread, thread + threads, ...
+struct BlockThread {
   int32_t thread, threads;
 };
 
-// Calls take(y, x) for the items of a table of `rows` x `columns` that are a thread's; neighbouring
-// threads take neighbouring columns.  Nothing is divided from item to item.
+// Calls take(y, x) for this thread's items of a table of `rows` x `columns`; neighbouring threads
+// take neighbouring columns.  No integer is divided from item to item, which a GPU does slowly.
 template <typename Take>
-MSDA_FN void each_item(Share s, uint32_t rows, uint32_t columns, Take take) {
-  const uint32_t thread = static_cast<uint32_t>(s.thread), threads = s.threads;
+MSDA_FN void each_item(BlockThread me, uint32_t rows, uint32_t columns, Take take) {
+  const uint32_t thread = static_cast<uint32_t>(me.thread), threads = me.threads;
   if (columns == 0) return;
   const uint32_t down = threads / columns, along = threads % columns;
   uint32_t y = thread / columns, x = thread % columns;

@@ -1,4 +1,4 @@
-#include "cuda/host/launch.h"
+#include "cuda/host/geometry.h"
 
 #include <algorithm>
 #include <vector>
@@ -47,7 +47,7 @@ int32_t msda_group_items(int32_t out_dtype, int32_t width, int32_t channels) {
                                         : width * channels;
 }
 
-int32_t msda_needs_apart(const msda::Plan* plans, int32_t batch, int32_t channels) {
+int32_t msda_needs_gather(const msda::Plan* plans, int32_t batch, int32_t channels) {
   return (channels == 1 || channels == 3) && std::any_of(plans, plans + batch, msda::may_gather);
 }
 

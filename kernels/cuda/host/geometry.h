@@ -1,5 +1,5 @@
-// How the GPU's kernels are launched: what their hosts (dali_msda/backends/cuda.py, batch.h) must
-// agree on with the kernels, computed here for both.
+// The geometry of the GPU's launches: grids, blocks, shared memory and scratch memory, and which
+// kernels a batch needs.  Computed here for both hosts (dali_msda/backends/cuda.py and batch.h).
 #pragma once
 #include <cstdint>
 
@@ -26,18 +26,18 @@ struct MsdaFieldLaunch {
 extern "C" {
 
 // Blocks along x and y of a launch that walks `items` items in each of `rows` rows of each sample
-// (walk.cuh), in blocks of so many threads.
+// (grid_items.cuh), in blocks of so many threads.
 //
 // A thread takes one item while the grid is not many times what the device holds at once, of which
 // `resident` is the number of blocks; then the threads go round.
 void msda_grid(uint32_t* grid, int64_t samples, int64_t rows, int64_t items, int32_t threads,
                int32_t resident);
 
-// Into how many items the threads of a blend share out a row; the type is an MsdaDtype.
+// How many items a row of a blend has, each of which is one thread's; the type is an MsdaDtype.
 int32_t msda_group_items(int32_t out_dtype, int32_t width, int32_t channels);
 
-// Whether a blend takes the kernels of apart.cu.
-int32_t msda_needs_apart(const msda::Plan* plans, int32_t batch, int32_t channels);
+// Whether a blend takes the kernels of gather.cu.
+int32_t msda_needs_gather(const msda::Plan* plans, int32_t batch, int32_t channels);
 
 void msda_field_launch(MsdaFieldLaunch* launch);
 
