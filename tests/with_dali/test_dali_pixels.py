@@ -117,7 +117,7 @@ def test_samples_need_not_be_contiguous_in_the_batch():
 
 def test_layout_and_types_of_the_outputs():
     def define():
-        plans = fn.msda.plan(images(), method="mixup")
+        plans = dali.plan(images(), msda.Mixup())
         chw = fn.msda.blend(images(), plans)
         hwc = fn.msda.blend(images(), plans, output_layout="HWC", dtype=types.FLOAT16)
         return plans, chw, hwc, *fn.msda.targets(source(LABELS), plans, compact=True)
