@@ -9,14 +9,20 @@ from typing import Any
 import numpy as np
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
+from nvidia.dali.pipeline import do_not_convert
 
 from dali_msda.backends.cpu_arrays import scale_and_shift
 from dali_msda.dali.plugin import DYNAMIC
 from dali_msda.policy import Policy
 
+# For pipelines with conditions DALI rewrites the functions that they call, and with them whatever
+# those call, in ways that the policies' code does not survive. The verbs need no rewriting: what
+# they do never depends on the content of a batch. Hence ``do_not_convert``.
+
 DTYPES = {"uint8": types.UINT8, "float32": types.FLOAT, "float16": types.FLOAT16}
 
 
+@do_not_convert
 def plan(
     images: Any,
     policy: Policy,
@@ -80,6 +86,7 @@ def plan(
     return operators.plan(images, device="cpu", **_given({**arguments, "peaks": peaks}))
 
 
+@do_not_convert
 def blend(
     images: Any,
     plans: Any,
@@ -120,6 +127,7 @@ def blend(
     return operators.blend(images, plans, **_normalisation(mean, std), **_given(arguments))
 
 
+@do_not_convert
 def mix(
     images: Any,
     labels: Any,

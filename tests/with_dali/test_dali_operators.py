@@ -217,3 +217,35 @@ def test_a_branch_mixes_its_own_samples(taken):
             np.testing.assert_array_equal(mixed[where], want)
             want = msda.targets(LABELS[where, 0], plan, num_classes=4)
             np.testing.assert_array_equal(targets[where], want)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        msda.Alternate([msda.CutMix(), msda.Mixup()], counts=(1, 2)),
+        msda.LaMix(),
+        msda.MultiMix(msda.Choice([msda.CutMix(), msda.HMix()]), 3),
+        msda.SaliencyMix(),
+    ],
+    ids=str,
+)
+def test_every_policy_is_drawn_in_a_pipeline_with_conditions(policy):
+    """AutoGraph, which such a pipeline is converted by, leaves the policies' own code alone."""
+    square = np.zeros((B, H, W, 3), np.uint8)
+    square[:, 4, 5] = 255
+
+    def define():
+        pixels, labels = images(square), source(LABELS)
+        mixed, targets = dali.mix(pixels, labels, policy, num_classes=4, seed=5)
+        return mixed, targets, dali.plan(pixels, policy, seed=5)
+
+    conditional = pipeline_def(define, enable_conditionals=True)
+    pipeline = conditional(batch_size=B, num_threads=2, device_id=None)
+    pipeline.build()
+    peaks = msda.saliency(square) if policy.needs_peaks else None
+    for step in range(3):
+        mixed, _, plans = arrays(pipeline.run())
+        plan = drawn(policy, step=step, peaks=peaks)
+        np.testing.assert_array_equal(records(plans), plan)
+        want = msda.blend(square, plan, dtype="float32", layout="CHW")
+        np.testing.assert_array_equal(mixed, want)
