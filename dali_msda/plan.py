@@ -47,7 +47,24 @@ def _ids(ids: object, batch: int) -> np.ndarray | None:
         )
     if values.dtype.kind == "i" and (values < 0).any():
         raise ValueError(f"ids: expected indices >= 0, got {values.min()}")
-    return np.ascontiguousarray(values, np.uint64)
+    return _told_apart(values.astype(np.uint64))
+
+
+NEXT_COPY = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: its multiples lie far apart
+
+
+def _told_apart(ids: np.ndarray) -> np.ndarray:
+    """Identities of the samples, where copies of one, as of a repeated augmentation, differ.
+
+    The first copy in a batch keeps its index; the n-th further one gets ``n * NEXT_COPY`` added,
+    modulo 2**64.
+    """
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    starts = np.searchsorted(ordered, ordered)  # where the run of equal indices begins
+    copies = np.empty_like(ids)
+    copies[order] = np.arange(len(ids)) - starts
+    return ids + copies * np.uint64(NEXT_COPY)
 
 
 def _serves(leaves: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -134,7 +151,8 @@ def draw(
         rank: Number of the process in distributed training, below 2**32. Ranks that share a seed
             then differ.
         ids: Dataset index of each sample, ``(B,)``. Draws are then tied to the samples instead of
-            to (rank, slot); give the epoch as ``step``.
+            to (rank, slot); give the epoch as ``step``. Copies of a sample in one batch, as
+            repeated augmentation makes them, draw each for itself.
         lam: Nominal lambda in [0, 1] to use instead of a drawn one: a number, or one per record,
             ``(B,)``; for :class:`MultiMix` ``(B, k)``, or ``(k,)`` for all samples.
         distinct: Only the first ``distinct`` samples are mixed, among themselves; the rest are

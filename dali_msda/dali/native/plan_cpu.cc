@@ -8,6 +8,7 @@
 #include "arguments/sample_layout.h"
 #include "cpu/api.h"
 #include "dali/pipeline/operator/checkpointing/op_checkpoint.h"
+#include "msda/philox.h"
 
 namespace msda::native {
 namespace {
@@ -259,13 +260,13 @@ void PlanCpu::ReadRandomness(const Workspace& ws) {
       state.num_samples() > 0 && state.tensor_shape(0).num_elements() * state.type_info().size() >=
                                      kStateWords * sizeof(uint32_t),
       "rng: expected a state of ", kStateWords, " words; give an ndd.random.RNG.");
-  uint32_t words[kStateWords], counter[4], hash[4];
+  uint32_t words[kStateWords];
   std::memcpy(words, state.raw_tensor(0), sizeof words);
-  msda_philox(counter, words + 2, words);
-  counter[3] ^= words[6];
-  msda_philox(hash, counter, words);
-  draw_.seed = hash[0] | uint64_t{hash[1]} << 32;
-  draw_.step = hash[2];
+  Words4 counter = philox4x32({{words[2], words[3], words[4], words[5]}}, words[0], words[1]);
+  counter.v[3] ^= words[6];
+  const Words4 hash = philox4x32(counter, words[0], words[1]);
+  draw_.seed = hash.v[0] | uint64_t{hash.v[1]} << 32;
+  draw_.step = hash.v[2];
 }
 
 void PlanCpu::RunImpl(Workspace& ws) {
