@@ -11,12 +11,9 @@ import numpy as np
 
 from dali_msda.backends import cpu
 from dali_msda.backends.cpu_arrays import to_numpy
-from dali_msda.backends.shapes import in_three, sample_shape, whole
-from dali_msda.policy import BOXES, METHODS, Policy
+from dali_msda.backends.shapes import in_three, sample_shape
+from dali_msda.policy import BOXES, METHODS, Policy, having, whole
 from dali_msda.record import METHOD_NAMES, PLAN_DTYPE, PLAN_VERSION
-
-ANY_SHAPE = ("mixup", "fmix")
-"""Methods that serve sequences and volumes as well as images."""
 
 
 def _lam(lam: object, shape: tuple[int, ...], leaves: np.ndarray) -> np.ndarray | None:
@@ -50,32 +47,60 @@ def _ids(ids: object, batch: int) -> np.ndarray | None:
         )
     if values.dtype.kind == "i" and (values < 0).any():
         raise ValueError(f"ids: expected indices >= 0, got {values.min()}")
-    return np.ascontiguousarray(values, np.uint64)
+    return _told_apart(values.astype(np.uint64))
+
+
+NEXT_COPY = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: its multiples lie far apart
+
+
+def _told_apart(ids: np.ndarray) -> np.ndarray:
+    """Identities of the samples, where copies of one, as of a repeated augmentation, differ.
+
+    The first copy in a batch keeps its index; the n-th further one gets ``n * NEXT_COPY`` added,
+    modulo 2**64.
+    """
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    starts = np.searchsorted(ordered, ordered)  # where the run of equal indices begins
+    copies = np.empty_like(ids)
+    copies[order] = np.arange(len(ids)) - starts
+    return ids + copies * np.uint64(NEXT_COPY)
 
 
 def _serves(leaves: np.ndarray, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless every method of a policy can be drawn for samples of this shape."""
-    pixels = math.prod(shape)
-    if pixels >= 2**31 and (leaves["method"] == METHODS["fmix"].code).any():
+    fields = having(leaves, "needs_field")
+    if math.prod(shape) >= 2**31 and fields.any():
         names = "height, width" if len(shape) == 2 else "shape"
-        sizes = " x ".join(map(str, shape))
-        raise ValueError(f"{names}: expected fewer than 2**31 pixels for FMix, got {sizes}")
-    other = ~np.isin(leaves["method"], [METHODS[name].code for name in ANY_SHAPE])
-    if len(shape) != 2 and other.any():
-        wrong = METHODS[METHOD_NAMES[int(leaves["method"][other][0])]].policy
-        names = " or ".join(METHODS[name].policy for name in ANY_SHAPE)
         raise ValueError(
-            f"policy: expected {names} for samples of shape {shape}, got {wrong}, which has "
-            "a meaning in images only; give height and width"
+            f"{names}: expected fewer than 2**31 pixels for {_first(leaves[fields])}, got "
+            f"{' x '.join(map(str, shape))}"
+        )
+    images_only = ~having(leaves, "any_shape")
+    if len(shape) != 2 and images_only.any():
+        serving = [card.policy for card in METHODS.values() if "any_shape" in card.traits]
+        raise ValueError(
+            f"policy: expected {' or '.join(serving)} for samples of shape {shape}, got "
+            f"{_first(leaves[images_only])}, which has a meaning in images only; give height and "
+            "width"
         )
 
 
-def _peaks(peaks: object, policy: Policy, batch: int, height: int, width: int) -> np.ndarray | None:
+def _first(leaves: np.ndarray) -> str:
+    """Name of the policy that the first leaf stands for, as users know it."""
+    return METHODS[METHOD_NAMES[int(leaves["method"][0])]].policy
+
+
+def _peaks(
+    peaks: object, leaves: np.ndarray, batch: int, height: int, width: int
+) -> np.ndarray | None:
     if peaks is None:
-        if policy.needs_peaks:
+        needing = having(leaves, "needs_peaks")
+        if needing.any():
             raise ValueError(
-                "peaks: expected the most salient pixels of the images for SaliencyMix, got None; "
-                "give peaks=dali_msda.saliency(images), or call dali_msda.mix"
+                f"peaks: expected the most salient pixels of the images for "
+                f"{_first(leaves[needing])}, got None; give peaks=dali_msda.saliency(images), or "
+                "call dali_msda.mix"
             )
         return None
     values = to_numpy("peaks", peaks) if not isinstance(peaks, list | tuple) else np.asarray(peaks)
@@ -126,7 +151,8 @@ def draw(
         rank: Number of the process in distributed training, below 2**32. Ranks that share a seed
             then differ.
         ids: Dataset index of each sample, ``(B,)``. Draws are then tied to the samples instead of
-            to (rank, slot); give the epoch as ``step``.
+            to (rank, slot); give the epoch as ``step``. Copies of a sample in one batch, as
+            repeated augmentation makes them, draw each for itself.
         lam: Nominal lambda in [0, 1] to use instead of a drawn one: a number, or one per record,
             ``(B,)``; for :class:`MultiMix` ``(B, k)``, or ``(k,)`` for all samples.
         distinct: Only the first ``distinct`` samples are mixed, among themselves; the rest are
@@ -163,7 +189,7 @@ def draw(
         distinct=whole("distinct", distinct, 0, batch + 1),
         ids=_ids(ids, batch),
         lam=_lam(lam, plans.shape, leaves),
-        peaks=_peaks(peaks, policy, batch, *in_three(shape)[1:]),
+        peaks=_peaks(peaks, leaves, batch, *in_three(shape)[1:]),
     )
     return plans
 

@@ -124,6 +124,9 @@ def library() -> ctypes.CDLL:
             function.errcheck = _expect_done
     lib.msda_check.argtypes = [c_void_p, c_int64, c_int32, c_void_p, c_int32, c_char_p, c_int32]
     lib.msda_check.restype = c_int64
+    lib.msda_check_policy.argtypes = [c_void_p, c_int64, c_int32, c_char_p, c_int32]
+    lib.msda_check_policy.restype = c_int64
+    lib.msda_method_name.argtypes, lib.msda_method_name.restype = [c_int32], ctypes.c_char_p
     lib.msda_isa_name.argtypes, lib.msda_isa_name.restype = [c_int32], ctypes.c_char_p
     lib.msda_field_block_bytes.argtypes = [c_void_p]
     lib.msda_field_block_bytes.restype = c_int64

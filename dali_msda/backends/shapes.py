@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dali_msda.policy import whole
 
 AXES = ("depth", "height", "width")
-
-
-def whole(name: str, value: object, low: int, high: int) -> int:
-    """The value as an int; raise TypeError or ValueError unless it lies in [low, high)."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}: expected a whole number, got {value!r}")
-    if not low <= value < high:
-        raise ValueError(f"{name}: expected {low} <= {name} < {high}, got {value}")
-    return int(value)
 
 
 def sample_shape(height: object, width: object, shape: object) -> tuple[int, ...]:

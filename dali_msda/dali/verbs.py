@@ -9,14 +9,20 @@ from typing import Any
 import numpy as np
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
+from nvidia.dali.pipeline import do_not_convert
 
 from dali_msda.backends.cpu_arrays import scale_and_shift
 from dali_msda.dali.plugin import DYNAMIC
-from dali_msda.policy import BOXES, METHODS, PARTNERS, SCOPES, Policy
+from dali_msda.policy import Policy
+
+# For pipelines with conditions DALI rewrites the functions that they call, and with them whatever
+# those call, in ways that the policies' code does not survive. The verbs need no rewriting: what
+# they do never depends on the content of a batch. Hence ``do_not_convert``.
 
 DTYPES = {"uint8": types.UINT8, "float32": types.FLOAT, "float16": types.FLOAT16}
 
 
+@do_not_convert
 def plan(
     images: Any,
     policy: Policy,
@@ -41,8 +47,8 @@ def plan(
         policy: What to draw, for example ``CutMix()``.
         shard_id: Rank of the process. It enters every draw, so that ranks with one seed never
             repeat each other's decisions.
-        seed: Seed of the draws in a pipeline; -1 derives one from the pipeline's seed. Two calls
-            with one seed draw alike.
+        seed: Seed of the draws in a pipeline; -1 derives one from the pipeline's seed, for each
+            call its own. Two calls with one seed draw alike.
         rng: Dynamic mode only: ``ndd.random.RNG``, in place of a seed; the default is DALI's.
             Nothing counts batches there, so an ``Alternate`` draws its turn for each batch.
         lam: Nominal own weight in [0, 1] instead of the drawn one: a number, or a batch of them.
@@ -66,7 +72,7 @@ def plan(
         TypeError: If ``images`` is no DALI batch, or ``rng`` or ``seed`` does not fit the mode.
     """
     arguments = {
-        **_leaf_arguments(policy),
+        **_policy_arguments(policy),
         "shard_id": shard_id,
         "lam": lam,
         "padding": padding,
@@ -80,6 +86,7 @@ def plan(
     return operators.plan(images, device="cpu", **_given({**arguments, "peaks": peaks}))
 
 
+@do_not_convert
 def blend(
     images: Any,
     plans: Any,
@@ -120,6 +127,7 @@ def blend(
     return operators.blend(images, plans, **_normalisation(mean, std), **_given(arguments))
 
 
+@do_not_convert
 def mix(
     images: Any,
     labels: Any,
@@ -189,7 +197,7 @@ def mix(
     mixed = blend(images, plans, mean=mean, std=std, mirror=mirror, dtype=dtype, layout=layout)
     arguments = {"num_classes": num_classes, "smoothing": smoothing, "compact": compact}
     if compact:
-        arguments["sources"] = int(policy.leaves()["sources"].max())
+        arguments["sources"] = policy.max_sources
     targets = _operators(images).targets(labels, plans, device=_device(images), **_given(arguments))
     return (mixed, *targets) if compact else (mixed, targets)
 
@@ -199,24 +207,18 @@ def _given(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def _leaf_arguments(policy: Policy) -> dict[str, list]:
-    """A policy as arguments of ``fn.msda.plan``: one list per setting."""
+def _policy_arguments(policy: Policy) -> dict[str, Any]:
+    """A policy as arguments of ``fn.msda.plan``.
+
+    DALI carries reals as float32, which would draw other numbers: the memory of the records goes
+    over as integers.
+    """
     if not isinstance(policy, Policy):
         raise TypeError(f"policy: expected a policy such as CutMix(), got {policy!r}")
-    leaves = policy.leaves()
-    codes = {name: method.code for name, method in METHODS.items()}
-    words = {"method": codes, "scope": SCOPES, "partner": PARTNERS, "box": BOXES, "choice": SCOPES}
-    arguments = {}
-    for name, numbers in words.items():
-        names = {code: word for word, code in numbers.items()}
-        arguments[name] = [names[code] for code in leaves[name].tolist()]
-    for name in ("sources", "stage", "count"):
-        arguments[name] = leaves[name].tolist()
+    arguments = {"policy": policy.leaves().view(np.int32).tolist()}
     if policy.interpolations is not None:
         arguments["interpolations"] = policy.interpolations
         arguments["share_lam"] = policy.shares_lam
-    # DALI carries reals as float32, which would draw other numbers: the leaves' memory, therefore.
-    arguments["exact"] = leaves.view(np.int32).tolist()
     return arguments
 
 
@@ -248,7 +250,7 @@ def _randomness(images: Any, seed: int, rng: Any) -> dict[str, Any]:
     if not _is_dynamic(images):
         if rng is not None:
             raise TypeError(f"rng: expected None in a pipeline, got {rng!r}; give seed")
-        return {"seed": seed}
+        return {} if seed == -1 else {"seed": seed}  # DALI would take -1 itself for a seed
     if seed != -1:
         raise TypeError(
             f"seed: expected -1 in dynamic mode, got {seed}; give rng=ndd.random.RNG({seed})"

@@ -8,13 +8,13 @@ from dali_msda.policy.base import (
     ROUNDINGS,
     SCOPES,
     SHARES,
+    TRAIT_BITS,
     Leaf,
     Policy,
-    known,
-    number,
-    settings,
+    having,
 )
 from dali_msda.policy.cards import METHODS, TRAITS, Method, codes
+from dali_msda.policy.checks import known, number, whole
 from dali_msda.policy.compositions import Alternate, Choice, MultiMix
 from dali_msda.policy.methods import (
     POLICIES,
@@ -40,6 +40,7 @@ __all__ = [
     "SCOPES",
     "SHARES",
     "TRAITS",
+    "TRAIT_BITS",
     "Alternate",
     "Choice",
     "CutMix",
@@ -56,7 +57,8 @@ __all__ = [
     "ResizeMix",
     "SaliencyMix",
     "codes",
+    "having",
     "known",
     "number",
-    "settings",
+    "whole",
 ]

@@ -1,17 +1,19 @@
 """What a policy is: the base of the methods (methods.py) and of their compositions.
 
 A policy says what is drawn for a batch. Policies are frozen, validated, comparable and plain to
-print.
+print. They form a tree: a composition holds other policies, and the leaves of the tree are methods
+with their settings. The kernels read a policy as one record for each leaf.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from dali_msda.policy.cards import METHODS
+from dali_msda.policy.cards import METHODS, TRAITS
+from dali_msda.policy.checks import known, number
 
 SCOPES = {"sample": 0, "pair": 1, "batch": 2}
 PARTNERS = {"permutation": 0, "derangement": 1, "flip": 2, "roll": 3}
@@ -24,29 +26,25 @@ MODES = {  # by method; the numbers of MsdaMode
 }
 SHARES = {"pair": 0, "batch": 1}
 ROUNDINGS = {"nearest": 0, "stochastic": 1, "coin": 2}
+TRAIT_BITS = {trait: 1 << bit for bit, trait in enumerate(TRAITS)}
+"""Number of each trait, as ``MsdaTrait`` in kernels/msda/policy.h has it."""
+
+POLICY_VERSION = 1
 
 LEAF_DTYPE = np.dtype(
-    [(name, "<i4") for name in "method scope partner box sources stage count choice".split()]
+    [(name, "<u2") for name in "version method".split()]
+    + [(name, "<i4") for name in "scope partner box sources stage count choice".split()]
     + [(name, "<f8") for name in "share alpha prob min_side max_side r r_gamma".split()]
     + [(name, "<f8") for name in "decay max_soft".split()]
-    + [(name, "<i4") for name in "mode rounding reformulate modes length padding".split()]
+    + [(name, "<i4") for name in "mode rounding reformulate modes length traits".split()]
 )
-"""One leaf of a policy as the kernels read it (``MsdaLeaf`` in kernels/msda/policy.h)."""
+"""A leaf as the kernels read it, 128 bytes; ``MsdaLeaf`` in kernels/msda/policy.h says what each
+field means."""
 
 
-def known(name: str, value: object, choices: dict[str, int]) -> None:
-    """Raise ValueError unless ``value`` is one of the names in ``choices``."""
-    if not isinstance(value, str) or value not in choices:
-        names = ", ".join(repr(key) for key in choices)
-        raise ValueError(f"{name}: expected one of {names}, got {value!r}")
-
-
-def number(name: str, value: object, low: float, high: float, what: str) -> None:
-    """Raise TypeError or ValueError unless ``value`` is a number in [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{name}: expected {what}, got {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{name}: expected {what}, got {value!r}")
+def having(leaves: np.ndarray, trait: str) -> np.ndarray:
+    """Which leaves have a method with a trait, a word of :data:`TRAITS`: bool ``(leaves,)``."""
+    return (leaves["traits"] & TRAIT_BITS[trait]) != 0
 
 
 class Policy:
@@ -63,10 +61,20 @@ class Policy:
     @property
     def needs_peaks(self) -> bool:
         """Whether a method's box follows the pixels, so that the peaks of the images are needed."""
-        return bool((self.leaves()["method"] == METHODS["saliencymix"].code).any())
+        return bool(having(self.leaves(), "needs_peaks").any())
+
+    @property
+    def max_sources(self) -> int:
+        """The greatest number of samples that a method mixes into one, 2 to 4."""
+        return int(self.leaves()["sources"].max())
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether different methods serve different batches, as in :class:`Alternate`."""
+        return bool(self.leaves()["stage"].any())
 
     def leaves(self) -> np.ndarray:
-        """The policy as the kernels read it, one record of :data:`LEAF_DTYPE` per leaf."""
+        """The policy as the kernels read it: a record of :data:`LEAF_DTYPE` for each leaf."""
         raise NotImplementedError
 
 
@@ -104,14 +112,24 @@ class Leaf(Policy):
 
     def leaves(self) -> np.ndarray:
         """See :meth:`Policy.leaves`."""
+        card = METHODS[self.method]
+        fields = {
+            "version": POLICY_VERSION,
+            "method": card.code,
+            "traits": sum(TRAIT_BITS[trait] for trait in card.traits),
+            "scope": SCOPES[self.scope],
+            "partner": PARTNERS[self.partner],
+            "alpha": self.alpha,
+            "prob": self.prob,
+            "sources": 2,
+            "count": 1,
+            "share": 1.0,
+        }
         leaf = np.zeros(1, LEAF_DTYPE)
-        leaf["method"] = METHODS[self.method].code
-        leaf["scope"], leaf["partner"] = SCOPES[self.scope], PARTNERS[self.partner]
-        leaf["alpha"], leaf["prob"] = self.alpha, self.prob
-        leaf["sources"], leaf["count"], leaf["share"] = 2, 1, 1.0
+        for name, value in (fields | self._fields()).items():
+            leaf[name] = value
         return leaf
 
-
-def settings(policy: Leaf) -> dict[str, object]:
-    """Arguments of a policy by name, as its constructor takes them."""
-    return {field.name: getattr(policy, field.name) for field in fields(policy)}
+    def _fields(self) -> dict[str, float]:
+        """The record's fields that a method has settings for."""
+        return {}

@@ -43,13 +43,13 @@ class Method:
 
 
 TRAITS = {
-    "bump": "weighs by a Gaussian bump around a point",
     "any_shape": "serves sequences and volumes as well as images",
     "cuts": "own weights are 0 or 1, unless they are softened",
     "erases": "sets pixels to 0 in the output; nobody is mixed",
     "needs_field": "has a mask made from a random field",
     "needs_peaks": "is drawn with the most salient pixels of the images",
     "shrinks": "shows pixels of the partner at other places than they had",
+    "bump": "weighs by a Gaussian bump around a point",
 }
 """Word and meaning of each trait."""
 

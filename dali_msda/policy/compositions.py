@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dali_msda.policy.base import BOXES, SCOPES, SHARES, Leaf, Policy, known, number
-from dali_msda.policy.cards import METHODS
+from dali_msda.policy.base import BOXES, SCOPES, SHARES, Leaf, Policy, having
+from dali_msda.policy.checks import known, number, whole
 
 
 def _policies(name: str, policies: object, allowed: tuple[type, ...]) -> tuple[Policy, ...]:
@@ -94,12 +94,9 @@ class Alternate(Policy):
             raise ValueError(
                 f"counts: expected {len(self.policies)}, one per policy, got {len(counts)}"
             )
-        for count in counts:
-            if isinstance(count, bool) or not isinstance(count, int | np.integer):
-                raise TypeError(f"counts: expected whole numbers of batches, got {count!r}")
-            if not 1 <= count < 2**24:
-                raise ValueError(f"counts: expected at least 1 batch and < 2**24, got {count}")
-        object.__setattr__(self, "counts", tuple(int(count) for count in counts))
+        what = "at least 1 batch and < 2**24, in whole numbers"
+        counts = tuple(whole("counts", count, 1, 2**24, what) for count in counts)
+        object.__setattr__(self, "counts", counts)
 
     def leaves(self) -> np.ndarray:
         """See :meth:`Policy.leaves`."""
@@ -137,14 +134,11 @@ class MultiMix(Policy):
     def __post_init__(self) -> None:
         if not isinstance(self.policy, Leaf | Choice | Alternate):
             raise TypeError(f"policy: expected a method, Choice or Alternate, got {self.policy!r}")
-        if isinstance(self.k, bool) or not isinstance(self.k, int | np.integer):
-            raise TypeError(f"k: expected a whole number of interpolations, got {self.k!r}")
-        if not 2 <= self.k <= 64:
-            raise ValueError(f"k: expected 2 to 64 interpolations, got {self.k}")
+        whole("k", self.k, 2, 65, "2 to 64 interpolations, a whole number")
         known("share", self.share, SHARES)
         leaves = self.policy.leaves()
         fits = (leaves["sources"] == 2) & (leaves["box"] != BOXES["minmax"])
-        if not (fits & (leaves["method"] != METHODS["cutout"].code)).all():
+        if not (fits & ~having(leaves, "erases")).all():
             raise ValueError(
                 "policy: expected methods that mix two samples by a lambda, got "
                 f"{self.policy!r}; leave out Cutout, minmax and n > 2"

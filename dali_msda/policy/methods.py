@@ -7,39 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from dali_msda.policy.base import (
-    BOXES,
-    MODES,
-    PARTNERS,
-    ROUNDINGS,
-    Leaf,
-    Policy,
-    known,
-    number,
-)
+from dali_msda.policy.base import BOXES, MODES, PARTNERS, ROUNDINGS, Leaf, Policy
+from dali_msda.policy.checks import known, number, shares, whole
 from dali_msda.policy.compositions import Alternate
 
 PLACES = {name: code for name, code in BOXES.items() if name != "minmax"}
-
-
-def whole(name: str, value: object, low: int, what: str) -> None:
-    """Raise TypeError or ValueError unless ``value`` is a whole number of at least ``low``."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}: expected {what}, got {value!r}")
-    if not low <= value < 2**31:
-        raise ValueError(f"{name}: expected {what}, got {value!r}")
-
-
-def shares(name: str, value: object) -> tuple[float, float]:
-    """A pair of shares of an image's side; raise TypeError or ValueError unless it is one."""
-    what = "a pair (low, high) with 0 < low <= high <= 1"
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise TypeError(f"{name}: expected {what}, got {value!r}")
-    for side in value:
-        number(name, side, 0.0, 1.0, what)
-    if not 0 < value[0] <= value[1]:
-        raise ValueError(f"{name}: expected {what}, got {value!r}")
-    return float(value[0]), float(value[1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +40,8 @@ class Mixup(Leaf):
                 f"{self.n}; use partner='permutation', 'derangement' or 'roll'"
             )
 
-    def leaves(self) -> np.ndarray:
-        """See :meth:`Policy.leaves`."""
-        leaf = super().leaves()
-        leaf["sources"] = self.n
-        return leaf
+    def _fields(self) -> dict[str, float]:
+        return {"sources": self.n}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +69,11 @@ class CutMix(Leaf):
         if self.minmax is not None:
             object.__setattr__(self, "minmax", shares("minmax", self.minmax))
 
-    def leaves(self) -> np.ndarray:
-        """See :meth:`Policy.leaves`."""
-        leaf = super().leaves()
-        leaf["box"] = BOXES["minmax" if self.minmax else self.box]
-        if self.minmax:
-            leaf["min_side"], leaf["max_side"] = self.minmax
-        return leaf
+    def _fields(self) -> dict[str, float]:
+        if self.minmax is None:
+            return {"box": BOXES[self.box]}
+        low, high = self.minmax
+        return {"box": BOXES["minmax"], "min_side": low, "max_side": high}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,12 +105,9 @@ class HMix(Leaf):
         known("mode", self.mode, MODES["hmix"])
         known("box", self.box, PLACES)
 
-    def leaves(self) -> np.ndarray:
-        """See :meth:`Policy.leaves`."""
-        leaf = super().leaves()
-        leaf["r"], leaf["r_gamma"] = self.r, self.gamma or 0.0
-        leaf["mode"], leaf["box"] = MODES["hmix"][self.mode], BOXES[self.box]
-        return leaf
+    def _fields(self) -> dict[str, float]:
+        mode, box = MODES["hmix"][self.mode], BOXES[self.box]
+        return {"r": self.r, "r_gamma": self.gamma or 0.0, "mode": mode, "box": box}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,11 +131,8 @@ class GMix(Leaf):
         super().__post_init__()
         known("mode", self.mode, MODES["gmix"])
 
-    def leaves(self) -> np.ndarray:
-        """See :meth:`Policy.leaves`."""
-        leaf = super().leaves()
-        leaf["mode"] = MODES["gmix"][self.mode]
-        return leaf
+    def _fields(self) -> dict[str, float]:
+        return {"mode": MODES["gmix"][self.mode]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,17 +175,19 @@ class FMix(Leaf):
         if not isinstance(self.reformulate, bool):
             raise TypeError(f"reformulate: expected True or False, got {self.reformulate!r}")
         if self.modes is not None:
-            whole("modes", self.modes, 1, "a whole number of at least 1, or None for all")
+            whole("modes", self.modes, 1, 2**31, "a whole number of at least 1, or None for all")
             if self.law == "legacy":
                 raise ValueError("modes: expected None with law='legacy', which has one already")
 
-    def leaves(self) -> np.ndarray:
-        """See :meth:`Policy.leaves`."""
-        leaf = super().leaves()
-        leaf["decay"], leaf["max_soft"] = self.decay, self.max_soft
-        leaf["mode"], leaf["rounding"] = MODES["fmix"][self.law], ROUNDINGS[self.rounding]
-        leaf["reformulate"], leaf["modes"] = self.reformulate, self.modes or 0
-        return leaf
+    def _fields(self) -> dict[str, float]:
+        return {
+            "decay": self.decay,
+            "max_soft": self.max_soft,
+            "mode": MODES["fmix"][self.law],
+            "rounding": ROUNDINGS[self.rounding],
+            "reformulate": self.reformulate,
+            "modes": self.modes or 0,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,11 +209,9 @@ class ResizeMix(Leaf):
         super().__post_init__()
         object.__setattr__(self, "tau", shares("tau", self.tau))
 
-    def leaves(self) -> np.ndarray:
-        """See :meth:`Policy.leaves`."""
-        leaf = super().leaves()
-        leaf["min_side"], leaf["max_side"] = self.tau
-        return leaf
+    def _fields(self) -> dict[str, float]:
+        low, high = self.tau
+        return {"min_side": low, "max_side": high}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,11 +239,8 @@ class SaliencyMix(Leaf):
         super().__post_init__()
         known("box", self.box, PLACES)
 
-    def leaves(self) -> np.ndarray:
-        """See :meth:`Policy.leaves`."""
-        leaf = super().leaves()
-        leaf["box"] = BOXES[self.box]
-        return leaf
+    def _fields(self) -> dict[str, float]:
+        return {"box": BOXES[self.box]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,13 +262,10 @@ class Cutout(Leaf):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole("length", self.length, 1, "a whole number of pixels of at least 1")
+        whole("length", self.length, 1, 2**31, "a whole number of pixels of at least 1")
 
-    def leaves(self) -> np.ndarray:
-        """See :meth:`Policy.leaves`."""
-        leaf = super().leaves()
-        leaf["length"] = self.length
-        return leaf
+    def _fields(self) -> dict[str, float]:
+        return {"length": self.length}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,14 @@ struct MsdaAxis {
   msda::Passes passes;
 };
 
+// The first leaf of a policy that msda_draw cannot draw, for so many records a sample, or -1;
+// `text`, of `room` bytes, then says "name: expected X, got Y".
+int64_t msda_check_policy(const MsdaLeaf* leaves, int64_t count, int32_t interpolations, char* text,
+                          int32_t room);
+
+// Name of a method, as policies spell it; null for a number that is none.
+const char* msda_method_name(int32_t method);
+
 // Fills draw->batch * draw->interpolations records, those of a sample in a row.
 int32_t msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw);
 

@@ -1,12 +1,18 @@
 // What to draw for a batch, as draw.h reads it: the leaves of a policy, and the batch.
+//
+// A policy is a tree.  Its leaves are methods with their settings; what joins them, a choice among
+// some and an alternation of such choices, stands in the leaves themselves.
 #pragma once
 #include "msda/portable.h"
 
 extern "C" {
 
-// One leaf of a policy: a method and its settings.  dali_msda/policy/base.py holds the same record.
+constexpr int32_t kPolicyVersion = 1;
+
+// One leaf, 128 bytes.  dali_msda/policy/base.py holds the same record.
 struct MsdaLeaf {
-  int32_t method;             // msda::Method
+  uint16_t version;           // kPolicyVersion
+  uint16_t method;            // msda::Method
   int32_t scope;              // MsdaScope: who shares a draw
   int32_t partner;            // MsdaPartner
   int32_t box;                // MsdaBox
@@ -27,7 +33,20 @@ struct MsdaLeaf {
   int32_t reformulate;  // kFMix: lambda ~ Beta(alpha + 1, alpha), and the label is the own one
   int32_t modes;        // kFMix: frequencies kept per axis, 0 for all
   int32_t length;       // kCutout: side of the square, in pixels
-  int32_t padding;      // 0
+  int32_t traits;       // MsdaTrait of the method
+};
+static_assert(sizeof(MsdaLeaf) == 128, "the record's size is part of its format");
+
+// What has to be known of a method where its name does not matter; TRAITS in
+// dali_msda/policy/cards.py says what each means and which methods have it.
+enum MsdaTrait : int32_t {
+  kAnyShape = 1,
+  kCuts = 2,
+  kErases = 4,
+  kNeedsField = 8,
+  kNeedsPeaks = 16,
+  kShrinks = 32,
+  kHasBump = 64,
 };
 
 enum MsdaScope : int32_t { kScopeSample = 0, kScopePair = 1, kScopeBatch = 2 };

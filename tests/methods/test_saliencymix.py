@@ -9,7 +9,15 @@ from nvidia.dali import fn, pipeline_def
 import dali_msda as msda
 from dali_msda import dali
 from tests.with_dali.dali_pipelines import assert_same as assert_same_batches
-from tests.with_dali.dali_pipelines import build, read, records, run, source, write_photographs
+from tests.with_dali.dali_pipelines import (
+    build,
+    read,
+    recorded,
+    records,
+    run,
+    source,
+    write_photographs,
+)
 
 SIZE, BATCH = (33, 47), 200
 RNG = np.random.default_rng(0)
@@ -241,14 +249,15 @@ def test_samples_may_differ_in_shape():
         np.testing.assert_array_equal(np.asarray(maps[i]), found)
 
 
-def test_peaks_by_name():
-    """Without a policy object."""
+def test_peaks_and_a_record():
+    """By the operator itself."""
     peaks = PEAKS[:6]
     images = np.zeros((6, *SIZE, 3), np.uint8)
 
     def define():
         pixels = source(images, layout="HWC")
-        return fn.msda.plan(pixels, method="saliencymix", box="wrap", peaks=source(peaks), seed=3)
+        policy = recorded(msda.SaliencyMix(box="wrap"))
+        return fn.msda.plan(pixels, policy=policy, peaks=source(peaks), seed=3)
 
     for step, (plans,) in enumerate(run(define, 6, iterations=2)):
         np.testing.assert_array_equal(records(plans), drawn(6, box="wrap", step=step))
@@ -340,10 +349,11 @@ def saliency(array=IMAGES, layout="HWC", **arguments):
     return lambda: fn.msda.saliency(source(array, layout=layout), **arguments)
 
 
-def planned(peaks, method="saliencymix"):
+def planned(peaks, policy=None):
     def define():
         given = {} if peaks is None else {"peaks": source(peaks)}
-        return fn.msda.plan(source(IMAGES, layout="HWC"), method=method, **given)
+        record = recorded(policy or msda.SaliencyMix())
+        return fn.msda.plan(source(IMAGES, layout="HWC"), policy=record, **given)
 
     return define
 
@@ -360,7 +370,7 @@ def planned(peaks, method="saliencymix"):
         (planned(np.zeros((4, 3), np.int32)), "peaks: expected shape (2), y and x, got (3)"),
         (planned(np.int32([[0, 0]] * 3 + [[8, 0]])), "got 8, 0 for sample 3; find them on"),
         (planned(np.int32([[0, 0]] * 3 + [[0, -1]])), "got 0, -1 for sample 3"),
-        (planned(np.int32([[0, 10]] * 4), "cutmix"), "got 0, 10 for sample 0"),
+        (planned(np.int32([[0, 10]] * 4), msda.CutMix()), "got 0, 10 for sample 0"),
     ],
 )
 def test_what_the_operators_refuse(define, text):

@@ -187,6 +187,23 @@ def test_draws_follow_the_identity_and_nothing_else():
     np.testing.assert_array_equal(slots, named)
 
 
+def test_copies_of_a_sample_draw_each_for_itself():
+    """As under repeated augmentation; the first copy draws what the sample draws alone."""
+    ids = np.array([5, 5, 7, 5, 2**64 - 1, 7, 2**64 - 1, 0], np.uint64)
+    key = dict(seed=3, step=4)
+    for policy in (msda.CutMix(), msda.Mixup(prob=0.5), msda.GMix(partner="roll")):
+        plan = msda.draw(policy, 8, 64, 64, ids=ids, **key)
+        named = [msda.draw(policy, 1, 64, 64, ids=[i], **key)["lam"][0] for i in ids]
+        first = [0, 2, 4, 7]
+        np.testing.assert_array_equal(plan["lam"][first], np.array(named)[first])
+    lams = msda.draw(msda.Mixup(), 300, 8, 8, ids=[9] * 300, **key)["lam"]
+    assert len(np.unique(lams)) == 300
+    partners = msda.draw(msda.Mixup(), 300, 8, 8, ids=[9] * 300, **key)["partner"]
+    assert sorted(partners) == list(range(300)) and (partners != np.arange(300)).mean() > 0.9
+    boxes = msda.draw(msda.CutMix(), 300, 224, 224, ids=[9] * 300, lam=0.5, **key)[["y0", "x0"]]
+    assert len(np.unique(boxes)) > 200  # clipped at the border, some coincide
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if "n" not in case[1]], ids=name_of)
 @pytest.mark.parametrize("partner", ["permutation", "flip"])
 def test_scopes_share_what_is_drawn(case, partner):

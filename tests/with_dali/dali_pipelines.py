@@ -46,6 +46,14 @@ def given(plan):
     return source(plan.view(np.uint8).reshape(*plan.shape, -1))
 
 
+def recorded(policy, **fields):
+    """A policy as the argument that fn.msda.plan takes, with fields of its records overwritten."""
+    leaves = policy.leaves()
+    for name, value in fields.items():
+        leaves[name] = value
+    return leaves.view(np.int32).tolist()
+
+
 def build(define, batch=4, *, threads=2, seed=11, **kwargs):
     """A pipeline of what ``define()`` returns."""
     pipeline = Pipeline(batch_size=batch, num_threads=threads, device_id=None, seed=seed, **kwargs)

@@ -7,7 +7,14 @@ from nvidia.dali import fn, types
 
 import dali_msda as msda
 from dali_msda import dali
-from tests.with_dali.dali_pipelines import CLASSES, records, run, source, write_photographs
+from tests.with_dali.dali_pipelines import (
+    CLASSES,
+    recorded,
+    records,
+    run,
+    source,
+    write_photographs,
+)
 
 B, H, W = 6, 9, 11
 IMAGES = np.random.default_rng(0).integers(0, 256, (B, H, W, 3), dtype=np.uint8)
@@ -68,7 +75,8 @@ def test_every_word_of_the_state_matters(word):
     def define():
         images = source(IMAGES, layout="HWC")
         states = (source(np.tile(s, (B, 1))) for s in (state, other))
-        return tuple(fn.msda.plan(images, method="mixup", _random_state=s) for s in states)
+        policy = recorded(msda.Mixup())
+        return tuple(fn.msda.plan(images, policy=policy, _random_state=s) for s in states)
 
     one, two = run(define, B)
     assert not np.isin(records(one)["lam"], records(two)["lam"]).any()
@@ -104,12 +112,12 @@ def test_compact_targets():
 
 
 def test_operators_are_functions_with_rng():
-    plans = ndd.msda.plan(batch(), method="cutmix", rng=ndd.random.RNG(3))
+    plans = ndd.msda.plan(batch(), policy=recorded(msda.CutMix()), rng=ndd.random.RNG(3))
     mixed = ndd.msda.blend(batch(), plans, dtype=ndd.uint8, output_layout="HWC")
     np.testing.assert_array_equal(array(mixed), msda.blend(IMAGES, records(array(plans))))
     assert "rng" in ndd.msda.plan.__doc__ and "Draws who is mixed" in ndd.msda.plan.__doc__
     with pytest.raises(TypeError, match="seed"):
-        ndd.msda.plan(batch(), method="cutmix", seed=3)
+        ndd.msda.plan(batch(), policy=recorded(msda.CutMix()), seed=3)
 
 
 def test_one_sample_is_its_own_partner():
@@ -139,7 +147,7 @@ def test_stages_are_drawn_in_proportion_to_their_counts():
 
 def test_errors_name_the_sample():
     with pytest.raises(RuntimeError) as caught:
-        array(ndd.msda.plan(batch(), method="mixup", lam=2.0))
+        array(dali.plan(batch(), msda.Mixup(), lam=2.0))
     texts = f"{caught.value} {caught.value.__cause__}"
     assert "lam: expected a value in [0, 1], got 2 for sample 0" in texts
     with pytest.raises(TypeError, match=r"seed: expected -1 .*, got 3; give rng=ndd.random.RNG\(3"):

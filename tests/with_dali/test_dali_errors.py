@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from nvidia.dali import fn, types
+from nvidia.dali import Pipeline, fn, types
 
 import dali_msda as msda
 from dali_msda import dali
-from tests.with_dali.dali_pipelines import build, source
+from tests.with_dali.dali_pipelines import build, recorded, source
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 10, 3), dtype=np.uint8)
 LABELS = np.arange(4)[:, None]
@@ -35,98 +35,130 @@ def refusal(define, operator):
     return text
 
 
-LEAVES = {
-    "method": (
-        dict(method="mixsup"),
-        'method: expected one of "mixup", "cutmix", "fmix", "hmix", "gmix", "resizemix", '
-        '"saliencymix", "cutout", got "mixsup"',
+POLICIES = {
+    "padding": (
+        msda.CutMix(),
+        dict(padding="no"),
+        'padding: expected "detect" or "ignore", got "no"',
     ),
-    "scope": (dict(scope="row"), 'scope: expected one of "sample", "pair", "batch", got "row"'),
-    "partner": (
-        dict(partner="shift"),
-        'partner: expected one of "permutation", "derangement", "flip", "roll", got "shift"',
+    "shard_id": (msda.CutMix(), dict(shard_id=-1), "shard_id: expected at least 0, got -1"),
+    "lam": (
+        msda.CutMix(),
+        dict(lam=1.5),
+        "lam: expected a value in [0, 1], got 1.5 for sample 0; lam is",
     ),
-    "box": (dict(box="out"), 'box: expected one of "clip", "inside", "wrap", "minmax", got "out"'),
-    "choice": (dict(choice="x"), 'choice: expected one of "sample", "pair", "batch", got "x"'),
-    "padding": (dict(padding="no"), 'padding: expected "detect" or "ignore", got "no"'),
-    "alpha": (dict(alpha=[1.0, 0.0]), "alpha[1]: expected a value in [0.01, 100], got 0; to leave"),
-    "alpha nan": (dict(alpha=float("nan")), "alpha[0]: expected a value in [0.01, 100], got nan"),
-    "prob": (dict(prob=1.5), "prob[0]: expected a value in [0, 1], got 1.5"),
-    "sources": (dict(method="mixup", sources=5), "sources[0]: expected 2 to 4, got 5"),
-    "sources of cutmix": (dict(sources=3), 'got 3; only "mixup" mixes more than two'),
-    "sources and flip": (
-        dict(method="mixup", sources=3, partner="flip"),
-        'sources[0]: expected 2 with scope "pair" or partner "flip"',
+    "lam nan": (
+        msda.CutMix(),
+        dict(lam=float("nan")),
+        "lam: expected a value in [0, 1], got nan for sample 0",
     ),
-    "pairs": (
-        dict(scope="pair", partner="roll"),
-        'partner[0]: expected "permutation" or "flip" with scope "pair"',
+    "lam and minmax": (
+        msda.CutMix(minmax=(0.2, 0.8)),
+        dict(lam=0.5),
+        "lam: expected none with minmax, which draws the sides of the box themselves; leave out",
     ),
-    "minmax": (
-        dict(box="minmax", minmax=[0.8, 0.2]),
-        "minmax[0]: expected 0 < low <= high <= 1, got (0.8, 0.2)",
-    ),
-    "minmax length": (dict(minmax=[0.8]), "minmax: expected 2 or 2 values (1 leaves), got 1"),
-    "length": (
-        dict(method=["mixup", "cutmix"], alpha=[1, 2, 3]),
-        "method: expected 1 or 3 values (3 leaves), got 2; every list has one entry per leaf",
-    ),
-    "count": (dict(count=0), "count[0]: expected at least 1 batch and fewer than 2^24, got 0"),
-    "count in a stage": (dict(count=[1, 2]), "count[1]: expected 1 as in the rest of stage 0"),
-    "stage": (
-        dict(stage=[0, 2]),
-        "stage[1]: expected 0 or 1, got 2; list the leaves stage by stage",
-    ),
-    "first stage": (dict(stage=1), "stage[0]: expected 0, got 1"),
-    "share": (dict(share=[0.5, 0.6]), "share: expected a sum of 1 in stage 0, got 1.1"),
-    "share of 0": (dict(share=[1, 0]), "share[1]: expected a value in (0, 1], got 0"),
-    "choice in a stage": (
-        dict(choice=["sample", "batch"]),
-        "choice[1]: expected the same in all leaves of stage 0",
-    ),
-    "choice of pairs": (dict(choice="pair"), 'choice[0]: expected "sample" or "batch", or scope'),
-    "exact": (dict(exact=[1]), "exact: expected 32 numbers, got 1"),
-    "shard_id": (dict(shard_id=-1), "shard_id: expected at least 0, got -1"),
-    "lam": (dict(lam=1.5), "lam: expected a value in [0, 1], got 1.5 for sample 0; lam is"),
-    "lam nan": (dict(lam=float("nan")), "lam: expected a value in [0, 1], got nan for sample 0"),
-    "lam and minmax": (dict(lam=0.5, box="minmax"), 'lam: expected none with box "minmax"'),
 }
 
 
-@pytest.mark.parametrize("arguments, expected", LEAVES.values(), ids=LEAVES)
-def test_plan_refuses(arguments, expected):
-    arguments = {"method": "cutmix", **arguments}
-    assert expected in refusal(lambda: fn.msda.plan(images(), **arguments), "plan")
+@pytest.mark.parametrize("policy, arguments, expected", POLICIES.values(), ids=POLICIES)
+def test_plan_refuses(policy, arguments, expected):
+    assert expected in refusal(lambda: dali.plan(images(), policy, **arguments), "plan")
+
+
+# What each field of a record may hold is tested in tests/plan/test_policy_records.py.
+RECORD = recorded(msda.CutMix())
+DAMAGED = {
+    "none": ([], "policy: expected a record of 32 numbers for each method, got 0 numbers; make"),
+    "short": (RECORD[:31], "policy: expected a record of 32 numbers for each method, got 31"),
+    "long": ([*RECORD, 0], "policy: expected a record of 32 numbers for each method, got 33"),
+    "version": (
+        recorded(msda.CutMix(), version=9),
+        "policy[0]: version: expected 1, got 9; make the pipeline anew, with dali_msda.dali.plan",
+    ),
+    "zeros": ([0] * 32, "policy[0]: version: expected 1, got 0; make the pipeline anew"),
+    "second": (
+        RECORD + recorded(msda.Mixup(), prob=-1.0, stage=1),
+        "policy[1]: prob: expected a value in [0, 1], got -1; make the pipeline anew",
+    ),
+    "share": (RECORD + RECORD, "policy[1]: share: expected a sum of 1 in stage 0, got 2; make"),
+}
+
+
+@pytest.mark.parametrize("record, expected", DAMAGED.values(), ids=DAMAGED)
+def test_plan_refuses_damaged_records(record, expected):
+    assert expected in refusal(lambda: fn.msda.plan(images(), policy=record), "plan")
+
+
+@pytest.mark.parametrize(
+    "policy, interpolations, expected",
+    [
+        (msda.Mixup(), 0, "interpolations: expected 1 to 64, got 0"),
+        (msda.Mixup(), 65, "interpolations: expected 1 to 64, got 65"),
+        (msda.Mixup(n=3), 2, "policy[0]: interpolations: expected 1 for a method that does not"),
+        (msda.Cutout(), 2, "policy[0]: interpolations: expected 1 for a method that does not"),
+        (msda.CutMix(minmax=(0.2, 0.8)), 2, "policy[0]: interpolations: expected 1 for a method"),
+    ],
+    ids=str,
+)
+def test_plan_refuses_interpolations(policy, interpolations, expected):
+    record = recorded(policy)
+    text = refusal(
+        lambda: fn.msda.plan(images(), policy=record, interpolations=interpolations), "plan"
+    )
+    assert expected in text
+
+
+def test_a_serialised_pipeline_of_another_build_is_refused_by_name():
+    """It carries a record of its own version; before records there were lists of settings."""
+
+    def define():
+        return dali.plan(fn.external_source(name="images", layout="HWC"), msda.CutMix(), seed=5)
+
+    def run(text):
+        pipeline = Pipeline.deserialize(text, batch_size=4, num_threads=1, device_id=None)
+        pipeline.build()
+        pipeline.feed_input("images", IMAGES)
+        return np.array(pipeline.run()[0].as_tensor()).view(msda.PLAN_DTYPE)[..., 0]
+
+    text = build(define).serialize()
+    np.testing.assert_array_equal(run(text), msda.draw(msda.CutMix(), 4, 8, 10, seed=5, step=0))
+    assert RECORD[0] == 1 | 2 << 16  # version 1, CutMix; and as the integers of the file:
+    version_1, version_3 = b"\x81\x80\x08", b"\x83\x80\x08"
+    assert text.count(version_1) == 1
+    with pytest.raises(RuntimeError, match=r"policy\[0\]: version: expected 1, got 3; make"):
+        run(text.replace(version_1, version_3))
+    with pytest.raises(ValueError, match='argument "policy" in operator "msda__Plan"'):
+        run(text.replace(b"policy", b"method"))
 
 
 def test_plan_refuses_a_lam_of_one_sample():
-    lam = np.float32([0.5, 0.5, -0.25, 0.5])
-    text = refusal(lambda: fn.msda.plan(images(), method="mixup", lam=source(lam)), "plan")
+    mixup, lam = msda.Mixup(), np.float32([0.5, 0.5, -0.25, 0.5])
+    text = refusal(lambda: dali.plan(images(), mixup, lam=source(lam)), "plan")
     assert "lam: expected a value in [0, 1], got -0.25 for sample 2" in text
     two = np.zeros((4, 2), np.float32)
-    text = refusal(lambda: fn.msda.plan(images(), method="mixup", lam=source(two)), "plan")
+    text = refusal(lambda: dali.plan(images(), mixup, lam=source(two)), "plan")
     assert "lam: expected one value per sample, got shape (2) for sample 0" in text
-    text = refusal(lambda: fn.msda.plan(images(), method="mixup", lam=source(LABELS)), "plan")
+    text = refusal(lambda: dali.plan(images(), mixup, lam=source(LABELS)), "plan")
     assert "lam: expected float or float64, got" in text and "fn.cast" in text
 
 
 def test_plan_refuses_images_of_several_shapes():
     ragged = [np.zeros((8, 10 + (i == 2), 3), np.uint8) for i in range(4)]
-    text = refusal(lambda: fn.msda.plan(images(ragged), method="mixup"), "plan")
+    text = refusal(lambda: dali.plan(images(ragged), msda.Mixup()), "plan")
     assert "got (8 x 10 x 3) for sample 0 and (8 x 11 x 3) for sample 2; resize or crop" in text
     empty = np.zeros((4, 0, 10, 3), np.uint8)
-    text = refusal(lambda: fn.msda.plan(images(empty), method="mixup"), "plan")
+    text = refusal(lambda: dali.plan(images(empty), msda.Mixup()), "plan")
     assert "images: expected at least one pixel, got shape (0 x 10 x 3)" in text
 
 
-def test_plan_needs_images_and_a_method():
+def test_plan_needs_images_and_a_policy():
     with pytest.raises(
-        RuntimeError, match='arguments were specified for op "msda__Plan".*"method"'
+        RuntimeError, match='arguments were specified for op "msda__Plan".*"policy"'
     ):
         build(lambda: fn.msda.plan(images()))
     with pytest.raises(ValueError, match="expects .*1 input"):
-        build(lambda: fn.msda.plan(method="mixup"))
-    text = refusal(lambda: fn.msda.plan(images(layout="FHW"), method="mixup"), "plan")
+        build(lambda: fn.msda.plan(policy=RECORD))
+    text = refusal(lambda: dali.plan(images(layout="FHW"), msda.Mixup()), "plan")
     assert "FHW" in text
 
 

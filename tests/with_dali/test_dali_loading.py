@@ -19,7 +19,7 @@ pixels = np.arange(4 * 6 * 5 * 3) % 256
 images = ndd.as_batch(list(pixels.astype(np.uint8).reshape(4, 6, 5, 3)), layout="HWC")
 labels = ndd.as_batch(list(np.arange(4)))
 mixed, targets = dali.mix(images, labels, CutMix(), num_classes=4, rng=ndd.random.RNG(1))
-plans = ndd.msda.plan(images, method="cutmix", rng=ndd.random.RNG(1))
+plans = dali.plan(images, CutMix(), rng=ndd.random.RNG(1))
 print(np.array(ndd.as_tensor(mixed).cpu()).sum(), np.array(ndd.as_tensor(plans).cpu()).tobytes())
 """
 PIPELINE = """
@@ -28,7 +28,7 @@ from nvidia.dali import Pipeline, fn
 p = Pipeline(batch_size=4, num_threads=1, device_id=None)
 with p:
     images = fn.external_source(lambda: np.zeros((4, 6, 5, 3), np.uint8), layout="HWC", batch=True)
-    p.set_outputs(fn.msda.blend(images, fn.msda.plan(images, method="mixup")))
+    p.set_outputs(fn.msda.blend(images, dali.plan(images, CutMix())))
 p.build(); p.run(); print("ran")
 """
 

@@ -1,15 +1,15 @@
-"""Every method of the table, through the DALI operators: the same bits as on arrays."""
+"""Every method through the DALI operators, the same bits as on arrays; several interpolations."""
 
 import numpy as np
 import pytest
 
-import dali_msda as msda
-from dali_msda.policy import POLICIES
-
 pytest.importorskip("nvidia.dali")
-from nvidia.dali import fn, pipeline_def
+from nvidia.dali import fn, pipeline_def, types
 
-from dali_msda.dali import mix
+import dali_msda as msda
+from dali_msda import dali
+from dali_msda.policy import POLICIES
+from tests.with_dali.dali_pipelines import build, given, run, source
 
 BATCH, CLASSES, MEAN, STD = 9, 7, [100.0, 110.0, 120.0], 50.0
 VARIANTS = [
@@ -51,7 +51,7 @@ def test_the_operators_equal_the_array_functions(policy, batch):
     def pipeline():
         pictures = fn.external_source(lambda: images, batch=True, layout="HWC")
         flags = fn.external_source(lambda: mirror.reshape(-1, 1), batch=True)
-        return mix(
+        return dali.mix(
             pictures,
             fn.external_source(lambda: labels, batch=True),
             policy,
@@ -84,73 +84,79 @@ def test_the_operators_equal_the_array_functions(policy, batch):
         np.testing.assert_array_equal(targets, expected[1])
 
 
-@pytest.mark.parametrize(
-    "arguments, policy",
-    [
-        (dict(method="hmix", r=0.75, mode="nominal"), msda.HMix(r=0.75, mode="nominal")),
-        (dict(method="gmix", mode="exact"), msda.GMix(mode="exact")),
-        (
-            dict(method=["fmix", "cutout"], decay=2.5, max_soft=0.25, length=8, stage=[0, 1]),
-            msda.Alternate([msda.FMix(decay=2.5, max_soft=0.25), msda.Cutout(length=8)]),
-        ),
-        (dict(method="resizemix", tau=[0.25, 0.5]), msda.ResizeMix(tau=(0.25, 0.5))),
-        (dict(method="fmix", interpolations=4), msda.MultiMix(msda.FMix(), 4)),
-        (
-            dict(method="cutmix", interpolations=2, share_lam=True),
-            msda.MultiMix(msda.CutMix(), 2, "batch"),
-        ),
-        (
-            dict(method="mixup", mode="average", prob=[0.0, 1.0], stage=[0, 1]),
-            msda.LaMix(),
-        ),
-    ],
-    ids=["hmix", "gmix", "fmix, cutout", "resizemix", "multi-mix", "shared lambdas", "lamix"],
-)
-def test_settings_by_name(arguments, policy, batch):
-    """Without a policy object; the numbers here are exact in float32."""
-
-    @pipeline_def(batch_size=BATCH, num_threads=1, device_id=None, seed=1)
-    def pipeline():
-        pictures = fn.external_source(lambda: batch[0], batch=True, layout="HWC")
-        return fn.msda.plan(pictures, seed=5, **arguments)
-
-    built = pipeline()
-    built.build()
-    for step in range(2):
-        (plans,) = built.run()
-        expected = msda.draw(policy, BATCH, 37, 53, seed=5, step=step)
-        np.testing.assert_array_equal(
-            np.asarray(plans.as_tensor()).view(msda.PLAN_DTYPE)[..., 0], expected
-        )
+# --------------------------------------------------------------------------------- interpolations
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (dict(method="hmix", r=1.5), r"r\[0\]: expected a value in \[0, 1\], got 1.5"),
-        (dict(method="hmix", gamma=-1.0), r"gamma\[0\]: expected"),
-        (dict(method="hmix", mode="code"), 'mode: expected one of .*"nominal", got "code"'),
-        (dict(method="cutmix", mode="exact"), "mode: expected"),
-        (dict(method="fmix", decay=-1.0), r"decay\[0\]: expected a value in \[0, 10\], got -1"),
-        (dict(method="fmix", max_soft=0.7), r"max_soft\[0\]: expected"),
-        (dict(method="fmix", rounding="up"), 'rounding: expected one of .*got "up"'),
-        (dict(method="fmix", reformulate=2), r"reformulate\[0\]: expected 0 or 1, got 2"),
-        (dict(method="fmix", modes=-1), r"modes\[0\]: expected at least 0"),
-        (dict(method="resizemix", tau=[0.5, 0.2]), r"tau\[0\]: expected 0 < low <= high"),
-        (dict(method="mixup", mode="average", sources=3), r"mode\[0\]: expected \"plain\" with 3"),
-        (dict(method="mixup", interpolations=0), "interpolations: expected 1 to 64, got 0"),
-        (dict(method="mixup", interpolations=65), "interpolations: expected 1 to 64, got 65"),
-        (dict(method="mixup", interpolations=2, sources=3), "interpolations: expected 1 with leaf"),
-        (dict(method="cutout", interpolations=2), "interpolations: expected 1 with leaf 0, got 2"),
-        (dict(method="cutmix", box="minmax", interpolations=2), "interpolations: expected 1 with"),
-        (dict(method="cutout", length=0), r"length\[0\]: expected at least 1 pixel, got 0"),
-    ],
-    ids=lambda value: str(value) if isinstance(value, dict) else "",
-)
-def test_settings_out_of_range(arguments, message, batch):
-    @pipeline_def(batch_size=BATCH, num_threads=1, device_id=None)
-    def pipeline():
-        return fn.msda.plan(fn.external_source(lambda: batch[0], batch=True), **arguments)
+B, H, W, K = 5, 11, 7, 3
+IMAGES = np.random.default_rng(0).integers(0, 256, (B, H, W, 3), dtype=np.uint8)
+LABELS = np.arange(B, dtype=np.int32)
+PLAN = msda.draw(msda.MultiMix(msda.CutMix(), K), B, H, W, seed=0, step=0)
 
-    with pytest.raises(RuntimeError, match=message):
-        pipeline().build()
+
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+def test_interpolations_are_frames(layout):
+    pipeline = build(
+        lambda: dali.blend(source(IMAGES, layout="HWC"), given(PLAN), layout=layout), B
+    )
+    (images,) = pipeline.run()
+    assert images.layout() == "F" + layout
+    np.testing.assert_array_equal(
+        images.as_array(), msda.blend(IMAGES, PLAN, dtype="float32", layout=layout)
+    )
+
+
+def test_a_plan_given_as_an_array():
+    def define():
+        plans, labels = given(PLAN), source(LABELS[:, None])
+        compact = fn.msda.targets(labels, plans, compact=True, sources=2)
+        return fn.msda.targets(labels, plans, num_classes=B, smoothing=0.1), *compact
+
+    rows, labels, weights = run(define, B)
+    np.testing.assert_array_equal(rows, msda.targets(LABELS, PLAN, num_classes=B, smoothing=0.1))
+    for got, want in zip((labels, weights), msda.targets(LABELS, PLAN, compact=True), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_lambda_given_by_sample():
+    lam = np.linspace(0, 1, B, dtype=np.float32)
+
+    def define():
+        images = source(IMAGES, layout="HWC")
+        return dali.plan(images, msda.MultiMix(msda.HMix(), K), seed=4, lam=source(lam[:, None]))
+
+    (plans,) = run(lambda: define(), B)
+    want = np.repeat(lam[:, None], K, 1)
+    want = msda.draw(msda.MultiMix(msda.HMix(), K), B, H, W, seed=4, step=0, lam=want)
+    np.testing.assert_array_equal(plans.view(msda.PLAN_DTYPE)[..., 0], want)
+
+
+def test_plans_of_different_numbers_are_refused():
+    plans = [PLAN[i, : 2 + (i == 3)].view(np.uint8).reshape(-1, 160) for i in range(B)]
+
+    def define():
+        return fn.msda.blend(source(IMAGES, layout="HWC"), fn.external_source(lambda: plans))
+
+    with pytest.raises(RuntimeError, match=r"plans: expected one shape .*, got \(2 x 160\)"):
+        run(define, B)
+
+
+@pytest.mark.parametrize("shape", [(0, 160), (1, 1, 160), (K, 80)])
+def test_shapes_that_are_no_plans(shape):
+    plans = np.zeros((B, *shape), np.uint8)
+    with pytest.raises(RuntimeError, match=r"plans: expected shape \(160\) or \(k, 160\), got"):
+        run(lambda: fn.msda.blend(source(IMAGES, layout="HWC"), source(plans)), B)
+
+
+def test_a_partner_outside_the_batch_is_refused():
+    """The number of plans is larger than that of the samples."""
+    wrong = PLAN.copy()
+    wrong["partner"][1, 2] = B
+    with pytest.raises(RuntimeError, match=r"plans\[5\]: sources: expected indices in \[0, 5"):
+        run(lambda: fn.msda.blend(source(IMAGES, layout="HWC"), given(wrong)), B)
+
+
+def test_float16_output_of_every_sample():
+    options = dict(dtype=types.FLOAT16, mean=[1.0, 2.0, 3.0], std=[4.0])
+    (mixed,) = run(lambda: fn.msda.blend(source(IMAGES, layout="HWC"), given(PLAN), **options), B)
+    want = msda.blend(IMAGES, PLAN, mean=[1, 2, 3], std=4, dtype="float16", layout="CHW")
+    np.testing.assert_array_equal(mixed, want)

@@ -44,7 +44,7 @@ def test_signatures():
         for name in OPERATORS
     )
     missing = inspect.Parameter.empty
-    assert plan["images"] is missing and plan["method"] is missing
+    assert plan["images"] is missing and plan["policy"] is missing
     assert plan["shard_id"] == 0 and plan["seed"] == -1 and plan["padding"] == "detect"
     assert blend["plans"] is missing and blend["output_layout"] == "CHW" and blend["mirror"] == 0
     assert str(blend["dtype"]) == "DALIDataType.FLOAT"
@@ -55,42 +55,29 @@ def test_signatures():
 
 
 @pytest.mark.parametrize(
-    "arguments, policy",
+    "policy",
     [
-        (dict(method="mixup"), msda.Mixup()),
-        (dict(method="mixup", alpha=0.25, sources=4, partner="roll"), None),
-        (dict(method="cutmix", scope="pair", partner="flip", box="inside", prob=0.5), None),
-        (dict(method="cutmix", box="minmax", minmax=[0.25, 0.5], scope="batch"), None),
-        (
-            dict(method=["mixup", "cutmix"], partner="derangement", choice="batch"),
-            msda.Choice(
-                [msda.Mixup(partner="derangement"), msda.CutMix(partner="derangement")],
-                scope="batch",
-            ),
+        msda.Mixup(),
+        msda.Mixup(alpha=0.25, n=4, partner="roll"),
+        msda.CutMix(scope="pair", partner="flip", box="inside", prob=0.5),
+        msda.CutMix(minmax=(0.25, 0.5), scope="batch"),
+        msda.Choice(
+            [msda.Mixup(partner="derangement"), msda.CutMix(partner="derangement")], scope="batch"
         ),
-        (
-            dict(method=["cutmix", "mixup"], share=[0.25, 0.75], box=["wrap", "clip"]),
-            msda.Choice([msda.CutMix(box="wrap"), msda.Mixup()], weights=(1, 3)),
-        ),
-        (
-            dict(method=["cutmix", "mixup"], stage=[0, 1], count=[1, 2], alpha=[0.5, 2]),
-            msda.Alternate([msda.CutMix(alpha=0.5), msda.Mixup(alpha=2)], counts=(1, 2)),
-        ),
+        msda.Choice([msda.CutMix(box="wrap"), msda.Mixup()], weights=(1, 3)),
+        msda.Alternate([msda.CutMix(alpha=0.5), msda.Mixup(alpha=2)], counts=(1, 2)),
+        msda.HMix(r=0.75, mode="nominal"),
+        msda.GMix(mode="exact"),
+        msda.Alternate([msda.FMix(decay=2.5, max_soft=0.25), msda.Cutout(length=8)]),
+        msda.ResizeMix(tau=(0.25, 0.5)),
+        msda.MultiMix(msda.FMix(), 4),
+        msda.MultiMix(msda.CutMix(), 2, "batch"),
+        msda.LaMix(),
     ],
-    ids=["mixup", "four sources", "pairs", "minmax", "choice", "shares", "stages"],
+    ids=str,
 )
-def test_settings_are_lists_over_the_leaves(arguments, policy):
-    """One entry per leaf, or one for all; batch n is what draw() gives for step n."""
-    if policy is None:
-        settings = {key: value for key, value in arguments.items() if key != "method"}
-        settings["n"] = settings.pop("sources", 2)
-        if arguments["method"] == "cutmix":
-            del settings["n"]
-        if settings.get("box") == "minmax":
-            del settings["box"]
-        kind = {"mixup": msda.Mixup, "cutmix": msda.CutMix}[arguments["method"]]
-        policy = kind(**settings)
-    batches = run(lambda: fn.msda.plan(images(), seed=5, shard_id=3, **arguments), B, iterations=4)
+def test_batch_n_is_what_draw_gives_for_step_n(policy):
+    batches = run(lambda: dali.plan(images(), policy, seed=5, shard_id=3), B, iterations=4)
     for step, (plans,) in enumerate(batches):
         np.testing.assert_array_equal(records(plans), drawn(policy, step=step, rank=3))
 
@@ -112,7 +99,7 @@ def test_reals_reach_the_kernels_exactly():
 )
 def test_plan_reads_the_size_by_the_layout(shape, layout):
     array = np.zeros((B, *shape), np.float32)
-    (plans,) = run(lambda: fn.msda.plan(images(array, layout), method="cutmix", seed=5), B)
+    (plans,) = run(lambda: dali.plan(images(array, layout), msda.CutMix(), seed=5), B)
     np.testing.assert_array_equal(records(plans), drawn(msda.CutMix()))
 
 
@@ -126,13 +113,13 @@ def test_seeds():
     """One seed draws alike in two calls; without one, each call has its own of the pipeline's."""
 
     def define(seed):
-        return tuple(fn.msda.plan(images(), method="cutmix", **seed) for _ in range(2))
+        return tuple(dali.plan(images(), msda.CutMix(), **seed) for _ in range(2))
 
     first, second = run(lambda: define({"seed": 5}), B)
     np.testing.assert_array_equal(first, second)
     first, second = run(lambda: define({}), B, seed=1)
     assert (records(first)["lam"] != records(second)["lam"]).all()
-    (long,) = run(lambda: fn.msda.plan(images(), method="cutmix", seed=2**40 + 5), B)
+    (long,) = run(lambda: dali.plan(images(), msda.CutMix(), seed=2**40 + 5), B)
     np.testing.assert_array_equal(records(long), drawn(msda.CutMix(), seed=2**40 + 5))
     again, other = run(lambda: define({}), B, seed=1), run(lambda: define({}), B, seed=2)
     np.testing.assert_array_equal(first, again[0])
@@ -144,7 +131,7 @@ def test_shards_never_repeat_each_other():
         records(batch[0])["lam"]
         for shard in range(4)
         for batch in run(
-            lambda shard=shard: fn.msda.plan(images(), method="mixup", seed=5, shard_id=shard),
+            lambda shard=shard: dali.plan(images(), msda.Mixup(), seed=5, shard_id=shard),
             B,
             iterations=4,
         )
@@ -155,11 +142,11 @@ def test_shards_never_repeat_each_other():
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_lam_of_each_sample(kind):
     lam = np.array([0, 0.25, 0.5, 0.75, 1, 0.1, 0.9], kind)
-    one = fn.msda.plan
+    one = dali.plan
     for shaped in (lam, lam[:, None]):
-        (plans,) = run(lambda s=shaped: one(images(), method="cutmix", lam=source(s), seed=5), B)
+        (plans,) = run(lambda s=shaped: one(images(), msda.CutMix(), lam=source(s), seed=5), B)
         np.testing.assert_array_equal(records(plans), drawn(msda.CutMix(), lam=lam))
-    (plans,) = run(lambda: one(images(), method="mixup", lam=0.3, seed=5), B)
+    (plans,) = run(lambda: one(images(), msda.Mixup(), lam=0.3, seed=5), B)
     np.testing.assert_array_equal(records(plans)["weight"], np.float32(0.3))
 
 
@@ -174,10 +161,10 @@ def test_lam_from_another_operator():
 
 
 def test_a_batch_of_one_is_its_own_partner():
-    for method in ("mixup", "cutmix"):
+    for kind in (msda.Mixup, msda.CutMix):
         plans, mixed = run(
-            lambda method=method: (
-                plans := fn.msda.plan(images(IMAGES[:1]), method=method, partner="derangement"),
+            lambda kind=kind: (
+                plans := dali.plan(images(IMAGES[:1]), kind(partner="derangement")),
                 fn.msda.blend(images(IMAGES[:1]), plans, dtype=types.UINT8, output_layout="HWC"),
             ),
             1,
@@ -230,3 +217,35 @@ def test_a_branch_mixes_its_own_samples(taken):
             np.testing.assert_array_equal(mixed[where], want)
             want = msda.targets(LABELS[where, 0], plan, num_classes=4)
             np.testing.assert_array_equal(targets[where], want)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        msda.Alternate([msda.CutMix(), msda.Mixup()], counts=(1, 2)),
+        msda.LaMix(),
+        msda.MultiMix(msda.Choice([msda.CutMix(), msda.HMix()]), 3),
+        msda.SaliencyMix(),
+    ],
+    ids=str,
+)
+def test_every_policy_is_drawn_in_a_pipeline_with_conditions(policy):
+    """AutoGraph, which such a pipeline is converted by, leaves the policies' own code alone."""
+    square = np.zeros((B, H, W, 3), np.uint8)
+    square[:, 4, 5] = 255
+
+    def define():
+        pixels, labels = images(square), source(LABELS)
+        mixed, targets = dali.mix(pixels, labels, policy, num_classes=4, seed=5)
+        return mixed, targets, dali.plan(pixels, policy, seed=5)
+
+    conditional = pipeline_def(define, enable_conditionals=True)
+    pipeline = conditional(batch_size=B, num_threads=2, device_id=None)
+    pipeline.build()
+    peaks = msda.saliency(square) if policy.needs_peaks else None
+    for step in range(3):
+        mixed, _, plans = arrays(pipeline.run())
+        plan = drawn(policy, step=step, peaks=peaks)
+        np.testing.assert_array_equal(records(plans), plan)
+        want = msda.blend(square, plan, dtype="float32", layout="CHW")
+        np.testing.assert_array_equal(mixed, want)

@@ -12,7 +12,8 @@ from nvidia.dali import fn, types
 
 import dali_msda as msda
 from dali_msda import dali
-from tests.with_dali.dali_pipelines import arrays, build, given, records, run, source
+from dali_msda.policy import METHODS, POLICIES
+from tests.with_dali.dali_pipelines import arrays, build, given, recorded, records, run, source
 
 B, RNG = 5, np.random.default_rng(0)
 LABELS = RNG.integers(0, 4, (B, 1))
@@ -232,30 +233,32 @@ def test_empty_branches_and_changing_sizes():
 # -------------------------------------------------------------------------------- what is refused
 
 
-@pytest.mark.parametrize(
-    "method", ["cutmix", "hmix", "gmix", "resizemix", "cutout", ["fmix", "cutmix"]], ids=str
-)
+IMAGES_ONLY = [name for name, card in METHODS.items() if "any_shape" not in card.traits]
+
+
+@pytest.mark.parametrize("method", IMAGES_ONLY)
 def test_plan_refuses_methods_for_images(method):
+    policy = msda.Choice([msda.FMix(), POLICIES[method]()])
+    serving = " or ".join(f'"{name}"' for name in METHODS if name not in IMAGES_ONLY)
     for axes in ("W", "DHW", "FHW"):
         images = samples(axes)
+        record = recorded(policy)
         text = refusal(
-            lambda i=images, a=axes: fn.msda.plan(source(i, layout=a + "C"), method=method)
+            lambda i=images, a=axes, r=record: fn.msda.plan(source(i, layout=a + "C"), policy=r)
         )
-        name = method if isinstance(method, str) else method[1]
-        index = int(not isinstance(method, str))
         assert (
-            f'method[{index}]: expected "mixup" or "fmix" for samples of layout "{axes}C", '
-            f'got "{name}", which has a meaning in images only'
+            f'policy[1]: expected {serving} for samples of layout "{axes}C", got "{method}", '
+            "which has a meaning in images only"
         ) in text
 
 
 def test_plan_refuses_other_layouts_and_sizes():
     for layout in ("DWC", "LC", "tc"):
         array = np.zeros((B, *range(2, 2 + len(layout))), np.uint8)
-        text = refusal(lambda a=array, n=layout: fn.msda.plan(source(a, layout=n), method="fmix"))
+        text = refusal(lambda a=array, n=layout: dali.plan(source(a, layout=n), msda.FMix()))
         assert f'The layout "{layout}" does not match any of the allowed layouts' in text
     empty = np.zeros((B, 3, 0, 5, 1), np.uint8)
-    text = refusal(lambda: fn.msda.plan(source(empty, layout="FHWC"), method="fmix"))
+    text = refusal(lambda: dali.plan(source(empty, layout="FHWC"), msda.FMix()))
     assert "images: expected at least one pixel, got shape (3 x 0 x 5 x 1)" in text
 
 

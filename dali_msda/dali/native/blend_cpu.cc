@@ -21,10 +21,6 @@ class BlendCpu final : public BlendOp<CPUBackend> {
 
   void RunImpl(Workspace& ws) override {
     FindSamples(ws);
-    blend_.plans = plans_.data();
-    blend_.mirror = mirror_.data();
-    blend_.scale = normalisation_.scale();
-    blend_.shift = normalisation_.shift();
     blend_.isa = -1;
     order_.resize(blend_.batch / blend_.interpolations);
     expect_done(msda_order(order_.data(), blend_.plans, blend_.batch, blend_.interpolations));

@@ -13,10 +13,6 @@ class BlendGpu final : public BlendOp<GPUBackend> {
 
   void RunImpl(Workspace& ws) override {
     FindSamples(ws);
-    blend_.plans = plans_.data();
-    blend_.mirror = mirror_.data();
-    blend_.scale = normalisation_.scale();
-    blend_.shift = normalisation_.shift();
     GpuScratch memory(ws);
     kernels_.Run(blend_, memory, ws.stream());
   }

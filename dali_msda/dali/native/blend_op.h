@@ -72,7 +72,8 @@ class BlendOp : public dali::StatelessOperator<Backend> {
     return true;
   }
 
-  // Where the samples lie; the output gets its layout.
+  // Where the samples of the current batch and all that belongs to them lie; the output gets its
+  // layout.
   void FindSamples(Workspace& ws) {
     const auto& images = ws.Input<Backend>(0);
     auto& out = ws.Output<Backend>(0);
@@ -88,12 +89,14 @@ class BlendOp : public dali::StatelessOperator<Backend> {
     }
     blend_.ins = ins_.data();
     blend_.outs = outs_.data();
+    blend_.plans = plans_.data();
+    blend_.mirror = mirror_.data();
+    blend_.scale = normalisation_.scale();
+    blend_.shift = normalisation_.shift();
   }
 
   PlanInput plans_;
-  Normalisation normalisation_;
-  Mirror mirror_;
-  MsdaBlend blend_ = {};  // of the current batch, but for its pointers
+  MsdaBlend blend_ = {};  // of the current batch
 
  private:
   // Interpolations are frames of a sequence to DALI, where the samples have none of their own.
@@ -125,6 +128,8 @@ class BlendOp : public dali::StatelessOperator<Backend> {
            "mean and std, or ask for FLOAT.");
   }
 
+  Normalisation normalisation_;
+  Mirror mirror_;
   const DALIDataType out_type_;
   TensorLayout layout_;           // of one mixed sample
   std::vector<const void*> ins_;  // kept from batch to batch

@@ -1,10 +1,14 @@
+// fn.msda.plan: draws one plan per sample on the CPU, whichever device the images are on.
 #include <charconv>
 #include <cstring>
+#include <string>
+#include <vector>
 
-#include "arguments/leaves.h"
-#include "arguments/names.h"
+#include "arguments/check.h"
+#include "arguments/sample_layout.h"
+#include "cpu/api.h"
+#include "dali/pipeline/operator/checkpointing/op_checkpoint.h"
 #include "msda/philox.h"
-#include "plan_op.h"
 
 namespace msda::native {
 namespace {
@@ -25,37 +29,91 @@ uint32_t shard_of(const OpSpec& spec) {
   return static_cast<uint32_t>(shard);
 }
 
-int32_t interpolations_of(const OpSpec& spec, const std::vector<MsdaLeaf>& leaves) {
+int32_t interpolations_of(const OpSpec& spec) {
   const int count = spec.GetArgument<int>("interpolations");
   expect(count >= 1 && count <= kMaxInterpolations, "interpolations: expected 1 to ",
          kMaxInterpolations, ", got ", count, ".");
-  for (size_t i = 0; count > 1 && i < leaves.size(); ++i) {
-    const MsdaLeaf& leaf = leaves[i];
-    expect(leaf.sources == 2 && leaf.method != kCutout && leaf.box != kBoxMinMax,
-           "interpolations: expected 1 with leaf ", i, ", got ", count,
-           "; only methods that mix two samples by a lambda have more, so not \"cutout\", not ",
-           "\"minmax\", not 3 or 4 sources.");
-  }
   return count;
+}
+
+// The policy's records, one for each leaf, copied out of the argument's integers and checked:
+// whoever made the pipeline's file may have had another version, or anything in mind.
+std::vector<MsdaLeaf> leaves_of(const OpSpec& spec) {
+  constexpr size_t kWords = sizeof(MsdaLeaf) / sizeof(int);
+  constexpr const char* kWayOut = "; make the pipeline anew, with dali_msda.dali.plan or mix.";
+  const auto words = spec.GetRepeatedArgument<int>("policy");
+  expect(!words.empty() && words.size() % kWords == 0, "policy: expected a record of ", kWords,
+         " numbers for each method, got ", words.size(), " numbers", kWayOut);
+  std::vector<MsdaLeaf> leaves(words.size() / kWords);
+  std::memcpy(leaves.data(), words.data(), words.size() * sizeof(int));
+  char fault[256];
+  const int64_t wrong = msda_check_policy(leaves.data(), static_cast<int64_t>(leaves.size()),
+                                          interpolations_of(spec), fault, sizeof fault);
+  expect(wrong < 0, "policy[", wrong, "]: ", fault, kWayOut);
+  return leaves;
 }
 
 }  // namespace
 
-PlanOp::PlanOp(const OpSpec& spec)
+class PlanCpu final : public dali::Operator<CPUBackend> {
+ public:
+  explicit PlanCpu(const OpSpec& spec);
+
+  // The only state is the number of batches drawn: every draw is a function of (seed, shard_id,
+  // batch, slot).  DALI's own iteration index is no substitute: it restarts at 0 after a restore.
+  void SaveState(OpCheckpoint& checkpoint, dali::AccessOrder) override {
+    checkpoint.MutableCheckpointState() = batches_;
+  }
+  void RestoreState(const OpCheckpoint& checkpoint) override {
+    batches_ = checkpoint.CheckpointState<uint64_t>();
+  }
+  std::string SerializeCheckpoint(const OpCheckpoint& checkpoint) const override {
+    return std::to_string(checkpoint.CheckpointState<uint64_t>());
+  }
+  void DeserializeCheckpoint(OpCheckpoint& checkpoint, const std::string& text) const override;
+
+ protected:
+  bool SetupImpl(std::vector<OutputDesc>& outputs, const Workspace& ws) override;
+  using dali::Operator<CPUBackend>::RunImpl;
+  void RunImpl(Workspace& ws) override;
+
+ private:
+  template <typename Images>
+  void ReadImages(const Images& images);
+  void CheckMethods(const SampleSize& size, const TensorLayout& layout) const;
+  template <typename Images>
+  void ReadPadding(const Images& images);
+  void ReadLam(const Workspace& ws);
+  void SpreadLam();
+  void ReadPeaks(const Workspace& ws);
+  void ReadRandomness(const Workspace& ws);
+
+  const std::vector<MsdaLeaf> leaves_;
+  const uint64_t seed_;
+  const bool detect_padding_;
+  bool has_warned_ = false;
+  uint64_t batches_ = 0;
+  MsdaDraw draw_ = {};       // of the current batch
+  std::vector<double> lam_;  // kept from batch to batch, as is plans_
+  std::vector<int32_t> peaks_;
+  std::vector<msda::Plan> plans_;
+};
+
+PlanCpu::PlanCpu(const OpSpec& spec)
     : Operator(spec),
-      leaves_(read_leaves(spec)),
+      leaves_(leaves_of(spec)),
       seed_(static_cast<uint64_t>(spec.GetArgument<int64_t>("seed"))),
       detect_padding_(detects_padding(spec)) {
   draw_.rank = shard_of(spec);
   draw_.leaves = static_cast<int32_t>(leaves_.size());
-  draw_.interpolations = interpolations_of(spec, leaves_);
+  draw_.interpolations = interpolations_of(spec);
   draw_.shared = spec.GetArgument<bool>("share_lam");
   lam_.reserve(size_t(max_batch_size_) * draw_.interpolations);
   peaks_.reserve(size_t(max_batch_size_) * 2);
   plans_.reserve(size_t(max_batch_size_) * draw_.interpolations);
 }
 
-void PlanOp::DeserializeCheckpoint(OpCheckpoint& checkpoint, const std::string& text) const {
+void PlanCpu::DeserializeCheckpoint(OpCheckpoint& checkpoint, const std::string& text) const {
   uint64_t batches = 0;
   const char* end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, batches);
@@ -74,7 +132,7 @@ static void with_input(const Workspace& ws, int index, const Use& use) {
   }
 }
 
-bool PlanOp::SetupImpl(std::vector<OutputDesc>& outputs, const Workspace& ws) {
+bool PlanCpu::SetupImpl(std::vector<OutputDesc>& outputs, const Workspace& ws) {
   with_input(ws, 0, [&](const auto& images) {
     ReadImages(images);
     ReadPadding(images);
@@ -89,7 +147,7 @@ bool PlanOp::SetupImpl(std::vector<OutputDesc>& outputs, const Workspace& ws) {
 }
 
 template <typename Images>
-void PlanOp::ReadImages(const Images& images) {
+void PlanCpu::ReadImages(const Images& images) {
   draw_.batch = images.num_samples();
   if (draw_.batch == 0) return;
   expect_one_shape(images);
@@ -102,15 +160,16 @@ void PlanOp::ReadImages(const Images& images) {
 }
 
 // Sequences and volumes are served by some methods only.
-void PlanOp::CheckMethods(const SampleSize& size, const TensorLayout& layout) const {
+void PlanCpu::CheckMethods(const SampleSize& size, const TensorLayout& layout) const {
   const bool countable = size.depth * size.height <= INT32_MAX / size.width;
   for (size_t i = 0; i < leaves_.size(); ++i) {
-    const int32_t method = leaves_[i].method;
-    expect(size.is_image || serves_any_shape(method), "method[", i,
-           "]: expected \"mixup\" or \"fmix\" for samples of layout \"", layout, "\", got \"",
-           word_of(kMethodNames, method), "\", which has a meaning in images only.");
-    expect(countable || method != kFMix,
-           "images: expected fewer than 2^31 pixels for \"fmix\", got ", size.depth, " x ",
+    const MsdaLeaf& leaf = leaves_[i];
+    const char* name = msda_method_name(leaf.method);
+    expect(size.is_image || (leaf.traits & kAnyShape), "policy[", i,
+           "]: expected \"mixup\" or \"fmix\" for samples of layout \"", layout, "\", got \"", name,
+           "\", which has a meaning in images only.");
+    expect(countable || !(leaf.traits & kNeedsField),
+           "images: expected fewer than 2^31 pixels for \"", name, "\", got ", size.depth, " x ",
            size.height, " x ", size.width, " (depth, height, width).");
   }
 }
@@ -118,7 +177,7 @@ void PlanOp::CheckMethods(const SampleSize& size, const TensorLayout& layout) co
 // A padded last batch ends in copies of one sample.  Mixing it with itself would do nothing but
 // look like mixing, so the copies take no part.
 template <typename Images>
-void PlanOp::ReadPadding(const Images& images) {
+void PlanCpu::ReadPadding(const Images& images) {
   draw_.distinct = draw_.batch;
   if (!detect_padding_ || draw_.batch == 0) return;
   const std::string& last = images.GetMeta(draw_.batch - 1).GetSourceInfo();
@@ -135,7 +194,7 @@ void PlanOp::ReadPadding(const Images& images) {
   }
 }
 
-void PlanOp::ReadLam(const Workspace& ws) {
+void PlanCpu::ReadLam(const Workspace& ws) {
   lam_.clear();
   if (spec_.HasTensorArgument("lam")) {
     read_reals(lam_, ws.ArgumentInput("lam"), "lam");
@@ -143,10 +202,9 @@ void PlanOp::ReadLam(const Workspace& ws) {
     lam_.assign(draw_.batch, spec_.GetArgument<float>("lam"));
   }
   for (const MsdaLeaf& leaf : leaves_) {
-    expect(
-        lam_.empty() || leaf.box != kBoxMinMax,
-        "lam: expected none with box \"minmax\", which draws the sides themselves; leave out one "
-        "of the two.");
+    expect(lam_.empty() || leaf.box != kBoxMinMax,
+           "lam: expected none with minmax, which draws the sides of the box themselves; leave out "
+           "one of the two.");
   }
   for (size_t i = 0; i < lam_.size(); ++i) {
     expect(lam_[i] >= 0 && lam_[i] <= 1, "lam: expected a value in [0, 1], got ", lam_[i],
@@ -156,7 +214,7 @@ void PlanOp::ReadLam(const Workspace& ws) {
 }
 
 // From one value for each sample to one for each record.
-void PlanOp::SpreadLam() {
+void PlanCpu::SpreadLam() {
   const size_t samples = lam_.size(), each = draw_.interpolations;
   lam_.resize(samples * each);
   for (size_t i = samples * each; i-- > 0;) lam_[i] = lam_[i / each];
@@ -164,14 +222,15 @@ void PlanOp::SpreadLam() {
 }
 
 // y and x of one pixel of each sample.
-void PlanOp::ReadPeaks(const Workspace& ws) {
+void PlanCpu::ReadPeaks(const Workspace& ws) {
   peaks_.clear();
   draw_.peaks = nullptr;
   if (!spec_.HasTensorArgument("peaks")) {
     for (const MsdaLeaf& leaf : leaves_) {
-      expect(leaf.method != kSaliencyMix,
-             "peaks: expected y and x of each sample's most salient pixel for \"saliencymix\", got "
-             "none; give the output of fn.msda.saliency(images).");
+      expect(!(leaf.traits & kNeedsPeaks),
+             "peaks: expected y and x of each sample's most salient pixel for \"",
+             msda_method_name(leaf.method),
+             "\", got none; give the output of fn.msda.saliency(images).");
     }
     return;
   }
@@ -192,7 +251,7 @@ void PlanOp::ReadPeaks(const Workspace& ws) {
 }
 
 // In dynamic mode the caller's generator is the state: its words stand for seed and batch number.
-void PlanOp::ReadRandomness(const Workspace& ws) {
+void PlanCpu::ReadRandomness(const Workspace& ws) {
   draw_.seed = seed_;
   draw_.step = static_cast<uint32_t>(batches_);
   if (!spec_.HasTensorArgument("_random_state")) return;
@@ -210,7 +269,7 @@ void PlanOp::ReadRandomness(const Workspace& ws) {
   draw_.step = hash.v[2];
 }
 
-void PlanOp::RunImpl(Workspace& ws) {
+void PlanCpu::RunImpl(Workspace& ws) {
   const size_t each = draw_.interpolations;
   plans_.resize(draw_.batch * each);
   expect_done(msda_draw(plans_.data(), leaves_.data(), &draw_));
@@ -221,6 +280,6 @@ void PlanOp::RunImpl(Workspace& ws) {
   ++batches_;
 }
 
-DALI_REGISTER_OPERATOR(msda__Plan, PlanOp, CPU);
+DALI_REGISTER_OPERATOR(msda__Plan, PlanCpu, CPU);
 
 }  // namespace msda::native

@@ -23,20 +23,13 @@ class SaliencyCpu final : public SaliencyOp<CPUBackend> {
 
  private:
   void RunSample(Workspace& ws, int i) const {
-    const auto& images = ws.Input<CPUBackend>(0);
-    const auto shape = images.tensor_shape_span(i);
-    const void* in = images.raw_tensor(i);
+    const void* in = ws.Input<CPUBackend>(0).raw_tensor(i);
     void* map = maps_ ? ws.Output<CPUBackend>(1).raw_mutable_tensor(i) : nullptr;
-    MsdaSaliency one = {};
+    MsdaSaliency one = Image(ws, i);
     one.peaks = ws.Output<CPUBackend>(0).mutable_tensor<int32_t>(i);
     one.maps = maps_ ? &map : nullptr;
     one.ins = &in;
-    one.mirror = mirror_.data() + i;
     one.batch = one.threads = 1;
-    one.height = static_cast<int32_t>(shape[0]);
-    one.width = static_cast<int32_t>(shape[1]);
-    one.channels = static_cast<int32_t>(shape[2]);
-    one.in_dtype = images.type() == DALI_UINT8 ? kUint8 : kFloat32;
     one.isa = -1;
     expect_done(msda_saliency(&one));
   }

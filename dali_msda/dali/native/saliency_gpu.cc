@@ -24,30 +24,19 @@ class SaliencyGpu final : public SaliencyOp<GPUBackend> {
 
  private:
   void AddSample(Workspace& ws, int i) {
-    const auto& images = ws.Input<GPUBackend>(0);
-    const auto shape = images.tensor_shape_span(i);
-    auto* peak = ws.Output<GPUBackend>(0).mutable_tensor<int32_t>(i);
-    ins_[i] = images.raw_tensor(i);
+    MsdaSaliency image = Image(ws, i);
+    image.peaks = ws.Output<GPUBackend>(0).mutable_tensor<int32_t>(i);
+    ins_[i] = ws.Input<GPUBackend>(0).raw_tensor(i);
     map_rows_[i] = maps_ ? ws.Output<GPUBackend>(1).raw_mutable_tensor(i) : nullptr;
-    if (groups_.empty() || !Continues(groups_.back(), shape, peak)) {
-      MsdaSaliency group = {};
-      group.peaks = peak;
-      group.maps = maps_ ? &map_rows_[i] : nullptr;
-      group.ins = &ins_[i];
-      group.mirror = mirror_.data() + i;
-      group.height = static_cast<int32_t>(shape[0]);
-      group.width = static_cast<int32_t>(shape[1]);
-      group.channels = static_cast<int32_t>(shape[2]);
-      group.in_dtype = images.type() == DALI_UINT8 ? kUint8 : kFloat32;
-      groups_.push_back(group);
-    }
+    image.ins = &ins_[i];
+    image.maps = maps_ ? &map_rows_[i] : nullptr;
+    if (groups_.empty() || !Continues(groups_.back(), image)) groups_.push_back(image);
     ++groups_.back().batch;
   }
 
-  template <typename Shape>
-  static bool Continues(const MsdaSaliency& group, const Shape& shape, const int32_t* peak) {
-    return group.height == shape[0] && group.width == shape[1] && group.channels == shape[2] &&
-           group.peaks + 2 * group.batch == peak;
+  static bool Continues(const MsdaSaliency& group, const MsdaSaliency& image) {
+    return group.height == image.height && group.width == image.width &&
+           group.channels == image.channels && group.peaks + 2 * group.batch == image.peaks;
   }
 
   gpu::Saliency kernels_;

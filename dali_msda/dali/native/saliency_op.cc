@@ -16,9 +16,9 @@ This is the fine-grained static saliency of OpenCV (Montabone and Soto, Image an
 2010), which SaliencyMix uses. The maps are OpenCV's of the same picture in its BGR order, but for
 single grey levels in some images of more than 32 896 pixels, whose sums OpenCV rounds.
 
-Give the peaks to :meth:`nvidia.dali.fn.msda.plan`, as ``peaks``, for the method
-``"saliencymix"``, from a GPU by way of ``.cpu()``; ``dali_msda.dali.mix`` does so by itself. Samples
-may differ in shape, though a plan's may not.)code")
+Give the peaks to ``dali_msda.dali.plan``, as ``peaks``, for the policy ``SaliencyMix()``, from a GPU
+by way of ``.cpu()``; ``dali_msda.dali.mix`` does so by itself. Samples may differ in shape, though a
+plan's may not.)code")
     .NumInput(1)
     .InputDox(0, "images", "TensorList of uint8 or float ('HWC')",
               "Samples with one channel, or three of RGB. Floats are in units of 0 to 255, not "

@@ -40,7 +40,22 @@ class SaliencyOp : public dali::StatelessOperator<Backend> {
     return true;
   }
 
+  // Size, channels and flag of an image, with nothing to write to yet.
+  MsdaSaliency Image(const Workspace& ws, int i) const {
+    const auto& images = ws.Input<Backend>(0);
+    const auto shape = images.tensor_shape_span(i);
+    MsdaSaliency image = {};
+    image.mirror = mirror_.data() + i;
+    image.height = static_cast<int32_t>(shape[0]);
+    image.width = static_cast<int32_t>(shape[1]);
+    image.channels = static_cast<int32_t>(shape[2]);
+    image.in_dtype = images.type() == DALI_UINT8 ? kUint8 : kFloat32;
+    return image;
+  }
+
   const bool maps_;
+
+ private:
   Mirror mirror_;
 };
 

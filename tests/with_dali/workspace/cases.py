@@ -1,4 +1,4 @@
-"""What test_dali_workspace.py runs: ``python -m tests.with_dali.dali_workspace_cases CASE ...``.
+"""What test_dali_workspace.py runs: ``python -m tests.with_dali.workspace.cases CASE ...``.
 
 DALI's operators for a GPU, run by hand: their inputs and outputs are memory of the CPU, at any
 addresses, the driver is a stub with emulated kernels, and DALI's scratch memory is the CPU's

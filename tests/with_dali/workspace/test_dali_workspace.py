@@ -1,4 +1,4 @@
-"""DALI's operators for a GPU, run without one: dali_workspace_cases.py, a process each."""
+"""DALI's operators for a GPU, run without one: cases.py, a process each."""
 
 import hashlib
 import os
@@ -46,7 +46,7 @@ def libraries(tmp_path_factory):
 def test_operators_of_a_gpu_without_one(libraries, case):
     *paths, environment = libraries
     done = subprocess.run(
-        [sys.executable, "-m", "tests.with_dali.dali_workspace_cases", case, *map(str, paths)],
+        [sys.executable, "-m", "tests.with_dali.workspace.cases", case, *map(str, paths)],
         cwd=ROOT,
         capture_output=True, text=True, env=environment, timeout=300,
     )  # fmt: skip
