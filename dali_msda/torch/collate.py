@@ -15,7 +15,7 @@ from dali_msda.ops import blend
 from dali_msda.plan import draw
 from dali_msda.policy import Policy
 from dali_msda.saliency import saliency
-from dali_msda.torch.mixing import Mixing
+from dali_msda.torch.settings import MixingSettings
 
 UNSET = -1  # of the epoch, before any was named
 
@@ -118,7 +118,7 @@ class NumberedBatches:
             yield indices
 
 
-class Collate(Mixing):
+class Collate(MixingSettings):
     """Mirrors, mixes and normalises a batch in one pass, in the worker that collates it.
 
     ::
@@ -147,7 +147,7 @@ class Collate(Mixing):
         channels_last: Memory order of the images; their shape is ``(B, C, H, W)`` either way.
         settings: Keyword arguments ``seed``, ``mean``, ``std`` (in units of 0 to 255), ``dtype``
             (by default uint8, or float32 when ``mean`` or ``std`` is given), ``mirror``,
-            ``compact`` and ``smoothing``, as for :class:`dali_msda.torch.mixing.Mixing`.
+            ``compact`` and ``smoothing``, as for :class:`dali_msda.torch.settings.MixingSettings`.
 
     Raises:
         TypeError, ValueError: If an argument is of the wrong kind or out of range; when it is
