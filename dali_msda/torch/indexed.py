@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -88,9 +87,9 @@ class NumberedBatches:
         loader = DataLoader(Indexed(data), batch_sampler=batches, collate_fn=collate, ...)
 
     A loader that can be resumed in mid-epoch, such as torchdata's ``StatefulDataLoader``, takes its
-    :meth:`state_dict` along: epoch, number, and the state of ``batches``, where it has one. Where
-    it has none, batches that were made before are passed over, so its order must be a function of
-    the epoch, as that of ``DistributedSampler`` is.
+    :meth:`state_dict` along: epoch, number, and the state of ``batches`` or of the iterator over
+    it, where one has a state. Where none has, batches that were made before are passed over, so the
+    order must be a function of the epoch, as that of ``DistributedSampler`` is.
 
     Args:
         batches: A batch sampler with a length.
@@ -104,7 +103,8 @@ class NumberedBatches:
             )
         self.batches = batches
         self.set_epoch(epoch)
-        self._unfinished: tuple[int, int] | None = None  # epoch and batches of a loop
+        self._iterator: object = None  # of the last loop, if it has a state
+        self._unfinished: tuple[int, int] | None = None  # epoch of that loop, and its batches
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -112,7 +112,8 @@ class NumberedBatches:
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the next loop is, to resume; those after it follow by themselves."""
         self.epoch = whole("epoch", epoch, 0, 2**32)
-        self._made_before = 0  # batches of that epoch that the next loop passes over
+        # What the next loop goes on from: batches that were made, and the state of the sampler.
+        self._made_before, self._inner_state = 0, None
 
     def __iter__(self) -> Iterator[Indices]:
         epoch, self.epoch = self.epoch, self.epoch + 1
@@ -121,21 +122,39 @@ class NumberedBatches:
         for sampler in (self.batches, inner):
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(epoch)
-        goes_on = hasattr(self.batches, "load_state_dict")  # from where its own state says
-        batches = itertools.islice(self.batches, 0 if goes_on else made_before, None)
-        for number, batch in enumerate(batches, made_before):
+        iterator = self._iterator_after(made_before)
+        self._iterator = iterator if hasattr(iterator, "state_dict") else None
+        for number, batch in enumerate(iterator, made_before):
             indices = Indices(batch)
             indices.place = Place(epoch, number, len(self))
             self._unfinished = epoch, number + 1
             yield indices
         self._unfinished = None
 
+    def _iterator_after(self, made_before: int) -> Iterator[Sequence[int]]:
+        """Iterator over what is left of an epoch."""
+        state, self._inner_state = self._inner_state, None
+        if state is not None and hasattr(self.batches, "load_state_dict"):
+            self.batches.load_state_dict(state)
+        iterator = iter(self.batches)
+        if state is None:
+            for _ in range(made_before):
+                next(iterator, None)
+        elif hasattr(iterator, "load_state_dict"):
+            iterator.load_state_dict(state)
+            if not made_before:  # the state is that at the end of the epoch before
+                iterator = iter(self.batches)
+        return iterator
+
     def state_dict(self) -> dict[str, object]:
         """What is needed to go on behind the batch that was made last."""
         epoch, batch = self._unfinished or (self.epoch, self._made_before)
         state = {"epoch": epoch, "batch": batch}
-        if hasattr(self.batches, "state_dict"):
-            state["batches"] = self.batches.state_dict()
+        if self._inner_state is not None:
+            return state | {"batches": self._inner_state}
+        for source in (self._iterator, self.batches):
+            if hasattr(source, "state_dict"):
+                return state | {"batches": source.state_dict()}
         return state
 
     def load_state_dict(self, state: dict[str, object]) -> None:
@@ -144,12 +163,8 @@ class NumberedBatches:
         Raises:
             TypeError, ValueError: If it is no state of :meth:`state_dict`.
         """
-        inner = hasattr(self.batches, "load_state_dict")
-        epoch, batch, *rest = state_values(
-            "state", state, ("epoch", "batch", "batches") if inner else ("epoch", "batch")
-        )
+        epoch, batch = state_values("state", state, ("epoch", "batch"))
         batch = whole("batch", batch, 0, len(self) + 1)
         self.set_epoch(epoch)
-        self._made_before, self._unfinished = batch, None
-        if inner:
-            self.batches.load_state_dict(rest[0])
+        self._made_before, self._inner_state = batch, state.get("batches")
+        self._iterator = self._unfinished = None
