@@ -166,17 +166,7 @@ class CutMix(_DrawnParameters, v2.CutMix):
     As there, one box serves the batch, sample i is mixed with sample i - 1, labels become dense
     rows weighted by the share of pixels, and new tensors are returned.
 
-    What differs is said at :class:`MixUp`, whose arguments these are.
-
-    Args:
-        alpha: Shape of the Beta distribution of lambda, 0.01 to 100.
-        num_classes: Number of classes; needed for class indices.
-        labels_getter: Which of the inputs are the labels, as for torchvision.
-        seed: Key of all random numbers; by default one drawn from torch's generator.
-        rank: Number of the process; by default that of ``torch.distributed``.
-
-    Raises:
-        TypeError, ValueError: As torchvision's, and if an argument is out of range.
+    What differs is said at :class:`MixUp`, whose arguments and errors these are.
 
     Reference:
         torchvision.transforms.v2.CutMix of torchvision 0.28.
