@@ -18,6 +18,8 @@ PURPOSES = {"order": 253, "crop": 254, "flip": 255}
 ATTEMPTS = 100  # at a crop
 FIRST = 8  # of these; more are hardly ever needed
 
+COPY = 2**48  # how far apart the identities of the copies of a sample are
+
 LONGEST = 2**24  # uniforms of one counter, half of what it can count
 
 
@@ -42,7 +44,7 @@ def uniforms(ids: object, count: int, *, purpose: str, seed: int, step: int) -> 
 
 
 def flips(ids: object, probability: float, *, seed: int, step: int) -> np.ndarray:
-    """Draw which samples of a batch are mirrored, each by its index.
+    """Draw which samples of a batch are mirrored, each by its index; copies are drawn for anew.
 
     Args:
         ids: As in :func:`uniforms`; so are seed and step.
@@ -53,7 +55,28 @@ def flips(ids: object, probability: float, *, seed: int, step: int) -> np.ndarra
     Returns:
         Flags, bool ``(B,)``.
     """
-    return uniforms(ids, 1, purpose="flip", seed=seed, step=step)[:, 0] < probability
+    numbers = uniforms(told_apart(ids), 1, purpose="flip", seed=seed, step=step)
+    return numbers[:, 0] < probability
+
+
+def told_apart(ids: object) -> np.ndarray:
+    """Identities of a batch in which copies of a sample differ, so that they are drawn for anew.
+
+    Args:
+        ids: As in :func:`uniforms`.
+
+    Returns:
+        uint64 ``(B,)``: the identity of the first copy in the batch as it is, and ``k * 2**48``
+        further (modulo ``2**64``) that of the copy that comes after ``k`` others.
+    """
+    ids = np.asarray(ids, np.uint64)
+    order = np.argsort(ids, kind="stable")
+    slots = np.arange(len(ids))
+    begins = np.ones(len(ids), bool)
+    begins[1:] = np.diff(ids[order]) != 0
+    copies = np.empty(len(ids), np.uint64)
+    copies[order] = slots - np.maximum.accumulate(np.where(begins, slots, 0))
+    return ids + copies * np.uint64(COPY)
 
 
 def order(samples: int, *, seed: int, step: int) -> np.ndarray:
@@ -101,7 +124,7 @@ def crops(
     Returns:
         ``y0, x0, y1, x1`` of each, half-open, in pixels: int64 ``(B, 4)``.
     """
-    ids = np.asarray(ids, np.uint64)
+    ids = told_apart(ids)
     heights, widths = (np.asarray(sides, np.int64) for sides in (heights, widths))
     found = np.empty((len(ids), 4), np.int64)
     left, attempts = np.arange(len(ids)), FIRST

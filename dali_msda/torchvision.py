@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 from dali_msda.ops import targets
 from dali_msda.plan import draw
 from dali_msda.policy import CutMix as CutMixPolicy
-from dali_msda.policy import Leaf, Mixup
-from dali_msda.torch.transform import Count, blended, expect_batch, readable
+from dali_msda.policy import Leaf, Mixup, number
+from dali_msda.torch.batches import (
+    blended,
+    expect_batch,
+    expect_class_indices,
+    expect_no_gradient,
+    readable,
+    uncompiled,
+)
+from dali_msda.torch.draw_key import DrawKey
+from dali_msda.torch.torchvision_cpu import declare_operators
+
+declare_operators()
+from torchvision import tv_tensors  # noqa: E402
+from torchvision.transforms import v2  # noqa: E402
 
 __all__ = ["CutMix", "MixUp"]
 
 if not hasattr(v2.MixUp, "make_params"):  # what follows would be passed over in silence
     raise ImportError("torchvision: expected 0.21 or newer, whose transforms have make_params")
 
+SHARED = dict(scope="batch", partner="roll")  # one draw for the batch; sample i with sample i - 1
 
-class _Mixed:
-    """What the two share: a plan per batch, in the place of lambda and box.
+
+class _DrawnParameters:
+    """What the two share: parameters that come from a plan, and are applied by one.
 
     How inputs are told apart, and most errors, are torchvision's own code.
     """
 
-    policy: Leaf
+    _kind: type[Leaf]
+    _has_box: bool
 
     def __init__(
         self,
@@ -35,75 +50,98 @@ class _Mixed:
         seed: int | None = None,
         rank: int | None = None,
     ):
+        number("alpha", alpha, 0.01, 100.0, "a number in [0.01, 100]")
         super().__init__(alpha=alpha, num_classes=num_classes, labels_getter=labels_getter)
-        self.policy = self._kind(alpha=float(alpha), scope="batch", partner="roll")
-        self._count = Count(seed, rank)
+        self.policy = self._kind(alpha=float(alpha), **SHARED)
+        self._key = DrawKey(seed, rank, kind=f"torchvision.{self._kind.__name__}")
+
+    @uncompiled
+    def forward(self, *inputs: object) -> object:
+        """Mix a batch; see torchvision."""
+        return super().forward(*inputs)
 
     def make_params(self, flat_inputs: list[object]) -> dict[str, object]:
-        """Draw the key of a batch's plan; torchvision calls it."""
+        """Draw torchvision's parameters of a batch; torchvision calls it.
+
+        Returns:
+            Those of torchvision's transform, which a class derived from this one may draw itself.
+        """
         sizes = {tuple(image.shape[-2:]) for image in flat_inputs if _is_image(image)}
-        if self._has_a_place and len(sizes) > 1:
+        if self._has_box and len(sizes) > 1:
             raise ValueError(f"images: expected one height and width, got {sorted(sizes)}")
-        key = self._count.key()
-        self._count.step += 1
-        return {"key": key, "size": next(iter(sizes), (1, 1))}
+        plan = draw(self.policy, 2, *next(iter(sizes), (1, 1)), **self._key.arguments())
+        self._key.step += 1
+        return self._params_of(plan[0])
+
+    def _params_of(self, record: np.void) -> dict[str, object]:
+        raise NotImplementedError
+
+    def _plan(self, params: dict[str, object], batch: int, height: int, width: int) -> np.ndarray:
+        raise NotImplementedError
+
+    def _label_plan(self, params: dict[str, object], batch: int) -> np.ndarray:
+        """The plan of the labels, for which a share of pixels and a lambda are the same."""
+        lam = params["lam_adjusted" if self._has_box else "lam"]
+        return draw(Mixup(**SHARED), batch, 1, 1, seed=0, step=0, lam=float(lam))
 
     def transform(self, inpt: object, params: dict[str, object]) -> object:
         """Mix images, or the labels; torchvision calls it for each input."""
-        batch = params["batch_size"]
         if inpt is params["labels"]:
-            plan = draw(self.policy, batch, *params["size"], **params["key"])
-            rows = inpt.long() if inpt.ndim == 1 else inpt.float()
-            mixed = targets(rows, plan, num_classes=self.num_classes)
-            return mixed.to(inpt.dtype) if inpt.is_floating_point() else mixed
+            return self._mixed_labels(inpt, params)
         if not _is_image(inpt):
             return inpt
-        is_video = isinstance(inpt, tv_tensors.Video)
-        if inpt.ndim != 4 + is_video:
-            raise ValueError(
-                f"Expected a batched input with {4 + is_video} dims, but got {inpt.ndim} "
-                "dimensions instead."
-            )
-        if len(inpt) != batch:
-            raise ValueError(
-                "The batch size of the image or video does not match the batch size of the "
-                f"labels: {len(inpt)} != {batch}."
-            )
+        self._check_image_or_video(inpt, batch_size=params["batch_size"])
         pixels = inpt.as_subclass(torch.Tensor)
-        frames = pixels.flatten(1, 2) if is_video else pixels
+        frames = pixels.flatten(1, 2) if isinstance(inpt, tv_tensors.Video) else pixels
         expect_batch(frames, params["labels"])
-        plan = draw(self.policy, batch, *frames.shape[2:], **params["key"])
+        plan = self._plan(params, len(frames), *frames.shape[2:])
         mixed = blended(readable(frames), plan, dtype=frames.dtype).reshape(inpt.shape)
         return tv_tensors.wrap(mixed, like=inpt) if isinstance(inpt, tv_tensors.TVTensor) else mixed
 
-    def get_extra_state(self) -> dict[str, int]:
-        """What ``state_dict()`` takes along: the seed and the number of the next batch."""
-        return self._count.state()
+    def _mixed_labels(self, labels: torch.Tensor, params: dict[str, object]) -> torch.Tensor:
+        expect_no_gradient("labels", labels)
+        if labels.ndim == 1:
+            expect_class_indices("labels", labels)
+        plan = self._label_plan(params, len(labels))
+        rows = labels.long() if labels.ndim == 1 else labels.float()
+        mixed = targets(rows, plan, num_classes=self.num_classes)
+        return mixed.to(labels.dtype) if labels.is_floating_point() else mixed
 
-    def set_extra_state(self, state: dict[str, int]) -> None:
-        """See ``torch.nn.Module``; called by ``load_state_dict``."""
-        self._count.restore(state)
+    def state_dict(self, *args: object, **kwargs: object) -> dict[str, object]:
+        """What is needed to go on from the next batch: the seed and the number of the batch.
+
+        As a part of a model it adds nothing to the model's state, as torchvision's transforms do
+        not; save ``cutmix.state_dict()`` beside it.
+        """
+        as_part = args or kwargs.get("destination") is not None
+        return super().state_dict(*args, **kwargs) if as_part else self._key.state()
+
+    def load_state_dict(self, state_dict: dict[str, object], *_: object, **__: object) -> None:
+        """Go on where the transform stood whose :meth:`state_dict` this is, with its seed."""
+        self._key.restore(state_dict)
 
 
-class MixUp(_Mixed, v2.MixUp):
+class MixUp(_DrawnParameters, v2.MixUp):
     """Mixup of batches with torchvision's arguments: ``images, labels = mixup(images, labels)``.
 
     As there, one lambda serves the batch, sample i is mixed with sample i - 1, labels become dense
     rows, and new tensors are returned.
 
     What differs: draws are functions of the seed, the rank and the number of the batch, which
-    ``state_dict`` takes along; each pixel is rounded once; uint8 is mixed and rounded, where
-    torchvision fails; float64 is refused. For a lambda per sample see
+    ``state_dict`` of the transform itself gives (that of a model that it is a part of does not);
+    each pixel is rounded once; uint8 is mixed and rounded, where torchvision fails; float64, and
+    what requires a gradient, are refused. For a lambda per sample see
     :class:`dali_msda.torch.Mixer`.
 
-    In a worker of a ``DataLoader`` draws follow the worker's seed, so that batches depend on the
-    number of workers, as torchvision's do; :class:`dali_msda.torch.Collate` does not.
+    Without ``seed=`` each object, and each deep copy, draws something else; with it they draw
+    alike. In a worker of a ``DataLoader`` draws follow the worker's seed, so that batches depend on
+    the number of workers, as torchvision's do; :class:`dali_msda.torch.Collate` does not.
 
     Args:
         alpha: Shape of the Beta distribution of lambda, 0.01 to 100.
         num_classes: Number of classes; needed for class indices.
         labels_getter: Which of the inputs are the labels, as for torchvision.
-        seed: Key of all random numbers; by default torch's initial seed.
+        seed: Key of all random numbers; by default one drawn from torch's generator.
         rank: Number of the process; by default that of ``torch.distributed``.
 
     Raises:
@@ -113,32 +151,40 @@ class MixUp(_Mixed, v2.MixUp):
         torchvision.transforms.v2.MixUp of torchvision 0.28.
     """
 
-    _kind, _has_a_place = Mixup, False
+    _kind, _has_box = Mixup, False
+
+    def _params_of(self, record: np.void) -> dict[str, object]:
+        return {"lam": float(record["lam"])}
+
+    def _plan(self, params: dict[str, object], batch: int, height: int, width: int) -> np.ndarray:
+        return draw(self.policy, batch, height, width, seed=0, step=0, lam=float(params["lam"]))
 
 
-class CutMix(_Mixed, v2.CutMix):
+class CutMix(_DrawnParameters, v2.CutMix):
     """CutMix of batches with torchvision's arguments: ``images, labels = cutmix(images, labels)``.
 
     As there, one box serves the batch, sample i is mixed with sample i - 1, labels become dense
     rows weighted by the share of pixels, and new tensors are returned.
 
-    What differs is said at :class:`MixUp`, whose arguments these are.
-
-    Args:
-        alpha: Shape of the Beta distribution of lambda, 0.01 to 100.
-        num_classes: Number of classes; needed for class indices.
-        labels_getter: Which of the inputs are the labels, as for torchvision.
-        seed: Key of all random numbers; by default torch's initial seed.
-        rank: Number of the process; by default that of ``torch.distributed``.
-
-    Raises:
-        TypeError, ValueError: As torchvision's, and if an argument is out of range.
+    What differs is said at :class:`MixUp`, whose arguments and errors these are.
 
     Reference:
         torchvision.transforms.v2.CutMix of torchvision 0.28.
     """
 
-    _kind, _has_a_place = CutMixPolicy, True
+    _kind, _has_box = CutMixPolicy, True
+
+    def _params_of(self, record: np.void) -> dict[str, object]:
+        box = tuple(int(record[side]) for side in ("x0", "y0", "x1", "y1"))
+        return {"box": box, "lam_adjusted": float(record["weight"])}
+
+    def _plan(self, params: dict[str, object], batch: int, height: int, width: int) -> np.ndarray:
+        x0, y0, x1, y1 = (int(side) for side in params["box"])
+        share = 1 - (x1 - x0) * (y1 - y0) / (height * width)
+        plan = draw(self.policy, batch, height, width, seed=0, step=0, lam=share)
+        plan["x0"], plan["y0"], plan["x1"], plan["y1"] = x0, y0, x1, y1
+        plan["weight"], plan["partner_weight"] = share, 1 - share
+        return plan
 
 
 def _is_image(value: object) -> bool:

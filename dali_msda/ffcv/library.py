@@ -62,6 +62,7 @@ try:
         from ffcv.pipeline.compiler import Compiler
         from ffcv.pipeline.graph import Graph, Node, TransformNode
         from ffcv.pipeline.operation import Operation
+        from ffcv.pipeline.pipeline_spec import PipelineSpec
         from ffcv.pipeline.state import State
         from ffcv.transforms.ops import ToDevice, ToTensor
         from ffcv.traversal_order import QuasiRandom
@@ -81,6 +82,7 @@ __all__ = [
     "Node",
     "Operation",
     "OrderOption",
+    "PipelineSpec",
     "QuasiRandom",
     "SimpleRGBImageDecoder",
     "State",

@@ -21,6 +21,7 @@ from dali_msda.ffcv.library import Compiler, FfcvLoader, OrderOption, QuasiRando
 from dali_msda.ffcv.operations import our_loader
 from dali_msda.ffcv.pipeline_checks import (
     COMPILED_AFTER_TENSORS,
+    expect_fields,
     expect_images_and_targets,
     expect_labels_in_range,
     expect_operations,
@@ -53,8 +54,13 @@ class Loader(FfcvLoader):
         self._pages: np.ndarray | None = None
         self.next_batch = 0
         with our_loader():
-            # FFCV takes the decoders out of the lists that it is given.
-            super().__init__(**given | {"pipelines": _copied(pipelines)})
+            try:
+                # FFCV takes the decoders out of the lists that it is given.
+                super().__init__(**given | {"pipelines": _copied(pipelines)})
+            except AssertionError:  # FFCV's own says nothing
+                if hasattr(self, "reader"):
+                    expect_fields(pipelines, self.reader.handlers)
+                raise
         self._given["seed"] = self.seed  # FFCV draws one where none is given
 
     def generate_code(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dali_msda.ffcv.library import (
@@ -10,6 +10,7 @@ from dali_msda.ffcv.library import (
     IntDecoder,
     Node,
     Operation,
+    PipelineSpec,
     ToDevice,
     ToTensor,
     TransformNode,
@@ -36,7 +37,10 @@ def expect_operations(pipelines: object) -> None:
             f"pipelines: expected a dictionary of lists, by field, got {type(pipelines).__name__}"
         )
     for field, pipeline in pipelines.items():
-        for place, operation in enumerate(pipeline if isinstance(pipeline, list | tuple) else ()):
+        operations = pipeline.transforms if isinstance(pipeline, PipelineSpec) else pipeline
+        for place, operation in enumerate(
+            operations if isinstance(operations, list | tuple) else ()
+        ):
             if isinstance(operation, Operation | torch.nn.Module):
                 continue
             got = operation.__name__ if isinstance(operation, type) else type(operation).__name__
@@ -45,6 +49,16 @@ def expect_operations(pipelines: object) -> None:
                 remedy = "unpack it with a star, as in *mixer.images()"
             raise TypeError(
                 f"pipelines[{field!r}][{place}]: expected an operation, got {got}; {remedy}"
+            )
+
+
+def expect_fields(pipelines: Mapping[str, object], fields: Iterable[str]) -> None:
+    """Raise ValueError if a list of operations is given for what is no field of the dataset."""
+    for field, pipeline in pipelines.items():
+        if isinstance(pipeline, list | tuple) and field not in fields:
+            raise ValueError(
+                f"pipelines: expected fields of the dataset, {', '.join(fields)}, got {field!r}; "
+                "give a PipelineSpec for another name"
             )
 
 

@@ -1,11 +1,12 @@
 """PyTorch: mixing in a ``DataLoader``'s workers or in the training step, and the losses.
 
-The collate function is in collate.py, the transform of batches in transform.py, the losses in
-losses.py. Drop-ins for timm's and torchvision's transforms: :mod:`dali_msda.timm`
-and :mod:`dali_msda.torchvision`.
+The collate function is in collate.py, the dataset and the sampler for it in indexed.py, the
+transform of batches in transform.py, the losses in losses.py. Drop-ins for timm's and torchvision's
+transforms are :mod:`dali_msda.timm` and :mod:`dali_msda.torchvision`.
 """
 
-from dali_msda.torch.collate import Collate, Indexed, Indices, NumberedBatches, Place, Sample
+from dali_msda.torch.collate import Collate
+from dali_msda.torch.indexed import Indexed, Indices, NumberedBatches, Place, Sample
 from dali_msda.torch.losses import (
     lamix_loss,
     soft_target_binary_cross_entropy,

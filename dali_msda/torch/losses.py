@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dali_msda.policy import number
+
 __all__ = ["lamix_loss", "soft_target_binary_cross_entropy", "soft_target_cross_entropy"]
 
 
@@ -35,9 +37,9 @@ def soft_target_cross_entropy(
         A scalar, or ``(B,)``.
 
     Raises:
-        ValueError: If shapes do not fit, a number is out of range, or, on the CPU, a label is. On
-            a GPU the check would wait for it; there, and in what ``torch.compile`` made, PyTorch
-            stops the kernel instead.
+        TypeError, ValueError: If an argument is of the wrong kind, shapes do not fit, a number is
+            out of range, or, on the CPU, a label is. On a GPU the check would wait for it; there,
+            and in what ``torch.compile`` made, PyTorch stops the kernel instead.
 
     Reference:
         The identity: Zhang et al., mixup, ICLR 2018, arXiv:1710.09412, as in the authors' code;
@@ -80,7 +82,7 @@ def soft_target_binary_cross_entropy(
         A scalar, or ``(B,)``.
 
     Raises:
-        ValueError: As :func:`soft_target_cross_entropy` does.
+        TypeError, ValueError: As :func:`soft_target_cross_entropy` does.
 
     Reference:
         For mixed single labels: Wightman et al., ResNet strikes back, arXiv:2110.00476, section
@@ -133,14 +135,14 @@ def lamix_loss(
         A scalar, or ``(B,)``.
 
     Raises:
-        ValueError: As :func:`soft_target_cross_entropy` does; or if the two logits differ in shape
-            or ``beta`` is out of range.
+        TypeError, ValueError: As :func:`soft_target_cross_entropy` does; or if the two logits
+            differ in shape or ``beta`` is out of range.
 
     Reference:
         Bypassing the Random Input Mixing in Mixup, ICLR 2021 submission, eqs. 9 to 11.
     """
-    if not 0 <= beta <= 1:
-        raise ValueError(f"beta: expected a share in [0, 1], got {beta}")
+    number("beta", beta, 0.0, 1.0, "a share in [0, 1]")
+    _check_tensors(local_logits=local_logits, global_logits=global_logits)
     if global_logits.shape != local_logits.shape:
         raise ValueError(
             f"global_logits: expected the shape of local_logits, {tuple(local_logits.shape)}, got "
@@ -240,14 +242,27 @@ def _log_softmax(logits: Tensor) -> Tensor:
 
 
 def _check(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float) -> None:
+    _check_tensors(logits=logits, targets=targets)
+    if not logits.is_floating_point():
+        raise TypeError(f"logits: expected a floating type, got {logits.dtype}")
     if logits.ndim != 2:
         raise ValueError(f"logits: expected shape (B, C), got {tuple(logits.shape)}")
-    if not 0 <= smoothing <= 1:
-        raise ValueError(f"smoothing: expected a share in [0, 1], got {smoothing}")
+    number("smoothing", smoothing, 0.0, 1.0, "a share in [0, 1]")
+    if weights is not None:
+        _check_tensors(weights=weights)
     if targets.is_floating_point():
         _check_rows(logits, targets, weights)
     else:
         _check_labels(logits, targets, weights)
+
+
+def _check_tensors(**tensors: object) -> None:
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"{name}: expected a tensor, got {type(tensor).__name__}; torch.as_tensor() makes "
+                "one"
+            )
 
 
 def _check_rows(logits: Tensor, rows: Tensor, weights: Tensor | None) -> None:
@@ -261,6 +276,10 @@ def _check_rows(logits: Tensor, rows: Tensor, weights: Tensor | None) -> None:
 
 def _check_labels(logits: Tensor, labels: Tensor, weights: Tensor | None) -> None:
     batch = len(logits)
+    if labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(
+            f"targets: expected labels of an integer type or rows of floats, got {labels.dtype}"
+        )
     if weights is None and labels.shape != (batch,):
         raise ValueError(
             f"targets: expected labels ({batch},), or ({batch}, n) and weights, "

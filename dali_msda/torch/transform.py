@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.distributed as dist
-from torch.utils.data import get_worker_info
 
 from dali_msda import loader_draws
 from dali_msda.backends.shapes import whole
-from dali_msda.ops import blend
 from dali_msda.plan import draw
 from dali_msda.policy import Policy
 from dali_msda.saliency import saliency
-from dali_msda.torch.mixing import Mixing
+from dali_msda.torch.batches import HALF_TYPES, blended, expect_batch, readable, uncompiled
+from dali_msda.torch.draw_key import DrawKey, state_values
+from dali_msda.torch.settings import MixingSettings
 
-HALVES = (torch.float16, torch.bfloat16)
 
-
-class Mixer(Mixing):
+class Mixer(MixingSettings):
     """Mixes batches of the training step, on the CPU or on a GPU, in the current stream there.
 
     ::
@@ -28,7 +25,8 @@ class Mixer(Mixing):
             images, targets = mixer(images.to(device), labels.to(device))
 
     The plan is a pure function of the seed, the rank and the number of the batch, which the mixer
-    counts; a checkpoint takes it along by :meth:`state_dict`.
+    counts; a checkpoint takes it along by :meth:`state_dict`. So two mixers with one seed, and a
+    mixer and its copy, draw alike: give each view of a batch, and each method, a seed of its own.
 
     Images are ``(B, C, H, W)`` in either memory order, contiguous or ``channels_last``, and come
     back as new memory in the same order; of ``(B, H, W, C)`` give ``images.permute(0, 3, 1, 2)``.
@@ -45,7 +43,7 @@ class Mixer(Mixing):
         settings: Keyword arguments ``seed``, ``mean``, ``std`` (in units of the images), ``dtype``
             (by default the images', or float32 when ``mean`` or ``std`` is given to bytes),
             ``mirror``, ``compact`` and ``smoothing``, as for
-            :class:`dali_msda.torch.mixing.Mixing`.
+            :class:`dali_msda.torch.settings.MixingSettings`.
 
     Raises:
         TypeError, ValueError: If an argument is of the wrong kind or out of range.
@@ -62,13 +60,14 @@ class Mixer(Mixing):
         if policy is None:
             raise TypeError("policy: expected a policy such as CutMix(alpha=1.0), got None")
         super().__init__(policy, num_classes, **settings)
-        self._count = Count(self.seed, rank)
+        self._key = DrawKey(self.seed, rank)
 
     @property
     def step(self) -> int:
         """Number of the next batch."""
-        return self._count.step
+        return self._key.step
 
+    @uncompiled
     def __call__(
         self, images: torch.Tensor, labels: torch.Tensor, *, step: int | None = None
     ) -> tuple[torch.Tensor, ...]:
@@ -89,12 +88,12 @@ class Mixer(Mixing):
             RuntimeError: In a worker of a ``DataLoader``, whose copies would all draw the same.
         """
         expect_batch(images, labels)
-        key = self._count.key()
+        key = self._key.arguments()
         if step is not None:
             key["step"] = whole("step", step, 0, 2**32)
         made = self._mixed(images, labels, **key)
         if step is None:
-            self._count.step += 1
+            self._key.step += 1
         return made
 
     def _mixed(
@@ -106,121 +105,31 @@ class Mixer(Mixing):
             slots = np.uint64(rank << 32) + np.arange(len(images), dtype=np.uint64)
             flips = loader_draws.flips(slots, self.mirror, seed=seed, step=step)
         if self.drawn.needs_peaks:
-            peaks = saliency(pixels.permute(0, 2, 3, 1).contiguous(), mirror=flips)
+            peaks = saliency(pixels.permute(0, 2, 3, 1).contiguous(), mirror=flips).cpu()
         shape = tuple(images.shape[2:])
         key = dict(seed=seed, step=step, rank=rank)
         plan = draw(self.drawn, len(images), *shape, peaks=peaks, **key)
         how = self.blending
-        if images.dtype in HALVES and how["dtype"] is None and how["mean"] is how["std"] is None:
+        if (
+            images.dtype in HALF_TYPES
+            and how["dtype"] is None
+            and how["mean"] is how["std"] is None
+        ):
             how = how | {"dtype": images.dtype}
         mixed = blended(pixels, plan, mirror=flips, **how)
         return mixed, *self._targets(labels, plan)
 
     def state_dict(self) -> dict[str, int]:
         """What a mixer of the same arguments needs to go on from the next batch."""
-        return self._count.state()
+        return self._key.state()
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on where the mixer stood whose :meth:`state_dict` this is.
 
         Raises:
-            ValueError: If it had another seed.
+            TypeError, ValueError: If it is not such a state, or had another seed.
         """
-        if state["seed"] != self.seed:
-            raise ValueError(
-                f"mixer state: expected seed {self.seed}, as in this run, got {state['seed']}"
-            )
-        self._count.restore(state)
-
-
-class Count:
-    """The key of a transform's draws: its seed, its rank, and a count of its batches.
-
-    Args:
-        seed: Key of all random numbers. None is torch's initial seed, as ``torch.manual_seed`` sets
-            it; in a worker of a ``DataLoader`` that of the worker, another one in each epoch.
-        rank: Number of the process, or None for that of ``torch.distributed``.
-
-    Attributes:
-        step: Number of the next batch.
-    """
-
-    def __init__(self, seed: int | None, rank: int | None):
-        self.seed = None if seed is None else whole("seed", seed, 0, 2**64)
-        self.rank = None if rank is None else whole("rank", rank, 0, 2**32)
-        self.step = 0
-
-    def key(self) -> dict[str, int]:
-        """Arguments of :func:`dali_msda.draw` for the next batch.
-
-        Raises:
-            RuntimeError: In a worker with a seed of its own: each worker would draw the same.
-        """
-        if self.seed is not None and get_worker_info() is not None:
-            raise RuntimeError(
-                "seed: expected a call in the process that trains, got one in a worker of a "
-                "DataLoader, where each copy would draw the same; use dali_msda.torch.Collate there"
-            )
-        return {**self.state(), "rank": current_rank() if self.rank is None else self.rank}
-
-    def state(self) -> dict[str, int]:
-        """What is needed to go on from the next batch."""
-        seed = torch.initial_seed() % 2**64 if self.seed is None else self.seed
-        return {"seed": seed, "step": self.step}
-
-    def restore(self, state: dict[str, int]) -> None:
-        """Go on where :meth:`state` was asked for."""
-        self.seed = whole("seed", state["seed"], 0, 2**64)
-        self.step = whole("step", state["step"], 0, 2**32)
-
-
-def current_rank() -> int:
-    """Number of this process in distributed training; 0 without."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
-def expect_batch(images: torch.Tensor, labels: torch.Tensor) -> None:
-    """Raise TypeError or ValueError unless they are a batch of images and as many labels."""
-    for name, tensor in (("images", images), ("labels", labels)):
-        if not isinstance(tensor, torch.Tensor):
-            raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
-    if images.ndim != 4:
-        raise ValueError(f"images: expected shape (B, C, H, W), got {tuple(images.shape)}")
-    if images.dtype not in (torch.uint8, torch.float32, *HALVES):
-        dtype = str(images.dtype).removeprefix("torch.")
-        raise TypeError(f"images: expected uint8, float32, float16 or bfloat16, got {dtype}")
-    if images.requires_grad and torch.is_grad_enabled():
-        raise ValueError(
-            "images: expected data, got a tensor that requires a gradient, which mixing does not "
-            "hand on; give images.detach(), or mix under torch.no_grad()"
-        )
-    if labels.ndim not in (1, 2) or len(labels) != len(images):
-        raise ValueError(
-            f"labels: expected shape ({len(images)},) or ({len(images)}, classes), one per image, "
-            f"got {tuple(labels.shape)}"
-        )
-    if labels.device != images.device:
-        raise ValueError(
-            f"labels: expected them on {images.device}, as the images are, got {labels.device}"
-        )
-
-
-def readable(images: torch.Tensor) -> torch.Tensor:
-    """The images as the kernels read them: bytes or float32, in one of the two memory orders."""
-    if images.dtype in HALVES:
-        images = images.float()
-    channels_last = torch.channels_last
-    if images.is_contiguous() or images.is_contiguous(memory_format=channels_last):
-        return images
-    return images.contiguous()
-
-
-def blended(images: torch.Tensor, plan: np.ndarray, **how: object) -> torch.Tensor:
-    """:func:`dali_msda.blend` of ``(B, C, H, W)``, in the memory order in which they are.
-
-    Interpolations, if there are any, follow one another.
-    """
-    planes = images.is_contiguous()
-    mixed = blend(images.permute(0, 2, 3, 1), plan, layout="CHW" if planes else "HWC", **how)
-    mixed = mixed.flatten(0, plan.ndim - 1)
-    return mixed if planes else mixed.permute(0, 3, 1, 2)
+        seed, _ = state_values("mixer state", state, ("seed", "step"))
+        if seed != self.seed:
+            raise ValueError(f"mixer state: expected seed {self.seed}, as in this run, got {seed}")
+        self._key.restore(state)

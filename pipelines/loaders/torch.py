@@ -88,9 +88,9 @@ class Loader(Epochs):
         raise NotImplementedError
 
     def _settings(self) -> dict[str, object]:
-        return dict(
-            seed=self.seed, dtype=self.dtype, channels_last=self.channels_last, **self.normalise
-        )
+        # Ranks read other images, so that draws may follow the images alone, as in all loaders.
+        how = dict(seed=self.seed, rank=0, dtype=self.dtype, channels_last=self.channels_last)
+        return how | self.normalise
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         while self.position < len(self):

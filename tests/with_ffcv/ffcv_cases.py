@@ -392,6 +392,7 @@ def doors(folder):
             dict(image=[image(), mixer.images()]),
         ),
         ("pipelines['label'][0]: expected an operation, got IntDecoder", dict(label=[label])),
+        ("fields of the dataset, label, image, soft, got 'lable'", dict(lable=[label()])),
     ]
     for words, pipelines in wrong:
         expect_error(words, colours, folder, mixer, pipelines=pipelines)

@@ -61,7 +61,7 @@ def test_timm_with_our_draws(monkeypatch, mode, settings, multi_label):
         mixed |= set(plan["method"].tolist())
         for order in ({}, LAST):
             as_timm_draws(plan, theirs, monkeypatch)
-            ours._count.step = step
+            ours._key.step = step
             x, x_theirs = (IMAGES.clone(**order).contiguous(**order) for _ in "ab")
             got, rows = ours(x, target)
             want, rows_theirs = theirs(x_theirs, target)
@@ -191,7 +191,7 @@ THEIRS = {MixUp: v2.MixUp, CutMix: v2.CutMix}
 def torchvisions(kind, ours, monkeypatch, **how):
     """Their transform with the lambda, or the box, of our next batch."""
     theirs = THEIRS[kind](num_classes=CLASSES, **how)
-    plan = msda.draw(ours.policy, BATCH, HEIGHT, WIDTH, **ours._count.key())
+    plan = msda.draw(ours.policy, BATCH, HEIGHT, WIDTH, **ours._key.arguments())
     record = plan[0]
     if kind is MixUp:
         params = dict(lam=float(record["lam"]))
@@ -220,15 +220,15 @@ def test_torchvision_with_our_draws(monkeypatch, kind, labels):
         kept = IMAGES.clone()
         for order in ({}, LAST):
             want, rows_theirs = theirs(IMAGES.contiguous(**order), labels)
-            step = ours._count.step
+            step = ours._key.step
             got, rows = ours(IMAGES.contiguous(**order), labels)
             torch.testing.assert_close(got, want, rtol=1e-6, atol=2e-7)
             loose = 2e-3 if labels.dtype == torch.half else 2e-7
             assert rows.dtype == rows_theirs.dtype
             torch.testing.assert_close(rows, rows_theirs, rtol=1e-6, atol=loose)
             assert torch.equal(IMAGES, kept)
-            ours._count.step = step
-        ours._count.step += 1
+            ours._key.step = step
+        ours._key.step += 1
 
 
 @pytest.mark.parametrize("kind", [MixUp, CutMix])

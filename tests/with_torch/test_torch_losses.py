@@ -7,6 +7,7 @@ from torch import func
 from torch.nn import functional
 
 import dali_msda as msda
+from dali_msda.torch import lamix_loss
 from dali_msda.torch import soft_target_binary_cross_entropy as binary
 from dali_msda.torch import soft_target_cross_entropy as loss
 
@@ -249,3 +250,38 @@ def test_errors(logits, targets, options, message):
     for kind in (loss, binary):
         with pytest.raises(ValueError, match=message):
             kind(logits, *targets, **options)
+
+
+@pytest.mark.parametrize(
+    "logits, targets, options, message",
+    [
+        (np.zeros((2, 3)), (L, W), {}, "logits: expected a tensor, got ndarray"),
+        ([[0.0, 1.0]], (L, W), {}, "logits: expected a tensor, got list"),
+        (torch.zeros(2, 3), (L.numpy(), W), {}, "targets: expected a tensor, got ndarray"),
+        (torch.zeros(2, 3), (None,), {}, "targets: expected a tensor, got NoneType"),
+        (torch.zeros(2, 3), (L, W.tolist()), {}, "weights: expected a tensor, got list"),
+        (torch.zeros(2, 3), (W, 1.0), {}, "weights: expected a tensor, got float"),
+        (torch.zeros(2, 3).long(), (L, W), {}, "logits: expected a floating type, got torch.int64"),
+        (torch.zeros(2, 3).cfloat(), (L, W), {}, "logits: expected a floating type"),
+        (torch.zeros(2, 3), (L.bool(), W), {}, "targets: expected labels of an integer type or"),
+        (torch.zeros(2, 3), (L, W), {"smoothing": "0.1"}, "smoothing: expected a share in"),
+        (torch.zeros(2, 3), (L, W), {"smoothing": None}, "smoothing: expected a share in"),
+    ],
+)
+def test_wrong_kinds(logits, targets, options, message):
+    for kind in (loss, binary):
+        with pytest.raises(TypeError, match=message):
+            kind(logits, *targets, **options)
+
+
+def test_wrong_kinds_for_lamix():
+    logits = torch.zeros(2, 3)
+    for arguments, message in [
+        ((logits, logits.numpy(), L[:, 0]), "global_logits: expected a tensor, got ndarray"),
+        ((None, logits, L[:, 0]), "local_logits: expected a tensor, got NoneType"),
+        ((logits, logits, [0, 1]), "targets: expected a tensor, got list"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            lamix_loss(*arguments)
+    with pytest.raises(TypeError, match="beta: expected a share"):
+        lamix_loss(logits, logits, L[:, 0], beta="0.5")

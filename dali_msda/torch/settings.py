@@ -13,8 +13,8 @@ from dali_msda.policy import Mixup, Policy, number
 UNMIXED = Mixup(prob=0.0)
 
 
-class Mixing:
-    """Settings of mixing; the base of :class:`Collate` and :class:`Mixer`.
+class MixingSettings:
+    """Settings of mixing, and targets; the base of :class:`Collate` and :class:`Mixer`.
 
     Args:
         policy: What to draw. None mixes nothing; the labels then stay as they are.

@@ -1,0 +1,170 @@
+"""Datasets and samplers that tell :class:`Collate` which samples it gets, and of which batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+
+from dali_msda.backends.shapes import whole
+from dali_msda.torch.draw_key import state_values
+
+
+class Place(NamedTuple):
+    """Where a batch stands: its epoch, its number in it, and the batches of an epoch."""
+
+    epoch: int
+    number: int
+    batches: int
+
+
+class Indices(list):
+    """Dataset indices of a batch, which know where it stands."""
+
+    place: Place | None = None
+
+
+class Sample(NamedTuple):
+    """A sample with its index, and with the place of its batch where that is known."""
+
+    index: int
+    value: object
+    place: Place | None = None
+
+
+class Indexed(torch.utils.data.Dataset):
+    """A dataset whose samples come with their index, which :class:`Collate` needs.
+
+    Put it around the whole: indices must name the same sample in every epoch and on every rank.
+
+    Args:
+        dataset: Any map-style dataset of pairs (image, label). If it has ``__getitems__``, that is
+            used.
+
+    Raises:
+        TypeError: If it is an ``IterableDataset``, or has no ``__getitem__`` or no length.
+    """
+
+    def __init__(self, dataset: torch.utils.data.Dataset):
+        is_stream = isinstance(dataset, torch.utils.data.IterableDataset)
+        if is_stream or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+            got = type(dataset).__name__ + (", an IterableDataset" if is_stream else "")
+            raise TypeError(
+                f"dataset: expected one with __getitem__ and __len__, got {got}; the samples of a "
+                "stream have no index: mix its batches with dali_msda.torch.Mixer"
+            )
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self._identity(index), self.dataset[index])
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
+        """See ``torch.utils.data.Dataset``: a batch, as the workers fetch it."""
+        place = getattr(indices, "place", None)
+        if hasattr(self.dataset, "__getitems__"):
+            values = self.dataset.__getitems__(indices)
+        else:
+            values = [self.dataset[index] for index in indices]
+        pairs = zip(indices, values, strict=True)
+        return [Sample(self._identity(index), value, place) for index, value in pairs]
+
+    def _identity(self, index: int) -> int:
+        """The index counted from the start."""
+        return int(index) + (len(self) if index < 0 else 0)
+
+
+class NumberedBatches:
+    """A batch sampler whose batches know their epoch and number, wherever they are collated.
+
+    Each loop over it is an epoch; with it :meth:`Collate.set_epoch` need not be called. Policies
+    that take turns batch by batch need it, for a worker sees only some of the batches::
+
+        batches = NumberedBatches(BatchSampler(RandomSampler(data), 256, drop_last=True))
+        loader = DataLoader(Indexed(data), batch_sampler=batches, collate_fn=collate, ...)
+
+    A loader that can be resumed in mid-epoch, such as torchdata's ``StatefulDataLoader``, takes its
+    :meth:`state_dict` along: epoch, number, and the state of ``batches`` or of the iterator over
+    it, where one has a state. Where none has, batches that were made before are passed over, so the
+    order must be a function of the epoch, as that of ``DistributedSampler`` is.
+
+    Args:
+        batches: A batch sampler with a length.
+        epoch: Number of the epoch that the next loop is.
+    """
+
+    def __init__(self, batches: Iterable[Sequence[int]], epoch: int = 0):
+        if not hasattr(batches, "__len__"):
+            raise TypeError(
+                f"batches: expected a batch sampler with a length, got {type(batches).__name__}"
+            )
+        self.batches = batches
+        self.set_epoch(epoch)
+        self._iterator: object = None  # of the last loop, if it has a state
+        self._unfinished: tuple[int, int] | None = None  # epoch of that loop, and its batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next loop is, to resume; those after it follow by themselves."""
+        self.epoch = whole("epoch", epoch, 0, 2**32)
+        # What the next loop goes on from: batches that were made, and the state of the sampler.
+        self._made_before, self._inner_state = 0, None
+
+    def __iter__(self) -> Iterator[Indices]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        made_before, self._made_before = self._made_before, 0
+        inner = getattr(self.batches, "sampler", None)  # that of ranks shuffles by the epoch, too
+        for sampler in (self.batches, inner):
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(epoch)
+        iterator = self._iterator_after(made_before)
+        self._iterator = iterator if hasattr(iterator, "state_dict") else None
+        for number, batch in enumerate(iterator, made_before):
+            indices = Indices(batch)
+            indices.place = Place(epoch, number, len(self))
+            self._unfinished = epoch, number + 1
+            yield indices
+        self._unfinished = None
+
+    def _iterator_after(self, made_before: int) -> Iterator[Sequence[int]]:
+        """Iterator over what is left of an epoch."""
+        state, self._inner_state = self._inner_state, None
+        if state is not None and hasattr(self.batches, "load_state_dict"):
+            self.batches.load_state_dict(state)
+        iterator = iter(self.batches)
+        if state is None:
+            for _ in range(made_before):
+                next(iterator, None)
+        elif hasattr(iterator, "load_state_dict"):
+            iterator.load_state_dict(state)
+            if not made_before:  # the state is that at the end of the epoch before
+                iterator = iter(self.batches)
+        return iterator
+
+    def state_dict(self) -> dict[str, object]:
+        """What is needed to go on behind the batch that was made last."""
+        epoch, batch = self._unfinished or (self.epoch, self._made_before)
+        state = {"epoch": epoch, "batch": batch}
+        if self._inner_state is not None:
+            return state | {"batches": self._inner_state}
+        for source in (self._iterator, self.batches):
+            if hasattr(source, "state_dict"):
+                return state | {"batches": source.state_dict()}
+        return state
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Let the next loop go on where this state was asked for.
+
+        Raises:
+            TypeError, ValueError: If it is no state of :meth:`state_dict`.
+        """
+        epoch, batch = state_values("state", state, ("epoch", "batch"))
+        batch = whole("batch", batch, 0, len(self) + 1)
+        self.set_epoch(epoch)
+        self._made_before, self._inner_state = batch, state.get("batches")
+        self._iterator = self._unfinished = None
