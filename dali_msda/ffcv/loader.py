@@ -3,7 +3,8 @@
 It repairs what users of FFCV 1.0.2 run into: an exception inside an operation left the main thread
 waiting for ever; each early ``break`` leaked a thread and its memory; a pipeline that goes back to
 compiled operations after tensors never came to be built; torch was set to another number of
-threads; and the quasi-random order of an epoch depended on the epochs before it.
+threads; each loader compiled its pipelines anew; and the quasi-random order of an epoch depended on
+the epochs before it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from queue import Empty
 from typing import Any
 
 import numpy as np
+
+from dali_msda.ffcv.compiling import leaves_types_alone, shares_compiled
 
 VERSION = "1.0.2"
 HOW = (
@@ -65,6 +68,7 @@ try:
         from ffcv.fields.rgb_image import SimpleRGBImageDecoder
         from ffcv.loader import Loader as FfcvLoader
         from ffcv.loader.epoch_iterator import EpochIterator, select_buffer
+        from ffcv.memory_managers import OSCacheManager
         from ffcv.pipeline.allocation_query import AllocationQuery
         from ffcv.pipeline.compiler import Compiler
         from ffcv.pipeline.graph import Graph, Node, TransformNode
@@ -94,6 +98,10 @@ def _ours() -> Iterator[None]:
             yield
     finally:
         _in_our_loader.reset(token)
+
+
+leaves_types_alone(OSCacheManager, Compiler)
+shares_compiled(Compiler, _in_our_loader.get)
 
 
 def expect_our_loader() -> None:
