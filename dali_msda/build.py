@@ -1,27 +1,24 @@
-"""Finds the C++ sources, compiles them and keeps the results; backends/nvrtc.py does the GPU's.
+"""Finds the C++ sources and compiles them into libraries; backends/nvrtc.py does the GPU's.
 
 There are two shared libraries: ``cpu`` holds the CPU backend, ``dali`` the DALI operators with the
 same kernels linked in. A library's file name carries a key over all that goes into it: sources,
 flags and, since DALI versions its symbols, the exact version of DALI. So a file of the right name
 is the right file. A wheel brings both; a checkout compiles them when they are first used.
 
-This module imports only the standard library and nothing of the package, since ``setup.py`` loads
-it before the package is installed.
+This module imports only the standard library, since ``setup.py`` loads it before the package is
+installed; cache.py, which keeps what users compile, is imported where it is called.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import os
 import platform
 import shlex
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -66,6 +63,10 @@ CUDA_HEADERS = {  # what DALI's headers include, by the package that holds it; o
 }
 
 
+# The kernels as this process has compiled them for one library, since the other holds them, too.
+_objects: dict[tuple, bytes] = {}
+
+
 class Unit(NamedTuple):
     """One translation unit: a source file and the flags that its result depends on."""
 
@@ -99,28 +100,9 @@ def build(name: str, *, force: bool = False) -> Path:
 
     With ``force``, compiles in any case. A library in the cache is preferred to the package's own.
     """
-    return cached(file_name(name), lambda folder: compile_into(folder, name), force=force)
+    from dali_msda import cache
 
-
-def cached(file: str, make: Callable[[Path], Path], *, force: bool = False) -> Path:
-    """Returns the intact file of this name, which ``make(folder)`` puts into the cache if need be.
-
-    The name says what the content is: a file that does not match its digest is made again, and of
-    several processes one makes it. A cache that cannot be written is replaced by a temporary
-    folder, with a line on stderr.
-    """
-    found = None if force else find(file)
-    if found is None:
-        with _writable_cache(file) as folder:
-            found = None if force else find(file)  # another process may just have made it
-            if found is None:
-                print(f"dali_msda: compiling {folder / file}", file=sys.stderr, flush=True)
-                found = make(folder)
-                line = f"{hashlib.sha256(found.read_bytes()).hexdigest()}  {file}\n"
-                scratch = folder / f".{file}.sha256"
-                scratch.write_text(line)
-                scratch.replace(_digest_file(found))
-    return found
+    return cache.cached(file_name(name), lambda folder: compile_into(folder, name), force=force)
 
 
 def compile_into(folder: Path, name: str) -> Path:
@@ -129,22 +111,29 @@ def compile_into(folder: Path, name: str) -> Path:
     if name == "dali":
         home = _dali_folder()
         dali = [f"-L{home}", f"-Wl,-rpath-link,{home}", "-ldali", "-ldali_core"]
+    kernels = file_name("cpu")  # a key over all that a kernel's object depends on
 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as scratch:
 
         def compile_unit(unit: Unit) -> str:
             target = tempfile.mkdtemp(dir=scratch) + f"/{unit.source.stem}.o"
-            where = ["-c", str(unit.source), "-o", target]
-            _run([*compiler, *unit.flags.split(), *includes, *where])
+            if known := _objects.get((*compiler, kernels, unit)):
+                Path(target).write_bytes(known)
+            else:
+                where = ["-c", str(unit.source), "-o", target]
+                _run([*compiler, *unit.flags.split(), *includes, *where])
             return target
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             objects = list(pool.map(compile_unit, units(name)))
         linked = Path(scratch, file)
         _run([*compiler, *LINK.split(), *objects, *dali, "-o", str(linked)])
         if file_name(name) != file:
             raise RuntimeError("the sources changed while they were compiled; try again")
+        if name == "cpu":
+            for unit, target in zip(units(name), objects, strict=True):
+                _objects[(*compiler, kernels, unit)] = Path(target).read_bytes()
         return linked.replace(folder / file)
 
 
@@ -276,63 +265,14 @@ def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=english)
     if done.returncode:
         tail = "\n".join(done.stderr.strip().splitlines()[-30:])
-        raise RuntimeError(f"the compiler failed:\n{tail}\nIt was run as: {shlex.join(command)}")
+        how = "failed" if done.returncode > 0 else f"was ended by signal {-done.returncode}"
+        raise RuntimeError(f"the compiler {how}:\n{tail}\nIt was run as: {shlex.join(command)}")
     sys.stderr.write(done.stderr)  # warnings
 
 
 def find(file: str) -> Path | None:
-    """Returns the intact file of this name in a cache or the package, if there is one."""
-    for path in (cache_folder() / file, _substitute_cache() / file):
-        with contextlib.suppress(OSError):
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            if _digest_file(path).read_text().split()[:1] == [digest] and _is_ours(path.parent):
-                return path
+    """Returns the intact file of this name in the cache or the package, if there is one."""
+    from dali_msda import cache
+
     prebuilt = PREBUILT / file
-    return prebuilt if prebuilt.is_file() else None
-
-
-def _digest_file(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
-
-
-def cache_folder() -> Path:
-    """Returns the user's cache, a folder per C library: machines that share a home may differ."""
-    for base in (os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache")):
-        if os.path.isabs(base):
-            return Path(base, "dali_msda", os.confstr("CS_GNU_LIBC_VERSION").replace(" ", "-"))
-    return _substitute_cache()  # a user without a home
-
-
-def _substitute_cache() -> Path:
-    """Where libraries go if the user's cache cannot be written."""
-    return Path(tempfile.gettempdir(), f"dali_msda-{os.getuid()}")
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether nobody else can have put code into this folder: anybody may make folders in /tmp."""
-    about = folder.lstat()
-    return folder != _substitute_cache() or (
-        stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o077
-    )
-
-
-@contextlib.contextmanager
-def _writable_cache(file: str) -> Iterator[Path]:
-    """A folder for this file, locked against other processes that would make the same file."""
-    folder, lock = cache_folder(), f"{file}.lock"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (folder / lock).touch()
-    except OSError as error:
-        unwritable, folder = folder, _substitute_cache()
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if not _is_ours(folder):
-            raise RuntimeError(
-                f"{unwritable} cannot be written and {folder} is not private; "
-                "set XDG_CACHE_HOME to a folder of yours"
-            ) from error
-        print(f"dali_msda: cannot write to the cache ({error}), using {folder}", file=sys.stderr)
-    with open(folder / lock, "w") as held:
-        with contextlib.suppress(OSError):  # some network file systems; the file is whole anyway
-            fcntl.flock(held, fcntl.LOCK_EX)
-        yield folder
+    return cache.find(file) or (prebuilt if prebuilt.is_file() else None)

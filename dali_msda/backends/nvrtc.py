@@ -1,7 +1,7 @@
 """Compiles the GPU kernels, ``kernels/cuda/*.cu``, for one kind of device with NVRTC.
 
 NVRTC is a library of CUDA's: neither a toolkit, nor nvcc, nor a device is needed. Results are kept
-in the user's cache by the rules of :mod:`dali_msda.build`, under a name with a key over sources and
+in the user's cache by the rules of :mod:`dali_msda.cache`, under a name with a key over sources and
 flags. The version of NVRTC is left out of the key: every version gives the same bits.
 """
 
@@ -10,11 +10,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import tempfile
 from ctypes import byref, c_char_p, c_int, c_size_t, c_void_p
 from pathlib import Path
 
-from dali_msda import build
+from dali_msda import build, cache
 
 PACKAGE = "nvidia-cuda-nvrtc==13.0.88"  # of the version of the other CUDA packages
 # No contraction, as on the CPU: every rounding stands in the source.
@@ -49,11 +48,10 @@ def cubin(name: str, arch: str) -> Path:
         code = compiled(name, arch)
         if file_name(name, arch) != file:
             raise RuntimeError("the sources changed while they were compiled; try again")
-        with tempfile.NamedTemporaryFile(prefix=".building-", dir=folder, delete=False) as scratch:
-            scratch.write(code)
-        return Path(scratch.name).replace(folder / file)
+        (folder / file).write_bytes(code)
+        return folder / file
 
-    return build.cached(file, make)
+    return cache.cached(file, make)
 
 
 def file_name(name: str, arch: str) -> str:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from dali_msda import build
 from dali_msda.backends import cpu, driver, nvrtc
+from dali_msda.cache import folder as cache_folder
 
 
 class Finding(NamedTuple):
@@ -123,7 +124,7 @@ def library(name: str, distributions: tuple[str, ...], remedy: str) -> Callable[
 
 def cache() -> Finding:
     """Where compiled code is kept."""
-    folder, kept = build.cache_folder(), [0, 0]
+    folder, kept = cache_folder(), [0, 0]
     if folder.is_dir():
         for path in folder.iterdir():
             if path.suffix in {".so", ".cubin"}:

@@ -58,6 +58,7 @@ try:
         from ffcv.loader import Loader as FfcvLoader
         from ffcv.loader import OrderOption
         from ffcv.loader.epoch_iterator import EpochIterator, select_buffer
+        from ffcv.memory_managers import OSCacheManager
         from ffcv.pipeline.allocation_query import AllocationQuery
         from ffcv.pipeline.compiler import Compiler
         from ffcv.pipeline.graph import Graph, Node, TransformNode
@@ -80,6 +81,7 @@ __all__ = [
     "Graph",
     "IntDecoder",
     "Node",
+    "OSCacheManager",
     "Operation",
     "OrderOption",
     "PipelineSpec",

@@ -3,8 +3,8 @@
 It repairs what users of FFCV 1.0.2 run into: an exception inside an operation left the main thread
 waiting for ever; each early ``break`` leaked a thread and its memory; a pipeline that goes back to
 compiled operations after tensors never came to be built; torch was set to another number of
-threads; the quasi-random order of an epoch depended on the epochs before it; and ``filter`` counted
-samples from 0 where the loader had ``indices``.
+threads; each loader compiled its pipelines anew; the quasi-random order of an epoch depended on the
+epochs before it; and ``filter`` counted samples from 0 where the loader had ``indices``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,17 @@ from typing import Any
 
 import numpy as np
 
+from dali_msda.ffcv.compiling import leaves_types_alone, shares_compiled
 from dali_msda.ffcv.epoch import EpochBatches, EpochThread
-from dali_msda.ffcv.library import Compiler, FfcvLoader, OrderOption, QuasiRandom, torch
-from dali_msda.ffcv.operations import our_loader
+from dali_msda.ffcv.library import (
+    Compiler,
+    FfcvLoader,
+    OrderOption,
+    OSCacheManager,
+    QuasiRandom,
+    torch,
+)
+from dali_msda.ffcv.operations import is_our_loader, our_loader
 from dali_msda.ffcv.pipeline_checks import (
     COMPILED_AFTER_TENSORS,
     expect_fields,
@@ -31,6 +39,9 @@ from dali_msda.ffcv.pipeline_checks import (
 
 FFCV_SAYS = ("Can't be in JIT mode", "Can't allocate a torch tensor in JIT mode")
 """How FFCV's own messages about compiled operations on tensors begin."""
+
+leaves_types_alone(OSCacheManager, Compiler)
+shares_compiled(Compiler, is_our_loader)
 
 
 class Loader(FfcvLoader):

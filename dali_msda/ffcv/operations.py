@@ -32,9 +32,14 @@ def our_loader() -> Iterator[None]:
         _in_our_loader.reset(token)
 
 
+def is_our_loader() -> bool:
+    """Whether FFCV is at work on behalf of our loader."""
+    return _in_our_loader.get()
+
+
 def expect_our_loader() -> None:
     """Raise TypeError if FFCV's own loader is being built."""
-    if not _in_our_loader.get():
+    if not is_our_loader():
         raise TypeError(
             "Loader: expected dali_msda.ffcv.Loader, got ffcv.Loader, which does not tell "
             "operations the epoch; import Loader from dali_msda.ffcv, all else stays as it is"

@@ -4,7 +4,7 @@ import importlib.metadata
 
 import pytest
 
-from dali_msda import build
+from dali_msda import build, cache
 from dali_msda.backends import cpu, driver, nvrtc
 from dali_msda.commands import cli, doctor
 
@@ -47,7 +47,7 @@ def test_versions(capsys):
     assert lines["torch"] == (importlib.metadata.version("torch"), "")
     assert lines["NVRTC"][0].startswith("{}.{}, for sm_75 to sm_".format(*nvrtc.version()))
     assert cpu.isas()[-1] in lines["CPU backend"][0]
-    assert lines["cache"][0].startswith(str(build.cache_folder()))
+    assert lines["cache"][0].startswith(str(cache.folder()))
 
 
 def test_without_a_driver(capsys, no_driver):

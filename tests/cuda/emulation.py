@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dali_msda import build
+from dali_msda import build, cache
 from dali_msda.backends import cuda
 
 HERE = Path(__file__).parent
@@ -62,7 +62,7 @@ def compiled(name, *links, sources=()):
         subprocess.run([*command, "-o", scratch], check=True)
         return scratch.replace(folder / file)
 
-    return build.cached(file, make)
+    return cache.cached(file, make)
 
 
 @functools.cache

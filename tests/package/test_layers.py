@@ -16,10 +16,11 @@ PACKAGE = ROOT / "dali_msda"
 ARRAYS = "build policy record backends plan"
 # What each part of the package may import of it, besides itself; nothing imports the last three.
 MAY_IMPORT = {
-    "build": "",
+    "cache": "",
+    "build": "cache",
     "policy": "",
     "record": "policy",
-    "backends": "build policy record",
+    "backends": "build cache policy record",
     "plan": "backends policy record",
     "loader_draws": "backends policy",
     "saliency": ARRAYS,
@@ -31,7 +32,7 @@ MAY_IMPORT = {
     "timm": f"{ARRAYS} ops torch",
     "torchvision": f"{ARRAYS} ops torch",
     "selfcheck": f"{ARRAYS} ops saliency",
-    "commands": f"{ARRAYS} ops saliency selfcheck",
+    "commands": f"{ARRAYS} cache ops saliency selfcheck",
     "__main__": "commands",
 }
 # The same for the kernels' folders, each with those that it includes.

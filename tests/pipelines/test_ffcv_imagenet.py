@@ -1,10 +1,10 @@
-"""The ImageNet loaders of FFCV: ffcv_imagenet_cases.py, a process each."""
+"""The ImageNet loaders of FFCV: ffcv_imagenet_cases.py, in a process of its own."""
 
 import pytest
 
 from dali_msda.pipelines.write_beton import write_beton
 from tests.support.coloured_folders import write_folder
-from tests.support.ffcv_processes import expect_success, needs_ffcv, started
+from tests.support.ffcv_processes import expect_success, needs_ffcv, run, started
 from tests.support.textured_folders import write_textures
 
 pytestmark = needs_ffcv
@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
     "case", "training evaluation resume loops mixes copies formats decoder doors".split()
 )
 def test_case(folder, case):
-    expect_success(started("tests.pipelines.ffcv_imagenet_cases", case, folder))
+    run("tests.pipelines.ffcv_imagenet_cases", case, folder)
 
 
 @pytest.mark.gpu

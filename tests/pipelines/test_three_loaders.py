@@ -31,7 +31,7 @@ from tests.pipelines.three_loaders import (
     STD,
     options,
 )
-from tests.support.ffcv_processes import LIMIT, expect_success, needs_ffcv, started
+from tests.support.ffcv_processes import LIMIT, needs_ffcv, run
 from tests.support.photographs import pieces
 
 
@@ -111,7 +111,7 @@ def by_torch(source):
 
 @needs_ffcv
 def test_batches_are_equal_to_the_bit(folder):
-    expect_success(started("tests.pipelines.three_loaders_ffcv", "mixed", folder))
+    run("tests.pipelines.three_loaders_ffcv", "mixed", folder)
     source = datasets.find(str(folder / "oblong"))
     assert len(source.files) == BATCH
     together = zip(by_dali(source), by_torch(source), strict=True)
@@ -132,7 +132,7 @@ def test_batches_are_equal_to_the_bit(folder):
 
 @needs_ffcv
 def test_training_loaders_of_ffcv_and_torch_are_equal_to_the_bit(folder):
-    expect_success(started("tests.pipelines.three_loaders_ffcv", "loaders", folder))
+    run("tests.pipelines.three_loaders_ffcv", "loaders", folder)
     source = datasets.find(str(folder / "square"))
     with np.load(folder / "loaders.npz") as ffcv:
         left = set(ffcv.files)

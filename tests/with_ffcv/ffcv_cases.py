@@ -1,4 +1,4 @@
-"""What test_ffcv.py runs, each in a process of its own: ``-m tests.with_ffcv.ffcv_cases CASE DIR``.
+"""What test_ffcv.py runs in a process of its own, or by ``-m tests.with_ffcv.ffcv_cases CASE DIR``.
 
 FFCV turns a mistake into a hang, and a process can be given a time limit. ``write`` makes the data
 sets; the others read them.
@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from ffcv.loader import OrderOption
 from ffcv.pipeline.operation import Operation
 from ffcv.transforms import Cutout, NormalizeImage, ToTensor, ToTorchImage
 from ffcv.writer import DatasetWriter
+from numba.core.event import install_recorder
 
 import dali_msda as msda
 from dali_msda.ffcv import Loader, Mixer
@@ -217,6 +219,51 @@ def photographs(folder):
                 assert torch.equal(mixed, images)
                 dense = msda.targets(labels[ids, 0], plan, num_classes=CLASSES)
                 assert np.array_equal(soft.numpy(), dense)
+
+
+class Fills(Operation):
+    """Compiled with an array, which could change later."""
+
+    def __init__(self, colour):
+        super().__init__()
+        self.colour = np.array(colour)
+
+    def generate_code(self):
+        colour = self.colour
+
+        def fill(images, memory):
+            images[:] = colour
+            return images
+
+        return fill
+
+    def declare_state_and_memory(self, previous_state):
+        return replace(previous_state, jit_mode=True), None
+
+
+def compiling(folder):
+    """What is equal is compiled for the first loader only, and no loader gets another's code."""
+
+    def images(kind, ratio, *more):
+        mixer = Mixer(msda.CutMix(prob=0.0), CLASSES)
+        line = [CenterCropRGBImageDecoder(CROP, ratio=ratio), *more]
+        pipelines = {"image": [*line, ToTensor()], "label": None}
+        if kind is Loader:
+            pipelines["image"] = [*line, *mixer.images(dtype="uint8", layout="HWC")]
+            pipelines["label"] = [IntDecoder(), *mixer.targets()]
+        loader = kind(f"{folder}/photographs.beton", 6, num_workers=2, pipelines=pipelines)
+        return torch.cat([batch[0].clone() for batch in loader])
+
+    first = {ratio: images(Loader, ratio) for ratio in (0.9, 0.5)}
+    assert not torch.equal(first[0.9], first[0.5])
+    for ratio, found in first.items():
+        with install_recorder("numba:compile") as compiled:
+            assert torch.equal(images(Loader, ratio), found)
+        assert not compiled.buffer
+    assert torch.equal(images(PlainLoader, 0.5), first[0.5])
+    for colour in ((1, 2, 3), (9, 2, 3)):
+        found = images(Loader, 0.5, Fills(colour))
+        assert (found == torch.tensor(colour)).all(-1).all()
 
 
 def formats(folder):

@@ -1,12 +1,10 @@
-"""Mixing behind FFCV's ToDevice, a case a process: ``-m tests.with_ffcv.ffcv_gpu_cases CASE DIR``.
+"""Mixing behind FFCV's ToDevice: cases that test_ffcv.py runs in a process of its own.
 
 ``standin`` needs no GPU: FFCV's loader runs as ever, but its memory on "the GPU" is the CPU's, and
 the launches are emulated. ``gpu`` is the same on a GPU.
 """
 
 import itertools
-import os
-import sys
 import types
 
 import numpy as np
@@ -113,8 +111,11 @@ def standin(folder):
     """Without one."""
     from tests.cuda.host_gpu import HostArray, install
 
-    patch = pytest.MonkeyPatch()
-    emulated = install(patch)
+    with pytest.MonkeyPatch.context() as patch:
+        _standin(folder, patch, install(patch), HostArray)
+
+
+def _standin(folder, patch, emulated, host_array):
     patch.setattr("dali_msda.backends.cuda_arrays.current_stream", lambda array: 7)
     allocate = graph.allocate_query
 
@@ -127,7 +128,7 @@ def standin(folder):
     def lent(values):
         """A tensor's memory as an array of a GPU."""
         bits = values.view(torch.uint16) if values.dtype == torch.bfloat16 else values
-        return HostArray(bits.numpy())
+        return host_array(bits.numpy())
 
     def blend(images, plan, *, out=None, **how):
         if out is None or isinstance(images, np.ndarray) or "threads" not in how:
@@ -172,14 +173,10 @@ def waits(folder):
         return made(self, b_ix, ids, slot, None)
 
     ours = EpochThread.run_pipeline
-    patch = pytest.MonkeyPatch()
-    patch.setattr(EpochThread.__mro__[1], "run_pipeline", run_pipeline)
-    patch.setattr(EpochThread, "run_pipeline", lambda self, *three: ours(self, *three[:3], Event()))
-    assert len(list(loader)) == 5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EpochThread.__mro__[1], "run_pipeline", run_pipeline)
+        patch.setattr(
+            EpochThread, "run_pipeline", lambda self, *three: ours(self, *three[:3], Event())
+        )
+        assert len(list(loader)) == 5
     assert calls == ["synchronize", "run"] * 5
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](*sys.argv[2:])
-    sys.stdout.flush()
-    os._exit(0)  # what Numba says while Python comes down is no matter here

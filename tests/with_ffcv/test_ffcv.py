@@ -1,4 +1,4 @@
-"""The operations of ``dali_msda.ffcv`` in FFCV's loader: ffcv_cases.py, a process each."""
+"""The operations of ``dali_msda.ffcv`` in FFCV's loader: ffcv_cases.py, in a process of its own."""
 
 import subprocess
 import sys
@@ -7,29 +7,30 @@ from pathlib import Path
 import pytest
 
 from dali_msda.pipelines import install_ffcv
-from tests.support.ffcv_processes import expect_success, needs_ffcv, started
+from tests.support.ffcv_processes import expect_success, needs_ffcv, run, started
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("ffcv")
-    expect_success(started("tests.with_ffcv.ffcv_cases", "write", made))
+    run("tests.with_ffcv.ffcv_cases", "write", made)
     return made
 
 
 @needs_ffcv
 @pytest.mark.parametrize("order", ["RANDOM", "SEQUENTIAL", "QUASI_RANDOM"])
 def test_images_and_labels_share_the_plan(folder, order):
-    expect_success(started("tests.with_ffcv.ffcv_cases", "orders", folder, order))
+    run("tests.with_ffcv.ffcv_cases", "orders", folder, order)
 
 
 @needs_ffcv
 @pytest.mark.parametrize(
     "case",
-    "policies photographs formats flips resume midway ends doors masses filters asserts".split(),
+    "policies photographs compiling formats flips resume midway ends doors masses filters "
+    "asserts".split(),
 )
 def test_case(folder, case):
-    expect_success(started("tests.with_ffcv.ffcv_cases", case, folder))
+    run("tests.with_ffcv.ffcv_cases", case, folder)
 
 
 @needs_ffcv
@@ -146,7 +147,7 @@ def test_make_test_goes_on_without_ffcv(tmp_path, installs):
 @needs_ffcv
 @pytest.mark.parametrize("case", ["standin", "waits"])
 def test_behind_to_device(folder, case):
-    expect_success(started("tests.with_ffcv.ffcv_gpu_cases", case, folder))
+    run("tests.with_ffcv.ffcv_gpu_cases", case, folder)
 
 
 @needs_ffcv

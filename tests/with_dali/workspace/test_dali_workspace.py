@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dali_msda import build
+from dali_msda import build, cache
 from tests.cuda.emulation import compiled
 from tests.support import ROOT
 
@@ -27,7 +27,7 @@ def made(name, *links):
         subprocess.run(command, check=True)
         return scratch.replace(folder / file)
 
-    return build.cached(file, make)
+    return cache.cached(file, make)
 
 
 @pytest.fixture(scope="module")
