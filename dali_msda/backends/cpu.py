@@ -1,17 +1,21 @@
-"""The CPU backend: kernels/cpu/api.h through ctypes. Arguments are checked by the callers."""
+"""The kernels of the CPU: kernels/cpu/api.h through ctypes. Callers have checked the arguments."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
 import itertools
+import threading
 from ctypes import POINTER, c_char_p, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from math import prod
 
 import numpy as np
 
 from dali_msda import build
-from dali_msda.backends.shapes import in_three
+from dali_msda.backends.checks import MAX_COUNT
+from dali_msda.backends.cpu_arrays import aligned
+from dali_msda.backends.records import having, interpolations
+from dali_msda.backends.shapes import AXES, in_three
 
 DTYPES = {"uint8": 0, "float32": 1, "float16": 2, "bfloat16": 3}
 LAYOUTS = {"HWC": 0, "CHW": 1}
@@ -111,6 +115,8 @@ def _address(array: np.ndarray | None) -> int | None:
 
 def check(plans: np.ndarray, samples: int, size: tuple[int, ...] | None) -> str | None:
     """What is wrong with the first record that is, or None; ``size`` as for plan.check."""
+    if plans.size >= MAX_COUNT:
+        return f"plan: expected fewer than 2**31 records, got {plans.size}"
     text = ctypes.create_string_buffer(FAULT_BYTES)
     three = None if size is None else (c_int32 * 3)(*in_three(size))
     found = library().msda_check(
@@ -134,7 +140,7 @@ def draw(
     peaks: np.ndarray | None = None,
 ) -> None:
     """Fills ``plans``, ``(B,)`` or ``(B, k)``; ``shape`` is (depth, height, width)."""
-    sizes = (len(plans), *shape, distinct, len(leaves), _interpolations(plans), shares_lam)
+    sizes = (len(plans), *shape, distinct, len(leaves), interpolations(plans), shares_lam)
     arguments = Draw(seed, step, rank, *sizes, _address(ids), _address(lam), _address(peaks))
     library().msda_draw(_address(plans), _address(leaves), ctypes.byref(arguments))
 
@@ -143,6 +149,7 @@ def mask(
     weights: np.ndarray, plans: np.ndarray, fields: np.ndarray | None = None, threads: int = 0
 ) -> None:
     """Fills ``weights``, float32 ``(*plans.shape, ..., W)``; ``fields`` as for :func:`blend`."""
+    fields = field_masks(plans, threads) if fields is None else fields
     addresses = None if fields is None else _pointers(fields)
     sizes = (plans.size, prod(weights.shape[plans.ndim : -1]), weights.shape[-1])
     library().msda_mask(_address(weights), _address(plans), _address(addresses), *sizes, threads)
@@ -151,7 +158,7 @@ def mask(
 def order(plans: np.ndarray) -> np.ndarray:
     """The samples of a batch in the order in which :func:`blend` mixes them: partners follow."""
     made = np.empty(len(plans), np.int32)
-    library().msda_order(_address(made), _address(plans), plans.size, _interpolations(plans))
+    library().msda_order(_address(made), _address(plans), plans.size, interpolations(plans))
     return made
 
 
@@ -161,10 +168,6 @@ def _pointers(batch: np.ndarray, axes: int = 1) -> np.ndarray:
     for n, stride in zip(batch.shape[:axes], batch.strides, strict=False):
         addresses = np.add.outer(addresses, np.arange(n, dtype=np.int64) * stride).ravel()
     return addresses
-
-
-def _interpolations(plans: np.ndarray) -> int:
-    return plans.shape[1] if plans.ndim > 1 else 1
 
 
 def blend(
@@ -189,12 +192,13 @@ def blend(
     Or, where they are ``planar`` and ``outs`` is ``(B, C, ..., W)``, each channel of a sample:
     channels are then mixed one by one, as images of one.
 
-    The shape of ``plans`` leads that of ``outs``. ``fields`` has a row for each record, in which
-    :func:`fields` made the masks of FMix.
+    The shape of ``plans`` leads that of ``outs``. ``fields`` are the :func:`field_masks`, which are
+    made here where they are not given.
 
     ``isa`` picks an instruction set of :func:`isas`; ``plain`` walks pixel by pixel instead. Both
     serve tests and benchmarks: the bits are the same.
     """
+    fields = field_masks(plans, threads) if fields is None else fields
     if planar:
         for c in range(images.shape[-1]):
             one = slice(c, c + 1)
@@ -234,7 +238,7 @@ def blend(
         DTYPES[images.dtype.name],
         DTYPES[out_dtype],
         LAYOUTS[layout],
-        _interpolations(plans),
+        interpolations(plans),
         _address(pairs),
         _address(turns),
         threads,
@@ -242,6 +246,27 @@ def blend(
     )
     run = library().msda_blend_plain if plain else library().msda_blend
     run(ctypes.byref(arguments))
+
+
+def field_masks(plans: np.ndarray, threads: int = 0) -> np.ndarray | None:
+    """Masks of the records that have a field (FMix), a row for each record; None where none has.
+
+    A row holds bits, or floats where a mask is softened. The calling thread keeps the memory for
+    its next call.
+    """
+    if not having("needs_field", plans).any():
+        return None
+    first = plans.reshape(-1)[0]
+    pixels = prod(int(first[axis]) for axis in AXES)
+    words = pixels if plans["soft"].any() else -(-pixels // 32)
+    if len(getattr(_kept, "words", ())) < plans.size * words:
+        _kept.words = aligned((plans.size * words,), "uint32")
+    rows = _kept.words[: plans.size * words].reshape(plans.size, words)
+    fields(rows, plans, threads=threads)
+    return rows
+
+
+_kept = threading.local()
 
 
 def fields(
@@ -258,7 +283,7 @@ def fields(
     (threads, order): the masks are then made as the GPU does, for tests.
     """
     addresses = _pointers(rows)
-    sizes = (plans.size, _interpolations(plans))
+    sizes = (plans.size, interpolations(plans))
     arguments = Fields(_address(addresses), _address(plans), *sizes, threads, isa)
     if phases is None:
         library().msda_fields(ctypes.byref(arguments))

@@ -39,6 +39,7 @@ TRAITS = {
     "any_shape": "serves sequences and volumes as well as images",
     "cuts": "own weights are 0 or 1, unless they are softened",
     "erases": "sets pixels to 0 in the output; nobody is mixed",
+    "fades": "own weights fall off gradually, without a border",
     "needs_field": "has a mask made from a random field",
     "needs_peaks": "is drawn with the most salient pixels of the images",
     "shrinks": "shows pixels of the partner at other places than they had",
@@ -101,6 +102,7 @@ METHODS = {
         label_weight="mean of the mask",
         deviations="one bump per sample instead of per batch (scope='batch' restores it); "
         "rectangular images",
+        traits=frozenset({"fades"}),
     ),
     "resizemix": Method(
         code=6,
