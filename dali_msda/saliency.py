@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dali_msda.backends import cpu, cuda, cuda_arrays, cuda_checks
-from dali_msda.backends.cpu_arrays import (
-    expect_contiguous,
-    like,
-    mirror_flags,
-    thread_count,
-    to_numpy,
-)
+from dali_msda.backends import Backend, backend_of
+from dali_msda.backends.checks import MAX_COUNT, expect_contiguous, expect_pixels, thread_count
 
 
 def saliency(
@@ -53,45 +47,28 @@ def saliency(
         Montabone and Soto, Human detection using a mobile platform and novel features derived from
         a visual saliency mechanism, Image and Vision Computing 28 (3), 2010.
     """
-    array = _images(images)
+    backend = backend_of(images)
+    array = _images(backend, images)
     if not isinstance(maps, bool):
         raise TypeError(f"maps: expected True or False, got {maps!r}")
-    threads = thread_count(threads)
-    if isinstance(array, cuda_arrays.GpuArray):
-        return _on_gpu(images, array, maps, cuda_checks.mirror_flags(mirror, array, False))
-    peaks = np.empty((len(array), 2), np.int32)
-    found = np.empty(array.shape[:3], np.uint8) if maps else None
-    flags = mirror_flags(mirror, len(array))
-    cpu.saliency(peaks, array, maps=found, mirror=flags, threads=threads)
-    return (like(peaks, images), like(found, images)) if maps else like(peaks, images)
+    peaks, result = backend.arrays.output(None, (len(array), 2), "int32", images)
+    found, shown = None, None
+    if maps:
+        found, shown = backend.arrays.output(None, array.shape[:3], "uint8", images)
+    flags = backend.arrays.mirror_flags(mirror, len(array))
+    backend.kernels.saliency(peaks, array, maps=found, mirror=flags, threads=thread_count(threads))
+    return (result, shown) if maps else result
 
 
-def _on_gpu(
-    images: object, array: cuda_arrays.GpuArray, maps: bool, mirror: np.ndarray | None
-) -> object:
-    peaks = cuda_arrays.empty((len(array), 2), "int32", images)
-    found = cuda_arrays.empty(array.shape[:3], "uint8", images) if maps else None
-    cuda.saliency(
-        cuda_arrays.view("peaks", peaks),
-        array,
-        maps=cuda_arrays.view("maps", found) if maps else None,
-        mirror=mirror,
-    )
-    return (peaks, found) if maps else peaks
-
-
-def _images(images: object) -> np.ndarray:
-    there = cuda_arrays.on_gpu(images)
-    array = cuda_arrays.view("images", images) if there else to_numpy("images", images)
+def _images(backend: Backend, images: object) -> np.ndarray:
+    array = backend.arrays.view("images", images)
     if array.ndim != 4 or array.shape[3] not in (1, 3) or 0 in array.shape[1:]:
         raise ValueError(
             "images: expected shape (B, H, W, C) with at least one pixel and 1 or 3 channels, got "
             f"{array.shape}"
         )
-    if array.dtype not in (np.uint8, np.float32):
-        dtype = str(getattr(images, "dtype", array.dtype)).removeprefix("torch.")
-        raise TypeError(f"images: expected uint8 or float32, got {dtype}")
-    if array.shape[1] * array.shape[2] >= 2**31:
+    expect_pixels(images, array)
+    if array.shape[1] * array.shape[2] >= MAX_COUNT:
         raise ValueError(f"images: expected fewer than 2**31 pixels each, got {array.shape}")
     expect_contiguous("images", array)
     return array

@@ -8,16 +8,14 @@ import numpy as np
 
 from dali_msda.annotations.sources import own_weights, source_weights, sources_of
 from dali_msda.backends.cpu_arrays import like, mirror_flags, to_numpy
+from dali_msda.backends.records import having
 from dali_msda.plan import check
-from dali_msda.policy import METHODS, number
-
-MIXUP, FMIX, GMIX = (METHODS[name].code for name in ("mixup", "fmix", "gmix"))
-RESIZEMIX, CUTOUT = METHODS["resizemix"].code, METHODS["cutout"].code
+from dali_msda.policy import number
 
 
 def _box_array(name: str, boxes: object) -> np.ndarray:
     """Boxes of a sample as floats ``(n, 4)``."""
-    array = np.asarray(boxes) if isinstance(boxes, list | tuple) else to_numpy(name, boxes)
+    array = to_numpy(name, boxes)
     if array.size == 0 and array.ndim in (1, 2):
         array = array.reshape(0, 4).astype(array.dtype if array.dtype.kind == "f" else np.float32)
     if array.ndim != 2 or array.shape[1] != 4 or array.dtype.kind not in "fiu":
@@ -25,8 +23,8 @@ def _box_array(name: str, boxes: object) -> np.ndarray:
             f"{name}: expected numbers of shape (n, 4), x0, y0, x1, y1 in pixels, got "
             f"{array.dtype} {array.shape}"
         )
-    if array.dtype not in (np.float32, np.float64):
-        array = array.astype(np.float32)
+    kept = array.dtype.kind == "f" and array.dtype.itemsize == 8  # float64, of any byte order
+    array = array.astype(np.float64 if kept else np.float32, copy=False)
     ordered = (array[:, 0] <= array[:, 2]) & (array[:, 1] <= array[:, 3])
     wrong = np.flatnonzero(~(np.isfinite(array).all(1) & ordered))
     if len(wrong):
@@ -50,7 +48,7 @@ def _lists(boxes: object, labels: object) -> tuple[list[np.ndarray], list[np.nda
     for i in range(len(boxes)):
         arrays.append(_box_array(f"boxes[{i}]", boxes[i]))
         one = labels[i]
-        one = np.asarray(one) if isinstance(one, list | tuple) else to_numpy(f"labels[{i}]", one)
+        one = to_numpy(f"labels[{i}]", one)
         if one.ndim < 1 or len(one) != len(arrays[-1]):
             raise ValueError(
                 f"labels[{i}]: expected {len(arrays[-1])}, one per box, got shape {one.shape}"
@@ -106,9 +104,9 @@ def _visible(
 def _appearances(record: np.void, own: np.ndarray) -> list[tuple[int, bool, np.ndarray]]:
     """The samples that show in a mixed image: index, whether shrunk, weight at every pixel."""
     shown: dict[tuple[int, bool], np.ndarray] = {}
-    weights = [own] if record["method"] == CUTOUT else source_weights(record, own)
+    weights = [own] if having("erases", record) else source_weights(record, own)
     for k, (index, weight) in enumerate(zip(sources_of(record), weights, strict=True)):
-        key = (index, k == 1 and record["method"] == RESIZEMIX)
+        key = (index, k == 1 and bool(having("shrinks", record)))
         # A sample that meets itself shows once, with all of its weight.
         shown[key] = np.minimum(shown[key] + weight, 1) if key in shown else weight
     return [(*key, weight) for key, weight in shown.items()]
@@ -116,9 +114,7 @@ def _appearances(record: np.void, own: np.ndarray) -> list[tuple[int, bool, np.n
 
 def _is_cut(record: np.void) -> bool:
     """Whether a source ends at the border of what shows of it; else it fades."""
-    return record["method"] not in (MIXUP, GMIX) and not (
-        record["method"] == FMIX and record["soft"] > 0
-    )
+    return record["soft"] == 0 and not having("bump", record)
 
 
 def boxes(

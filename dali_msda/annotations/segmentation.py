@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from dali_msda.annotations.sources import own_weights, source_weights, sources_of
-from dali_msda.backends.cpu_arrays import like, mirror_flags, output, to_numpy
+from dali_msda.backends.checks import expect_classes, written
+from dali_msda.backends.cpu_arrays import mirror_flags, output, view
+from dali_msda.backends.records import having
 from dali_msda.plan import check
-from dali_msda.policy import METHODS
 
-RESIZEMIX, CUTOUT = METHODS["resizemix"].code, METHODS["cutout"].code
 MAPS = "shape (B, H, W), (B, L) or (B, D, H, W)"
 REMEDY = "leave out an axis of one channel"
 
@@ -21,7 +21,7 @@ def _is_class(name: str, value: object) -> None:
 
 def _maps(maps: object, num_classes: object, ignore: object) -> np.ndarray:
     """Maps as an array whose classes are in range."""
-    array = to_numpy("maps", maps)
+    array = view("maps", maps)
     if not 2 <= array.ndim <= 4:
         raise ValueError(f"maps: expected {MAPS}, got {array.shape}; {REMEDY}")
     if array.dtype.kind not in "biu":
@@ -32,10 +32,7 @@ def _maps(maps: object, num_classes: object, ignore: object) -> np.ndarray:
         raise ValueError(f"maps: expected at least one pixel, got {array.shape}")
     if num_classes is None:
         return array
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer):
-        raise TypeError(f"num_classes: expected a whole number, got {num_classes!r}")
-    if num_classes < 1:
-        raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+    expect_classes(num_classes)
     wrong = (array < 0) | (array >= num_classes)
     if ignore is not None and array.dtype.kind != "b":
         wrong &= array != ignore
@@ -52,14 +49,14 @@ def _shown(maps: np.ndarray, flags: np.ndarray | None, record: np.void) -> list[
     """Map of each source, ``(rows, W)``, pixel by pixel as :func:`blend` reads its image."""
     shown = []
     for k, index in enumerate(sources_of(record)):
-        view = maps[index].reshape(-1, maps.shape[-1])
+        rows = maps[index].reshape(-1, maps.shape[-1])
         if flags is not None and flags[index]:
-            view = view[:, ::-1]
-        if k == 1 and record["method"] == RESIZEMIX:
-            gathered = view[np.ix_(_shrunk_from(record, "y", 1), _shrunk_from(record, "x", 2))]
-            view = view.copy()
-            view[record["y0"] : record["y1"], record["x0"] : record["x1"]] = gathered
-        shown.append(view)
+            rows = rows[:, ::-1]
+        if k == 1 and having("shrinks", record):
+            gathered = rows[np.ix_(_shrunk_from(record, "y", 1), _shrunk_from(record, "x", 2))]
+            rows = rows.copy()
+            rows[record["y0"] : record["y1"], record["x0"] : record["x1"]] = gathered
+        shown.append(rows)
     return shown
 
 
@@ -149,15 +146,15 @@ def segmentation(
     shape = (*plan.shape, *array.shape[1:])
     if soft:
         shape = (*plan.shape, int(num_classes), *array.shape[1:])
-    result = output(out, shape, "float32" if soft else array.dtype.name)
-    if np.shares_memory(result, array):
+    memory, result = output(out, shape, "float32" if soft else array.dtype.name, maps, axes=1)
+    if np.shares_memory(memory, array):
         raise ValueError("out: expected memory apart from the maps'; give another array")
     records = plan.reshape(-1)
     for at, record, own in zip(np.ndindex(plan.shape), records, own_weights(records), strict=True):
-        whole = result[at]
+        whole = memory[at]
         one = whole.reshape(*whole.shape[:soft], *own.shape)  # a view: samples are contiguous
         shown = _shown(array, flags, record)
-        if erased is not None and record["method"] == CUTOUT:
+        if erased is not None and having("erases", record):
             shown = [np.where(own == 0, np.array(erased, array.dtype), shown[0])]
         if not soft:
             _cut(one, shown, record, own)
@@ -165,7 +162,7 @@ def segmentation(
         one[:] = 0
         for classes, weights in zip(shown, source_weights(record, own), strict=True):
             _add(one, classes, weights, ignore)
-    return out if out is not None else like(result, maps)
+    return written(result)
 
 
 def _erasable(erased: object, maps: np.ndarray, num_classes: object, ignore: object) -> None:

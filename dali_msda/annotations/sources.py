@@ -7,8 +7,10 @@ from math import prod
 
 import numpy as np
 
+from dali_msda.backends.checks import MAX_COUNT
 from dali_msda.backends.shapes import AXES
 from dali_msda.ops import mask
+from dali_msda.plan import check
 
 WEIGHTS_AT_ONCE = 2**23  # pixels
 
@@ -17,10 +19,17 @@ def own_weights(plan: np.ndarray) -> Iterator[np.ndarray]:
     """Own weight of every pixel, record by record, without all of them in memory at once.
 
     ``(rows, W)`` each: of a volume the rows of all its planes, of a sequence one.
+
+    Raises:
+        ValueError: If the records are of several sizes, or of one that no image has.
     """
     if not len(plan):
         return
     shape = tuple(int(plan[axis][0]) for axis in AXES)
+    if prod(shape) >= MAX_COUNT:
+        sizes = " x ".join(map(str, shape))
+        raise ValueError(f"plan[0]: size: expected fewer than 2**31 pixels, got {sizes}")
+    check(plan, MAX_COUNT, shape)
     records = max(1, WEIGHTS_AT_ONCE // prod(shape))
     for first in range(0, len(plan), records):
         for weights in mask(plan[first : first + records], shape=shape):

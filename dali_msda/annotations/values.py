@@ -26,7 +26,7 @@ def values(values: object, plan: np.ndarray) -> object:
     Raises:
         TypeError, ValueError: If shapes, types or plan do not fit, or a value is not finite.
     """
-    array = np.asarray(values) if isinstance(values, list) else to_numpy("values", values)
+    array = to_numpy("values", values)
     if array.ndim < 1 or array.dtype not in (np.float32, np.float64):
         raise TypeError(
             f"values: expected float32 or float64 (B,) or (B, ...), got {array.dtype} "

@@ -1,17 +1,21 @@
-"""The CPU backend: kernels/cpu/api.h through ctypes. Arguments are checked by the callers."""
+"""The kernels of the CPU: kernels/cpu/api.h through ctypes. Callers have checked the arguments."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
 import itertools
+import threading
 from ctypes import POINTER, c_char_p, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from math import prod
 
 import numpy as np
 
 from dali_msda import build
-from dali_msda.backends.shapes import in_three
+from dali_msda.backends.checks import MAX_COUNT
+from dali_msda.backends.cpu_arrays import aligned
+from dali_msda.backends.records import having, interpolations
+from dali_msda.backends.shapes import AXES, in_three
 
 DTYPES = {"uint8": 0, "float32": 1, "float16": 2, "bfloat16": 3}
 LAYOUTS = {"HWC": 0, "CHW": 1}
@@ -154,6 +158,8 @@ def _address(array: np.ndarray | None) -> int | None:
 
 def check(plans: np.ndarray, samples: int, size: tuple[int, ...] | None) -> str | None:
     """What is wrong with the first record that is, or None; ``size`` as for plan.check."""
+    if plans.size >= MAX_COUNT:
+        return f"plan: expected fewer than 2**31 records, got {plans.size}"
     text = ctypes.create_string_buffer(FAULT_BYTES)
     three = None if size is None else (c_int32 * 3)(*in_three(size))
     found = library().msda_check(
@@ -177,7 +183,7 @@ def draw(
     peaks: np.ndarray | None = None,
 ) -> None:
     """Fills ``plans``, ``(B,)`` or ``(B, k)``; ``shape`` is (depth, height, width)."""
-    sizes = (len(plans), *shape, distinct, len(leaves), _interpolations(plans), shares_lam)
+    sizes = (len(plans), *shape, distinct, len(leaves), interpolations(plans), shares_lam)
     arguments = Draw(seed, step, rank, *sizes, _address(ids), _address(lam), _address(peaks))
     library().msda_draw(_address(plans), _address(leaves), ctypes.byref(arguments))
 
@@ -186,6 +192,7 @@ def mask(
     weights: np.ndarray, plans: np.ndarray, fields: np.ndarray | None = None, threads: int = 0
 ) -> None:
     """Fills ``weights``, float32 ``(*plans.shape, ..., W)``; ``fields`` as for :func:`blend`."""
+    fields = field_masks(plans, threads) if fields is None else fields
     addresses = None if fields is None else _pointers(fields)
     sizes = (plans.size, prod(weights.shape[plans.ndim : -1]), weights.shape[-1])
     library().msda_mask(_address(weights), _address(plans), _address(addresses), *sizes, threads)
@@ -194,7 +201,7 @@ def mask(
 def order(plans: np.ndarray) -> np.ndarray:
     """The samples of a batch in the order in which :func:`blend` mixes them: partners follow."""
     made = np.empty(len(plans), np.int32)
-    library().msda_order(_address(made), _address(plans), plans.size, _interpolations(plans))
+    library().msda_order(_address(made), _address(plans), plans.size, interpolations(plans))
     return made
 
 
@@ -204,10 +211,6 @@ def _pointers(batch: np.ndarray, axes: int = 1) -> np.ndarray:
     for n, stride in zip(batch.shape[:axes], batch.strides, strict=False):
         addresses = np.add.outer(addresses, np.arange(n, dtype=np.int64) * stride).ravel()
     return addresses
-
-
-def _interpolations(plans: np.ndarray) -> int:
-    return plans.shape[1] if plans.ndim > 1 else 1
 
 
 def blend(
@@ -225,6 +228,8 @@ def blend(
     Where they are ``planar``, ``outs`` is ``(B, C, ..., W)`` and each channel of a sample of
     ``images`` is contiguous: channels are mixed one by one, as images of one.
     """
+    if how.get("fields") is None:
+        how["fields"] = field_masks(plans, how.get("threads", 0))
     if not planar:
         arguments = blend_arguments(outs, images, plans, scale=scale, shift=shift, **how)
         return library().msda_blend(ctypes.byref(arguments))
@@ -258,8 +263,8 @@ def blend_arguments(
 ) -> Blend:
     """What a blend of ``images``, ``(B, ..., W, C)``, each sample contiguous, into ``outs`` takes.
 
-    The shape of ``plans`` leads that of ``outs``. ``fields`` has a row for each record, in which
-    :func:`fields` made the masks of FMix. ``isa`` picks an instruction set of :func:`isas`, for
+    The shape of ``plans`` leads that of ``outs``. ``fields`` are the :func:`field_masks`,
+    None where no record has one. ``isa`` picks an instruction set of :func:`isas`, for
     tests and benchmarks: the bits are the same. The arrays must outlive the call.
     """
     samples, *axes, width, channels = images.shape
@@ -283,13 +288,34 @@ def blend_arguments(
         in_dtype=DTYPES[images.dtype.name],
         out_dtype=DTYPES[out_dtype],
         out_layout=LAYOUTS[layout],
-        interpolations=_interpolations(plans),
+        interpolations=interpolations(plans),
         pairs=_address(pairs),
         threads=threads,
         isa=isa,
     )
     arguments.keep = lists
     return arguments
+
+
+def field_masks(plans: np.ndarray, threads: int = 0) -> np.ndarray | None:
+    """Masks of the records that have a field (FMix), a row for each record; None where none has.
+
+    A row holds bits, or floats where a mask is softened. The calling thread keeps the memory for
+    its next call.
+    """
+    if not having("needs_field", plans).any():
+        return None
+    first = plans.reshape(-1)[0]
+    pixels = prod(int(first[axis]) for axis in AXES)
+    words = pixels if plans["soft"].any() else -(-pixels // 32)
+    if len(getattr(_kept, "words", ())) < plans.size * words:
+        _kept.words = aligned((plans.size * words,), "uint32")
+    rows = _kept.words[: plans.size * words].reshape(plans.size, words)
+    fields(rows, plans, threads=threads)
+    return rows
+
+
+_kept = threading.local()
 
 
 def fields(rows: np.ndarray, plans: np.ndarray, *, threads: int = 0, isa: int = -1) -> None:
@@ -306,7 +332,7 @@ def fields_arguments(
 ) -> Fields:
     """What :func:`fields` hands to the kernels."""
     addresses = _pointers(rows)
-    sizes = (plans.size, _interpolations(plans))
+    sizes = (plans.size, interpolations(plans))
     arguments = Fields(_address(addresses), _address(plans), *sizes, threads, isa)
     arguments.keep = addresses
     return arguments

@@ -1,35 +1,130 @@
-"""Arrays at the door: NumPy arrays and torch tensors, their memory, and their checks."""
+"""Arrays in CPU memory: views and checks of what callers give, and new memory.
+
+The functions from :func:`view` to :func:`labels` are those of
+:mod:`dali_msda.backends.cuda_arrays`.
+"""
 
 from __future__ import annotations
 
 import functools
+import math
 import sys
 
 import numpy as np
 
+from dali_msda.backends.checks import (
+    expect_classes,
+    expect_output,
+    expect_untracked,
+    soft_classes,
+    stored,
+)
+from dali_msda.backends.places import is_torch, on_gpu
 
-def is_torch(array: object) -> bool:
-    """Whether it is a torch tensor; torch is not imported to find out."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(array, torch.Tensor)
 
+def view(name: str, array: object) -> np.ndarray:
+    """The memory of an array as a NumPy array; of bfloat16 its bits as uint16.
 
-def to_numpy(name: str, array: object) -> np.ndarray:
-    """The same memory as a NumPy array; bfloat16 tensors as their bits in uint16."""
+    Raises:
+        TypeError, ValueError: If it is no array, or lies elsewhere.
+    """
     if isinstance(array, np.ndarray):
         return array
+    if on_gpu(array) or (is_torch(array) and array.device.type != "cpu"):
+        where = array.device if is_torch(array) else "a GPU"
+        raise ValueError(
+            f"{name}: expected an array in CPU memory, got one on {where}; copy it with .cpu() or "
+            "cupy.asnumpy()"
+        )
     if is_torch(array):
-        if array.device.type != "cpu":
-            raise ValueError(
-                f"{name}: expected an array in CPU memory, got one on {array.device}; "
-                "copy it with .cpu()"
-            )
         torch = sys.modules["torch"]
         array = array.detach()
         return (array.view(torch.uint16) if array.dtype == torch.bfloat16 else array).numpy()
-    if hasattr(array, "__dlpack__") or hasattr(array, "__array__"):
-        return np.from_dlpack(array) if hasattr(array, "__dlpack__") else np.asarray(array)
+    if hasattr(array, "__dlpack__"):
+        return np.from_dlpack(array)
+    if hasattr(array, "__array__"):
+        return np.asarray(array)
     raise TypeError(f"{name}: expected a NumPy array or a torch tensor, got {type(array).__name__}")
+
+
+def on_cpu(array: object) -> np.ndarray:
+    """The values of an array, as a NumPy array."""
+    return view("array", array)
+
+
+def output(
+    out: object, shape: tuple[int, ...], dtype: str, model: object, axes: int = 0
+) -> tuple[np.ndarray, object]:
+    """The memory to write to, and what to return to the caller.
+
+    Args:
+        out: The caller's memory, or None for new memory.
+        shape: Of the output.
+        dtype: Its type, ``"bfloat16"`` among others.
+        model: An array of the kind (NumPy or torch) that new memory has.
+        axes: How many leading axes count samples; between samples there may be gaps.
+    """
+    if out is None:
+        memory = aligned(shape, stored(dtype))
+        return memory, like(memory, model, dtype)
+    memory = view("out", out)
+    expect_output(memory, shape, dtype, axes)
+    expect_untracked(out)
+    return memory, out
+
+
+def mirror_flags(mirror: object, samples: int) -> np.ndarray | None:
+    """One flag per sample as uint8, or None."""
+    if mirror is None:
+        return None
+    flags = to_numpy("mirror", mirror)
+    if flags.shape != (samples,) or flags.dtype.kind not in "biu":
+        raise ValueError(
+            f"mirror: expected {samples} flags, one per sample, got {flags.dtype} {flags.shape}"
+        )
+    return np.ascontiguousarray(flags != 0).view(np.uint8)
+
+
+def labels(labels: object, num_classes: object) -> tuple[np.ndarray, int]:
+    """Labels as int64 ``(N,)`` or float32 ``(N, C)``, and the number of classes or 0."""
+    array = to_numpy("labels", labels)
+    if array.ndim == 2 and array.dtype.kind == "f":
+        classes = soft_classes(array, num_classes)
+        if not np.isfinite(array).all():
+            raise ValueError("labels: expected finite soft labels, got NaN or inf")
+        return np.ascontiguousarray(array, np.float32), classes
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise TypeError(
+            "labels: expected class indices (B,) of an integer type or soft labels (B, classes) "
+            f"of a float type, got {array.dtype} {array.shape}"
+        )
+    if num_classes is not None:
+        expect_classes(num_classes)
+        wrong = np.flatnonzero((array < 0) | (array >= num_classes))
+        if len(wrong):
+            raise ValueError(
+                f"labels[{wrong[0]}]: expected 0 <= label < {num_classes}, got {array[wrong[0]]}; "
+                "num_classes must cover every label"
+            )
+    elif array.dtype.kind == "u" and (array >= 2**63).any():
+        raise ValueError(f"labels: expected class indices below 2**63, got {array.max()}")
+    return np.ascontiguousarray(array, np.int64), int(num_classes or 0)
+
+
+# ------------------------------------------------------------------- numbers, and new memory
+
+
+def to_numpy(name: str, values: object) -> np.ndarray:
+    """Numbers, in an array or in lists, as a NumPy array."""
+    if not isinstance(values, list | tuple):
+        return view(name, values)
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}: expected an array, or a list whose entries have one shape, got a list of "
+            f"{len(values)} ({error})"
+        ) from error
 
 
 def like(result: np.ndarray, model: object, dtype: str | None = None) -> object:
@@ -41,21 +136,22 @@ def like(result: np.ndarray, model: object, dtype: str | None = None) -> object:
     return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
 
 
-def expect_contiguous(name: str, batch: np.ndarray) -> None:
-    """Raise ValueError unless each sample of the batch is contiguous."""
-    if len(batch) and not batch[0].flags.c_contiguous:
-        raise ValueError(
-            f"{name}: expected each sample to be contiguous, got strides {batch.strides} for "
-            f"shape {batch.shape}; copy it with numpy.ascontiguousarray() or .contiguous()"
-        )
+def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Uninitialised memory on a cache line: stores past the caches must not straddle two.
 
-
-def expect_classes(num_classes: object) -> None:
-    """Raise TypeError or ValueError unless it is a number of classes."""
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer):
-        raise TypeError(f"num_classes: expected a whole number, got {num_classes!r}")
-    if num_classes < 1:
-        raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+    Raises:
+        MemoryError: If there is not that much.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    try:
+        room = np.empty(size + 64, np.uint8)
+    except (MemoryError, ValueError, OverflowError) as error:
+        raise MemoryError(
+            f"memory: expected {size / 1e9:.1f} GB for {dtype} {shape}, got none; give smaller "
+            "batches or fewer classes"
+        ) from error
+    start = -room.ctypes.data % 64
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def scale_and_shift(
@@ -73,19 +169,8 @@ def scale_and_shift(
 
 @functools.lru_cache(64)
 def _scale_and_shift(mean: object, std: object, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    values = []
-    for name, value, default in (("mean", mean, 0.0), ("std", std, 1.0)):
-        array = np.asarray(default if value is None else value, np.float64)
-        if array.shape not in ((), (1,), (channels,)):
-            raise ValueError(
-                f"{name}: expected a number or shape ({channels},), one per channel, got shape "
-                f"{array.shape}"
-            )
-        if not np.isfinite(array).all() or (name == "std" and not (array > 0).all()):
-            what = "finite numbers > 0" if name == "std" else "finite numbers"
-            raise ValueError(f"{name}: expected {what}, got {array.tolist()}")
-        values.append(np.broadcast_to(array, (channels,)))
-    center, spread = values
+    center = _by_channel("mean", 0.0 if mean is None else mean, channels)
+    spread = _by_channel("std", 1.0 if std is None else std, channels)
     with np.errstate(over="ignore"):
         scale, shift = (1 / spread).astype(np.float32), (-center / spread).astype(np.float32)
     if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
@@ -96,44 +181,20 @@ def _scale_and_shift(mean: object, std: object, channels: int) -> tuple[np.ndarr
     return scale, shift
 
 
-def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Uninitialised memory on a cache line: stores past the caches must not straddle two."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    room = np.empty(size + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + size].view(dtype).reshape(shape)
-
-
-def output(out: object, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """The memory to write to: ``out``, checked, or new memory."""
-    stored = "uint16" if dtype == "bfloat16" else dtype  # NumPy has no bfloat16: its bits
-    if out is None:
-        return aligned(shape, stored)
-    array = to_numpy("out", out)
-    if array.shape != shape or array.dtype.name != stored:
-        raise ValueError(f"out: expected {dtype} {shape}, got {array.dtype} {array.shape}")
-    if not array.flags.writeable:
-        raise ValueError("out: expected a writeable array, got a read-only one")
-    expect_contiguous("out", array)
-    return array
-
-
-def mirror_flags(mirror: object, samples: int) -> np.ndarray | None:
-    """One flag per sample as uint8, or None."""
-    if mirror is None:
-        return None
-    flags = to_numpy("mirror", mirror) if not isinstance(mirror, list) else np.asarray(mirror)
-    if flags.shape != (samples,) or flags.dtype.kind not in "biu":
+def _by_channel(name: str, value: object, channels: int) -> np.ndarray:
+    """A number for each channel, float64 ``(C,)``."""
+    try:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name}: expected a number or one per channel, shape ({channels},), got {value!r}"
+        ) from error
+    if array.shape not in ((), (1,), (channels,)):
         raise ValueError(
-            f"mirror: expected {samples} flags, one per sample, got {flags.dtype} {flags.shape}"
+            f"{name}: expected a number or shape ({channels},), one per channel, got shape "
+            f"{array.shape}"
         )
-    return np.ascontiguousarray(flags != 0).view(np.uint8)
-
-
-def thread_count(threads: object) -> int:
-    """The number of threads to use, checked."""
-    if isinstance(threads, bool) or not isinstance(threads, int | np.integer):
-        raise TypeError(f"threads: expected a whole number, got {threads!r}")
-    if not 0 <= threads <= 1024:
-        raise ValueError(f"threads: expected 0 (one per core) to 1024, got {threads}")
-    return int(threads)
+    if not np.isfinite(array).all() or (name == "std" and not (array > 0).all()):
+        what = "finite numbers > 0" if name == "std" else "finite numbers"
+        raise ValueError(f"{name}: expected {what}, got {array.tolist()}")
+    return np.broadcast_to(array, (channels,))

@@ -1,8 +1,8 @@
-"""The GPU backend: kernels/cuda/arguments.h's entry points, launched on a stream of the caller's.
+"""The kernels of the GPU: kernels/cuda/arguments.h's entry points, launched on a caller's stream.
 
-Arguments are checked by the callers. The functions are those of :mod:`dali_msda.backends.cpu`, for
+Callers have checked the arguments. The functions are those of :mod:`dali_msda.backends.cpu`, for
 arrays of :mod:`dali_msda.backends.cuda_arrays`; they start work on the current stream and do not
-wait for it.
+wait for it. ``threads`` is for the CPU and means nothing here.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import numpy as np
 from dali_msda.backends import cpu, driver
 from dali_msda.backends.cpu import structure
 from dali_msda.backends.cuda_arrays import GpuArray, current_stream
+from dali_msda.backends.records import having, interpolations
+from dali_msda.backends.shapes import AXES
 from dali_msda.policy import METHODS
 from dali_msda.record import PLAN_DTYPE
 
@@ -106,11 +108,35 @@ def grid(samples: int, rows: int, items: int, block: int, resident: int) -> tupl
 
 
 @contextlib.contextmanager
-def _stream_of(array: GpuArray) -> Iterator[tuple[driver.Device, int]]:
-    """The device of an array, made current, and the caller's stream there."""
-    device = driver.device(array.gpu)
+def _at_work(**given: object) -> Iterator[tuple[driver.Device, int]]:
+    """The GPU that the arrays lie on, made current, and the stream to work on.
+
+    The stream is that of the first array's library. Where other arrays have other streams, what is
+    under way there is waited for (on the GPU), and what comes there later waits for us.
+
+    Raises:
+        ValueError: If the arrays lie on several GPUs.
+    """
+    arrays = {name: array for name, array in given.items() if isinstance(array, GpuArray)}
+    places = {name: _gpu_of(array) for name, array in arrays.items()}
+    if len({*places.values()} - {None}) > 1:
+        got = ", ".join(f"{name} on {place}" for name, place in places.items())
+        raise ValueError(f"{next(iter(arrays))}: expected all arrays on one GPU, got {got}")
+    device = driver.device(next((place for place in places.values() if place is not None), 0))
     with device.current():
-        yield device, current_stream(array)
+        named = dict.fromkeys(current_stream(array) for array in arrays.values())
+        stream, *others = [one for one in named if one is not None] or [0]
+        for other in others:
+            device.follow(stream, other)
+        yield device, stream
+        for other in others:
+            device.follow(other, stream)
+
+
+def _gpu_of(array: GpuArray) -> int | None:
+    """Number of an array's GPU; None if it is empty and does not tell."""
+    unknown = array.gpu is None and array.ctypes.data
+    return driver.device_of(array.ctypes.data) if unknown else array.gpu
 
 
 def _samples(batch: GpuArray, axes: int = 1) -> Samples:
@@ -123,10 +149,6 @@ def mask_owners(plans: np.ndarray) -> np.ndarray | None:
     owners = np.empty(plans.size, np.int32)
     shared = cpu.library().msda_mask_owners(owners.ctypes.data, plans.ctypes.data, plans.size)
     return owners if shared else None
-
-
-def _interpolations(plans: np.ndarray) -> int:
-    return plans.shape[1] if plans.ndim > 1 else 1
 
 
 def _launch(
@@ -153,14 +175,20 @@ def blend(
     pairs: np.ndarray | None = None,
     planar: bool = False,
     fields: GpuArray | None = None,
+    threads: int = 0,
 ) -> None:
     """Fills ``outs`` from ``images``, ``(B, ..., W, C)``, as the CPU's ``blend`` does.
 
     Of ``planar`` images each channel is a launch. ``mirror`` may lie on the GPU or on the CPU. The
     masks of FMix are made on the way, unless they are given, as the CPU's ``blend`` takes them:
     that serves benchmarks.
+
+    Raises:
+        ValueError: If there are both ``pairs`` and ``mirror``.
     """
-    with _stream_of(images) as (device, stream):
+    if pairs is not None and mirror is not None:
+        raise ValueError("mirror: expected None in place on a GPU, got flags; give another out=")
+    with _at_work(images=images, out=outs, mirror=mirror) as (device, stream):
         made = None if fields is not None else FieldJob.of(device, plans)
         flags = None if isinstance(mirror, GpuArray) else mirror
         parts = [plans, flags, scale, shift, pairs, made and made.owners]
@@ -172,7 +200,7 @@ def blend(
             job = Blend(_samples(outs, plans.ndim), _samples(images), masks, *small)
             if isinstance(mirror, GpuArray):
                 job.mirror = mirror.ctypes.data
-            job.batch, job.interpolations = plans.size, _interpolations(plans)
+            job.batch, job.interpolations = plans.size, interpolations(plans)
             _, *axes, job.width, channels = images.shape
             job.channels = 1 if planar else channels
             job.height = prod(axes)
@@ -192,7 +220,7 @@ def blend(
 
 def mask(weights: GpuArray, plans: np.ndarray) -> None:
     """Fills ``weights``, float32 ``(*plans.shape, ..., W)``."""
-    with _stream_of(weights) as (device, stream):
+    with _at_work(out=weights) as (device, stream):
         made = FieldJob.of(device, plans)
         parts, room = [plans, made and made.owners], made.scratch if made else 0
         with device.batch(parts, room, stream) as (address, owners, scratch):
@@ -205,22 +233,23 @@ def mask(weights: GpuArray, plans: np.ndarray) -> None:
 
 def targets_dense(out: GpuArray, plans: np.ndarray, labels: GpuArray, smoothing: float) -> None:
     """Fills ``out``, float32 ``(*plans.shape, C)``; labels: int ``(N,)``, float32 ``(N, C)``."""
-    classes = out.shape[-1]
-    with _stream_of(out) as (device, stream), device.batch([plans], 0, stream) as (address, _):
-        job = Targets(out.ctypes.data, None, None, labels.ctypes.data, address)
-        job.batch, job.classes, job.smoothing = plans.size, classes, smoothing
-        name = f"msda_targets_dense_{labels.dtype.name}"
-        _launch(device, stream, name, (1, plans.size, classes), job)
+    job = Targets(out.ctypes.data, None, None, labels.ctypes.data)
+    job.batch, job.classes, job.smoothing = plans.size, out.shape[-1], smoothing
+    name = f"msda_targets_dense_{labels.dtype.name}"
+    given = {"labels": labels, "out": out}
+    with _at_work(**given) as (device, stream), device.batch([plans], 0, stream) as (job.plans, _):
+        _launch(device, stream, name, (1, plans.size, job.classes), job)
 
 
 def targets_compact(
     out_labels: GpuArray, out_weights: GpuArray, plans: np.ndarray, labels: GpuArray
 ) -> None:
     """Fills ``(*plans.shape, 4)``: int64 class indices and float32 weights."""
-    with _stream_of(labels) as (device, stream), device.batch([plans], 0, stream) as (address, _):
-        job = Targets(None, out_labels.ctypes.data, out_weights.ctypes.data, labels.ctypes.data)
-        job.plans, job.batch = address, plans.size
-        name = f"msda_targets_compact_{labels.dtype.name}"
+    job = Targets(None, out_labels.ctypes.data, out_weights.ctypes.data, labels.ctypes.data)
+    job.batch = plans.size
+    name = f"msda_targets_compact_{labels.dtype.name}"
+    given = {"labels": labels, "out": out_labels, "weights": out_weights}
+    with _at_work(**given) as (device, stream), device.batch([plans], 0, stream) as (job.plans, _):
         _launch(device, stream, name, (1, plans.size, 4), job)
 
 
@@ -230,6 +259,7 @@ def saliency(
     *,
     maps: GpuArray | None = None,
     mirror: np.ndarray | GpuArray | None = None,
+    threads: int = 0,
 ) -> None:
     """Fills ``peaks``, int32 ``(B, 2)``, and ``maps``, uint8 ``(B, H, W)``.
 
@@ -238,7 +268,8 @@ def saliency(
     if not len(images):
         return
     flags = None if isinstance(mirror, GpuArray) else mirror
-    with _stream_of(images) as (device, stream):
+    given = {"images": images, "peaks": peaks, "maps": maps, "mirror": mirror}
+    with _at_work(**given) as (device, stream):
         entry = device.entry(f"msda_saliency_{images.dtype.name}")
         threads, resident = entry.occupancy()
         per_block = cpu.library().msda_saliency_block_bytes(*images.shape[1:3])
@@ -262,21 +293,20 @@ class FieldJob:
     @classmethod
     def of(cls, device: driver.Device, plans: np.ndarray) -> FieldJob | None:
         """None where no record has a field."""
-        return cls(device, plans) if (plans["method"] == METHODS["fmix"].code).any() else None
+        return cls(device, plans) if having("needs_field", plans).any() else None
 
     def __init__(self, device: driver.Device, plans: np.ndarray):
         first = plans.reshape(-1)[0]
-        self.shape = tuple(int(first[name]) for name in ("depth", "height", "width"))
+        self.shape = tuple(int(first[axis]) for axis in AXES)
         self.device, self.entry = device, device.entry("msda_field_masks")
-        self.interpolations, self.owners = _interpolations(plans), mask_owners(plans)
+        self.interpolations, self.owners = interpolations(plans), mask_owners(plans)
         known = {"soft": bool(plans["soft"].any()), "most_shared": device.shared_bytes}
         block = field_launch(self.shape, plans.size, **known)
         threads, resident = self.entry.occupancy(block.limit, block.shared)
         known |= {"threads": threads, "resident": resident}
         self.how = field_launch(self.shape, plans.size, **known)
         self.scratch = self.how.scratch
-        whole = plans["method"] == METHODS["fmix"].code
-        whole &= (plans["modes"] == 0) & (plans["flags"] == 0)
+        whole = having("needs_field", plans) & (plans["modes"] == 0) & (plans["flags"] == 0)
         self.decay, self.amplitudes = 0.0, None
         if self.how.in_shared and whole.any():  # others are bound by memory
             self.decay = float(plans["decay"][whole][0])
@@ -308,10 +338,8 @@ def resident_axis(device: driver.Device, length: int) -> Axis:
 def resident_amplitudes(device: driver.Device, shape: tuple[int, int, int], decay: float) -> int:
     """Amplitudes of the paper's law in the memory of a device: no field has to find its own."""
     plan = np.zeros(1, PLAN_DTYPE)
-    for name, value in zip(("depth", "height", "width"), shape, strict=True):
-        plan[name] = value
+    depth, height, width = plan["depth"], plan["height"], plan["width"] = shape
     plan["method"], plan["decay"] = METHODS["fmix"].code, decay
-    depth, height, width = shape
     values = np.empty(depth * height * (width // 2 + 1) + 1, np.float32)
     cpu.library().msda_amplitudes(values.ctypes.data, plan.ctypes.data)
     return device.resident_copy(values)

@@ -19,6 +19,7 @@ from dali_msda.backends import nvrtc
 
 NOT_READY = 600  # CUDA_ERROR_NOT_READY
 CAPTURE_RELAXED = 2
+WITHOUT_TIMING = 2  # CU_EVENT_DISABLE_TIMING
 MULTIPROCESSORS, SHARED_BYTES, MAJOR, MINOR = 16, 97, 75, 76  # CUdevice_attribute
 MAX_DYNAMIC_SHARED = 8  # CUfunction_attribute
 ALIGNMENT = 256
@@ -58,6 +59,8 @@ def library() -> ctypes.CDLL:
         "cuEventRecord": [handle, handle],
         "cuEventQuery": [handle],
         "cuEventSynchronize": [handle],
+        "cuEventDestroy_v2": [handle],
+        "cuStreamWaitEvent": [handle, handle, number],
         "cuStreamIsCapturing": [handle, handle],
         "cuThreadExchangeStreamCaptureMode": [handle],
         "cuPointerGetAttribute": [handle, c_int, handle],
@@ -125,6 +128,14 @@ class Device:
             yield
         finally:
             call("cuCtxPopCurrent_v2", byref(c_void_p()))
+
+    def follow(self, stream: int, other: int) -> None:
+        """What is launched on a stream from now on waits for what was launched on the other."""
+        event = c_void_p()
+        call("cuEventCreate", byref(event), WITHOUT_TIMING)
+        call("cuEventRecord", event, other)
+        call("cuStreamWaitEvent", stream, event, 0)
+        call("cuEventDestroy_v2", event)  # once it has come to pass
 
     def entry(self, name: str) -> Entry:
         """An entry point, ``msda_<source>_...``; compiles and loads it at first."""
@@ -220,7 +231,7 @@ class Slot:
         self.host = np.ctypeslib.as_array((ctypes.c_uint8 * self.upload).from_address(host.value))
         call("cuMemAlloc_v2", byref(memory), self.upload + self.scratch)
         self.device = memory.value
-        call("cuEventCreate", byref(self.event), 2)  # without timing
+        call("cuEventCreate", byref(self.event), WITHOUT_TIMING)
 
     def idle(self) -> bool:
         """Whether the device is done with it."""

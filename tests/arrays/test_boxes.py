@@ -240,6 +240,13 @@ def boxes(given=BOXES, labels=LABELS, plan=PLAN, **options):
     return msda.boxes(given, labels, plan, **options)
 
 
+def sized(which, pixels):
+    """The plan with records that claim to be of another size."""
+    plan = PLAN.copy()
+    plan["height"][which] = plan["width"][which] = pixels
+    return plan
+
+
 ERRORS = [
     (lambda: boxes(None), "boxes: expected a list, one entry per sample, got None"),
     (lambda: boxes({}), "boxes: expected a list"),
@@ -258,6 +265,14 @@ ERRORS = [
     (lambda: boxes(mirror=[1]), "mirror: expected 2 flags"),
     (lambda: boxes(BOXES[:1], LABELS[:1]), r"plan\[\d\]: .*expected indices in \[0, 1\)"),
     (lambda: boxes(plan=[]), "plan: expected records"),
+    (lambda: boxes([[[1], [1, 2]], []]), r"boxes\[0\]: expected an array, or a list whose entries"),
+    (lambda: boxes(plan=sized(0, 50_000)), r"plan\[0\]: size: expected fewer than 2\*\*31"),
+    (lambda: boxes(plan=sized(1, 40_000)), "height, width: .* 1 x 6 x 5, got 1 x 40000 x 40000"),
+    (lambda: boxes(plan=sized(0, 40_000)), "height, width: .* 1 x 40000 x 40000, got 1 x 6 x 5"),
+    (
+        lambda: boxes(plan=sized([0, 1], 50_000)),
+        r"plan\[0\]: size: .* 2\*\*31 pixels, got",
+    ),
 ]
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import dali_msda as msda
+from dali_msda.backends import cpu
 
 IMAGES = np.zeros((4, 6, 5, 3), np.uint8)
 LABELS = np.array([0, 1, 2, 3])
@@ -102,6 +103,16 @@ BLEND = [
     (lambda: blend(dtype="int8"), "dtype: expected one of .* got 'int8'"),
     (lambda: blend(dtype="uint8", mean=1.0), "dtype: expected a float .* got 'uint8'"),
     (lambda: blend(IMAGES.astype(np.float32), dtype="uint8"), "dtype: expected .* got 'uint8'"),
+    (lambda: blend(layout=["HWC"]), r"layout: expected 'HWC' or 'CHW', got \['HWC'\]"),
+    (lambda: blend(layout=None), "layout: expected 'HWC' or 'CHW', got None"),
+    (lambda: blend(dtype=["float32"]), r"dtype: expected one of .* got \['float32'\]"),
+    (lambda: blend(mean="abc"), r"mean: expected a number or one per channel, .*got 'abc'"),
+    (lambda: blend(std=[1, "b", 1]), "std: expected a number or one per channel"),
+    (lambda: blend(mean=[[1], [1, 2]]), "mean: expected a number or one per channel"),
+    (lambda: blend(std={}), "std: expected a number or one per channel"),
+    (lambda: blend(mirror=[[1], [1, 0], 1, 0]), "mirror: expected an array, or a list whose"),
+    (lambda: blend(np.broadcast_to(IMAGES[:1], (2**31, 6, 5, 3))), r"images: .* 2\*\*31 samples"),
+    (lambda: msda.saliency(np.broadcast_to(IMAGES[:1], (2**31, 6, 5, 3))), r"2\*\*31 samples"),
     (lambda: blend(layout="NCHW"), "layout: expected 'HWC' or 'CHW', got 'NCHW'"),
     (lambda: blend(mean=[1, 2]), r"mean: expected .*\(3,\).* got .*\(2,\)"),
     (lambda: blend(mean=NAN), "mean: expected finite numbers, got nan"),
@@ -135,6 +146,16 @@ TARGETS = [
     (lambda: targets(np.eye(4), num_classes=5), "num_classes: expected 4.* got 5"),
     (lambda: targets(np.full((4, 4), NAN)), "labels: expected finite .* got NaN"),
     (lambda: targets(num_classes=None), "num_classes: expected .* got None"),
+    (
+        lambda: targets(num_classes=2**31),
+        r"num_classes: expected .* 2\*\*31, got 2147483648",
+    ),
+    (lambda: targets(num_classes=2**32 + 5), "num_classes: expected fewer .* got 4294967301"),
+    (lambda: targets(num_classes=2**70), "num_classes: expected fewer than"),
+    (lambda: targets(num_classes=True), "num_classes: expected a whole number, got True"),
+    (lambda: targets(np.broadcast_to(np.float32(0), (4, 2**31))), "num_classes: expected fewer"),
+    (lambda: targets([[0], [1, 2], 3, 4]), "labels: expected an array, or a list whose"),
+    (lambda: targets(np.full(4, 2**63, np.uint64), num_classes=None, compact=True), "labels: .* 2"),
     (lambda: targets(num_classes=0), "num_classes: expected at least 1, got 0"),
     (lambda: targets(num_classes=4.0), "num_classes: expected a whole number, got 4.0"),
     (lambda: targets(smoothing=1.5), "smoothing: expected .* got 1.5"),
@@ -199,3 +220,21 @@ def test_nothing_is_written_when_something_is_wrong():
         with pytest.raises(ValueError):
             targets(labels, out=rows)
     assert (out == 7).all() and (rows == 7).all()
+
+
+def test_a_plan_of_too_many_records():
+    """The kernels count them in 32 bits."""
+    many = np.broadcast_to(PLAN[:1], 2**31)
+    assert cpu.check(many, 4, None) == "plan: expected fewer than 2**31 records, got 2147483648"
+
+
+def test_memory_that_is_refused_is_a_memory_error_with_its_size():
+    """More than any process can address: nothing is taken."""
+    many = np.broadcast_to(np.int64(0), 2**20)
+    plan = np.zeros(2**20, msda.PLAN_DTYPE)
+    plan["version"], plan["sources"], plan["weight"] = 1, 1, 1
+    plan["depth"], plan["height"], plan["width"] = 1, 2**20, 2**20
+    with pytest.raises(MemoryError, match=r"memory: expected 9007199.* GB for float32 \(1048576,"):
+        msda.targets(many, plan, num_classes=2**31 - 1)
+    with pytest.raises(MemoryError, match="memory: expected .* GB for float32"):
+        msda.mask(plan, 2**20, 2**20)

@@ -188,6 +188,73 @@ def test_torch_in_place():
     assert torch.equal(images, want)
 
 
+@pytest.mark.parametrize("layout", ["HWC", "CHW"])
+@pytest.mark.parametrize("shape", [(4, 6, 7, 1), (4, 1, 1, 3), (4, 1, 1, 1), (4, 9, 1)], ids=str)
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_one_channel_or_pixel_in_place_in_either_layout(kind, shape, layout):
+    """Both layouts then lie in memory in the same way."""
+    images = random_images(shape, "float32")
+    plan = msda.draw(msda.Mixup(partner="flip"), 4, shape=shape[1:-1], seed=0, step=0)
+    want = msda.blend(images, plan, layout=layout)
+    out = kind(np.ascontiguousarray(want))  # of the output's shape
+    out[...] = kind(images if layout == "HWC" else np.moveaxis(images, -1, 1))
+    moveaxis = np.moveaxis if kind is np.asarray else torch.movedim
+    given = out if layout == "HWC" else moveaxis(out, 1, -1)
+    assert msda.blend(given, plan, layout=layout, out=out) is out
+    assert_same(np.asarray(out), want)
+
+
+def test_in_place_of_another_layout_is_refused():
+    images = random_images((4, 3, 3, 3), "float32")  # whose shape is the same in both layouts
+    plan = msda.draw(msda.Mixup(partner="flip"), 4, 3, 3, seed=0, step=0)
+    with pytest.raises(ValueError, match="out: expected the images themselves, in the same layout"):
+        msda.blend(images, plan, out=images, layout="CHW")
+
+
+def written_tensors():
+    """Every ``out=`` as (name, tensor, what writes to it)."""
+    images, plan = torch.zeros((4, 6, 7, 3)), every_kind_of_record(4, 6, 7)
+    flip = msda.draw(msda.Mixup(partner="flip"), 4, 6, 7, seed=0, step=0)
+    out, rows, weights = torch.zeros((4, 6, 7, 3)), torch.zeros((4, 5)), torch.zeros((4, 6, 7))
+    maps, mixed = torch.zeros((2, 4, 6, 7), dtype=torch.int64)
+    yield "blend", out, lambda: msda.blend(images, plan, out=out)
+    yield "in place", images, lambda: msda.blend(images, flip, out=images)
+    yield "targets", rows, lambda: msda.targets([0, 1, 2, 3], plan, num_classes=5, out=rows)
+    yield "mask", weights, lambda: msda.mask(plan, 6, 7, out=weights)
+    yield "segmentation", mixed, lambda: msda.segmentation(maps, plan, out=mixed)
+
+
+WRITTEN = [*written_tensors()]
+
+
+@pytest.mark.parametrize("name, out, write", WRITTEN, ids=[name for name, *_ in WRITTEN])
+def test_autograd_is_told_what_was_written(name, out, write):
+    """A tensor kept for the backward pass and then overwritten is an error, as for torch's own."""
+    version = out._version
+    assert write() is out and out._version == version + 1
+    with torch.inference_mode():
+        assert write() is out
+    if out.is_floating_point():
+        weight = torch.ones((), requires_grad=True)
+        loss = (out * weight).sum()
+        write()
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+        out.requires_grad_(True)
+        with pytest.raises(ValueError, match="out: expected a tensor that needs no gradient"):
+            write()
+        with torch.no_grad():
+            assert write() is out
+        out.requires_grad_(False)
+
+
+def test_inference_tensors_have_no_version():
+    plan = every_kind_of_record(4, 6, 7)
+    with torch.inference_mode():
+        out = torch.zeros((4, 6, 7))
+        assert msda.mask(plan, 6, 7, out=out) is out
+
+
 def test_an_empty_batch():
     plan = msda.draw(msda.CutMix(), 0, 6, 7, seed=0, step=0)
     assert len(plan) == 0

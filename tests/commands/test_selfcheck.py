@@ -4,24 +4,21 @@ import importlib.util
 import math
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dali_msda import Mixup, draw, mask
+from dali_msda import Mixup, build, draw, mask
 from dali_msda.commands import cli
 from dali_msda.selfcheck import boxes as checks
-from dali_msda.selfcheck import command as command
-from dali_msda.selfcheck import fields as fields
+from dali_msda.selfcheck import command, fields, laws, rows
 from dali_msda.selfcheck import interpolations as several
-from dali_msda.selfcheck import laws as laws
-from dali_msda.selfcheck import rows as rows
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 QUICK = rows.Run(seed=0, share=command.QUICK)
 
 
@@ -261,22 +258,39 @@ KERNEL_BUGS = {  # file, right, wrong, and the row that must notice
 }
 
 
-def test_wrong_kernels_fail(tmp_path):
-    """A copy of the package, compiled with all these bugs at once."""
-    unwanted = shutil.ignore_patterns("__pycache__", "_lib")
-    for folder in ("dali_msda", "kernels"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=unwanted)
+SEEDED = {"api.cpp", "draw.cpp", "field.cpp", "fmix_masks.cpp"}  # the sources with those headers
+
+
+def seeded_library(folder):
+    """The kernels with all these bugs at once; what they leave alone is the right library's."""
+    kernels = shutil.copytree(build.KERNELS, folder / "kernels")
     for file, right, wrong, _ in KERNEL_BUGS.values():
-        path = tmp_path / "kernels/msda" / file
+        (path,) = kernels.rglob(file)
         assert path.read_text().count(right) == 1, right
         path.write_text(path.read_text().replace(right, wrong))
-    done = subprocess.run(
-        [sys.executable, "-m", "dali_msda", "selfcheck", "--quick"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")},
-        capture_output=True,
-        text=True,
-    )
+    objects, compiler = [], shlex.split(os.environ.get("CXX") or "g++")
+    for number, unit in enumerate(build.units("cpu")):
+        if unit.source.name in SEEDED:
+            source = kernels / unit.source.relative_to(build.KERNELS)
+            objects.append(folder / f"{number}.o")
+            flags = [*unit.flags.split(), "-O1", f"-I{kernels}", "-c", source, "-o", objects[-1]]
+            subprocess.run([*compiler, *flags], check=True)
+    library, rest = folder / "seeded.so", build.library("cpu")
+    how = [*build.LINK.split(), *objects, rest, f"-Wl,-rpath,{rest.parent}", "-o", library]
+    subprocess.run([*compiler, *how], check=True)
+    return library
+
+
+def test_wrong_kernels_fail(tmp_path):
+    """In a process of its own, which loads these kernels in place of the right ones."""
+    code = f"""if True:
+        import pathlib, sys
+        from dali_msda import build
+        build.library = lambda name: pathlib.Path({str(seeded_library(tmp_path))!r})
+        from dali_msda.commands import cli
+        sys.exit(cli.main(["selfcheck", "--quick"]))
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     failed = [check for check, verdict in verdicts(done.stdout).items() if verdict == "FAIL"]
     assert done.returncode == 1, done.stderr
     for bug, (*_, name) in KERNEL_BUGS.items():

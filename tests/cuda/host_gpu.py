@@ -14,14 +14,14 @@ STREAM = 7
 
 
 class HostArray:
-    """An array of another library, said to be on GPU number ``index``."""
+    """An array of another library, said to be on GPU number ``index`` and made on a stream."""
 
     class Place:
         def __init__(self, number):
             self.id = number
 
-    def __init__(self, values, index=0):
-        self.values, self.device = values, self.Place(index)
+    def __init__(self, values, index=0, stream=None):
+        self.values, self.device, self.stream = values, self.Place(index), stream
         self.shape, self.dtype = values.shape, values.dtype
 
     def __len__(self):
@@ -33,7 +33,8 @@ class HostArray:
     @property
     def __cuda_array_interface__(self):
         about = dict(self.values.__array_interface__)
-        return about | {"version": 3, "data": (about["data"][0], not self.values.flags.writeable)}
+        about |= {"version": 3, "stream": self.stream}
+        return about | {"data": (about["data"][0], not self.values.flags.writeable)}
 
 
 class HostEntry:
@@ -55,10 +56,13 @@ class HostDevice:
 
     def __init__(self, index, shared_bytes=227 * 1024):
         self.index, self.shared_bytes, self.multiprocessors = index, shared_bytes, 3
-        self.launched, self.kept = [], []
+        self.launched, self.kept, self.followed = [], [], []
 
     def current(self):
         return contextlib.nullcontext()
+
+    def follow(self, stream, other):
+        self.followed.append((stream, other))
 
     def entry(self, name):
         return HostEntry(self, name)

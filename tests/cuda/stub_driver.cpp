@@ -159,6 +159,14 @@ int cuEventSynchronize(void*) {
   ++stub.waits;
   return 0;
 }
+int cuEventDestroy_v2(void* event) {
+  std::free(event);
+  return 0;
+}
+int cuStreamWaitEvent(void* stream, void*, unsigned flags) {
+  stub.stream = reinterpret_cast<uint64_t>(stream);
+  return flags;
+}
 int cuStreamIsCapturing(void*, int* status) {
   *status = stub.capturing;
   return 0;

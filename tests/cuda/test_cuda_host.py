@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import dali_msda as msda
-from dali_msda.backends import cuda
+from dali_msda.backends import backend_of, cuda, cuda_arrays
+from dali_msda.backends.places import on_gpu
 from dali_msda.policy import METHODS
-from tests.cuda.host_gpu import HostArray, install
+from tests.cuda.host_gpu import STREAM, HostArray, install
 from tests.support.batches import every_kind_of_record, random_images
 from tests.support.doors import assert_same
 from tests.support.fmix_plans import LAWS, records
@@ -176,6 +177,90 @@ def test_saliency(device):
     assert len(device.launched) == 1
 
 
+class OnEitherSide:
+    """As JAX's arrays: their class has a CUDA array interface, which those on the CPU have not."""
+
+    def __init__(self, values, place):
+        self.values, self.place = values, place
+        self.shape, self.dtype = values.shape, values.dtype
+
+    def __len__(self):
+        return len(self.values)
+
+    @property
+    def __cuda_array_interface__(self):
+        if self.place[0] == 1:
+            raise AttributeError("the array is on the CPU")
+        return HostArray(self.values).__cuda_array_interface__
+
+    def __dlpack_device__(self):
+        return self.place
+
+    def __dlpack__(self, **how):
+        return self.values.__dlpack__(**how)
+
+
+def test_dlpack_says_where_an_array_is(device):
+    """1 is the CPU, 2 and 13 a GPU (its own memory, and what the driver moves to and fro)."""
+    images, plan = random_images((4, 6, 8, 3), "uint8"), every_kind_of_record(4, 6, 8)
+    want = msda.blend(images, plan)
+    given = OnEitherSide(images, (1, 0))
+    assert not on_gpu(given)
+    np.testing.assert_array_equal(msda.blend(given, plan), want)
+    assert not device.launched
+    for place in ((2, 0), (13, 0)):
+        assert on_gpu(OnEitherSide(images, place))
+        got = msda.blend(OnEitherSide(images, place), plan)
+        np.testing.assert_array_equal(got.values, want)
+    assert len(device.launched) == 4
+    elsewhere = HostArray(np.empty_like(images), 1)
+    with pytest.raises(ValueError, match="one GPU, got images on 0, out on 1"):
+        msda.blend(OnEitherSide(images, (2, 0)), plan, out=elsewhere)
+
+
+def test_the_streams_that_arrays_name_are_waited_for(device, monkeypatch):
+    """Before the launch by ours, after it by theirs; 1 is another name for 0."""
+    monkeypatch.setattr(cuda, "current_stream", cuda_arrays.current_stream)
+    images, plan = random_images((4, 6, 8, 3), "uint8"), every_kind_of_record(4, 6, 8)
+    cases = [
+        ((STREAM, STREAM), []),
+        ((None, STREAM), []),
+        ((STREAM, None), []),
+        ((STREAM, 9), [(STREAM, 9), (9, STREAM)]),
+        ((STREAM, 1), [(STREAM, 0), (0, STREAM)]),
+        ((STREAM, 2), [(STREAM, 2), (2, STREAM)]),
+    ]
+    for (own, other), followed in cases:
+        out = HostArray(np.empty_like(images), stream=other)
+        msda.blend(HostArray(images, stream=own), plan, out=out)
+        np.testing.assert_array_equal(out.values, msda.blend(images, plan))
+        assert device.followed == followed
+        device.followed.clear()
+    for wrong in (0, -1, True, "7"):
+        with pytest.raises(ValueError, match="images: expected the stream of .* None, 1, 2 or an"):
+            msda.blend(HostArray(images, stream=wrong), plan)
+
+
+def test_both_backends_have_the_same_functions(device):
+    here, there = backend_of(np.zeros(1)), backend_of(HostArray(np.zeros(1)))
+    assert here != there and here == backend_of(None) == backend_of([1])
+    for name in ("view", "on_cpu", "output", "mirror_flags", "labels"):
+        assert callable(getattr(here.arrays, name)) and callable(getattr(there.arrays, name))
+    for name in ("blend", "mask", "targets_dense", "targets_compact", "saliency"):
+        assert callable(getattr(here.kernels, name)) and callable(getattr(there.kernels, name))
+
+
+def test_the_other_byte_order_is_refused(device):
+    images, plan = random_images((4, 6, 8, 3), "float32"), every_kind_of_record(4, 6, 8)
+    other = HostArray(images.astype(">f4"))
+    with pytest.raises(TypeError, match="images: expected uint8 or float32, got >f4"):
+        msda.blend(other, plan)
+    with pytest.raises(ValueError, match="out: expected float32 .* got >f4"):
+        msda.blend(HostArray(images), plan, out=other)
+    with pytest.raises(TypeError, match="labels: expected int64 .* got >i8"):
+        msda.targets(HostArray(np.arange(4).astype(">i8")), plan, num_classes=4)
+
+
 def test_empty_batches(device):
     images, plan = random_images((3, 4, 5, 3), "uint8"), every_kind_of_record(1, 4, 5)[:0]
     assert msda.blend(HostArray(images), plan).values.shape == (0, 4, 5, 3)
@@ -188,7 +273,7 @@ def test_errors_at_the_door(device):
     there = HostArray(images)
     with pytest.raises(ValueError, match="out: expected an array on the GPU, like the others"):
         msda.blend(there, plan, out=np.empty_like(images))
-    with pytest.raises(ValueError, match="out: expected an array in CPU memory, like the others"):
+    with pytest.raises(ValueError, match="out: expected an array in CPU memory, got one on a GPU"):
         msda.blend(images, plan, out=HostArray(np.empty_like(images)))
     with pytest.raises(ValueError, match="expected all arrays on one GPU, got images on 0, out on"):
         msda.blend(there, plan, out=HostArray(np.empty_like(images), 1))

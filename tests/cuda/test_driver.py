@@ -188,6 +188,13 @@ def test_a_failed_launch_leaves_everything_usable(stub, monkeypatch):
     assert stub.contexts == 0
 
 
+def test_a_stream_follows_another(stub):
+    device = driver.device(0)
+    with device.current():
+        device.follow(STREAM, 9)
+    assert stub.records == 1 and stub.stream == STREAM and stub.waits == 0
+
+
 def test_errors(stub, monkeypatch):
     with pytest.raises(RuntimeError, match=r"CUDA: stub error \(101\)"):
         driver.device(5)

@@ -1,4 +1,4 @@
-"""Maps, second images and real values: pixel by pixel what the plan did to the images."""
+"""Maps of classes and second images: pixel by pixel what the plan did to the images."""
 
 import numpy as np
 import pytest
@@ -185,8 +185,6 @@ def test_nothing_changes_at_lambda_1(policy):
     shape = (5, 8, 11)
     plan, maps = plan_of(policy, shape, lam=1.0), maps_of(shape)
     np.testing.assert_array_equal(msda.segmentation(maps, plan), maps)
-    numbers = np.random.default_rng(0).standard_normal((5, 3))
-    np.testing.assert_array_equal(msda.values(numbers, plan), numbers)
 
 
 def test_cutout_keeps_the_classes_or_not():
@@ -241,7 +239,6 @@ def test_empty_batches_and_single_samples():
     assert msda.segmentation(np.zeros((0, 4, 5), int), plan).shape == (0, 4, 5)
     options = {"num_classes": 3, "soft": True}
     assert msda.segmentation(np.zeros((0, 4, 5), int), plan, **options).shape == (0, 3, 4, 5)
-    assert msda.values(np.zeros((0, 2)), plan).shape == (0, 2)
 
 
 def test_the_masks_are_made_in_parts(monkeypatch):
@@ -267,67 +264,10 @@ def test_a_second_image_is_mixed_like_the_first(policy):
             assert mixed[place] == pytest.approx(np.dot(values, weights), abs=1e-6)
 
 
-# ------------------------------------------------------------------------- values, several labels
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("tail", [(), (3,), (2, 4)])
-@pytest.mark.parametrize("policy", VARIANTS, ids=str)
-def test_values_are_weighted_means(policy, tail, dtype):
-    plan = plan_of(policy, (9, 8, 8))
-    given = (np.random.default_rng(0).standard_normal((9, *tail)) * 100).astype(dtype)
-    mixed = msda.values(given, plan)
-    assert mixed.dtype == dtype and mixed.shape == given.shape
-    sources = np.column_stack([plan["own"], plan["partner"], plan["extra"]])
-    weights = np.column_stack([plan["weight"], plan["partner_weight"], plan["extra_weight"]])
-    for i, used in enumerate(plan["sources"]):
-        rows = given[sources[i, :used]].astype(np.float64)
-        want = np.tensordot(weights[i, :used].astype(np.float64), rows, 1)
-        np.testing.assert_allclose(mixed[i], want, rtol=1e-6, atol=1e-4)
-        low, high = rows.min(0), rows.max(0)
-        slack = 1e-6 * np.abs(rows).max()
-        assert (mixed[i] >= low - slack).all() and (mixed[i] <= high + slack).all()
-    tensor = msda.values(torch.from_numpy(given), plan)
-    assert isinstance(tensor, torch.Tensor)
-    np.testing.assert_array_equal(tensor.numpy(), mixed)
-
-
-@pytest.mark.parametrize("policy", VARIANTS, ids=str)
-def test_equal_values_stay_as_they_are(policy):
-    """Exactly: float32 weights that sum to 1 but for rounding would show in a float64 value."""
-    plan = plan_of(policy, (9, 8, 8))
-    given = np.full(9, 1e9 / 3)
-    np.testing.assert_array_equal(msda.values(given, plan), given)
-    np.testing.assert_array_equal(msda.values(np.arange(9.0) * 0 + 0.1, plan), np.full(9, 0.1))
-
-
-def test_values_and_targets_agree():
-    plan = plan_of(VARIANTS[-1], (9, 8, 8))
-    given = np.random.default_rng(0).random((9, 4)).astype(np.float32)
-    np.testing.assert_allclose(msda.values(given, plan), msda.targets(given, plan), atol=3e-7)
-
-
-@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
-@pytest.mark.parametrize("policy", VARIANTS, ids=str)
-def test_several_labels_a_sample(policy, kind):
-    """Each label's row entry is the share of the sources that have it; rows sum to any number."""
-    plan = plan_of(policy, (9, 8, 8))
-    tags = (np.random.default_rng(0).random((9, 6)) < 0.4).astype(np.float32)
-    rows = np.asarray(msda.targets(kind(tags), plan))
-    sources = np.column_stack([plan["own"], plan["partner"], plan["extra"]])
-    weights = np.column_stack([plan["weight"], plan["partner_weight"], plan["extra_weight"]])
-    weights = np.where(np.arange(4) < plan["sources"][:, None], weights, 0)
-    sources = np.where(np.arange(4) < plan["sources"][:, None], sources, 0)
-    want = np.einsum("bk,bkc->bc", weights.astype(np.float64), tags[sources].astype(np.float64))
-    np.testing.assert_allclose(rows, want, atol=3e-7)
-    assert (rows >= 0).all() and (rows <= 1 + 1e-6).all()
-
-
 # ----------------------------------------------------------------------------------------- errors
 
 PLAN = plan_of(msda.Mixup(), (4, 6, 5))
 MAPS = np.zeros((4, 6, 5), np.uint8)
-NUMBERS = np.zeros(4)
 
 
 def segmentation(maps=MAPS, plan=PLAN, **options):
@@ -359,15 +299,6 @@ ERRORS = [
     (lambda: segmentation(mirror=[1, 0]), "mirror: expected 4 flags"),
     (lambda: segmentation(out=MAPS.astype(int)), "out: expected uint8 .* got int64"),
     (lambda: segmentation(out=MAPS), "out: expected memory apart from the maps'"),
-    (lambda: msda.values(np.arange(4), PLAN), "values: expected float32 or float64 .* got int64"),
-    (lambda: msda.values(np.float64(3), PLAN), "values: expected"),
-    (lambda: msda.values("ab", PLAN), "values: expected a NumPy array or a torch tensor, got str"),
-    (lambda: msda.values(NUMBERS[:2], PLAN), r"plan\[\d\]: .*expected indices in \[0, 2\)"),
-    (
-        lambda: msda.values(np.array([[0, 1], [0, np.nan], [0, 0], [0, 0.0]]), PLAN),
-        r"values\[1, 1\]: expected finite values, got nan; leave unknown",
-    ),
-    (lambda: msda.values(NUMBERS + np.inf, PLAN), r"values\[0\]: expected finite values, got inf"),
 ]
 
 

@@ -1,0 +1,93 @@
+"""Checks of arguments that both backends share; what is wrong raises TypeError or ValueError."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from dali_msda.backends.places import is_torch
+
+MAX_COUNT = 2**31
+"""The kernels take counts below it."""
+
+
+def expect_pixels(images: object, array: np.ndarray) -> None:
+    """Raise TypeError or ValueError unless the kernels read such images, given and as an array."""
+    if array.dtype not in (np.uint8, np.float32):
+        dtype = str(getattr(images, "dtype", array.dtype)).removeprefix("torch.")
+        raise TypeError(f"images: expected uint8 or float32, got {dtype}")
+    if 0 in array.shape[1:]:
+        raise ValueError(f"images: expected at least one pixel and channel, got {array.shape}")
+    if len(array) >= MAX_COUNT:
+        raise ValueError(f"images: expected fewer than 2**31 samples, got {array.shape}")
+
+
+def expect_output(memory: np.ndarray, shape: tuple[int, ...], dtype: str, axes: int) -> None:
+    """Raise ValueError unless this memory can be written to; arguments as for :func:`output`."""
+    if memory.shape != shape or memory.dtype != np.dtype(stored(dtype)):
+        raise ValueError(f"out: expected {dtype} {shape}, got {memory.dtype} {memory.shape}")
+    if not memory.flags.writeable:
+        raise ValueError("out: expected a writeable array, got a read-only one")
+    if axes:
+        expect_contiguous("out", memory)
+    elif not memory.flags.c_contiguous:
+        raise ValueError(f"out: expected a contiguous array, got strides {memory.strides}")
+
+
+def expect_untracked(out: object) -> None:
+    """Raise ValueError if gradients would flow through an ``out``: what we write has none."""
+    if is_torch(out) and out.requires_grad and sys.modules["torch"].is_grad_enabled():
+        raise ValueError(
+            "out: expected a tensor that needs no gradient, got one that requires grad; give "
+            "out.detach(), or call within torch.no_grad()"
+        )
+
+
+def expect_contiguous(name: str, batch: np.ndarray) -> None:
+    """Raise ValueError unless each sample of the batch is contiguous."""
+    if len(batch) and not batch[0].flags.c_contiguous:
+        raise ValueError(
+            f"{name}: expected each sample to be contiguous, got strides {batch.strides} for "
+            f"shape {batch.shape}; copy it with numpy.ascontiguousarray() or .contiguous()"
+        )
+
+
+def expect_classes(num_classes: object) -> None:
+    """Raise TypeError or ValueError unless it is a number of classes."""
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer):
+        raise TypeError(f"num_classes: expected a whole number, got {num_classes!r}")
+    if num_classes < 1:
+        raise ValueError(f"num_classes: expected at least 1, got {num_classes}")
+    if num_classes >= MAX_COUNT:
+        raise ValueError(f"num_classes: expected fewer than 2**31, got {num_classes}")
+
+
+def soft_classes(rows: np.ndarray, num_classes: object) -> int:
+    """The number of classes of soft labels ``(N, C)``; ``num_classes`` must not contradict."""
+    classes = rows.shape[1]
+    expect_classes(classes)
+    if num_classes is not None and num_classes != classes:
+        raise ValueError(f"num_classes: expected {classes}, as the labels have, got {num_classes}")
+    return classes
+
+
+def thread_count(threads: object) -> int:
+    """The number of threads to use, checked."""
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer):
+        raise TypeError(f"threads: expected a whole number, got {threads!r}")
+    if not 0 <= threads <= 1024:
+        raise ValueError(f"threads: expected 0 (one per core) to 1024, got {threads}")
+    return int(threads)
+
+
+def written(out: object) -> object:
+    """``out``, once its memory was written to: autograd is told, which keeps tensors for later."""
+    if is_torch(out) and not out.is_inference():
+        sys.modules["torch"].autograd.graph.increment_version(out)
+    return out
+
+
+def stored(dtype: str) -> str:
+    """The type that NumPy, which has no bfloat16, keeps values in."""
+    return "uint16" if dtype == "bfloat16" else dtype
