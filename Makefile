@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.dali_msda
 CXX_FILES = $(shell find kernels dali_msda/dali/native tests -name '*.h' -o -name '*.c[cpu]*')
 
 .DEFAULT_GOAL := help
-.PHONY: help install ffcv demo test gpu check format bench bench-gpu manual wheel clean
+.PHONY: help install ffcv demo test fuzz soak gpu check format bench bench-gpu manual wheel clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,6 +26,16 @@ test: $(INSTALLED)  ## run the tests
 	@$(RUN) dali_msda.pipelines.install_ffcv || echo 'The tests of FFCV are skipped.'
 	$(RUN) pytest --numprocesses auto --maxprocesses 4 --max-worker-restart 0 \
 	  --dist loadfile --no-loadscope-reorder
+
+FUZZ ?= 100000
+fuzz: $(INSTALLED)  ## make random calls of the array functions, FUZZ=100000 of them
+	$(RUN) tests.guards.fuzz --calls $(FUZZ)
+
+SOAK ?= 10000
+soak: $(INSTALLED)  ## mix SOAK=10000 batches by each door; memory must stay as it is
+	$(RUN) tests.guards.soak arrays --batches $$(( 10 * $(SOAK) ))
+	$(RUN) tests.guards.soak dali --batches $(SOAK)
+	$(RUN) tests.guards.soak ffcv --batches $(SOAK)
 
 # From a plain copy of the tree, where there is a GPU: needs NumPy, torch, CuPy, pytest and g++; DALI's
 # operators are tested too where DALI is, with the headers that they include.

@@ -248,7 +248,9 @@ def load(path: str | os.PathLike) -> np.ndarray:
     """
     try:
         plan = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # of a broken header NumPy's parser raises what it likes
         raise ValueError(f"{path}: expected a plan written by save(): {error}") from error
     if not isinstance(plan, np.ndarray) or plan.dtype != PLAN_DTYPE:
         found = getattr(plan, "dtype", "several arrays")

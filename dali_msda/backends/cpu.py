@@ -37,11 +37,12 @@ def _narrow(name: str, value: int) -> int:
 
 
 class _Structure(ctypes.Structure):
-    def __init__(self, *values: object) -> None:
-        for (name, kind), value in zip(self._fields_, values, strict=False):
-            if kind is c_int32:
-                _narrow(name, value)
-        super().__init__(*values)
+    def __init__(self, *values: object, **named: object) -> None:
+        given = dict(zip((name for name, _ in self._fields_), values, strict=False)) | named
+        for name, kind in self._fields_:
+            if kind is c_int32 and name in given:
+                _narrow(name, given[name])
+        super().__init__(**given)
 
 
 def structure(name: str, members: dict[str, type]) -> type[ctypes.Structure]:

@@ -41,7 +41,7 @@ bool check_sources(const Plan& p, int32_t samples, const Report& report) {
     return report.fault("sources: expected at most %d for method %d, got %d", most, p.method,
                         p.sources);
   double sum = 0.0;
-  for (int32_t k = 0; k < kMaxSources; ++k) {
+  for (int32_t k = 0; k < p.sources; ++k) {
     if (p.source[k] < 0 || p.source[k] >= samples)
       return report.fault(
           "sources: expected indices in [0, %d), got %d; a plan serves only a batch as large as "
@@ -49,7 +49,7 @@ bool check_sources(const Plan& p, int32_t samples, const Report& report) {
           samples, p.source[k]);
     if (!is_share(p.weight[k]))
       return report.fault("weights: expected values in [0, 1], got %g", p.weight[k]);
-    if (k < p.sources) sum += double{p.weight[k]};
+    sum += double{p.weight[k]};
   }
   if (std::fabs(sum - 1.0) > kWeightTolerance)
     return report.fault("weights: expected values that sum to 1 over the sources, got a sum of %g",

@@ -258,7 +258,11 @@ def test_records_without_any_weight_read_their_last_source():
     plan = msda.draw(msda.Mixup(n=3, partner="roll"), 3, 2, 40, seed=0, step=0)
     for name in ("weight", "partner_weight", "extra_weight"):
         plan[name] = 0
-    for layout, door in itertools.product(("HWC", "CHW"), set(DOORS) - {"reference"}):
+    for door in ("numpy", "torch"):
+        with pytest.raises(ValueError, match="weights: expected values that sum to 1 .* a sum of 0"):
+            DOORS[door](images, plan)
+    kernels = set(DOORS) - {"reference", "numpy", "torch"}
+    for layout, door in itertools.product(("HWC", "CHW"), kernels):
         mixed = DOORS[door](images, plan, layout=layout)
         np.testing.assert_array_equal(
             mixed if layout == "HWC" else mixed.transpose(0, 2, 3, 1), images[plan["extra"][:, 0]]
