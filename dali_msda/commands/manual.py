@@ -38,6 +38,7 @@ COLUMNS = 100
 PAIR = {"rocket": "rocket.jpg", "cup": "coffee.png"}
 SIZE, LAM, SEED = (100, 150), 0.6, 86  # height and width in pixels, own share, of every plan
 SEVERAL = MultiMix(FMix(partner="derangement"), 5)  # shown, too
+ACROSS = 5  # pictures in a row of the first page's sheet, which has two: the pair, eight methods
 QUALITY = 70  # of the JPEGs, which keeps a strip below 20 kB
 
 
@@ -153,7 +154,7 @@ def _item(text: str, indent: int = 0) -> str:
 
 
 def pictures() -> Iterator[tuple[str, Image]]:
-    """Name and picture of each file in the gallery: a strip a method, several methods at once."""
+    """Name and picture of each file in the gallery: a strip a method, eight of them at once."""
     images = pair()
     shown: list[Cell | None] = []
     for name, kind in POLICIES.items():
@@ -164,9 +165,7 @@ def pictures() -> Iterator[tuple[str, Image]]:
         yield name, sheet([[own, partner, weights, mixed.mixed_cell(0, 0, "mixed")]])
         shown += [own, partner] if not shown else []
         shown.append(mixed.mixed_cell(0, 0, kind.__name__))
-    across = (len(shown) + 1) // 2
-    shown += [None] * (2 * across - len(shown))
-    yield "methods", sheet([shown[:across], shown[across:]])
+    yield "methods", sheet([shown[:ACROSS], shown[ACROSS : 2 * ACROSS]])
     lams = [(SEVERAL.k - k) / (SEVERAL.k + 1) for k in range(SEVERAL.k)]  # what falls on average
     mixed = _mixed(SEVERAL, images, lams)
     yield "multimix", sheet([[mixed.mixed_cell(0, k) for k in range(SEVERAL.k)]])
