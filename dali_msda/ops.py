@@ -21,7 +21,7 @@ from dali_msda.backends.checks import (
 )
 from dali_msda.backends.cpu import DTYPES, LAYOUTS
 from dali_msda.backends.cpu_arrays import scale_and_shift
-from dali_msda.backends.records import having
+from dali_msda.backends.records import has_trait
 from dali_msda.backends.shapes import sample_shape
 from dali_msda.plan import check, draw
 from dali_msda.policy import Policy, number
@@ -241,7 +241,7 @@ def _pairs(plan: np.ndarray, images: np.ndarray, out: np.ndarray) -> np.ndarray 
     slots = np.arange(len(images), dtype=np.int32)
     partner = np.where(plan["sources"] > 1, plan["partner"], plan["own"]).astype(np.int32)
     in_order = plan.shape == slots.shape and (plan["own"] == slots).all()
-    stays = not having("shrinks", plan).any()  # what shrinks reads other rows than it writes
+    stays = not has_trait(plan, "shrinks").any()  # what shrinks reads other rows than it writes
     if in_order and stays and (plan["sources"] <= 2).all():
         pairs = partner.copy()
         alone = partner == slots

@@ -9,8 +9,8 @@ import numpy as np
 from dali_msda.policy import codes
 
 
-def having(trait: str, plans: np.ndarray) -> np.ndarray:
-    """Which records, or whether one, are of a method with this trait (of the method cards)."""
+def has_trait(plans: np.ndarray, trait: str) -> np.ndarray:
+    """Which records are of a method with this trait, a word of :data:`dali_msda.policy.TRAITS`."""
     return _methods_with(trait)[plans["method"]]
 
 
