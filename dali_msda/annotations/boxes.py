@@ -38,7 +38,8 @@ def _box_array(name: str, boxes: object) -> np.ndarray:
 def _lists(boxes: object, labels: object) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Boxes and labels of every sample as arrays that fit each other."""
     for name, value in (("boxes", boxes), ("labels", labels)):
-        if not hasattr(value, "__len__") or isinstance(value, str | dict):
+        no_list = isinstance(value, str | dict) or not getattr(value, "ndim", 1)
+        if no_list or not hasattr(value, "__len__"):
             raise TypeError(f"{name}: expected a list, one entry per sample, got {value!r}")
     if len(labels) != len(boxes):
         raise ValueError(

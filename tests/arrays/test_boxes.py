@@ -250,6 +250,7 @@ def sized(which, pixels):
 ERRORS = [
     (lambda: boxes(None), "boxes: expected a list, one entry per sample, got None"),
     (lambda: boxes({}), "boxes: expected a list"),
+    (lambda: boxes(np.array(3)), "boxes: expected a list"),
     (lambda: boxes(labels=3), "labels: expected a list"),
     (lambda: boxes(labels=[[1]]), "labels: expected 2, one per entry of boxes, got 1"),
     (lambda: boxes(labels=[[1, 2], []]), r"labels\[0\]: expected 1, one per box, got .*\(2,\)"),
