@@ -21,7 +21,7 @@ from dali_msda.backends.checks import (
 )
 from dali_msda.backends.cpu import DTYPES, LAYOUTS
 from dali_msda.backends.cpu_arrays import scale_and_shift
-from dali_msda.backends.records import having
+from dali_msda.backends.records import pairs_of
 from dali_msda.backends.shapes import sample_shape
 from dali_msda.plan import check, draw
 from dali_msda.policy import Policy, number
@@ -79,6 +79,8 @@ def mix(
     if not 3 <= len(shape) <= 5:
         raise ValueError(f"images: expected {SHAPES}, got {tuple(shape)}")
     batch = shape[0]
+    if not hasattr(labels, "__len__") or not getattr(labels, "ndim", 1):
+        raise TypeError(f"labels: expected {batch}, one per image, got {labels!r}")
     if len(labels) != batch:
         raise ValueError(f"labels: expected {batch}, one per image, got {len(labels)}")
     peaks = None
@@ -238,19 +240,9 @@ def _pairs(plan: np.ndarray, images: np.ndarray, out: np.ndarray) -> np.ndarray 
             "out: expected the images themselves, in the same layout and type, or memory apart "
             "from them, got memory that overlaps them; give another array"
         )
-    slots = np.arange(len(images), dtype=np.int32)
-    partner = np.where(plan["sources"] > 1, plan["partner"], plan["own"]).astype(np.int32)
-    in_order = plan.shape == slots.shape and (plan["own"] == slots).all()
-    stays = not having("shrinks", plan).any()  # what shrinks reads other rows than it writes
-    if in_order and stays and (plan["sources"] <= 2).all():
-        pairs = partner.copy()
-        alone = partner == slots
-        named = np.flatnonzero(~alone)
-        # An unmixed sample whose partner still reads it belongs to that pair.
-        free = named[alone[partner[named]]]
-        pairs[partner[free]] = free
-        if (pairs[pairs] == slots).all():
-            return pairs
+    pairs = pairs_of(plan, len(images))
+    if pairs is not None:
+        return pairs
     raise ValueError(
         "out: expected memory apart from the images, because a partner would be overwritten before "
         "it is read; give another array, or a plan of pairs (scope='pair', or partner='flip') of "

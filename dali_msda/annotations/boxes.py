@@ -8,7 +8,7 @@ import numpy as np
 
 from dali_msda.annotations.sources import own_weights, source_weights, sources_of
 from dali_msda.backends.cpu_arrays import like, mirror_flags, to_numpy
-from dali_msda.backends.records import having
+from dali_msda.backends.records import has_trait
 from dali_msda.plan import check
 from dali_msda.policy import number
 
@@ -38,7 +38,8 @@ def _box_array(name: str, boxes: object) -> np.ndarray:
 def _lists(boxes: object, labels: object) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Boxes and labels of every sample as arrays that fit each other."""
     for name, value in (("boxes", boxes), ("labels", labels)):
-        if not hasattr(value, "__len__") or isinstance(value, str | dict):
+        no_list = isinstance(value, str | dict) or not getattr(value, "ndim", 1)
+        if no_list or not hasattr(value, "__len__"):
             raise TypeError(f"{name}: expected a list, one entry per sample, got {value!r}")
     if len(labels) != len(boxes):
         raise ValueError(
@@ -104,9 +105,9 @@ def _visible(
 def _appearances(record: np.void, own: np.ndarray) -> list[tuple[int, bool, np.ndarray]]:
     """The samples that show in a mixed image: index, whether shrunk, weight at every pixel."""
     shown: dict[tuple[int, bool], np.ndarray] = {}
-    weights = [own] if having("erases", record) else source_weights(record, own)
+    weights = [own] if has_trait(record, "erases") else source_weights(record, own)
     for k, (index, weight) in enumerate(zip(sources_of(record), weights, strict=True)):
-        key = (index, k == 1 and bool(having("shrinks", record)))
+        key = (index, k == 1 and bool(has_trait(record, "shrinks")))
         # A sample that meets itself shows once, with all of its weight.
         shown[key] = np.minimum(shown[key] + weight, 1) if key in shown else weight
     return [(*key, weight) for key, weight in shown.items()]
@@ -114,7 +115,7 @@ def _appearances(record: np.void, own: np.ndarray) -> list[tuple[int, bool, np.n
 
 def _is_cut(record: np.void) -> bool:
     """Whether a source ends at the border of what shows of it; else it fades."""
-    return record["soft"] == 0 and not having("bump", record)
+    return record["soft"] == 0 and not has_trait(record, "bump")
 
 
 def boxes(

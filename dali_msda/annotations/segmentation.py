@@ -7,7 +7,7 @@ import numpy as np
 from dali_msda.annotations.sources import own_weights, source_weights, sources_of
 from dali_msda.backends.checks import expect_classes, written
 from dali_msda.backends.cpu_arrays import mirror_flags, output, view
-from dali_msda.backends.records import having
+from dali_msda.backends.records import has_trait
 from dali_msda.plan import check
 
 MAPS = "shape (B, H, W), (B, L) or (B, D, H, W)"
@@ -52,7 +52,7 @@ def _shown(maps: np.ndarray, flags: np.ndarray | None, record: np.void) -> list[
         rows = maps[index].reshape(-1, maps.shape[-1])
         if flags is not None and flags[index]:
             rows = rows[:, ::-1]
-        if k == 1 and having("shrinks", record):
+        if k == 1 and has_trait(record, "shrinks"):
             gathered = rows[np.ix_(_shrunk_from(record, "y", 1), _shrunk_from(record, "x", 2))]
             rows = rows.copy()
             rows[record["y0"] : record["y1"], record["x0"] : record["x1"]] = gathered
@@ -154,7 +154,7 @@ def segmentation(
         whole = memory[at]
         one = whole.reshape(*whole.shape[:soft], *own.shape)  # a view: samples are contiguous
         shown = _shown(array, flags, record)
-        if erased is not None and having("erases", record):
+        if erased is not None and has_trait(record, "erases"):
             shown = [np.where(own == 0, np.array(erased, array.dtype), shown[0])]
         if not soft:
             _cut(one, shown, record, own)

@@ -82,7 +82,7 @@ def thread_count(threads: object) -> int:
 
 
 def written(out: object) -> object:
-    """``out``, once its memory was written to: autograd is told, which keeps tensors for later."""
+    """``out``, after autograd, which may keep it for a backward pass, was told that it changed."""
     if is_torch(out) and not out.is_inference():
         sys.modules["torch"].autograd.graph.increment_version(out)
     return out

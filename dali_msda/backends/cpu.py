@@ -14,7 +14,7 @@ import numpy as np
 from dali_msda import build
 from dali_msda.backends.checks import MAX_COUNT
 from dali_msda.backends.cpu_arrays import aligned
-from dali_msda.backends.records import having, interpolations
+from dali_msda.backends.records import has_trait, interpolations
 from dali_msda.backends.shapes import AXES, in_three
 
 DTYPES = {"uint8": 0, "float32": 1, "float16": 2, "bfloat16": 3}
@@ -304,7 +304,7 @@ def field_masks(plans: np.ndarray, threads: int = 0) -> np.ndarray | None:
     A row holds bits, or floats where a mask is softened. The calling thread keeps the memory for
     its next call.
     """
-    if not having("needs_field", plans).any():
+    if not has_trait(plans, "needs_field").any():
         return None
     first = plans.reshape(-1)[0]
     pixels = prod(int(first[axis]) for axis in AXES)

@@ -41,7 +41,13 @@ def view(name: str, array: object) -> np.ndarray:
         array = array.detach()
         return (array.view(torch.uint16) if array.dtype == torch.bfloat16 else array).numpy()
     if hasattr(array, "__dlpack__"):
-        return np.from_dlpack(array)
+        try:
+            return np.from_dlpack(array)
+        except (BufferError, RuntimeError, TypeError) as error:
+            got = getattr(array, "dtype", type(array).__name__)
+            raise TypeError(
+                f"{name}: expected an array that NumPy reads by DLPack, got {got} ({error})"
+            ) from error
     if hasattr(array, "__array__"):
         return np.asarray(array)
     raise TypeError(f"{name}: expected a NumPy array or a torch tensor, got {type(array).__name__}")

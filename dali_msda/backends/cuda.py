@@ -19,7 +19,7 @@ import numpy as np
 from dali_msda.backends import cpu, driver
 from dali_msda.backends.cpu import structure
 from dali_msda.backends.cuda_arrays import GpuArray, current_stream
-from dali_msda.backends.records import having, interpolations
+from dali_msda.backends.records import has_trait, interpolations
 from dali_msda.backends.shapes import AXES
 from dali_msda.policy import METHODS
 from dali_msda.record import PLAN_DTYPE
@@ -108,7 +108,7 @@ def grid(samples: int, rows: int, items: int, block: int, resident: int) -> tupl
 
 
 @contextlib.contextmanager
-def _at_work(**given: object) -> Iterator[tuple[driver.Device, int]]:
+def _stream_for(**given: object) -> Iterator[tuple[driver.Device, int]]:
     """The GPU that the arrays lie on, made current, and the stream to work on.
 
     The stream is that of the first array's library. Where other arrays have other streams, what is
@@ -127,10 +127,10 @@ def _at_work(**given: object) -> Iterator[tuple[driver.Device, int]]:
         named = dict.fromkeys(current_stream(array) for array in arrays.values())
         stream, *others = [one for one in named if one is not None] or [0]
         for other in others:
-            device.follow(stream, other)
+            device.wait_for(stream, other)
         yield device, stream
         for other in others:
-            device.follow(other, stream)
+            device.wait_for(other, stream)
 
 
 def _gpu_of(array: GpuArray) -> int | None:
@@ -188,7 +188,7 @@ def blend(
     """
     if pairs is not None and mirror is not None:
         raise ValueError("mirror: expected None in place on a GPU, got flags; give another out=")
-    with _at_work(images=images, out=outs, mirror=mirror) as (device, stream):
+    with _stream_for(images=images, out=outs, mirror=mirror) as (device, stream):
         made = None if fields is not None else FieldJob.of(device, plans)
         flags = None if isinstance(mirror, GpuArray) else mirror
         parts = [plans, flags, scale, shift, pairs, made and made.owners]
@@ -220,7 +220,7 @@ def blend(
 
 def mask(weights: GpuArray, plans: np.ndarray) -> None:
     """Fills ``weights``, float32 ``(*plans.shape, ..., W)``."""
-    with _at_work(out=weights) as (device, stream):
+    with _stream_for(out=weights) as (device, stream):
         made = FieldJob.of(device, plans)
         parts, room = [plans, made and made.owners], made.scratch if made else 0
         with device.batch(parts, room, stream) as (address, owners, scratch):
@@ -237,7 +237,10 @@ def targets_dense(out: GpuArray, plans: np.ndarray, labels: GpuArray, smoothing:
     job.batch, job.classes, job.smoothing = plans.size, out.shape[-1], smoothing
     name = f"msda_targets_dense_{labels.dtype.name}"
     given = {"labels": labels, "out": out}
-    with _at_work(**given) as (device, stream), device.batch([plans], 0, stream) as (job.plans, _):
+    with (
+        _stream_for(**given) as (device, stream),
+        device.batch([plans], 0, stream) as (job.plans, _),
+    ):
         _launch(device, stream, name, (1, plans.size, job.classes), job)
 
 
@@ -249,7 +252,10 @@ def targets_compact(
     job.batch = plans.size
     name = f"msda_targets_compact_{labels.dtype.name}"
     given = {"labels": labels, "out": out_labels, "weights": out_weights}
-    with _at_work(**given) as (device, stream), device.batch([plans], 0, stream) as (job.plans, _):
+    with (
+        _stream_for(**given) as (device, stream),
+        device.batch([plans], 0, stream) as (job.plans, _),
+    ):
         _launch(device, stream, name, (1, plans.size, 4), job)
 
 
@@ -269,7 +275,7 @@ def saliency(
         return
     flags = None if isinstance(mirror, GpuArray) else mirror
     given = {"images": images, "peaks": peaks, "maps": maps, "mirror": mirror}
-    with _at_work(**given) as (device, stream):
+    with _stream_for(**given) as (device, stream):
         entry = device.entry(f"msda_saliency_{images.dtype.name}")
         threads, resident = entry.occupancy()
         per_block = cpu.library().msda_saliency_block_bytes(*images.shape[1:3])
@@ -293,7 +299,7 @@ class FieldJob:
     @classmethod
     def of(cls, device: driver.Device, plans: np.ndarray) -> FieldJob | None:
         """None where no record has a field."""
-        return cls(device, plans) if having("needs_field", plans).any() else None
+        return cls(device, plans) if has_trait(plans, "needs_field").any() else None
 
     def __init__(self, device: driver.Device, plans: np.ndarray):
         first = plans.reshape(-1)[0]
@@ -306,7 +312,7 @@ class FieldJob:
         known |= {"threads": threads, "resident": resident}
         self.how = field_launch(self.shape, plans.size, **known)
         self.scratch = self.how.scratch
-        whole = having("needs_field", plans) & (plans["modes"] == 0) & (plans["flags"] == 0)
+        whole = has_trait(plans, "needs_field") & (plans["modes"] == 0) & (plans["flags"] == 0)
         self.decay, self.amplitudes = 0.0, None
         if self.how.in_shared and whole.any():  # others are bound by memory
             self.decay = float(plans["decay"][whole][0])

@@ -129,8 +129,8 @@ class Device:
         finally:
             call("cuCtxPopCurrent_v2", byref(c_void_p()))
 
-    def follow(self, stream: int, other: int) -> None:
-        """What is launched on a stream from now on waits for what was launched on the other."""
+    def wait_for(self, stream: int, other: int) -> None:
+        """Makes a stream wait for what was launched on the other; the caller goes on."""
         event = c_void_p()
         call("cuEventCreate", byref(event), WITHOUT_TIMING)
         call("cuEventRecord", event, other)

@@ -1,4 +1,4 @@
-"""The checks of boxes, bumps, weights and batches; those of FMix are in selfcheck_fields.py."""
+"""The checks of boxes, bumps, weights and batches; those of FMix are in fields.py."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from dali_msda.policy import (
     ResizeMix,
     SaliencyMix,
 )
-from dali_msda.selfcheck import laws as laws
-from dali_msda.selfcheck import rows as rows
+from dali_msda.selfcheck import laws, rows
 from dali_msda.selfcheck.rows import Row, Run
 
 BOXED = {
@@ -118,7 +117,7 @@ def weights(run: Run) -> Iterator[Row]:
     yield _mean_weight(run, "resizemix", ResizeMix(), 31, 0.5)
     for n in (32, 224):
         check = f"cutmix, clip: E[1 - w], {n}x{n}, lam uniform"
-        drawn = np.concatenate([*_weights(run, check, CutMix(), n, 200_000)])
+        drawn = run.records(check, CutMix(), n, n, 200_000)["partner_weight"]
         yield rows.mean_of(check, laws.clipped_share(n), drawn)
 
 
@@ -130,11 +129,10 @@ def masks(run: Run) -> Iterator[Row]:
     policies |= {"fmix": FMix(), "fmix, soft": FMix(max_soft=0.2)}
     for name, policy in policies.items():
         check = f"{name}: w is the mean of the mask, 19x30"
-        plan = np.concatenate([*run.plans(check, policy, *size, 2000)])
+        plan = run.records(check, policy, *size, 2000)
         if name == "gmix, exact":  # no bump is narrower than a pixel
             plan = plan[plan["lam"] <= 1 - 1 / math.prod(size)]
-        mean = rows.mask(plan, *size).mean((1, 2), dtype=np.float64)
-        yield rows.equal(check, mean, plan["weight"], tolerance=5e-6)
+        yield rows.weight_is_mean(check, plan, rows.mask(plan, *size))
     for name, policy in {**policies, "cutout": Cutout(length=9)}.items():
         check = f"{name}: white blended with black is the mask, 19x30"
         plan = run.plan(check, replace(policy, partner="roll"), 64, *size)
@@ -156,20 +154,14 @@ def around_peaks(run: Run) -> Iterator[Row]:
         expected += [np.maximum(centre[:, axis] - half, 0), np.minimum(centre[:, axis] + half, n)]
         found += [plan[name + "0"], plan[name + "1"]]
     yield rows.equal(check, expected, found)
-    mean = rows.mask(plan, *size).mean((1, 2), dtype=np.float64)
     check = "saliencymix: w is the mean of the mask, 19x30"
-    yield rows.equal(check, mean, plan["weight"], tolerance=5e-6)
-
-
-def _weights(run: Run, check: str, policy: Leaf, n: int, full: int, lam: float | None = None):
-    for plan in run.plans(check, policy, n, n, full, lam):
-        yield plan["partner_weight"].astype(np.float64)
+    yield rows.weight_is_mean(check, plan, rows.mask(plan, *size))
 
 
 def _mean_weight(run: Run, name: str, policy: Leaf, n: int, lam: float) -> Row:
     check = f"{name}: E[1 - w], {n}x{n}, lam {lam:g}"
     values = np.concatenate([chunk.mean((1, 2)) for chunk in law(policy, n, n, lam)])
-    drawn = np.concatenate([*_weights(run, check, policy, n, 100_000, lam)])
+    drawn = run.records(check, policy, n, n, 100_000, lam)["partner_weight"].astype(np.float64)
     return rows.estimate(check, values.mean(), drawn.mean(), values.std() / math.sqrt(len(drawn)))
 
 
@@ -181,7 +173,7 @@ def lambdas(run: Run) -> Iterator[Row]:
     check = "fmix, reformulated: moments of Beta(2, 1)"
     yield _moments(run, check, FMix(reformulate=True), laws.beta_moments(2, 1))
     check, (low, high) = "resizemix: E[tau^2], tau in (.1, .8)", (0.1, 0.8)
-    plan = np.concatenate([*run.plans(check, ResizeMix(tau=(low, high)), 224, 224, 200_000)])
+    plan = run.records(check, ResizeMix(tau=(low, high)), 224, 224, 200_000)
     squared = (high**3 - low**3) / (3 * (high - low))
     yield rows.mean_of(check, squared, 1 - plan["lam"].astype(np.float64))
     check = "resizemix: E[1 - w], 224x224"
@@ -189,8 +181,7 @@ def lambdas(run: Run) -> Iterator[Row]:
 
 
 def _moments(run: Run, check: str, policy: Leaf, expected: tuple[float, float, float]) -> Row:
-    chunks = run.plans(check, policy, 1, 1, 200_000)
-    return rows.moments_of(check, expected, np.concatenate([plan["lam"] for plan in chunks]))
+    return rows.moments_of(check, expected, run.records(check, policy, 1, 1, 200_000)["lam"])
 
 
 def batches(run: Run) -> Iterator[Row]:

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dali_msda.policy import FMix, Policy
-from dali_msda.selfcheck import boxes, fields, interpolations
-from dali_msda.selfcheck import laws as laws
+from dali_msda.selfcheck import boxes, fields, interpolations, laws
 from dali_msda.selfcheck.rows import LIMIT, Row, Run
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dali_msda.policy import FMix
-from dali_msda.selfcheck import laws as laws
-from dali_msda.selfcheck import rows as rows
+from dali_msda.selfcheck import laws, rows
 from dali_msda.selfcheck.rows import Row, Run
 
 SIZES = ((32, 32), (17, 23), (64, 40), (1, 37), (37, 1), (1, 1))

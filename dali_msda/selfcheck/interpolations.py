@@ -9,8 +9,7 @@ import numpy as np
 
 from dali_msda.ops import blend, targets
 from dali_msda.policy import CutMix, FMix, GMix, HMix, LaMix, Mixup, MultiMix, ResizeMix
-from dali_msda.selfcheck import laws as laws
-from dali_msda.selfcheck import rows as rows
+from dali_msda.selfcheck import laws, rows
 from dali_msda.selfcheck.rows import Row, Run
 
 K = 5
@@ -48,8 +47,7 @@ def nesting(run: Run) -> Iterator[Row]:
             yield rows.equal(check, 0, _not_nested(plan))
         if name not in ("gmix, exact", "gmix, paper"):  # labelled by lambda
             check = f"multi-mix of {name}: w is the mean of the mask"
-            mean = masks.mean((2, 3), dtype=np.float64)
-            yield rows.equal(check, mean, plan["weight"], tolerance=5e-6)
+            yield rows.weight_is_mean(check, plan, masks)
 
 
 def _not_nested(plan: np.ndarray) -> int:

@@ -100,6 +100,12 @@ def moments_of(check: str, expected: tuple[float, float, float], values: np.ndar
     return estimate(check, expected, powers.mean(1), error)
 
 
+def weight_is_mean(check: str, plan: np.ndarray, masks: np.ndarray) -> Row:
+    """Compare label weights with the means of the masks, ``(*plan.shape, H, W)``."""
+    mean = masks.mean((-2, -1), dtype=np.float64)
+    return equal(check, mean, plan["weight"], tolerance=5e-6)
+
+
 def moments(chunks: Iterable[np.ndarray], sums: Sums) -> tuple[np.ndarray, np.ndarray, int]:
     """Mean and standard deviation of what ``sums`` adds up, and the number of masks."""
     total, squares, count = 0.0, 0.0, 0
@@ -202,6 +208,10 @@ class Run:
             batch = min(left, chunk)
             yield self.plan(check, policy, batch, height, width, step, lam)
             left, step = left - batch, step + 1
+
+    def records(self, *what: object, **more: object) -> np.ndarray:
+        """All records of :meth:`plans`, in one array."""
+        return np.concatenate([*self.plans(*what, **more)])
 
     def shares(
         self,

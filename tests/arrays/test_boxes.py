@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import dali_msda as msda
+from dali_msda.annotations import sources
 from dali_msda.policy import METHODS
 from tests.support.annotated import CUTOUT, RESIZEMIX, VARIANTS, plan_of
 
@@ -250,6 +251,7 @@ def sized(which, pixels):
 ERRORS = [
     (lambda: boxes(None), "boxes: expected a list, one entry per sample, got None"),
     (lambda: boxes({}), "boxes: expected a list"),
+    (lambda: boxes(np.array(3)), "boxes: expected a list"),
     (lambda: boxes(labels=3), "labels: expected a list"),
     (lambda: boxes(labels=[[1]]), "labels: expected 2, one per entry of boxes, got 1"),
     (lambda: boxes(labels=[[1, 2], []]), r"labels\[0\]: expected 1, one per box, got .*\(2,\)"),
@@ -266,13 +268,6 @@ ERRORS = [
     (lambda: boxes(BOXES[:1], LABELS[:1]), r"plan\[\d\]: .*expected indices in \[0, 1\)"),
     (lambda: boxes(plan=[]), "plan: expected records"),
     (lambda: boxes([[[1], [1, 2]], []]), r"boxes\[0\]: expected an array, or a list whose entries"),
-    (lambda: boxes(plan=sized(0, 50_000)), r"plan\[0\]: size: expected fewer than 2\*\*31"),
-    (lambda: boxes(plan=sized(1, 40_000)), "height, width: .* 1 x 6 x 5, got 1 x 40000 x 40000"),
-    (lambda: boxes(plan=sized(0, 40_000)), "height, width: .* 1 x 40000 x 40000, got 1 x 6 x 5"),
-    (
-        lambda: boxes(plan=sized([0, 1], 50_000)),
-        r"plan\[0\]: size: .* 2\*\*31 pixels, got",
-    ),
 ]
 
 
@@ -280,3 +275,21 @@ ERRORS = [
 def test_the_message(call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "which, message",
+    [
+        (0, r"plan\[1\]: .*height, width: expected .* 1 x 40000 x 40000, got 1 x 6 x 5"),
+        (1, r"plan\[1\]: .*height, width: expected .* 1 x 6 x 5, got 1 x 40000 x 40000"),
+    ],
+)
+def test_records_of_false_sizes_are_refused_before_masks_are_made(which, message, monkeypatch):
+    """Those masks would take gigabytes."""
+    monkeypatch.setattr(sources, "mask", None)
+    with pytest.raises(ValueError, match=message):
+        boxes(plan=sized(which, 40_000))
+    with pytest.raises(
+        ValueError, match=r"plan\[0\]: size: expected fewer than 2\*\*31 pixels, got"
+    ):
+        boxes(plan=sized([0, 1], 50_000))

@@ -172,9 +172,26 @@ TARGETS = [
     (lambda: mix(labels=LABELS[:3], num_classes=4), "labels: expected 4.* got 3"),
     (lambda: mix(IMAGES[0], num_classes=4), "labels: expected 6, one per image, got 4"),
     (lambda: mix(IMAGES[0, 0], num_classes=4), "images: expected shape"),
+    (lambda: mix(labels=5, num_classes=4), "labels: expected 4, one per image, got 5"),
+    (lambda: mix(labels=np.array(5), num_classes=4), "labels: expected 4, one per image, got"),
     (lambda: mix(), "num_classes: expected"),
     (lambda: mix(num_classes=4, colour=1), "colour"),
 ]
+
+
+class Elsewhere:
+    """An array on a device that is neither the CPU nor a GPU of CUDA."""
+
+    shape, dtype, ndim = IMAGES.shape, IMAGES.dtype, 4
+
+    def __dlpack_device__(self):
+        return 8, 0  # kDLMetal
+
+    def __dlpack__(self, **how):
+        raise BufferError("not for NumPy")
+
+
+BLEND += [(lambda: blend(Elsewhere()), r"images: .* by DLPack, got uint8 \(not for NumPy\)")]
 CASES = DRAW + PLANS + BLEND + TARGETS
 
 

@@ -56,13 +56,13 @@ class HostDevice:
 
     def __init__(self, index, shared_bytes=227 * 1024):
         self.index, self.shared_bytes, self.multiprocessors = index, shared_bytes, 3
-        self.launched, self.kept, self.followed = [], [], []
+        self.launched, self.kept, self.waited = [], [], []
 
     def current(self):
         return contextlib.nullcontext()
 
-    def follow(self, stream, other):
-        self.followed.append((stream, other))
+    def wait_for(self, stream, other):
+        self.waited.append((stream, other))
 
     def entry(self, name):
         return HostEntry(self, name)

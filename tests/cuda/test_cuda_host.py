@@ -230,12 +230,12 @@ def test_the_streams_that_arrays_name_are_waited_for(device, monkeypatch):
         ((STREAM, 1), [(STREAM, 0), (0, STREAM)]),
         ((STREAM, 2), [(STREAM, 2), (2, STREAM)]),
     ]
-    for (own, other), followed in cases:
+    for (own, other), waited in cases:
         out = HostArray(np.empty_like(images), stream=other)
         msda.blend(HostArray(images, stream=own), plan, out=out)
         np.testing.assert_array_equal(out.values, msda.blend(images, plan))
-        assert device.followed == followed
-        device.followed.clear()
+        assert device.waited == waited
+        device.waited.clear()
     for wrong in (0, -1, True, "7"):
         with pytest.raises(ValueError, match="images: expected the stream of .* None, 1, 2 or an"):
             msda.blend(HostArray(images, stream=wrong), plan)

@@ -188,10 +188,10 @@ def test_a_failed_launch_leaves_everything_usable(stub, monkeypatch):
     assert stub.contexts == 0
 
 
-def test_a_stream_follows_another(stub):
+def test_a_stream_waits_for_another(stub):
     device = driver.device(0)
     with device.current():
-        device.follow(STREAM, 9)
+        device.wait_for(STREAM, 9)
     assert stub.records == 1 and stub.stream == STREAM and stub.waits == 0
 
 
