@@ -160,7 +160,7 @@ bool check_words(const MsdaLeaf& leaf, const Report& report) {
          check_number("mode", leaf.mode, last_mode(leaf.method), report) &&
          check_number("rounding", leaf.rounding, kRoundCoin, report) &&
          check_number("reformulate", leaf.reformulate, 1, report) &&
-         check_number("traits", leaf.traits, 2 * kShrinks - 1, report);
+         check_number("traits", leaf.traits, 2 * kNeedsPeaks - 1, report);
 }
 
 bool check_sizes(const MsdaLeaf& leaf, const Report& report) {
