@@ -46,7 +46,7 @@ class Mixer:
         self.policy = policy
         self.num_classes = whole("num_classes", num_classes, 1, 2**31)
         self.seed = whole("seed", seed, 0, 2**64)
-        self._takes_turns = policy.takes_turns
+        self._takes_turns = bool(policy.leaves()["stage"].any())
 
     def images(
         self,
@@ -243,7 +243,7 @@ class _Targets(Mixing):
             )
         if not self.is_last:
             return self.tensor((*self.interpolations, self.classes), torch.float32, device)
-        sources = self.mixer.policy.max_sources
+        sources = max(2, int(self.mixer.policy.leaves()["sources"].max()))
         shape = (*self.interpolations, sources)
         (state, labels), (_, weights) = (
             self.tensor(shape, kind, device) for kind in (torch.int64, torch.float32)

@@ -54,8 +54,8 @@ class Mixing:
         self.blending = dict(mean=mean, std=std, dtype=dtype)
         self.drawn = UNMIXED if policy is None else policy
         # Alternate and LaMix draw by the number of the batch.
-        self.takes_turns = self.drawn.takes_turns
-        self._sources = self.drawn.max_sources
+        self.takes_turns = bool(self.drawn.leaves()["stage"].any())
+        self._sources = max(2, int(self.drawn.leaves()["sources"].max()))
         # Checks the rest, and says what type comes out of bytes.
         one = draw(UNMIXED, 1, 1, 1, seed=0, step=0)
         channels = max(np.size(mean), np.size(std))
