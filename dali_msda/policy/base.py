@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dali_msda.policy.cards import METHODS, TRAITS
+from dali_msda.policy.cards import METHODS
 from dali_msda.policy.checks import known, number
 
 SCOPES = {"sample": 0, "pair": 1, "batch": 2}
@@ -26,8 +26,8 @@ MODES = {  # by method; the numbers of MsdaMode
 }
 SHARES = {"pair": 0, "batch": 1}
 ROUNDINGS = {"nearest": 0, "stochastic": 1, "coin": 2}
-TRAIT_BITS = {trait: 1 << bit for bit, trait in enumerate(TRAITS)}
-"""Number of each trait, as ``MsdaTrait`` in kernels/msda/policy.h has it."""
+TRAIT_BITS = {"any_shape": 1, "erases": 2, "needs_field": 4, "needs_peaks": 8}
+"""The traits of a method that the kernels read, by the numbers of ``MsdaTrait``."""
 
 POLICY_VERSION = 1
 
@@ -43,7 +43,7 @@ field means."""
 
 
 def having(leaves: np.ndarray, trait: str) -> np.ndarray:
-    """Which leaves have a method with a trait, a word of :data:`TRAITS`: bool ``(leaves,)``."""
+    """Which leaves have a method with a trait, one of :data:`TRAIT_BITS`: bool ``(leaves,)``."""
     return (leaves["traits"] & TRAIT_BITS[trait]) != 0
 
 
@@ -116,7 +116,7 @@ class Leaf(Policy):
         fields = {
             "version": POLICY_VERSION,
             "method": card.code,
-            "traits": sum(TRAIT_BITS[trait] for trait in card.traits),
+            "traits": sum(bit for trait, bit in TRAIT_BITS.items() if trait in card.traits),
             "scope": SCOPES[self.scope],
             "partner": PARTNERS[self.partner],
             "alpha": self.alpha,

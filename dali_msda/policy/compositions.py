@@ -12,6 +12,7 @@ from dali_msda.policy.checks import known, number, whole
 
 
 def _policies(name: str, policies: object, allowed: tuple[type, ...]) -> tuple[Policy, ...]:
+    """The policies that a composition is given; raise TypeError for one that it cannot hold."""
     if not isinstance(policies, list | tuple) or not policies:
         raise TypeError(f"{name}: expected a non-empty list of policies, got {policies!r}")
     for index, policy in enumerate(policies):
@@ -22,6 +23,7 @@ def _policies(name: str, policies: object, allowed: tuple[type, ...]) -> tuple[P
 
 
 def _listed(name: str, values: object, default: tuple) -> tuple:
+    """The values that a composition is given for its policies, or their default."""
     if values is None:
         return default
     if not isinstance(values, list | tuple):

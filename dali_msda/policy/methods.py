@@ -1,4 +1,4 @@
-"""The methods as policies: each a frozen record of its settings."""
+"""The methods as policies: each a frozen class of its settings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dali_msda.policy.checks import known, number, shares, whole
 from dali_msda.policy.compositions import Alternate
 
 PLACES = {name: code for name, code in BOXES.items() if name != "minmax"}
+"""Where a box of drawn area lies, by word."""
 
 
 @dataclass(frozen=True, kw_only=True)

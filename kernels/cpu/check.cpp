@@ -224,10 +224,11 @@ bool check_words(const MsdaLeaf& leaf, const Report& report) {
          check_number("mode", leaf.mode, last_mode(leaf.method), report) &&
          check_number("rounding", leaf.rounding, kRoundCoin, report) &&
          check_number("reformulate", leaf.reformulate, 1, report) &&
-         check_number("traits", leaf.traits, 2 * kShrinks - 1, report);
+         check_number("traits", leaf.traits, 2 * kNeedsPeaks - 1, report);
 }
 
-bool check_sizes(const MsdaLeaf& leaf, const Report& report) {
+// The other numbers of a method's own settings.
+bool check_settings(const MsdaLeaf& leaf, const Report& report) {
   const bool has_sides = leaf.box == kBoxMinMax || leaf.method == kResizeMix;
   if (has_sides && !(0 < leaf.min_side && leaf.min_side <= leaf.max_side && leaf.max_side <= 1))
     return report.fault("min_side, max_side: expected 0 < low <= high <= 1, got %g, %g",
@@ -244,6 +245,7 @@ bool check_sizes(const MsdaLeaf& leaf, const Report& report) {
          check_real("max_soft", leaf.max_soft, 0, 0.5, report);
 }
 
+// How many samples are mixed, and with whom.
 bool check_partners(const MsdaLeaf& leaf, int32_t interpolations, const Report& report) {
   if (leaf.sources < 2 || leaf.sources > (leaf.method == kMixup ? kMaxSources : 2))
     return report.fault("sources: expected 2, or 2 to %d for mixup, got %d", kMaxSources,
@@ -302,7 +304,7 @@ bool check_leaf(const MsdaLeaf& leaf, const MsdaLeaf* before, int32_t interpolat
                 const Report& report) {
   if (leaf.version != kPolicyVersion)
     return report.fault("version: expected %d, got %d", kPolicyVersion, leaf.version);
-  return check_words(leaf, report) && check_sizes(leaf, report) &&
+  return check_words(leaf, report) && check_settings(leaf, report) &&
          check_partners(leaf, interpolations, report) && check_stage(leaf, before, report);
 }
 

@@ -37,17 +37,9 @@ struct MsdaLeaf {
 };
 static_assert(sizeof(MsdaLeaf) == 128, "the record's size is part of its format");
 
-// What has to be known of a method where its name does not matter; TRAITS in
+// What C++ has to know of a method where its name does not matter; TRAITS in
 // dali_msda/policy/cards.py says what each means and which methods have it.
-enum MsdaTrait : int32_t {
-  kAnyShape = 1,
-  kCuts = 2,
-  kErases = 4,
-  kNeedsField = 8,
-  kNeedsPeaks = 16,
-  kShrinks = 32,
-  kHasBump = 64,
-};
+enum MsdaTrait : int32_t { kAnyShape = 1, kErases = 2, kNeedsField = 4, kNeedsPeaks = 8 };
 
 enum MsdaScope : int32_t { kScopeSample = 0, kScopePair = 1, kScopeBatch = 2 };
 enum MsdaPartner : int32_t {

@@ -51,7 +51,8 @@ def test_methods_have_their_names():
 def test_leaves_have_the_traits_of_their_cards():
     assert base.LEAF_DTYPE.itemsize == 128
     leaves = msda.Choice([kind() for kind in POLICIES.values()]).leaves()
-    for trait in TRAITS:
+    assert set(TRAIT_BITS) <= set(TRAITS)
+    for trait in TRAIT_BITS:
         expected = [trait in METHODS[name].traits for name in POLICIES]
         assert having(leaves, trait).tolist() == expected and any(expected)
 
@@ -123,7 +124,7 @@ DAMAGED = {
     "modes": (FMIX, dict(modes=-1), r"modes: expected at least 0 \(all\), .* got -1"),
     "legacy modes": (FMIX, dict(modes=3, mode=1), "modes: .* 0 with the legacy law, got 3"),
     "length": (msda.Cutout(), dict(length=0), "length: expected at least 1 pixel, got 0"),
-    "traits": (CUTMIX, dict(traits=64), r"traits: expected a number in \[0, 63\], got 64"),
+    "traits": (CUTMIX, dict(traits=16), r"traits: expected a number in \[0, 15\], got 16"),
     "peaks": (msda.SaliencyMix(), dict(traits=0), "traits: expected that of needing peaks"),
 }
 
