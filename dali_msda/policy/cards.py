@@ -23,6 +23,8 @@ class Method:
         deviations: Where the default differs from the authors' code.
         traits: What the rest of the package has to know of it, words of :data:`TRAITS`.
         variants: Settings that show all that it can do, for tests: each setting in one of them.
+        weights: How it weighs its pixels, as ``msda::WeightKind``: ``"one"`` weight, a ``"box"``, a
+            Gaussian ``"bump"``, or a ``"mask"`` of bits or floats.
     """
 
     code: int
@@ -35,10 +37,10 @@ class Method:
     deviations: str
     traits: frozenset[str] = frozenset()
     variants: tuple[dict[str, object], ...] = ({},)
+    weights: str = "box"
 
 
 TRAITS = {
-    "bump": "weighs by a Gaussian bump around a point",
     "any_shape": "serves sequences and volumes as well as images",
     "cuts": "own weights are 0 or 1, unless they are softened",
     "erases": "sets pixels to 0 in the output; nobody is mixed",
@@ -52,6 +54,7 @@ METHODS = {
     "mixup": Method(
         code=1,
         policy="Mixup",
+        weights="one",
         summary="weighted mean of two images (or of up to four)",
         paper="Zhang et al., ICLR 2018, arXiv:1710.09412",
         authors_code="facebookresearch/mixup-cifar10",
@@ -74,6 +77,7 @@ METHODS = {
     "fmix": Method(
         code=3,
         policy="FMix",
+        weights="mask",
         summary="regions cut from a random field with a power-law spectrum",
         paper="Harris et al., arXiv:2002.12047",
         authors_code="ecs-vlc/FMix",
@@ -97,6 +101,7 @@ METHODS = {
     "gmix": Method(
         code=5,
         policy="GMix",
+        weights="bump",
         summary="a Gaussian bump of one image in the other",
         paper="Park et al., NeurIPS 2022, arXiv:2208.09913",
         authors_code="naver-ai/hmix-gmix",
@@ -104,7 +109,6 @@ METHODS = {
         label_weight="mean of the mask",
         deviations="one bump per sample instead of per batch (scope='batch' restores it); "
         "rectangular images",
-        traits=frozenset({"bump"}),
     ),
     "resizemix": Method(
         code=6,

@@ -14,9 +14,13 @@ import math
 
 import numpy as np
 
+from dali_msda.policy import METHODS
 from dali_msda.record import METHOD_NAMES
 
 CODES = {name: code for code, name in METHOD_NAMES.items()}
+BUMPS, MASKS = (
+    [card.code for card in METHODS.values() if card.weights == kind] for kind in ("bump", "mask")
+)
 LAM, POSITION, PERMUTATION, MIX, LEAF, FIELD, SIDES, RATIO, ROUNDING = range(1, 10)  # purposes
 
 
