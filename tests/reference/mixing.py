@@ -165,7 +165,7 @@ def draw(
             if hasattr(filler, leaf.method):
                 getattr(filler, leaf.method)()
             else:  # a method that is not written down here once more
-                p[...] = drawn[i]
+                plan[i] = drawn[i]
     return plan
 
 
