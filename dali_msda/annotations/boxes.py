@@ -10,7 +10,7 @@ from dali_msda.annotations.sources import own_weights, source_weights, sources_o
 from dali_msda.backends.cpu_arrays import like, mirror_flags, to_numpy
 from dali_msda.backends.records import has_trait
 from dali_msda.plan import check
-from dali_msda.policy import number
+from dali_msda.policy import codes_weighing_by, number
 
 
 def _box_array(name: str, boxes: object) -> np.ndarray:
@@ -115,7 +115,7 @@ def _appearances(record: np.void, own: np.ndarray) -> list[tuple[int, bool, np.n
 
 def _is_cut(record: np.void) -> bool:
     """Whether a source ends at the border of what shows of it; else it fades."""
-    return record["soft"] == 0 and not has_trait(record, "bump")
+    return record["soft"] == 0 and record["method"] not in codes_weighing_by("bump")
 
 
 def boxes(

@@ -13,7 +13,7 @@ from dali_msda.policy.base import (
     Policy,
     having,
 )
-from dali_msda.policy.cards import METHODS, TRAITS, Method, codes
+from dali_msda.policy.cards import METHODS, TRAITS, Method, codes, codes_weighing_by
 from dali_msda.policy.checks import known, number, whole
 from dali_msda.policy.compositions import Alternate, Choice, MultiMix
 from dali_msda.policy.methods import (
@@ -57,6 +57,7 @@ __all__ = [
     "ResizeMix",
     "SaliencyMix",
     "codes",
+    "codes_weighing_by",
     "having",
     "known",
     "number",

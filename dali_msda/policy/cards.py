@@ -26,6 +26,8 @@ class Method:
         when: When to use it.
         traits: What the rest of the package has to know of it, words of :data:`TRAITS`.
         variants: Settings that show all that it can do, for tests: each setting in one of them.
+        weights: How it weighs its pixels, as ``msda::WeightKind``: ``"one"`` weight, a ``"box"``, a
+            Gaussian ``"bump"``, or a ``"mask"`` of bits or floats.
     """
 
     code: int
@@ -40,6 +42,7 @@ class Method:
     when: str
     traits: frozenset[str] = frozenset()
     variants: tuple[dict[str, object], ...] = ({},)
+    weights: str = "box"
 
 
 TRAITS = {
@@ -49,7 +52,6 @@ TRAITS = {
     "needs_field": "has a mask made from a random field",
     "needs_peaks": "is drawn with the most salient pixels of the images",
     "shrinks": "shows pixels of the partner at other places than they had",
-    "bump": "weighs by a Gaussian bump around a point",
 }
 """Word and meaning of each trait."""
 
@@ -57,6 +59,7 @@ METHODS = {
     "mixup": Method(
         code=1,
         policy="Mixup",
+        weights="one",
         summary="weighted mean of two images (or of up to four)",
         paper="Zhang et al., ICLR 2018, arXiv:1710.09412",
         authors_code="facebookresearch/mixup-cifar10",
@@ -89,6 +92,7 @@ METHODS = {
     "fmix": Method(
         code=3,
         policy="FMix",
+        weights="mask",
         summary="regions cut from a random field with a power-law spectrum",
         paper="Harris et al., arXiv:2002.12047",
         authors_code="ecs-vlc/FMix",
@@ -122,6 +126,7 @@ METHODS = {
     "gmix": Method(
         code=5,
         policy="GMix",
+        weights="bump",
         summary="a Gaussian bump of one image in the other",
         paper="Park et al., NeurIPS 2022, arXiv:2208.09913",
         authors_code="naver-ai/hmix-gmix",
@@ -134,7 +139,6 @@ METHODS = {
         "else 1 - b",
         when="as HMix, with a soft edge. The authors use alpha = 0.5 for CIFAR-100 and 1 for "
         "ImageNet",
-        traits=frozenset({"bump"}),
     ),
     "resizemix": Method(
         code=6,
@@ -193,3 +197,8 @@ def codes(trait: str) -> list[int]:
     if trait not in TRAITS:
         raise ValueError(f"trait: expected one of {', '.join(TRAITS)}, got {trait!r}")
     return [method.code for method in METHODS.values() if trait in method.traits]
+
+
+def codes_weighing_by(kind: str) -> list[int]:
+    """Numbers of the methods that weigh their pixels by ``kind``: :attr:`Method.weights`."""
+    return [method.code for method in METHODS.values() if method.weights == kind]

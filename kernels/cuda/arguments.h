@@ -21,7 +21,7 @@ struct MsdaMasks {
                           // in one place; null: each has its own
 };
 
-// out = what the plan says; MsdaBlend of cpu.h says what each member means.
+// out = what the plan says; MsdaBlend of cpu/api.h says what each member means.
 struct MsdaGpuBlend {
   MsdaSamples outs, ins;
   MsdaMasks fields;
@@ -71,19 +71,19 @@ struct MsdaGpuFields {
   int32_t in_shared;        // 1: the values lie in dynamic shared memory, else in the workspace
   int32_t radix;            // the greatest of the axes: above 7 the workspace has room for it
   int32_t interpolations;   // as in MsdaGpuBlend: a field that they share is made once
-  const float* amplitudes;  // msda_amplitudes (cpu.h) of records with all modes of the paper's law
-                            // and this `decay`; others find theirs on the way.  Null: all do.
+  const float* amplitudes;  // msda_amplitudes (cpu/api.h) of records with all modes of the paper's
+                            // law and this `decay`; others find theirs on the way.  Null: all do.
   float decay;
 };
 
-// Where each image is most salient; MsdaSaliency of cpu.h says what that is.
+// Where each image is most salient; MsdaSaliency of cpu/api.h says what that is.
 struct MsdaGpuSaliency {
   MsdaSamples ins;        // HWC, of the type that the entry point names
   MsdaSamples maps;       // uint8 (H, W); without an address if nobody asks for them
   int32_t* peaks;         // (batch, 2): y and x
   const uint8_t* mirror;  // one flag per image, or null
   char* workspace;        // `per_block` bytes for each block of the grid
-  int64_t per_block;      // msda_saliency_block_bytes (cpu.h)
+  int64_t per_block;      // msda_saliency_block_bytes (cpu/api.h)
   int32_t batch, height, width;
   int32_t channels;  // 1, or 3 for RGB
 };

@@ -213,7 +213,7 @@ def test_devices_and_drivers_that_are_not_there(tmp_path):
 
 def test_code_is_asked_for_once_and_before_any_batch(native):
     assert sorted(native.asked) == [
-        (source, "sm_90") for source in ("apart", "blend", "field", "saliency", "targets")
+        (source, "sm_90") for source in ("blend", "field", "gather", "saliency", "targets")
     ]
     assert native.state.modules == 5
     small_batch(native)
@@ -277,6 +277,6 @@ def test_code_beside_the_library_serves_a_process_without_python(tmp_path):
     copy = shutil.copy(library_file(), tmp_path / "libother-1.2.so")
     with pytest.raises(RuntimeError, match=r"libother-1\.2\.sm_90\.field\.cubin: not found; `pyth"):
         Native(tmp_path, path=copy)
-    for source in ("apart", "blend", "field", "saliency", "targets"):
+    for source in ("blend", "field", "gather", "saliency", "targets"):
         (tmp_path / f"libother-1.2.sm_90.{source}.cubin").write_bytes(b"\x7fELF")
     small_batch(Native(tmp_path, path=copy))

@@ -14,9 +14,11 @@ import math
 
 import numpy as np
 
+from dali_msda.policy import codes_weighing_by
 from dali_msda.record import METHOD_NAMES
 
 CODES = {name: code for code, name in METHOD_NAMES.items()}
+BUMPS, MASKS = codes_weighing_by("bump"), codes_weighing_by("mask")
 LAM, POSITION, PERMUTATION, MIX, LEAF, FIELD, SIDES, RATIO, ROUNDING = range(1, 10)  # purposes
 
 

@@ -19,9 +19,11 @@ from dali_msda.policy import codes
 from dali_msda.record import PLAN_DTYPE
 from tests.reference.fields import field_mask
 from tests.reference.methods import (
+    BUMPS,
     CODES,
     LAM,
     LEAF,
+    MASKS,
     MIX,
     PERMUTATION,
     Filler,
@@ -163,7 +165,7 @@ def draw(
             if hasattr(filler, leaf.method):
                 getattr(filler, leaf.method)()
             else:  # a method that is not written down here once more
-                p[...] = drawn[i]
+                plan[i] = drawn[i]
     return plan
 
 
@@ -185,14 +187,13 @@ def in_box(p, height, width):
 def own_weight(plan, *shape):
     """Own weight of every pixel, ``(B, *shape)`` float32; two axes but for Mixup and FMix."""
     weight = np.ones((len(plan), *shape), np.float32)
-    bumps, fields = codes("bump"), codes("needs_field")
     for w, p in zip(weight, plan, strict=True):
         if p["method"] == CODES["mixup"]:
             w[:] = p["outside"] if p["sources"] == 2 else p["weight"]
-        elif p["method"] in bumps:
+        elif p["method"] in BUMPS:
             y, x = (bump(p["falloff"][k], p["point"][k], n) for k, n in enumerate(shape, 1))
             w[:] = p["outside"] + (float(p["inside"]) - p["outside"]) * np.outer(y, x)
-        elif p["method"] in fields:
+        elif p["method"] in MASKS:
             w[:] = field_mask(p).reshape(shape)
         elif p["method"] != CODES["none"]:
             w[:] = np.where(in_box(p, *shape), p["inside"], p["outside"])

@@ -7,12 +7,10 @@ values come from a transform in float32. Those are compared as closely as that a
 import numpy as np
 
 import dali_msda as msda
-from dali_msda.policy import codes
 from tests.reference import mixing as reference
 from tests.reference.fields import field_of, ramp
-from tests.reference.methods import mean_of_bump
+from tests.reference.methods import BUMPS, MASKS, mean_of_bump
 
-FIELDS, BUMPS = codes("needs_field"), codes("bump")
 LAYOUT = ("depth", "height", "width")
 
 
@@ -41,7 +39,7 @@ def mean_of(p):
 def checked_weights(plan, *shape):
     """Own weights of every pixel from the kernels, after a comparison with the oracle's."""
     got = msda.mask(plan, shape=shape)
-    fields, bumps = (np.isin(plan["method"], which) for which in (FIELDS, BUMPS))
+    fields, bumps = (np.isin(plan["method"], which) for which in (MASKS, BUMPS))
     want = reference.own_weight(plan[~fields], *shape)
     np.testing.assert_allclose(got[bumps], want[bumps[~fields]], atol=5e-7, rtol=0)
     np.testing.assert_array_equal(got[~fields & ~bumps], want[~bumps[~fields]])

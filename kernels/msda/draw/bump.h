@@ -23,13 +23,16 @@ MSDA_FN double mean_of_gaussian(const Plan& p, double falloff) {
   return mean_of_bump(falloff, p.height, p.point[1]) * mean_of_bump(falloff, p.width, p.point[2]);
 }
 
+constexpr double kNarrowest = 64.0;  // a falloff whose bump is a single pixel
+
 // The falloff whose bump has a given mean: the mean falls from 1 at 0 to one pixel's share; found
 // on a logarithmic scale by the Illinois method, to 1e-10 of the mean or the last bit.
 MSDA_FN double falloff_of_mean(const Plan& p, double mean) {
-  double low = log64(1e-12), high = log64(64.0);  // wider than any image; narrower than a pixel
-  double above = mean_of_gaussian(p, 1e-12) - mean, below = mean_of_gaussian(p, 64.0) - mean;
+  double low = log64(1e-12), high = log64(kNarrowest);  // from wider than any image on
+  double above = mean_of_gaussian(p, 1e-12) - mean;
+  double below = mean_of_gaussian(p, kNarrowest) - mean;
   if (above <= 0.0) return 0.0;
-  if (below >= 0.0) return 64.0;
+  if (below >= 0.0) return kNarrowest;
   double middle = high;
   for (int32_t i = 0, kept = 0; i < 200 && high - low > 1e-13; ++i) {
     middle = (low * below - high * above) / (below - above);
@@ -67,7 +70,10 @@ MSDA_FN void draw_gmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
   if (leaf.mode == kGMixExact) falloff = falloff_of_mean(p, area);
   if (falloff > 3e38) falloff = 3e38;  // lambda may be as small as floats get: one pixel
   p.falloff[1] = p.falloff[2] = static_cast<float>(falloff);
-  if (leaf.mode != kGMixCode) return set_weight(p, p.lam);
+  // No bump has a mean below one pixel's share, or above 1: there the weight is the mask's mean.
+  const bool is_at_limit = falloff == 0.0 || falloff == kNarrowest;
+  if (leaf.mode == kGMixPaper || (leaf.mode == kGMixExact && !is_at_limit))
+    return set_weight(p, p.lam);
   const double mean = mean_of_gaussian(p, static_cast<double>(p.falloff[1]));
   set_weight(p, static_cast<float>(own_bump ? mean : 1.0 - mean));
 }
