@@ -230,6 +230,17 @@ def test_nothing_and_everything(policy):
     assert (msda.mask(plan, 9, 14) == 1).all() and (plan["weight"] == 1).all()
 
 
+@pytest.mark.parametrize("size", [(1, 1), (9, 14), (19, 30)])
+def test_a_bump_is_never_narrower_than_a_pixel(size):
+    """Above a lambda of 1 - 1 / (H W) the label weight is what the mask shows, not lambda."""
+    pixel = 1 / np.prod(size)
+    for lam in (1 - 1e-7, 1 - 0.5 * pixel, 1 - 0.99 * pixel, 1 - 1.01 * pixel, 1 - 2 * pixel):
+        plan = msda.draw(msda.GMix(mode="exact"), 20, *size, seed=8, step=0, lam=max(lam, 0.0))
+        shown = msda.mask(plan, *size).mean((1, 2), dtype=np.float64)
+        np.testing.assert_allclose(plan["weight"], shown, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(plan["partner_weight"], 1 - shown, rtol=0, atol=1e-6)
+
+
 def test_lambda_may_be_the_smallest_float():
     for lam in (1e-45, 1e-40, 1 - 2**-24):
         for policy in (GMIX_CODE, GMIX_PAPER, msda.GMix(mode="exact"), msda.HMix(r=1.0)):

@@ -18,6 +18,7 @@ from dali_msda.policy import codes_weighing_by
 from dali_msda.record import METHOD_NAMES
 
 CODES = {name: code for code, name in METHOD_NAMES.items()}
+NARROWEST = 64.0  # a falloff whose bump is a single pixel
 BUMPS, MASKS = codes_weighing_by("bump"), codes_weighing_by("mask")
 LAM, POSITION, PERMUTATION, MIX, LEAF, FIELD, SIDES, RATIO, ROUNDING = range(1, 10)  # purposes
 
@@ -190,7 +191,8 @@ class Filler:
         falloff = min(falloff, 3e38)
         self.p["falloff"] = 0, falloff, falloff
         mean = mean_of_bump(float(self.p["falloff"][1]), point, self.sizes)
-        label = lam if mode != "code" else mean if own else 1.0 - mean
+        nominal = mode == "paper" or (mode == "exact" and falloff not in (0.0, NARROWEST))
+        label = lam if nominal else mean if own else 1.0 - mean
         self.weigh(label, float(own), 1.0 - own)
 
     def fmix(self):
@@ -268,7 +270,7 @@ def mean_of_bump(falloff, point, sizes):
 
 def falloff_of_mean(mean, point, sizes):
     """Falloff of the bump with this mean, by halving an interval; its ends where there is none."""
-    low, high = 1e-12, 64.0
+    low, high = 1e-12, NARROWEST
     if mean_of_bump(low, point, sizes) <= mean:
         return 0.0
     if mean_of_bump(high, point, sizes) >= mean:
