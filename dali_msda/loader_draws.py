@@ -18,7 +18,7 @@ PURPOSES = {"order": 253, "crop": 254, "flip": 255}
 ATTEMPTS = 100  # at a crop
 FIRST = 8  # of these; more are hardly ever needed
 
-COPY = 2**48  # how far apart the identities of the copies of a sample are
+NEXT_COPY = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: its multiples lie far apart
 
 LONGEST = 2**24  # uniforms of one counter, half of what it can count
 
@@ -66,8 +66,8 @@ def told_apart(ids: object) -> np.ndarray:
         ids: As in :func:`uniforms`.
 
     Returns:
-        uint64 ``(B,)``: the identity of the first copy in the batch as it is, and ``k * 2**48``
-        further (modulo ``2**64``) that of the copy that comes after ``k`` others.
+        uint64 ``(B,)``: the first copy in the batch keeps its identity; the n-th further one gets
+        ``n * NEXT_COPY`` added, modulo ``2**64``.
     """
     ids = np.asarray(ids, np.uint64)
     order = np.argsort(ids, kind="stable")
@@ -76,7 +76,7 @@ def told_apart(ids: object) -> np.ndarray:
     begins[1:] = np.diff(ids[order]) != 0
     copies = np.empty(len(ids), np.uint64)
     copies[order] = slots - np.maximum.accumulate(np.where(begins, slots, 0))
-    return ids + copies * np.uint64(COPY)
+    return ids + copies * np.uint64(NEXT_COPY)
 
 
 def order(samples: int, *, seed: int, step: int) -> np.ndarray:

@@ -146,10 +146,10 @@ class Mixup:
         self._expect_settings()
         expect_batch(x, target)
         plan = self.plan(len(x), *x.shape[2:])
-        self._key.step += 1
         rows = self._rows(target, plan)
         if (plan["method"] != 0).any():
             _mix_in_place(x, plan)
+        self._key.step += 1
         return x, rows
 
     def plan(self, batch: int, height: int, width: int) -> np.ndarray:

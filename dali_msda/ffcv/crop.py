@@ -24,16 +24,16 @@ from dali_msda.policy import number
 
 
 class RandomResizedCrop(DecoderWithDraws):
-    """Decodes images, of any size, and brings a random part of each to one size.
+    """Decodes images of any size, crops each at random, and scales the crop to one size.
 
-    In place of FFCV's ``RandomResizedCropRGBImageDecoder``, whose parts have the same distribution
-    and are scaled in the same way. Here an epoch has the same parts for any number of workers, and
+    In place of FFCV's ``RandomResizedCropRGBImageDecoder``, whose crops have the same distribution
+    and are scaled in the same way. Here an epoch has the same crops for any number of workers, and
     again when a run is resumed.
 
     Args:
         output_size: Height and width, in pixels.
         seed: Key of all random numbers, below 2**64. That of the mixer will do.
-        area: Least and greatest area of a part, as shares of the image, in (0, 1].
+        area: Least and greatest area of a crop, as shares of the image, in (0, 1].
         ratio: Least and greatest ratio of its width to its height.
 
     Raises:
@@ -57,11 +57,11 @@ class RandomResizedCrop(DecoderWithDraws):
         self.ratio = _range("ratio", ratio, 2.0**16)
 
     def identities(self, ids: np.ndarray) -> np.ndarray:
-        """By what the draws of samples are told apart: here, their dataset indices."""
+        """Numbers that tell the draws of samples apart: here, their dataset indices."""
         return ids
 
     def draw(self, memory: tuple[np.ndarray, ...], ids: np.ndarray, epoch: int) -> None:
-        """Write the parts of a batch; see :class:`dali_msda.ffcv.operations.DecoderWithDraws`."""
+        """Write the crops of a batch; see :class:`dali_msda.ffcv.operations.DecoderWithDraws`."""
         sizes = self.metadata[ids]
         memory[-1][...] = loader_draws.crops(
             self.identities(ids),
@@ -94,18 +94,20 @@ class RandomResizedCrop(DecoderWithDraws):
         compressed = IMAGE_MODES["jpg"]
 
         def decode(ids, memory, metadata, storage):
-            outs, rooms, parts = memory
+            outs, buffers, crops = memory
             for k in each(len(ids)):
                 about = metadata[ids[k]]
                 height, width = np.uint32(about["height"]), np.uint32(about["width"])
                 stored = read(about["data_ptr"], storage)
                 if about["mode"] == compressed:
-                    room = rooms[k][: 3 * height * width]
-                    to_pixels(stored, room, height, width, height, width, 0, 0, 1, 1, False, False)
-                    pixels = room.reshape(height, width, 3)
+                    buffer = buffers[k][: 3 * height * width]
+                    to_pixels(
+                        stored, buffer, height, width, height, width, 0, 0, 1, 1, False, False
+                    )
+                    pixels = buffer.reshape(height, width, 3)
                 else:
                     pixels = stored.reshape(height, width, 3)
-                y0, x0, y1, x1 = parts[k, 0], parts[k, 1], parts[k, 2], parts[k, 3]
+                y0, x0, y1, x1 = crops[k, 0], crops[k, 1], crops[k, 2], crops[k, 3]
                 scale(pixels, y0, y1, x0, x1, outs[k])
             return outs[: len(ids)]
 

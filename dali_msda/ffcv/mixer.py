@@ -88,7 +88,9 @@ class Mixer:
             TypeError, ValueError: If an argument is of the wrong kind or out of range.
         """
         number("mirror", mirror, 0.0, 1.0, "a probability in [0, 1]")
-        return [_Images(self, float(mirror), dict(mean=mean, std=std, dtype=dtype, layout=layout))]
+        return [
+            _MixImages(self, float(mirror), dict(mean=mean, std=std, dtype=dtype, layout=layout))
+        ]
 
     def targets(self, *, smoothing: float = 0.0, compact: bool = False) -> list[MixerOperation]:
         """Make the operation that mixes labels.
@@ -111,7 +113,7 @@ class Mixer:
         Raises:
             TypeError, ValueError: If an argument is of the wrong kind or out of range.
         """
-        return [_Targets(self, smoothing, compact)]
+        return [_MixTargets(self, smoothing, compact)]
 
     def step(self, epoch: int, batch: int, batches: int) -> int:
         """Step of a batch's draws: the epoch, since dataset indices tell its batches apart.
@@ -162,7 +164,7 @@ class Mixer:
         return loader_draws.flips(ids, probability, seed=self.seed, step=epoch)
 
 
-class _Images(MixerOperation):
+class _MixImages(MixerOperation):
     """Draws the plan of each batch and mixes its images."""
 
     draws_plan = True
@@ -219,7 +221,7 @@ class _Images(MixerOperation):
         return mix_images
 
 
-class _Targets(MixerOperation):
+class _MixTargets(MixerOperation):
     """Mixes labels by the plan that the images of their batch were mixed by."""
 
     def __init__(self, mixer: Mixer, smoothing: float, compact: bool):

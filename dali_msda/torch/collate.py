@@ -124,7 +124,7 @@ class Collate(MixingSettings):
             peaks = saliency(images, mirror=flips, threads=threads)
         shape = tuple(images.shape[1:3])
         plan = draw(self.drawn, len(ids), *shape, seed=self.seed, step=step, ids=ids, peaks=peaks)
-        mixed = self._memory(plan.shape, images.shape[1:])
+        mixed = self._empty_batch(plan.shape, images.shape[1:])
         layout = "HWC" if self.channels_last else "CHW"
         how = dict(mirror=flips, out=mixed, layout=layout, threads=threads)
         blend(images, plan, **how, **self.blending)
@@ -151,14 +151,14 @@ class Collate(MixingSettings):
             )
         return place.epoch, place.epoch * place.batches + place.number
 
-    def _memory(self, lead: tuple[int, ...], shape: tuple[int, ...]) -> torch.Tensor:
-        """For the batch; in a worker it is shared, so that nothing is copied to hand it over."""
+    def _empty_batch(self, lead: tuple[int, ...], shape: tuple[int, ...]) -> torch.Tensor:
+        """Memory for a batch. In a worker it is shared, so that handing it over copies nothing."""
         if not self.channels_last:
             shape = (shape[2], *shape[:2])
         shape = (*lead, *shape)
         if get_worker_info() is None:
-            return torch.empty(shape, dtype=self._from_bytes)
+            return torch.empty(shape, dtype=self._output_dtype)
         # As torch's own collate function does; there is no public way.
         values = int(np.prod(shape))
-        storage = torch.empty(0, dtype=self._from_bytes)._typed_storage()._new_shared(values)
-        return torch.empty(0, dtype=self._from_bytes).set_(storage).view(shape)
+        storage = torch.empty(0, dtype=self._output_dtype)._typed_storage()._new_shared(values)
+        return torch.empty(0, dtype=self._output_dtype).set_(storage).view(shape)

@@ -46,7 +46,7 @@ def soft_target_cross_entropy(
         smoothing: Szegedy et al., arXiv:1512.00567, section 7.
     """
     _check(logits, targets, weights, smoothing)
-    if targets.is_floating_point() or torch.compiler.is_compiling() or _transformed():
+    if targets.is_floating_point() or torch.compiler.is_compiling() or _inside_torch_func():
         return _cross_entropy(_log_softmax(logits), targets, weights, smoothing, reduction)
     if weights is None:
         targets, weights = targets[:, None], torch.ones_like(targets[:, None])
@@ -89,13 +89,13 @@ def soft_target_binary_cross_entropy(
         3.2; smoothing: Szegedy et al., arXiv:1512.00567, section 7, of two classes.
     """
     _check(logits, targets, weights, smoothing)
-    x = _precise(logits)
-    expected = (1 - smoothing) * _expected(x, targets, weights)
+    x = _in_full_precision(logits)
+    expected = (1 - smoothing) * _weighted_sum(x, targets, weights)
     if smoothing:
         expected = expected + smoothing / 2 * x.sum(1)
     # Beyond 40, log(1 + exp(x)) is x to the last bit of float64.
     loss = (functional.softplus(x, threshold=40).sum(1) - expected) / x.shape[1]
-    return _reduced(loss, reduction)
+    return _reduce(loss, reduction)
 
 
 def lamix_loss(
@@ -150,9 +150,9 @@ def lamix_loss(
         )
     options = dict(smoothing=smoothing, reduction="none")
     mixed = soft_target_cross_entropy(local_logits, targets, weights, **options)
-    label = _precise(global_logits).sigmoid().softmax(1)
+    label = _in_full_precision(global_logits).sigmoid().softmax(1)
     shared = soft_target_cross_entropy(local_logits, label, reduction="none")
-    return _reduced(beta * mixed + (1 - beta) * shared, reduction)
+    return _reduce(beta * mixed + (1 - beta) * shared, reduction)
 
 
 class _CrossEntropyOfLabels(torch.autograd.Function):
@@ -164,14 +164,14 @@ class _CrossEntropyOfLabels(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, logits, labels, weights, smoothing, reduction):
-        x = _precise(logits)
+        x = _in_full_precision(logits)
         p, top = x.softmax(1), x.amax(1, keepdim=True)
         log_top = p.amax(1, keepdim=True).log_()  # log p is x - top + log_top
-        loss = (weights * (top - _of_labels(x, labels)).sub_(log_top)).sum(1)
+        loss = (weights * (top - _at_labels(x, labels)).sub_(log_top)).sum(1)
         if smoothing:
             all_log_p = (x - top).sum(1) + x.shape[1] * log_top[:, 0]
             loss = (1 - smoothing) * loss - smoothing / x.shape[1] * all_log_p
-        loss = _reduced(loss, reduction)
+        loss = _reduce(loss, reduction)
         ctx.save_for_backward(logits, labels, weights, p if ctx.needs_input_grad[0] else None)
         ctx.save_for_forward(logits, labels, weights)
         ctx.options = smoothing, reduction
@@ -184,61 +184,61 @@ class _CrossEntropyOfLabels(torch.autograd.Function):
         labels = labels.long()
         if reduction != "sum":
             grad = grad[:, None] if reduction == "none" else grad / len(logits)
-        slope = of_weights = None
+        logit_gradient = weight_gradient = None
         if torch.is_grad_enabled() or ctx.needs_input_grad[2]:  # p is a constant to autograd
             log_p = _log_softmax(logits)
-            p, of_weights = log_p.exp(), (smoothing - 1) * grad * log_p.gather(1, labels)
+            p, weight_gradient = log_p.exp(), (smoothing - 1) * grad * log_p.gather(1, labels)
         if ctx.needs_input_grad[0]:
             each = weights * grad
             mass = each.sum(1, keepdim=True)
             if smoothing:
                 each, mass = (1 - smoothing) * each, (1 - smoothing) * mass + smoothing * grad
-            slope = p * mass
+            logit_gradient = p * mass
             if smoothing:
-                slope -= smoothing / p.shape[1] * grad
-            slope.scatter_add_(1, labels, -each.to(slope.dtype))
-        return slope, None, of_weights, None, None
+                logit_gradient -= smoothing / p.shape[1] * grad
+            logit_gradient.scatter_add_(1, labels, -each.to(logit_gradient.dtype))
+        return logit_gradient, None, weight_gradient, None, None
 
     @staticmethod
-    def jvp(ctx, along, _labels, along_weights, *_options):
+    def jvp(ctx, logit_tangent, _labels, weight_tangent, *_options):
         logits, labels, weights = ctx.saved_tensors
         smoothing, reduction = ctx.options
         log_p = _log_softmax(logits)
-        along = along - (log_p.exp() * along).sum(1, keepdim=True)
-        slope = _cross_entropy(along, labels, weights, smoothing, "none")
-        slope = slope - (1 - smoothing) * _expected(log_p, labels, along_weights)
-        return _reduced(slope, reduction)
+        logit_tangent = logit_tangent - (log_p.exp() * logit_tangent).sum(1, keepdim=True)
+        change = _cross_entropy(logit_tangent, labels, weights, smoothing, "none")
+        change = change - (1 - smoothing) * _weighted_sum(log_p, labels, weight_tangent)
+        return _reduce(change, reduction)
 
 
 def _cross_entropy(
     log_p: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float, reduction: str
 ) -> Tensor:
     """The loss in operations that every way of differentiating knows."""
-    loss = -_expected(log_p, targets, weights)
+    loss = -_weighted_sum(log_p, targets, weights)
     if smoothing:
         # Not the mean, whose gradient would be divided entry by entry.
         loss = (1 - smoothing) * loss - smoothing / log_p.shape[1] * log_p.sum(1)
-    return _reduced(loss, reduction)
+    return _reduce(loss, reduction)
 
 
-def _transformed() -> bool:
+def _inside_torch_func() -> bool:
     """Whether torch.func is at work; ``apply`` asks this too, and refuses without setup_context."""
     return torch._C._are_functorch_transforms_active()
 
 
-def _reduced(loss: Tensor, reduction: str) -> Tensor:
+def _reduce(loss: Tensor, reduction: str) -> Tensor:
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
     return loss if reduction == "none" else getattr(loss, reduction)()
 
 
-def _precise(logits: Tensor) -> Tensor:
+def _in_full_precision(logits: Tensor) -> Tensor:
     """In float32 unless they are in float64."""
     return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
 
 
 def _log_softmax(logits: Tensor) -> Tensor:
-    return functional.log_softmax(_precise(logits), dim=1)
+    return functional.log_softmax(_in_full_precision(logits), dim=1)
 
 
 def _check(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float) -> None:
@@ -294,16 +294,16 @@ def _check_labels(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Non
         raise ValueError(f"targets: expected {batch} rows, as in logits, got {len(labels)}")
 
 
-def _expected(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+def _weighted_sum(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
     """Sum of target times value in each row; of labels, only their values are read."""
     if targets.is_floating_point():
         return (targets * values).sum(1)
     if weights is None:
-        return _of_labels(values, targets[:, None])[:, 0]
-    return (weights * _of_labels(values, targets)).sum(1)
+        return _at_labels(values, targets[:, None])[:, 0]
+    return (weights * _at_labels(values, targets)).sum(1)
 
 
-def _of_labels(values: Tensor, labels: Tensor) -> Tensor:
+def _at_labels(values: Tensor, labels: Tensor) -> Tensor:
     """Entries ``(B, n)``; on the CPU, PyTorch looks at every label by itself."""
     try:
         return values.gather(1, labels.long())

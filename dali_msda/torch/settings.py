@@ -56,18 +56,18 @@ class MixingSettings:
         # Alternate and LaMix draw by the number of the batch.
         self.takes_turns = bool(self.drawn.leaves()["stage"].any())
         self._sources = max(2, int(self.drawn.leaves()["sources"].max()))
-        # Checks the rest, and says what type comes out of bytes.
+        # A blend of one pixel checks the rest, and its type is that of what is made of bytes.
         one = draw(UNMIXED, 1, 1, 1, seed=0, step=0)
         channels = max(np.size(mean), np.size(std))
         pixel = torch.zeros((1, 1, 1, channels), dtype=torch.uint8)
-        self._from_bytes = blend(pixel, one, **self.blending).dtype
+        self._output_dtype = blend(pixel, one, **self.blending).dtype
         number("smoothing", smoothing, 0.0, 1.0, "a share in [0, 1]")
         if num_classes is not None or compact:
             options = dict(smoothing=smoothing, compact=compact)
             targets(torch.zeros(1, dtype=torch.int64), one, num_classes=num_classes, **options)
 
     def _targets(self, labels: torch.Tensor, plan: np.ndarray) -> tuple[torch.Tensor, ...]:
-        """Targets of a batch, with interpolations one behind the other, if there are any."""
+        """Targets of a batch; interpolations, if there are any, follow one another."""
         if self.policy is None:
             return (labels,)
         options = dict(num_classes=self.num_classes, compact=self.compact)

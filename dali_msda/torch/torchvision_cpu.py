@@ -1,10 +1,10 @@
 """Lets torchvision's CUDA wheel be imported beside a CPU build of torch.
 
-The registries carry one torchvision wheel, built for CUDA. Its library ``_C.so`` needs CUDA
+A wheel that was built for CUDA may be all that pip finds. Its library ``_C.so`` needs CUDA
 libraries that a CPU build of torch does not bring, so it is not loaded, and the import then fails
-with "operator torchvision::nms does not exist": Python code of torchvision describes two operators
+with "operator torchvision::nms does not exist": torchvision's Python code describes two operators
 that only ``_C.so`` declares. Declaring the two signatures first is enough. Models, transforms and
-``v2.CutMix`` then work; ``ops.nms`` and ``io.decode_jpeg`` still do not, for want of their code.
+``v2.CutMix`` then work; ``ops.nms`` and ``io.decode_jpeg`` do not, since their code is missing.
 
 timm imports torchvision whether it needs it or not, so this goes before timm as well.
 """
@@ -24,7 +24,7 @@ def declare_operators() -> bool:
     """
     import torch
 
-    if _declared or _library_loads():
+    if _declared or hasattr(torch.ops.torchvision, "nms") or _library_loads():
         return bool(_declared)
     library = torch.library.Library("torchvision", "DEF")
     for operator in ("nms", "qnms"):

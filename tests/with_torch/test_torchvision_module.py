@@ -29,6 +29,8 @@ def test_checkpoints_of_a_model_load_both_ways(kind):
     ours, theirs = model(kind), model(THEIRS[kind])
     assert list(ours.state_dict()) == list(theirs.state_dict()) == ["net.weight", "net.bias"]
     assert all(isinstance(value, torch.Tensor) for value in ours.state_dict().values())
+    states = {}
+    assert ours["mix"].state_dict(destination=states, prefix="mix.") is states == {}
     for source, goal in ((ours, theirs), (theirs, ours), (ours, model(kind))):
         assert str(goal.load_state_dict(source.state_dict())) == "<All keys matched successfully>"
 
