@@ -8,7 +8,8 @@ INSTALLED := $(VENV)/.dali_msda
 CXX_FILES = $(shell find kernels dali_msda/dali/native tests -name '*.h' -o -name '*.c[cpu]*')
 
 .DEFAULT_GOAL := help
-.PHONY: help install ffcv demo test fuzz soak gpu check format bench bench-gpu manual wheel clean
+.PHONY: help install ffcv demo test every-card fuzz soak gpu check format bench bench-gpu \
+  manual wheel clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,10 +23,14 @@ demo: $(INSTALLED)  ## make a small data set, train on it with mixing, show the 
 	$(RUN) dali_msda.pipelines.demo
 
 # FFCV takes system packages and a compiler run; where these cannot be had its tests are skipped.
+# Each process of the tests computes with one thread, since there are as many as cores.
 test: $(INSTALLED)  ## run the tests
 	@$(RUN) dali_msda.pipelines.install_ffcv || echo 'The tests of FFCV are skipped.'
-	$(RUN) pytest --numprocesses auto --maxprocesses 4 --max-worker-restart 0 \
+	OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses auto --maxprocesses 4 --max-worker-restart 0 \
 	  --dist loadfile --no-loadscope-reorder
+
+every-card: $(INSTALLED)  ## compile the GPU's kernels for the cards that `make test` leaves out
+	$(RUN) pytest -m every_card tests/cuda
 
 FUZZ ?= 100000
 fuzz: $(INSTALLED)  ## make random calls of the array functions, FUZZ=100000 of them

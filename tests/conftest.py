@@ -7,6 +7,9 @@ import pytest
 
 from dali_msda import build
 
+# Folders of tests that compile or train, the longest first.
+LONG = ("cuda", "with_ffcv", "pipelines", "methods", "commands", "package", "bench")
+
 try:
     import hypothesis
 except ImportError:  # the tests of a GPU do without
@@ -47,7 +50,8 @@ def pytest_sessionstart(session):
 
 def pytest_collection_modifyitems(items):
     # What takes longest begins first, or one process would work alone at the end.
-    items.sort(key=lambda item: not item.path.stem.startswith(("test_ffcv", "test_write_beton")))
+    place = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.parent.name, len(LONG)))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and not has_gpu():
         for item in marked:
