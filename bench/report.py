@@ -1,4 +1,4 @@
-"""The report: tables and figures from lines alone, and the part of the README that quotes them."""
+"""The report: tables and figures from results alone, and the part of the README that quotes it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,50 +10,50 @@ TITLE = "# Measured\n\nWritten by `python -m bench report` from the lines beside
 TITLE += "mean: [bench/README.md](../README.md).\n"
 
 
-def write(lines: list[dict], folder: Path, readme: Path | None = None) -> list[Path]:
+def write(results: list[dict], folder: Path, readme: Path | None = None) -> list[Path]:
     """Write REPORT.md and the figures into a folder; rewrite the README's part where one is given.
 
     Returns:
         The files that were written.
 
     Raises:
-        ValueError: If there are no lines, Matplotlib is missing or the README has no marks.
+        ValueError: If there are no results, Matplotlib is missing or the README has no marks.
     """
-    measured = [made for made in lines if "ms" in made]
+    measured = [made for made in results if "ms" in made]
     if not measured:
         raise ValueError("expected lines with figures, got none")
     folder.mkdir(parents=True, exist_ok=True)
     figures = [draw(measured, folder) for draw in (roofline, peers, scaling, loaders)]
     drawn = [path for paths in figures for path in paths]
     path = folder / "REPORT.md"
-    path.write_text(text(lines, [figure.name for figure in drawn]))
+    path.write_text(text(results, [figure.name for figure in drawn]))
     written = [path, *drawn]
     if readme is not None:
         old = readme.read_text()
         if old.count(BEGIN) != 1 or old.count(END) != 1:
             raise ValueError(f"{readme}: expected the marks {BEGIN} and {END}, once each")
         head, tail = old.split(BEGIN)[0], old.split(END)[1]
-        readme.write_text(head + quoted(lines) + tail)
+        readme.write_text(head + quoted(results) + tail)
         written.append(readme)
     return written
 
 
-def chosen(lines: list[dict], bench: str, **wanted: object) -> list[dict]:
-    """Measured lines of a module with these parameters."""
+def chosen(results: list[dict], bench: str, **wanted: object) -> list[dict]:
+    """Measured results of a suite with these parameters."""
     return [
         made
-        for made in lines
+        for made in results
         if made["bench"] == bench
         and "ms" in made
         and all(made["case"].get(name) == value for name, value in wanted.items())
     ]
 
 
-def roofline(lines: list[dict], folder: Path) -> list[Path]:
+def roofline(results: list[dict], folder: Path) -> list[Path]:
     """Each method's bytes per second as a share of a plain copy's."""
     written = []
     for device in ("cpu", "cuda"):
-        given = chosen(lines, "blend", device=device, batch=256, size=224, mirror=False)
+        given = chosen(results, "blend", device=device, batch=256, size=224, mirror=False)
         names = sorted({_series(made) for made in given})
         methods = list(dict.fromkeys(made["case"]["method"] for made in given))
         shares = {(made["case"]["method"], _series(made)): made["share"] for made in given}
@@ -80,12 +80,12 @@ def _series(made: dict) -> str:
     return f"{case['dtype']} {case['layout']}{threads}"
 
 
-def peers(lines: list[dict], folder: Path) -> list[Path]:
+def peers(results: list[dict], folder: Path) -> list[Path]:
     """How many times as long as ours each peer takes."""
     written = []
     for device, threads in (("cpu", 1), ("cuda", 0)):
         rows = [(name, [made and times(made) for made in pair])
-                for name, pair in side_by_side(lines, device, threads)]  # fmt: skip
+                for name, pair in side_by_side(results, device, threads)]  # fmt: skip
         if rows:
             series = ["by default", "allocator tuned"][: 2 if device == "cpu" else 1]
             rows = [(name, values[: len(series)]) for name, values in rows]
@@ -95,10 +95,10 @@ def peers(lines: list[dict], folder: Path) -> list[Path]:
     return written
 
 
-def side_by_side(lines: list[dict], device: str = "cpu", threads: int = 1, **wanted: object):
-    """Name of each peer's case, and its lines by default and with the allocator tuned."""
+def side_by_side(results: list[dict], device: str = "cpu", threads: int = 1, **wanted: object):
+    """Name of each peer's case, and its results by default and with the allocator tuned."""
     found: dict[str, list] = {}
-    for made in chosen(lines, "peers", device=device, threads=threads, batch=256, **wanted):
+    for made in chosen(results, "peers", device=device, threads=threads, batch=256, **wanted):
         case = made["case"]
         dtype = f", {case['dtype']}" if device == "cuda" else ""
         name = f"{case['peer']} {case['method']}, per {case['scope']}{dtype}"
@@ -112,10 +112,10 @@ def times(made: dict) -> float:
     return made["others"][made["case"]["peer"]]["times"]
 
 
-def scaling(lines: list[dict], folder: Path) -> list[Path]:
+def scaling(results: list[dict], folder: Path) -> list[Path]:
     """Time over size, a line an axis."""
     drawn = []
-    for made in chosen(lines, "scaling", threads=1):
+    for made in chosen(results, "scaling", threads=1):
         points = [made["of"], *made["others"]]
         xs = [float(point) ** (2 if made["case"]["axis"] == "size" else 1) for point in points]
         ys = [1.0, *(other["times"] for other in made["others"].values())]
@@ -125,11 +125,11 @@ def scaling(lines: list[dict], folder: Path) -> list[Path]:
     return [plots.curves(folder / "scaling.svg", drawn)] if drawn else []
 
 
-def loaders(lines: list[dict], folder: Path) -> list[Path]:
+def loaders(results: list[dict], folder: Path) -> list[Path]:
     """Loaders with mixing and without."""
     written = []
     for device, file in (("cpu", "loaders.svg"), ("cuda", "loaders-cuda.svg")):
-        rows = [row for made in chosen(lines, "loaders", device=device) for row in _ratios(made)]
+        rows = [row for made in chosen(results, "loaders", device=device) for row in _ratios(made)]
         if rows:
             series = ["our mixing", "FFCV's own"][: 2 if device == "cpu" else 1]
             label = "time of an image with mixing over that without"
@@ -151,14 +151,14 @@ def _ratios(made: dict) -> list[tuple[str, list[float | None]]]:
     return rows
 
 
-def text(lines: list[dict], figures: list[str]) -> str:
+def text(results: list[dict], figures: list[str]) -> str:
     """REPORT.md."""
-    parts = [TITLE, *_origins(lines), *(f"![{name}]({name})\n" for name in figures)]
-    for bench in dict.fromkeys(made["bench"] for made in lines):
-        given = [made for made in lines if made["bench"] == bench and "ms" in made]
+    parts = [TITLE, *_origins(results), *(f"![{name}]({name})\n" for name in figures)]
+    for bench in dict.fromkeys(made["bench"] for made in results):
+        given = [made for made in results if made["bench"] == bench and "ms" in made]
         if given:
             parts.append(f"## {bench}\n\n{table(given)}")
-    lacking = [made for made in lines if "ms" not in made]
+    lacking = [made for made in results if "ms" not in made]
     if lacking:
         rows = [f"* {_words(made)}: {made.get('skipped') or 'failed: ' + made['failed']}"
                 for made in lacking]  # fmt: skip
@@ -170,12 +170,12 @@ def _words(made: dict) -> str:
     return " ".join([made["bench"], *map(str, made["case"].values())])
 
 
-def _origins(lines: list[dict]) -> list[str]:
+def _origins(results: list[dict]) -> list[str]:
     """Machines, commits and versions, each once."""
-    machines = dict.fromkeys(_machine(made) for made in lines if "ms" in made)
-    commits = dict.fromkeys(made["commit"] for made in lines)
+    machines = dict.fromkeys(_machine(made) for made in results if "ms" in made)
+    commits = dict.fromkeys(made["commit"] for made in results)
     versions = dict.fromkeys(
-        f"{name} {number}" for made in lines for name, number in made["versions"].items()
+        f"{name} {number}" for made in results for name, number in made["versions"].items()
     )
     origins = {"Machine": machines, "Commit": commits, "Versions": sorted(versions)}
     return [f"{name}: {', '.join(values)}.\n" for name, values in origins.items()]
@@ -188,16 +188,16 @@ def _machine(made: dict) -> str:
     return f"{machine['processor']} ({machine['isa']})"
 
 
-def table(lines: list[dict]) -> str:
+def table(results: list[dict]) -> str:
     """Lines of one module as a table; parameters that never vary stand above it."""
-    names = list(dict.fromkeys(name for made in lines for name in made["case"]))
-    values = {name: {str(made["case"].get(name, "")) for made in lines} for name in names}
+    names = list(dict.fromkeys(name for made in results for name in made["case"]))
+    values = {name: {str(made["case"].get(name, "")) for made in results} for name in names}
     fixed = [f"{name} {made}" for name in names if len(values[name]) == 1 for made in values[name]]
     varying = [name for name in names if len(values[name]) > 1]
     head = [*varying, "ms", "+-", "CPU ms", "MB", "per second", "of a copy", "others take"]
     head += ["also", "waited"]
     rows = [head, ["---"] * len(head)]
-    for made in lines:
+    for made in results:
         own = [str(made["case"].get(name, "")) for name in varying]
         share = f"{made['share']:.0%}" if "share" in made else ""
         others = (f"{name} {other['times']:.3g}x" for name, other in made["others"].items())
@@ -211,22 +211,22 @@ def table(lines: list[dict]) -> str:
     return (", ".join(fixed) + "\n\n" if fixed else "") + body + "\n"
 
 
-def quoted(lines: list[dict]) -> str:
-    """The README's part: one figure, one table, and what the other lines say in a sentence."""
+def quoted(results: list[dict]) -> str:
+    """The README's part: one figure, one table, and what the other results say in a sentence."""
     rows = ["| on one core | images a second | ours: times as fast | with the allocator tuned |"]
     rows.append("| --- | --- | --- | --- |")
-    for name, (plain, tuned) in side_by_side(lines, method="mixup"):
+    for name, (plain, tuned) in side_by_side(results, method="mixup"):
         if plain:
             rate = plain["others"][plain["case"]["peer"]]["per_s"]
             also = f"{times(tuned):.1f} " if tuned else ""
             rows.append(f"| {name} | {rate:,.0f} | {times(plain):.1f} | {also}|")
-    pairs = [pair for name, pair in side_by_side(lines, method="mixup") if "dali" not in name]
+    pairs = [pair for name, pair in side_by_side(results, method="mixup") if "dali" not in name]
     ours = [made["per_s"] for pair in pairs for made in pair if made]
     if ours:
         rows.append(f"| ours, per sample | {min(ours):,.0f} to {max(ours):,.0f} | | |")
     parts = [BEGIN, "![Time of the libraries in use over ours](bench/results/peers-cpu.svg)"]
-    origins = " ".join(_origins(lines)).replace("\n", "")
-    return "\n\n".join([*parts, "\n".join(rows), "\n".join(sentences(lines)), origins, END])
+    origins = " ".join(_origins(results)).replace("\n", "")
+    return "\n\n".join([*parts, "\n".join(rows), "\n".join(sentences(results)), origins, END])
 
 
 LOADERS = {"dali": "CPU time", "ffcv": "time", "torch": "time"}  # what counts there
@@ -237,12 +237,12 @@ MASKS = {
 }
 
 
-def sentences(lines: list[dict]) -> list[str]:
-    """What the lines say besides, in words."""
+def sentences(results: list[dict]) -> list[str]:
+    """What the results say besides, in words."""
     made = []
     for dtype in ("float32", "float16"):
         wanted = {"dtype": dtype, "layout": "CHW", "mirror": False}
-        given = chosen(lines, "blend", device="cpu", batch=256, size=224, **wanted)
+        given = chosen(results, "blend", device="cpu", batch=256, size=224, **wanted)
         if given:
             made.append(
                 f"* The blend alone, to {dtype}, as a share of the bytes per second of a plain "
@@ -252,7 +252,7 @@ def sentences(lines: list[dict]) -> list[str]:
         if given:
             took = _by_method(given, lambda each: each["others"]["writes"]["times"])
             made[-1] += f" Writing the output alone takes, of its time: {took}."
-    for each in chosen(lines, "fields", device="cpu", size=224, threads=1):
+    for each in chosen(results, "fields", device="cpu", size=224, threads=1):
         found = [
             f"{each['others'][name]['times']:.1f} times {words}"
             for name, words in MASKS.items()
@@ -263,23 +263,23 @@ def sentences(lines: list[dict]) -> list[str]:
             f"one core, {', '.join(found)}."
         )
     for loader, what in LOADERS.items():
-        given = chosen(lines, "loaders", device="cpu", loader=loader)
+        given = chosen(results, "loaders", device="cpu", loader=loader)
         if given:
             found = _between([1 / each["others"]["without"]["times"] for each in given])
             made.append(
                 f"* JPEGs to mixed batches, {loader}: {found} of the {what} of the same loader "
                 "without mixing."
             )
-    given = chosen(lines, "pipeline", device="cpu")
+    given = chosen(results, "pipeline", device="cpu")
     if given:
         found = _between([1 / each["others"]["normalize"]["times"] for each in given])
         made.append(f"* In DALI alone: {found} of the CPU time of `crop_mirror_normalize`.")
     return made
 
 
-def _by_method(lines: list[dict], value: Callable[[dict], float]) -> str:
+def _by_method(results: list[dict], value: Callable[[dict], float]) -> str:
     found: dict[str, list[float]] = {}
-    for made in lines:
+    for made in results:
         found.setdefault(made["case"]["method"], []).append(value(made))
     return ", ".join(f"{name} {_between(values)}" for name, values in found.items())
 

@@ -5,7 +5,6 @@ crops on the CPU and mixes behind ``ToTensor`` and ``ToDevice``. The workers of 
 on the CPU; or they hand on bytes, and :class:`dali_msda.torch.Mixer` does the rest on the GPU.
 """
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator
 
 import dali_msda as msda
@@ -63,8 +62,7 @@ def _module(loader: str) -> tuple[object, bool]:
     try:
         from dali_msda.pipelines.loaders.choice import KINDS
 
-        name, _, takes_gpu = KINDS[loader]
-        return importlib.import_module(f"dali_msda.pipelines.{name}"), takes_gpu
+        return KINDS[loader].load(), KINDS[loader].takes_gpu
     except ImportError as error:
         raise Missing(f"{loader}: {error}") from error
 
