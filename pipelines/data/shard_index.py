@@ -59,7 +59,7 @@ def expect_whole(archive: str, index: str) -> None:
     """Raise :class:`DatasetError` unless an archive holds all that its index counts."""
     size = os.path.getsize(archive)
     with open(index, encoding="utf-8", errors="surrogateescape") as file:
-        version, *counts = file.readline().split()
+        version, *counts = file.readline().split() or [""]
         lines = [line.split() for line in file if line.strip()]
     each = 4 if version == "v1.2" else 3  # words of each part of a sample
     if version not in ("v1.1", "v1.2") or len(counts) != 1 or not _is_table(lines, each):

@@ -11,6 +11,10 @@ and all later steps run: crop, resize, mixing, targets. Labels stay on the CPU u
 since plans are drawn there; without a policy they are yielded there. Tensors are DALI's own memory,
 handed over without a copy.
 
+DALI's decoder takes more than the table of image_formats.py lists, which the other loaders obey: it
+fills with grey what a damaged JPEG lacks. A pipeline on its way cannot look, so run
+``python -m dali_msda.pipelines.check`` first, which obeys the table.
+
 Every rank is given the same dataset and seed and its own ``shard_id``. The order of the samples is
 drawn anew in each epoch, the same on all ranks, which then take disjoint parts of it.
 """
