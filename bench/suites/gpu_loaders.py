@@ -38,14 +38,14 @@ def opened_bytes(
 ) -> Callable[[msda.Policy], "MixedThere"]:
     """The same for torch's workers that do not mix, with a mixer on the GPU behind them."""
     kind, _ = _module("torch")
-    from dali_msda.pipelines.loaders.torch_workers import Collated
+    from dali_msda.pipelines.loaders.torch_workers import CollateCopies
     from dali_msda.torch import Collate
 
     class Bytes(kind.TrainingLoader):
         """The training program's loader without its last step."""
 
-        def _collated(self) -> Collated:
-            return Collated(Collate(None), 1)
+        def _collate_fn(self) -> CollateCopies:
+            return CollateCopies(Collate(None), 1)
 
     return lambda policy: MixedThere(
         Moved(Bytes(source, policy=None, **_settings(case)), spot.device), policy, case["dtype"]

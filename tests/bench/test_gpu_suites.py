@@ -98,7 +98,7 @@ def test_a_loader_that_is_not_there_is_said(photographs, fake_of_torch, monkeypa
         for bench in ("loaders", "training"):
             made = run.here(one(bench, device="cuda", loader=kind), 2)
             assert made["skipped"].startswith(f"{kind}: "), made
-    monkeypatch.setitem(sys.modules, "dali_msda.pipelines", None)
+    monkeypatch.setitem(sys.modules, "dali_msda.pipelines.data", None)
     made = run.here(one("loaders", device="cuda", loader="torch"), 2)
     assert made["skipped"].startswith("pipelines: ")
 
