@@ -185,7 +185,8 @@ def test_images_may_be_narrow(tmp_path):
 
 CRASH = """
 import os, signal, sys
-from dali_msda.pipelines import decodable, write_beton
+from dali_msda.pipelines import write_beton
+from dali_msda.pipelines.data import decodable
 # the processes, which import this file, have it too
 original = decodable.Decoder.decode
 def deadly(self, path):
