@@ -1,4 +1,4 @@
-"""Two files of lines side by side: ratios with their noise, and what is beyond it."""
+"""Two files of results side by side: ratios with their noise, and what is beyond it."""
 
 import dataclasses
 import math
@@ -71,7 +71,7 @@ def _noise(one: float, other: float) -> float:
 
 
 def name(made: dict) -> str:
-    """What a line is about, in words."""
+    """What a result is about, in words."""
     values = (f"{key}={value}" for key, value in made["case"].items())
     return " ".join([made["bench"], *values])
 

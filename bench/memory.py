@@ -69,7 +69,7 @@ class Host:
         return end - start
 
 
-def place(device: str) -> object:
+def memory_of(device: str) -> object:
     """Where the arrays of a case lie: ``"cpu"`` or ``"cuda"``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Figures from lines. Matplotlib draws them; the same lines give the same bytes."""
+"""Figures from results. Matplotlib draws them; the same results give the same bytes."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Lines of results: one case each, in JSON, with where and with what it was measured."""
+"""Results: one line of JSON for each case, with where and with what it was measured."""
 
 import functools
 import importlib.metadata
@@ -143,7 +143,7 @@ def _processor() -> str:
 
 
 def identity(made: dict) -> str:
-    """What a line is about."""
+    """What a result is about."""
     return json.dumps([made["bench"], made["case"]], sort_keys=True)
 
 

@@ -9,7 +9,7 @@ TITLE = "# Measured\n\nWritten by `python -m bench report` from the lines beside
 TITLE += "mean: [bench/README.md](../README.md).\n"
 
 
-def write(lines: list[dict], folder: Path, readme: Path | None = None) -> list[Path]:
+def write(results: list[dict], folder: Path, readme: Path | None = None) -> list[Path]:
     """Write REPORT.md and the figures into a folder; rewrite the README's part where one is given.
 
     Returns:
@@ -18,30 +18,30 @@ def write(lines: list[dict], folder: Path, readme: Path | None = None) -> list[P
     Raises:
         ValueError: If there are no lines, Matplotlib is missing or the README has no marks.
     """
-    measured = [made for made in lines if "ms" in made]
+    measured = [made for made in results if "ms" in made]
     if not measured:
         raise ValueError("expected lines with figures, got none")
     folder.mkdir(parents=True, exist_ok=True)
     figures = [draw(measured, folder) for draw in (roofline, peers, scaling, loaders)]
     drawn = [path for paths in figures for path in paths]
     path = folder / "REPORT.md"
-    path.write_text(text(lines, [figure.name for figure in drawn]))
+    path.write_text(text(results, [figure.name for figure in drawn]))
     written = [path, *drawn]
     if readme is not None:
         old, begin, end = readme.read_text(), summary.BEGIN, summary.END
         if old.count(begin) != 1 or old.count(end) != 1:
             raise ValueError(f"{readme}: expected the marks {begin} and {end}, once each")
         head, tail = old.split(begin)[0], old.split(end)[1]
-        readme.write_text(head + summary.first_page(lines) + tail)
+        readme.write_text(head + summary.first_page(results) + tail)
         written.append(readme)
     return written
 
 
-def roofline(lines: list[dict], folder: Path) -> list[Path]:
+def roofline(results: list[dict], folder: Path) -> list[Path]:
     """Each method's bytes per second as a share of a plain copy's."""
     written = []
     for device in ("cpu", "cuda"):
-        given = chosen(lines, "blend", device=device, batch=256, size=224, mirror=False)
+        given = chosen(results, "blend", device=device, batch=256, size=224, mirror=False)
         names = sorted({_series(made) for made in given})
         methods = list(dict.fromkeys(made["case"]["method"] for made in given))
         shares = {(made["case"]["method"], _series(made)): made["share"] for made in given}
@@ -68,12 +68,12 @@ def _series(made: dict) -> str:
     return f"{case['dtype']} {case['layout']}{threads}"
 
 
-def peers(lines: list[dict], folder: Path) -> list[Path]:
+def peers(results: list[dict], folder: Path) -> list[Path]:
     """How many times as long as ours each peer takes."""
     written = []
     for device, threads in (("cpu", 1), ("cuda", 0)):
         rows = [(name, [made and times(made) for made in pair])
-                for name, pair in side_by_side(lines, device, threads)]  # fmt: skip
+                for name, pair in side_by_side(results, device, threads)]  # fmt: skip
         if rows:
             series = ["by default", "allocator tuned"][: 2 if device == "cpu" else 1]
             rows = [(name, values[: len(series)]) for name, values in rows]
@@ -83,10 +83,10 @@ def peers(lines: list[dict], folder: Path) -> list[Path]:
     return written
 
 
-def scaling(lines: list[dict], folder: Path) -> list[Path]:
+def scaling(results: list[dict], folder: Path) -> list[Path]:
     """Time over size, a line an axis."""
     drawn = []
-    for made in chosen(lines, "scaling", threads=1):
+    for made in chosen(results, "scaling", threads=1):
         points = [made["of"], *made["others"]]
         xs = [float(point) ** (2 if made["case"]["axis"] == "size" else 1) for point in points]
         ys = [1.0, *(other["times"] for other in made["others"].values())]
@@ -96,11 +96,11 @@ def scaling(lines: list[dict], folder: Path) -> list[Path]:
     return [plots.curves(folder / "scaling.svg", drawn)] if drawn else []
 
 
-def loaders(lines: list[dict], folder: Path) -> list[Path]:
+def loaders(results: list[dict], folder: Path) -> list[Path]:
     """Loaders with mixing and without."""
     written = []
     for device, file in (("cpu", "loaders.svg"), ("cuda", "loaders-cuda.svg")):
-        rows = [row for made in chosen(lines, "loaders", device=device) for row in _ratios(made)]
+        rows = [row for made in chosen(results, "loaders", device=device) for row in _ratios(made)]
         if rows:
             series = ["our mixing", "FFCV's own"][: 2 if device == "cpu" else 1]
             label = "time of an image with mixing over that without"
@@ -122,15 +122,15 @@ def _ratios(made: dict) -> list[tuple[str, list[float | None]]]:
     return rows
 
 
-def text(lines: list[dict], figures: list[str]) -> str:
+def text(results: list[dict], figures: list[str]) -> str:
     """REPORT.md."""
-    parts = [TITLE, *_origins(lines), summary.in_short(lines)]
+    parts = [TITLE, *_origins(results), summary.in_short(results)]
     parts += [f"![{name}]({name})\n" for name in figures]
-    for bench in dict.fromkeys(made["bench"] for made in lines):
-        given = [made for made in lines if made["bench"] == bench and "ms" in made]
+    for bench in dict.fromkeys(made["bench"] for made in results):
+        given = [made for made in results if made["bench"] == bench and "ms" in made]
         if given:
             parts.append(f"## {bench}\n\n{table(given)}")
-    lacking = [made for made in lines if "ms" not in made]
+    lacking = [made for made in results if "ms" not in made]
     if lacking:
         rows = [f"* {_words(made)}: {made.get('skipped') or 'failed: ' + made['failed']}"
                 for made in lacking]  # fmt: skip
@@ -142,27 +142,27 @@ def _words(made: dict) -> str:
     return " ".join([made["bench"], *map(str, made["case"].values())])
 
 
-def _origins(lines: list[dict]) -> list[str]:
+def _origins(results: list[dict]) -> list[str]:
     """Machines, commits and versions, each once."""
-    machines = dict.fromkeys(machine(made) for made in lines if "ms" in made)
-    commits = dict.fromkeys(made["commit"] for made in lines)
+    machines = dict.fromkeys(machine(made) for made in results if "ms" in made)
+    commits = dict.fromkeys(made["commit"] for made in results)
     versions = dict.fromkeys(
-        f"{name} {number}" for made in lines for name, number in made["versions"].items()
+        f"{name} {number}" for made in results for name, number in made["versions"].items()
     )
     origins = {"Machine": machines, "Commit": commits, "Versions": sorted(versions)}
     return [f"{name}: {', '.join(values)}.\n" for name, values in origins.items()]
 
 
-def table(lines: list[dict]) -> str:
+def table(results: list[dict]) -> str:
     """Lines of one module as a table; parameters that never vary stand above it."""
-    names = list(dict.fromkeys(name for made in lines for name in made["case"]))
-    values = {name: {str(made["case"].get(name, "")) for made in lines} for name in names}
+    names = list(dict.fromkeys(name for made in results for name in made["case"]))
+    values = {name: {str(made["case"].get(name, "")) for made in results} for name in names}
     fixed = [f"{name} {made}" for name in names if len(values[name]) == 1 for made in values[name]]
     varying = [name for name in names if len(values[name]) > 1]
     head = [*varying, "ms", "+-", "CPU ms", "MB", "per second", "of a copy", "others take"]
     head += ["also", "waited"]
     rows = [head, ["---"] * len(head)]
-    for made in lines:
+    for made in results:
         own = [str(made["case"].get(name, "")) for name in varying]
         share = f"{made['share']:.0%}" if "share" in made else ""
         others = (f"{name} {other['times']:.3g}x" for name, other in made["others"].items())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import gpu_timing, records, timing
 from bench.cases import Case, Job, Mismatch, Missing, cores
-from bench.memory import place
+from bench.memory import memory_of
 from bench.peers import released
 
 # glibc hands big blocks back to the system and takes them anew, page by page. With these it keeps
@@ -35,10 +35,10 @@ def run(cases: Iterable[Case], repeats: int) -> Iterator[dict]:
 def here(case: Case, repeats: int) -> dict:
     """Measure a case in this process; what it lacks, or how it fails, is its line too."""
     try:
-        spot = place(case["device"])
-        before = spot.used() if case["device"] == "cuda" else 0
+        memory = memory_of(case["device"])
+        before = memory.used() if case["device"] == "cuda" else 0
         job = case.module.prepare(dict(case.parameters))
-        return _measured(case, job, spot, before, repeats)
+        return _measured(case, job, memory, before, repeats)
     except Missing as reason:
         return records.skipped(case, str(reason))
     except Mismatch as found:
@@ -48,24 +48,24 @@ def here(case: Case, repeats: int) -> dict:
         return records.skipped(case, f"{type(error).__name__}: {error}", failed=True)
 
 
-def _measured(case: Case, job: Job, spot: object, before: int, repeats: int) -> dict:
+def _measured(case: Case, job: Job, memory: object, before: int, repeats: int) -> dict:
     runs = dict(job.runs)
     if job.moved:
-        runs["copy"] = spot.copy(job.moved, job.threads or cores())
+        runs["copy"] = memory.copy(job.moved, job.threads or cores())
     if case["device"] == "cpu":
         return records.line(case, job, timing.measure(runs, repeats, loops=job.loops))
     if job.whole:
-        ended = {name: _until_done(run, spot) for name, run in runs.items()}
+        ended = {name: _until_done(run, memory) for name, run in runs.items()}
         times = timing.measure(ended, repeats, loops=job.loops)
     else:
-        times = gpu_timing.measure(runs, repeats, spot, job.direct)
-    made = records.line(case, job, times, spot)
-    made["figures"]["memory_mb"] = records.rounded((spot.used() - before) / 1e6)
+        times = gpu_timing.measure(runs, repeats, memory, job.direct)
+    made = records.line(case, job, times, memory)
+    made["figures"]["memory_mb"] = records.rounded((memory.used() - before) / 1e6)
     return made
 
 
-def _until_done(run: Callable[[], object], spot: object) -> Callable[[], object]:
-    return lambda: (run(), spot.wait())
+def _until_done(run: Callable[[], object], memory: object) -> Callable[[], object]:
+    return lambda: (run(), memory.wait())
 
 
 def _apart(case: Case, repeats: int) -> dict:

@@ -18,20 +18,20 @@ PEERS = {  # as the first page calls them
 }
 
 
-def first_page(lines: list[dict]) -> str:
+def first_page(results: list[dict]) -> str:
     """The part of the first page: at most five figures, and where they were measured."""
-    machines = ", ".join(dict.fromkeys(machine(made) for made in lines if "ms" in made))
+    machines = ", ".join(dict.fromkeys(machine(made) for made in results if "ms" in made))
     where = f"Measured on {machines}; every figure with its conditions: "
     where += "[REPORT.md](bench/results/REPORT.md)."
-    return "\n".join([BEGIN, "", *headlines(lines), "", *textwrap.wrap(where, 100), END])
+    return "\n".join([BEGIN, "", *headlines(results), "", *textwrap.wrap(where, 100), END])
 
 
-def headlines(lines: list[dict]) -> list[str]:
+def headlines(results: list[dict]) -> list[str]:
     """The figures of the first page, an item each; those of which there are no lines are left out.
 
     Of a peer's variants (per sample, per batch) the one counts that is closest to ours.
     """
-    rows = side_by_side(lines, method="mixup")
+    rows = side_by_side(results, method="mixup")
     default = _closest([pair[0] for _, pair in rows])
     tuned = _closest([pair[1] for _, pair in rows])
     found = []
@@ -44,7 +44,7 @@ def headlines(lines: list[dict]) -> list[str]:
         found.append(f"The same work takes longer with others: {_listed(default)}.")
     if tuned:
         found.append(f"With the memory allocator tuned in their favour: {_listed(tuned)}.")
-    for each in chosen(lines, "fields", device="cpu", size=224, threads=1, mask="paper"):
+    for each in chosen(results, "fields", device="cpu", size=224, threads=1, mask="paper"):
         if "released" in each["others"]:
             faster = each["others"]["released"]["times"]
             found.append(
@@ -53,7 +53,7 @@ def headlines(lines: list[dict]) -> list[str]:
             )
     loaders = []
     for loader in LOADERS:
-        given = chosen(lines, "loaders", device="cpu", loader=loader)
+        given = chosen(results, "loaders", device="cpu", loader=loader)
         if given:
             share = _between([1 / each["others"]["without"]["times"] for each in given])
             loaders.append(f"{PEERS[loader]} {share.replace(' %', '%')}")
@@ -65,10 +65,10 @@ def headlines(lines: list[dict]) -> list[str]:
     return [textwrap.fill(f"* {text}", 100, subsequent_indent="  ") for text in found]
 
 
-def _closest(lines: list[dict | None]) -> dict[str, float]:
+def _closest(results: list[dict | None]) -> dict[str, float]:
     """How many times as long as ours each peer takes, by its name."""
     found: dict[str, float] = {}
-    for made in filter(None, lines):
+    for made in filter(None, results):
         peer = made["case"]["peer"]
         found[peer] = min(times(made), found.get(peer, times(made)))
     return dict(sorted(found.items(), key=lambda row: row[1]))
@@ -79,20 +79,20 @@ def _listed(found: dict[str, float]) -> str:
     return ", ".join(f"{peer} {value:.0f} times" for peer, value in named)
 
 
-def in_short(lines: list[dict]) -> str:
+def in_short(results: list[dict]) -> str:
     """What the lines say, in one table and a few sentences."""
     rows = ["| on one core | images a second | ours: times as fast | with the allocator tuned |"]
     rows.append("| --- | --- | --- | --- |")
-    for name, (plain, tuned) in side_by_side(lines, method="mixup"):
+    for name, (plain, tuned) in side_by_side(results, method="mixup"):
         if plain:
             rate = plain["others"][plain["case"]["peer"]]["per_s"]
             also = f"{times(tuned):.1f} " if tuned else ""
             rows.append(f"| {name} | {rate:,.0f} | {times(plain):.1f} | {also}|")
-    pairs = [pair for name, pair in side_by_side(lines, method="mixup") if "dali" not in name]
+    pairs = [pair for name, pair in side_by_side(results, method="mixup") if "dali" not in name]
     ours = [made["per_s"] for pair in pairs for made in pair if made]
     if ours:
         rows.append(f"| ours, per sample | {_range(min(ours), max(ours))} | | |")
-    return "## In short\n\n" + "\n".join([*rows, "", *sentences(lines)]) + "\n"
+    return "## In short\n\n" + "\n".join([*rows, "", *sentences(results)]) + "\n"
 
 
 LOADERS = {"dali": "CPU time", "ffcv": "time", "torch": "time"}  # what counts there
@@ -103,12 +103,12 @@ MASKS = {
 }
 
 
-def sentences(lines: list[dict]) -> list[str]:
+def sentences(results: list[dict]) -> list[str]:
     """What the lines say besides, in words."""
     made = []
     for dtype in ("float32", "float16"):
         wanted = {"dtype": dtype, "layout": "CHW", "mirror": False}
-        given = chosen(lines, "blend", device="cpu", batch=256, size=224, **wanted)
+        given = chosen(results, "blend", device="cpu", batch=256, size=224, **wanted)
         if given:
             made.append(
                 f"* The blend alone, to {dtype}, as a share of the bytes per second of a plain "
@@ -118,7 +118,7 @@ def sentences(lines: list[dict]) -> list[str]:
         if given:
             took = _by_method(given, lambda each: each["others"]["writes"]["times"])
             made[-1] += f" Writing the output alone takes, of its time: {took}."
-    for each in chosen(lines, "fields", device="cpu", size=224, threads=1):
+    for each in chosen(results, "fields", device="cpu", size=224, threads=1):
         found = [
             f"{each['others'][name]['times']:.1f} times {words}"
             for name, words in MASKS.items()
@@ -129,23 +129,23 @@ def sentences(lines: list[dict]) -> list[str]:
             f"one core, {', '.join(found)}."
         )
     for loader, what in LOADERS.items():
-        given = chosen(lines, "loaders", device="cpu", loader=loader)
+        given = chosen(results, "loaders", device="cpu", loader=loader)
         if given:
             found = _between([1 / each["others"]["without"]["times"] for each in given])
             made.append(
                 f"* JPEGs to mixed batches, {loader}: {found} of the {what} of the same loader "
                 "without mixing."
             )
-    given = chosen(lines, "pipeline", device="cpu")
+    given = chosen(results, "pipeline", device="cpu")
     if given:
         found = _between([1 / each["others"]["normalize"]["times"] for each in given])
         made.append(f"* In DALI alone: {found} of the CPU time of `crop_mirror_normalize`.")
     return made
 
 
-def _by_method(lines: list[dict], value: Callable[[dict], float]) -> str:
+def _by_method(results: list[dict], value: Callable[[dict], float]) -> str:
     found: dict[str, list[float]] = {}
-    for made in lines:
+    for made in results:
         found.setdefault(made["case"]["method"], []).append(value(made))
     return ", ".join(f"{name} {_between(values)}" for name, values in found.items())
 

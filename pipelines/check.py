@@ -2,11 +2,12 @@
 
     python -m dali_msda.pipelines.check DIR [--output LIST] [--workers N]
 
-DIR holds one folder of images per class. A file that does not decode stops a DALI pipeline, so each
-file is given to the decoder of the loaders, `fn.decoders.image` on the CPU. Whatever it takes is
-accepted: CMYK, greyscale, 16 bit, a PNG named .JPEG, broken EXIF, a single pixel, and also a JPEG
-whose data is damaged but complete. `--output` writes a list of all that decodes, which the loaders
-take as their `file_list`.
+DIR holds one folder of images per class; or `--list` names its files and their labels. A file that
+does not decode stops a pipeline, so each is given to the decoder of the loaders,
+`fn.decoders.image` on the CPU, after a look at the table of formats and sizes that all loaders take
+(data/image_formats.py). CMYK, greyscale, 16 bit, a PNG named .JPEG, broken EXIF and a single pixel
+are fine; a JPEG that lacks a part of its picture is not, though it decodes: to grey. `--output`
+writes a list of all that is fine, which the loaders take as their `file_list`.
 
 Exit code: 0 if all files are fine, 1 if some are not, 2 if the command cannot work as given.
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dali_msda.pipelines.data.datasets import SUFFIXES
+from dali_msda.pipelines.data import class_folders, datasets, file_lists
 from dali_msda.pipelines.data.decodable import try_all
 
 
@@ -55,30 +56,42 @@ class Report:
         at all.
         """
         path = Path(path)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
-                stream.writelines(f"{name} {label}\n" for name, label in self.good)
-            os.chmod(temporary, 0o644)  # mkstemp makes it private
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+            descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            os.close(descriptor)
+            try:
+                file_lists.write(temporary, self.good)
+                os.chmod(temporary, 0o644)  # mkstemp makes it private
+                os.replace(temporary, path)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+        except OSError as error:
+            raise OSError(f"{path}: expected to write the list, got {error.strerror}") from error
 
 
-def check(root: str | os.PathLike, *, workers: int | None = None, progress: bool = False) -> Report:
+def check(
+    root: str | os.PathLike,
+    *,
+    file_list: file_lists.FileList | None = None,
+    classes: Sequence[str] | None = None,
+    workers: int | None = None,
+    progress: bool = False,
+) -> Report:
     """Try to decode every file of a folder of class folders.
 
     Starts processes by ``spawn``: a script that calls it needs ``if __name__ == "__main__":``.
 
     Args:
         root: Folder with one folder of images per class.
+        file_list: As for :func:`dali_msda.pipelines.data.datasets.find`: only these files.
+        classes: Likewise.
         workers: Processes that decode, at least 1; all CPUs by default.
         progress: Show a bar on stderr.
 
     Returns:
         The report. Labels are those of the loaders: the index of the class folder in the sorted
-        list of all folders, hidden and empty ones included.
+        list of all folders, empty ones included, hidden ones not.
 
     Raises:
         ValueError: If ``workers`` is out of range, or the folder holds no class folder with images.
@@ -87,11 +100,19 @@ def check(root: str | os.PathLike, *, workers: int | None = None, progress: bool
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
-    report, candidates = _scan(Path(root))
-    results = try_all(report.root, list(candidates), workers=workers)
-    bar = tqdm(results, total=len(candidates), desc="decode", unit="img", disable=not progress)
-    reasons = dict(bar)
-    for name, label in candidates.items():
+    root = Path(root)
+    if not root.is_dir():
+        raise NotADirectoryError(
+            f"{root}: expected a folder with one folder of images per class, got "
+            f"{'a file' if os.path.lexists(root) else 'nothing of that name'}"
+        )
+    if file_list is None:
+        report, files = _all_files(root)
+    else:
+        report, files = _listed_files(root, file_list, classes)
+    results = try_all(root, [name for name, _ in files], workers=workers)
+    reasons = dict(tqdm(results, total=len(files), desc="decode", unit="img", disable=not progress))
+    for name, label in files:
         if reasons[name] is None:
             report.good.append((name, label))
         else:
@@ -102,61 +123,35 @@ def check(root: str | os.PathLike, *, workers: int | None = None, progress: bool
     return report
 
 
-def _scan(root: Path) -> tuple[Report, dict[str, int]]:
-    """The classes, the files that no reader takes, and path -> label of those to be decoded."""
-    if not root.is_dir():
-        raise NotADirectoryError(
-            f"{root}: expected a folder with one folder of images per class, got "
-            f"{'a file' if os.path.lexists(root) else 'nothing of that name'}"
-        )
-    entries = _sorted(root)
-    report = Report(root, [entry.name for entry in entries if entry.is_dir()])
-    for entry in entries:
-        if not entry.is_dir():
-            report.bad[entry.name] = _stray(entry) or "not in a class folder: the loaders skip it"
-    candidates = {}
-    for label, folder in enumerate(report.classes):
-        for entry in _sorted(root / folder):
-            name = f"{folder}/{entry.name}"
-            reason = _stray(entry)
-            if reason is None:
-                candidates[name] = label
-            else:
-                report.bad[name] = reason
-    if not candidates:
-        raise ValueError(_no_images(report))
-    return report, candidates
+def _all_files(root: Path) -> tuple[Report, list[tuple[str, int]]]:
+    """A report of what no reader takes, and the files to be decoded."""
+    found = class_folders.scan(str(root))
+    if not found.files:
+        expected = f"{root}: expected one folder of images per class, got"
+        if found.classes:
+            raise ValueError(f"{expected} class folders without images ({len(found.classes)})")
+        got = "only files; if a file tells their labels, give --list FILE" * bool(found.skipped)
+        raise ValueError(f"{expected} {got or 'an empty folder'}")
+    class_folders.expect_no_splits(str(root), found)
+    report = Report(root, list(found.classes), bad=found.skipped)
+    files = []
+    for name, label in found.files:
+        if "\n" in name:
+            report.bad[name] = "line break in the name: no file list can hold it"
+        else:
+            files.append((name, label))
+    return report, files
 
 
-def _sorted(folder: Path) -> list[os.DirEntry]:
-    """Entries of a folder in the order of the loaders, which compare bytes."""
-    return sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
-
-
-def _stray(entry: os.DirEntry) -> str | None:
-    """Why an entry is no file with the name of an image; None if it is one."""
-    if entry.is_symlink() and not os.path.exists(entry.path):
-        return f"broken link to {os.readlink(entry.path)}"
-    if entry.is_dir():
-        return "a folder in a class folder: the loaders do not look inside"
-    if not entry.is_file():
-        return "not a regular file"
-    if not entry.name.lower().endswith(SUFFIXES):
-        return "not the name of an image: the loaders skip it"
-    if "\n" in entry.name:
-        return "line break in the name: no file list can hold it"
-    return None
-
-
-def _no_images(report: Report) -> str:
-    """Text for a folder in which there is nothing to decode."""
-    expected = f"{report.root}: expected one folder of images per class, got"
-    if not report.classes:
-        return f"{expected} {'only files' if report.bad else 'an empty folder'}"
-    for folder in report.classes:
-        if any(entry.is_dir() for entry in _sorted(report.root / folder)):
-            return f"{expected} folders of folders. Check one of them: {report.root / folder}"
-    return f"{expected} class folders without images ({len(report.classes)})"
+def _listed_files(
+    root: Path, file_list: file_lists.FileList, classes: Sequence[str] | None
+) -> tuple[Report, list[tuple[str, int]]]:
+    """An empty report, and the files of a list."""
+    source = datasets.find(str(root), name="folder", file_list=file_list, classes=classes)
+    if not isinstance(source, datasets.ImageFolder):
+        raise ValueError(f"{root}: expected a folder of images, got shards")
+    names = [os.path.relpath(file, root) for file in source.files]
+    return Report(root, list(source.classes)), list(zip(names, source.labels, strict=True))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -173,12 +168,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         help="write the files that decode, as a list for the loaders",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (all CPUs)")
+    add = parser.add_argument
+    add("--list", dest="file_list", help="check only these files: lines 'path label'")
+    add("--classes-of", metavar="DIR", help="class folders that the list's labels mean")
+    add("--workers", type=int, metavar="N", help="processes (all CPUs)")
     args = parser.parse_args(argv)
     try:
         if args.output is not None:
             _check_output(args.output)
-        report = check(args.folder, workers=args.workers, progress=True)
+        classes = class_folders.scan(args.classes_of).classes if args.classes_of else None
+        options = dict(file_list=args.file_list, classes=classes, workers=args.workers)
+        report = check(args.folder, **options, progress=True)
         if args.output is not None:
             report.bad.pop(os.path.relpath(args.output, args.folder), None)  # of an earlier run
             report.write(args.output)
@@ -227,13 +227,18 @@ def _show(report: Report) -> None:
 def _printable(name: str) -> str:
     """A file name in one line that the terminal takes."""
     encoding = sys.stdout.encoding or "utf-8"
-    return name.replace("\n", "\\n").encode(encoding, "backslashreplace").decode(encoding)
+    return (
+        name.replace("\n", "\\n")
+        .replace("\r", "\\r")
+        .encode(encoding, "backslashreplace")
+        .decode(encoding)
+    )
 
 
 def _one_line(error: Exception) -> str:
     """Text of an error; one of the system names the file."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename or 'a temporary file'}: {error.strerror}"
     return str(error)
 
 

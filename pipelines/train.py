@@ -43,6 +43,10 @@ from dali_msda.pipelines.training.schedules import learning_rate
 from dali_msda.torch import lamix_loss, soft_target_cross_entropy
 
 PROG = "python -m dali_msda.pipelines.train"
+WORKER_ENDED = (
+    "loader: expected its worker processes to live as long as the training, got one that ended, "
+    "as when memory runs out. Give fewer --threads or a smaller --prefetch; --resume auto goes on."
+)
 GLANCE = 50  # steps between looks at the loss, each of which waits for the GPU
 # Settings that a run need not share with the checkpoint it goes on from: they say where things are
 # and how they are watched, not what is computed.
@@ -54,6 +58,8 @@ def train(config: Config) -> dict[str, float]:
     """Train, validate after each epoch, and return the last row of the log."""
     with joined_processes(config.device) as process, contextlib.ExitStack() as stack:
         folder = RunFolder(config.out, config.log) if process.rank == 0 else None
+        if folder is not None:
+            stack.callback(folder.close)
         checkpoint = find_checkpoint(config.out, config.resume)
         loaders = make_loaders(config, process, stack)
         run = Run(config, process, folder, *loaders)
@@ -61,7 +67,6 @@ def train(config: Config) -> dict[str, float]:
             run.restore(load_checkpoint(checkpoint))
         if folder is not None:
             folder.start_logs(run.step)
-            stack.callback(folder.close)
         row = {}
         with stopping_between_steps(process) as stopping:
             while run.loader.epoch < config.epochs:
@@ -212,10 +217,22 @@ class Run:
                     f"{value!r}. Give the same settings, or another --out to start anew."
                 )
         own = state["ranks"][self.process.rank]
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.loader.load_state_dict(own["loader"])
-        self.loss_sum.copy_(own["loss_sum"])
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"resume: expected weights and an optimiser of {self.config.model}, got others in "
+                "the checkpoint. Give the settings that it was made with, or another --out."
+            ) from error
+        other_list = state["config"].get("train_list") != self.config.train_list
+        if other_list and not self.loader.has_files_of(own["loader"]):
+            # Broken files were left out, as the message about them advises. The place in the old
+            # list is none in this one, so the epoch begins again.
+            self.loader.start_epoch(own["loader"]["epoch"])
+        else:
+            self.loader.load_state_dict(own["loader"])
+            self.loss_sum.copy_(own["loss_sum"])
         torch.set_rng_state(own["random"])
         if "random_gpu" in own and self.process.device.type == "cuda":
             torch.cuda.set_rng_state(own["random_gpu"], self.process.device)
@@ -263,6 +280,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, text = 130, "stopped at once; a checkpoint, if there was one, is whole"
     except (OSError, ValueError, ImportError, FloatingPointError, DatasetError) as error:
         code, text = 1, f"error: {error}"
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        code, text = 1, f"error: {WORKER_ENDED}"
     else:
         return 0
     if os.environ.get("RANK", "0") == "0" or code == 1:

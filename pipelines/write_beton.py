@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dali_msda.pipelines.data import datasets
+from dali_msda.pipelines.data import class_folders, datasets, file_lists
 
 MODES = ("raw", "jpg", "smart", "proportion")
 
@@ -31,7 +31,8 @@ def write_beton(
     folder: str | os.PathLike,
     out: str | os.PathLike,
     *,
-    file_list: str | None = None,
+    file_list: file_lists.FileList | None = None,
+    classes: Sequence[str] | None = None,
     write_mode: str = "raw",
     max_resolution: int | None = None,
     jpeg_quality: int = 90,
@@ -48,7 +49,8 @@ def write_beton(
     Args:
         folder: Folder with one folder of images per class.
         out: The file to write; its name ends in ".beton".
-        file_list: Text file of lines "path label": only these files are written.
+        file_list: As for :func:`dali_msda.pipelines.data.datasets.find`: only these files.
+        classes: Likewise.
         write_mode: "raw" for pixels; "jpg"; "smart" for JPEGs of those images whose pixels take
             more than ``smart_threshold`` bytes; "proportion" for JPEGs of a random part.
         max_resolution: Larger images are shrunk until no side is longer, in pixels.
@@ -69,16 +71,17 @@ def write_beton(
         ImportError: If FFCV is not installed.
     """
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
-    at_least = dict(workers=workers, chunk_size=chunk_size)
-    at_least |= dict(max_resolution=max_resolution or 1, smart_threshold=smart_threshold or 1)
-    for name, value in at_least.items():
-        if value < 1:
-            raise ValueError(f"{name}: expected at least 1, got {value}")
+    _expect_counts(
+        workers=workers,
+        chunk_size=chunk_size,
+        max_resolution=1 if max_resolution is None else max_resolution,
+        smart_threshold=1 if smart_threshold is None else smart_threshold,
+    )
     _check_mode(write_mode, jpeg_quality, smart_threshold, compress_probability)
     out = Path(out)
     if out.suffix != ".beton":
         raise ValueError(f"out: expected a name that ends in .beton, got {str(out)!r}")
-    source = datasets.find(os.fspath(folder), name="folder", file_list=file_list)
+    source = datasets.find(os.fspath(folder), name="folder", file_list=file_list, classes=classes)
     if not isinstance(source, datasets.ImageFolder):
         raise ValueError(f"folder: expected one of class folders, got shards, {str(folder)!r}")
 
@@ -98,6 +101,12 @@ def write_beton(
     ):
         Writer(unfinished, field, **options).write(source, bar.update)
     return total
+
+
+def _expect_counts(**counts: int) -> None:
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
 
 
 def _check_mode(mode: str, quality: int, threshold: int | None, probability: float) -> None:
@@ -148,6 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("out", metavar="OUT", help="the file to write, NAME.beton")
     add = parser.add_argument
     add("--list", dest="file_list", help="write only these files (from pipelines.check --output)")
+    add("--classes-of", metavar="DIR", help="class folders that the list's labels mean")
     add("--write-mode", choices=MODES, default="raw", help="how images are stored (raw)")
     add("--max-resolution", type=int, metavar="N", help="longest side, in pixels (any)")
     add("--jpeg-quality", type=int, metavar="N", default=90, help="of images stored as JPEG (90)")
@@ -162,9 +172,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--workers", type=int, metavar="N", help="processes (all CPUs)")
     add("--chunk-size", type=int, metavar="N", default=100, help="files a process takes (100)")
     arguments = vars(parser.parse_args(argv))
+    classes_of = arguments.pop("classes_of")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        total = write_beton(**arguments, progress=True)
+        classes = class_folders.scan(classes_of).classes if classes_of else None
+        total = write_beton(**arguments, classes=classes, progress=True)
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
         return 130

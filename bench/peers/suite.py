@@ -24,7 +24,7 @@ import numpy as np
 import dali_msda as msda
 from bench import gpu_timing
 from bench.cases import Job
-from bench.memory import normalisation, pixels, place
+from bench.memory import memory_of, normalisation, pixels
 from bench.peers import checks, on_dali, on_torch
 from bench.suites import blend
 
@@ -130,12 +130,12 @@ def prepare(case: dict[str, object]) -> Job:
 
 def ours(images: np.ndarray, labels: np.ndarray, case: dict[str, object], fresh: bool = False):
     """`msda.mix` with per-sample plans, every batch drawn anew, into memory that is kept."""
-    spot, steps = place(case["device"]), itertools.count()
+    memory, steps = memory_of(case["device"]), itertools.count()
     batch, height, width, channels = images.shape
-    there, classes, policy = spot.put(images), spot.put(labels), POLICIES[case["method"]]
+    there, classes, policy = memory.put(images), memory.put(labels), POLICIES[case["method"]]
     options = {"layout": "CHW", **normalisation(case["dtype"]), "threads": case["threads"]}
     if not fresh:
-        options["out"] = spot.empty((batch, channels, height, width), case["dtype"])
+        options["out"] = memory.empty((batch, channels, height, width), case["dtype"])
     return lambda: msda.mix(
         there, classes, policy, seed=0, step=next(steps), num_classes=CLASSES, **options
     )

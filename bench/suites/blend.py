@@ -52,7 +52,7 @@ import numpy as np
 
 import dali_msda as msda
 from bench.cases import Job
-from bench.memory import normalisation, pixels, place
+from bench.memory import memory_of, normalisation, pixels
 from dali_msda.backends import cpu, cuda, cuda_arrays
 from dali_msda.backends.cpu_arrays import scale_and_shift
 
@@ -104,13 +104,13 @@ TABLES = {
 def prepare(case: dict[str, object]) -> Job:
     """The blend of a batch with a plan that is drawn, into warm memory."""
     method, batch, size, dtype = (case[name] for name in ("method", "batch", "size", "dtype"))
-    spot, source = place(case["device"]), pixels(batch, size, size, CHANNELS)
-    images = spot.put(source)
+    memory, source = memory_of(case["device"]), pixels(batch, size, size, CHANNELS)
+    images = memory.put(source)
     plan = msda.draw(POLICIES[method], batch, size, size, seed=0, step=0)
     options = {"layout": case["layout"], **normalisation(dtype)}
     channels_last = case["layout"] == "HWC"
     shape = (batch, size, size, CHANNELS) if channels_last else (batch, CHANNELS, size, size)
-    out = spot.empty(shape, dtype)
+    out = memory.empty(shape, dtype)
     width = {"uint8": 1, "float32": 4}.get(dtype, 2)
     reads = READS.get(method, 1) if case["device"] == "cpu" else 1
     moved = source.size * (reads + width)
@@ -121,11 +121,11 @@ def prepare(case: dict[str, object]) -> Job:
         moved += -(-size * size // 32) * 4 * batch
         if case["device"] == "cuda":
             runs["with masks"] = runs[method]
-            runs[method] = with_bits_there(spot, images, plan, out, options, flags)
+            runs[method] = with_bits_there(memory, images, plan, out, options, flags)
         else:
             runs[method] = with_bits(source, plan, out, options, flags, threads)
     if case["device"] == "cpu":
-        runs["writes"] = spot.write(out.nbytes, threads)
+        runs["writes"] = memory.write(out.nbytes, threads)
     return Job(runs, moved, batch, "images", threads=threads, clock=clock(threads))
 
 
@@ -145,9 +145,9 @@ def with_bits(images, plan, out, options, mirror, threads):
     return lambda: cpu.blend(out, images, plan, **how)
 
 
-def with_bits_there(spot, images, plan, out, options, mirror):
+def with_bits_there(memory, images, plan, out, options, mirror):
     """Likewise, on a GPU."""
-    given = {"out": out, "images": images, "fields": spot.put(made_bits(plan).view(np.int32))}
+    given = {"out": out, "images": images, "fields": memory.put(made_bits(plan).view(np.int32))}
     views = [cuda_arrays.view(name, array) for name, array in given.items()]
     how = backend_options(options, mirror) | {"fields": views[2]}
     return lambda: cuda.blend(*views[:2], plan, **how)

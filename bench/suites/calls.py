@@ -12,7 +12,7 @@ import numpy as np
 
 import dali_msda as msda
 from bench.cases import Job
-from bench.memory import normalisation, pixels, place
+from bench.memory import memory_of, normalisation, pixels
 from bench.suites.blend import POLICIES
 
 METHODS = ("mixup", "cutmix", "fmix")
@@ -37,9 +37,12 @@ def prepare(case: dict[str, object]) -> Job:
 
     if what == "draw":
         return Job({"draw": draw}, None, BATCH, "samples")
-    spot = place(case["device"])
-    images, labels = spot.put(pixels(BATCH, size, size, 3)), spot.put(np.arange(BATCH))
-    out, rows = spot.empty((BATCH, 3, size, size), DTYPE), spot.empty((BATCH, CLASSES), "float32")
+    memory = memory_of(case["device"])
+    images, labels = memory.put(pixels(BATCH, size, size, 3)), memory.put(np.arange(BATCH))
+    out, rows = (
+        memory.empty((BATCH, 3, size, size), DTYPE),
+        memory.empty((BATCH, CLASSES), "float32"),
+    )
     how = {"out": out, "layout": "CHW", "threads": case["threads"], **normalisation(DTYPE)}
 
     def apply(plan: np.ndarray) -> None:

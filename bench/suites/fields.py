@@ -31,7 +31,7 @@ import numpy as np
 
 import dali_msda as msda
 from bench.cases import Job, Mismatch, Missing
-from bench.memory import place
+from bench.memory import memory_of
 from bench.peers import released
 from dali_msda.backends import cpu, cuda, cuda_arrays, driver
 
@@ -145,7 +145,7 @@ def check_released(sample: Callable, size: int) -> None:
 def on_gpu(policy: msda.FMix, size: int, masks: int) -> Job:
     """Masks as bits, the plan's way to the device counted; and as float weights in memory."""
     plan = msda.draw(policy, masks, size, size, seed=0, step=0)
-    out = place("cuda").empty((masks, size, size), "float32")
+    out = memory_of("cuda").empty((masks, size, size), "float32")
     view = cuda_arrays.view("out", out)
     job = cuda.FieldJob.of(driver.device(view.gpu), plan)
 

@@ -5,7 +5,6 @@ crops on the CPU and mixes behind ``ToTensor`` and ``ToDevice``. The workers of 
 on the CPU; or they hand on bytes, and :class:`dali_msda.torch.Mixer` does the rest on the GPU.
 """
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator
 
 import dali_msda as msda
@@ -39,14 +38,14 @@ def opened_bytes(
 ) -> Callable[[msda.Policy], "MixedThere"]:
     """The same for torch's workers that do not mix, with a mixer on the GPU behind them."""
     kind, _ = _module("torch")
-    from dali_msda.pipelines.loaders.torch_workers import Collated
+    from dali_msda.pipelines.loaders.torch_workers import CollateCopies
     from dali_msda.torch import Collate
 
     class Bytes(kind.TrainingLoader):
         """The training program's loader without its last step."""
 
-        def _collated(self) -> Collated:
-            return Collated(Collate(None), 1)
+        def _collate_fn(self) -> CollateCopies:
+            return CollateCopies(Collate(None), 1)
 
     return lambda policy: MixedThere(
         Moved(Bytes(source, policy=None, **_settings(case)), spot.device), policy, case["dtype"]
@@ -63,8 +62,7 @@ def _module(loader: str) -> tuple[object, bool]:
     try:
         from dali_msda.pipelines.loaders.choice import KINDS
 
-        name, _, takes_gpu = KINDS[loader]
-        return importlib.import_module(f"dali_msda.pipelines.{name}"), takes_gpu
+        return KINDS[loader].load(), KINDS[loader].takes_gpu
     except ImportError as error:
         raise Missing(f"{loader}: {error}") from error
 

@@ -42,7 +42,7 @@ from bench.suites import gpu_loaders
 from bench.suites.blend import POLICIES
 
 ISOLATED = True
-PHOTOGRAPHS = Path(__file__).parent.parent / "build" / "bench" / "jpegs"
+PHOTOGRAPHS = Path(__file__).parents[2] / "build" / "bench" / "jpegs"
 METHODS = ("mixup", "cutmix", "fmix")
 LOADERS = ("dali", "ffcv", "torch")
 COMMON = {"batch": 64, "size": 224, "dtype": "float32"}

@@ -80,7 +80,7 @@ def python(program: str) -> str:
     Raises:
         RuntimeError: If it fails.
     """
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])

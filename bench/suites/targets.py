@@ -7,7 +7,7 @@ import numpy as np
 
 import dali_msda as msda
 from bench.cases import Job, Mismatch
-from bench.memory import place
+from bench.memory import memory_of
 
 COMMON = {"batch": 256, "classes": 1000, "smoothing": 0.1}
 TABLES = {
@@ -23,11 +23,11 @@ TABLES = {
 def prepare(case: dict[str, object]) -> Job:
     """Dense rows into warm memory, and compact ones."""
     batch, classes = case["batch"], case["classes"]
-    spot = place(case["device"])
+    memory = memory_of(case["device"])
     given = np.arange(batch) % classes
-    labels = spot.put(given)
+    labels = memory.put(given)
     plan = msda.draw(msda.CutMix(), batch, 224, 224, seed=0, step=0)
-    rows = spot.empty((batch, classes), "float32")
+    rows = memory.empty((batch, classes), "float32")
     if case["device"] == "cpu":
         _check(given, plan, classes)
     runs = {

@@ -4,24 +4,23 @@ Everything that can be wrong with a path is found here, before a pipeline is bui
 that meets an empty folder or a stray class says little about it.
 """
 
+import functools
 import glob
 import os
+import tempfile
+import warnings
+import weakref
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-# What `fn.readers.file` takes for an image; everything else in a class folder is passed over.
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pnm", ".ppm", ".pgm", ".pbm"),
-    *(".jp2", ".webp"),
-)
-SHOWN = 5  # names in an error message
+from dali_msda.pipelines.data import class_folders, file_lists, shard_index
+from dali_msda.pipelines.data.class_folders import SUFFIXES
+from dali_msda.pipelines.data.errors import DatasetError, first_few, quoted
 
-
-class DatasetError(RuntimeError):
-    """Files of the dataset that cannot be used. The text names them."""
+__all__ = ["Beton", "DatasetError", "ImageFolder", "Shards", "Source", "find", "first_few"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,9 @@ class ImageFolder:
     """Image files and their labels.
 
     Attributes:
-        root: The folder, with one folder per class.
-        classes: Names of the class folders, sorted by their bytes; a label is an index into them.
+        root: The folder, with one folder per class, or with the files of a list.
+        classes: Names of the classes, in general of the class folders, sorted by their bytes; a
+            label is an index into them.
         files: Paths of the images.
         labels: One label per file.
     """
@@ -52,12 +52,30 @@ class Shards:
 
     Attributes:
         paths: The ``.tar`` files, sorted.
-        indexes: One index file (DALI's ``wds2idx.py``) per archive, or nothing: DALI then reads
-            the archives once before the first batch to find the samples.
+        indexes: One index file (DALI's ``wds2idx.py``) per archive, or nothing: the archives are
+            then read once before the first batch to find the samples.
     """
 
     paths: tuple[str, ...]
     indexes: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def index_files(self) -> tuple[str, ...]:
+        """An index for each archive: those that lie there, or temporary ones that are made now.
+
+        Raises:
+            DatasetError: If an archive is no tar file or lacks samples.
+        """
+        if self.indexes:
+            for pair in zip(self.paths, self.indexes, strict=True):
+                shard_index.expect_whole(*pair)
+            return self.indexes
+        folder = tempfile.TemporaryDirectory(prefix="dali_msda_index_")
+        weakref.finalize(self, folder.cleanup)
+        made = [os.path.join(folder.name, f"{number}.idx") for number in range(len(self.paths))]
+        for pair in zip(self.paths, made, strict=True):
+            shard_index.write(*pair)
+        return tuple(made)
 
     def fingerprint(self) -> int:
         """A number that differs for other archives, judged by name and size."""
@@ -88,17 +106,28 @@ class Beton:
 Source = ImageFolder | Shards | Beton
 
 
-def find(path: str, *, name: str = "path", file_list: str | None = None) -> Source:
+def find(
+    path: str,
+    *,
+    name: str = "path",
+    file_list: file_lists.FileList | None = None,
+    classes: Sequence[str] | None = None,
+) -> Source:
     """Find the images that a loader shall read, and check all that can be checked by name.
 
     Args:
-        path: A folder with one folder of images per class, a folder of ``.tar`` files, one
-            ``.tar`` file, or a glob pattern of them. An archive's index, if it has one, is the
-            file of the same name that ends in ``.idx``. Or a ``.beton`` file.
+        path: A folder with one folder of images per class, read as torchvision's ``ImageFolder``
+            reads it, but without hidden folders; a folder of ``.tar`` files, one ``.tar`` file, or
+            a glob pattern of them; or a ``.beton`` file. An archive's index, if it has one, is the
+            file of the same name that ends in ``.idx``.
         name: What messages call the path: "train", "val".
         file_list: Text file of lines "path label", the path relative to ``path``, as
-            ``python -m dali_msda.pipelines.check`` writes it; only these files are read. The
-            classes are still the folders in ``path``.
+            ``python -m dali_msda.pipelines.check`` writes it; or a mapping of paths to labels. Only
+            these files are read. A label is an index or the name of a class, so that folders
+            without class folders can be read: the flat validation folder of ImageNet, or that of
+            Tiny ImageNet with its ``val_annotations.txt``.
+        classes: Names of the classes that labels of a list mean, if its files do not all lie in
+            class folders: those of the training images. By default the labels tell them.
 
     Raises:
         FileNotFoundError: If nothing is there.
@@ -106,29 +135,34 @@ def find(path: str, *, name: str = "path", file_list: str | None = None) -> Sour
         ImportError: If it is a ``.beton`` and FFCV is not installed.
     """
     if path.endswith(".beton") and os.path.isfile(path):
-        if file_list is not None:
-            raise ValueError(f"{name}_list: expected none with a .beton file, got {file_list!r}")
+        _expect_no_list(file_list, name, "with a .beton file")
         from dali_msda.pipelines.data.beton_reader import read
 
         return Beton(path, *read(path, name))
-    if not os.path.isdir(path):
-        archives = _archives(path)
-        if not archives:
-            got = "another file" if os.path.exists(path) else "where there is nothing"
-            raise FileNotFoundError(
-                f"{name}: expected a folder, .tar shards as a file or a glob pattern, or a .beton, "
-                f"got {path!r}, {got}."
-            )
-    else:
-        archives = _archives(os.path.join(glob.escape(path), "*.tar"))
-    if archives:
-        if file_list is not None:
-            raise ValueError(
-                f"{name}_list: expected none with .tar shards, got {file_list!r}. A file list "
-                "names files in a folder of class folders."
-            )
+    is_folder = os.path.isdir(path)
+    archives = _archives(os.path.join(glob.escape(path), "*.tar") if is_folder else path)
+    if not (is_folder or archives):
+        got = "another file" if os.path.exists(path) else "where there is nothing"
+        raise FileNotFoundError(
+            f"{name}: expected a folder, .tar shards as a file or a glob pattern, or a .beton, "
+            f"got {path!r}, {got}."
+        )
+    found = class_folders.scan(path) if is_folder else None
+    if archives and not (found and found.files):
+        _expect_no_list(file_list, name, "with .tar shards")
         return _shards(archives, name)
-    return _folder(path, name, file_list)
+    class_folders.expect_no_splits(path, found)
+    hidden = [f"folders whose names begin with a dot: {quoted(found.hidden)}"] * bool(found.hidden)
+    beside = [f"archives beside class folders: {quoted(archives)}"] * bool(archives)
+    if file_list is None and (hidden or beside):
+        warnings.warn(f"{name}: skipped {'; '.join(hidden + beside)}", stacklevel=2)
+    if file_list is None:
+        return _folder(path, name, found)
+    parts = file_lists.read(file_list, path, found.classes, classes, name)
+    source = ImageFolder(path, parts[0], *map(tuple, parts[1:]))
+    if classes is None:
+        _expect_all_classes(source, name)
+    return source
 
 
 def check_same_classes(train: Source, val: Source) -> None:
@@ -138,12 +172,21 @@ def check_same_classes(train: Source, val: Source) -> None:
         return
     missing = sorted(set(train.classes) - set(val.classes))
     extra = sorted(set(val.classes) - set(train.classes))
-    parts = [f"{_some(missing)} only in {train.root}"] * bool(missing)
-    parts += [f"{_some(extra)} only in {val.root}"] * bool(extra)
+    parts = [f"{quoted(missing)} only in {train.root}"] * bool(missing)
+    parts += [f"{quoted(extra)} only in {val.root}"] * bool(extra)
     raise ValueError(
         f"val: expected the class folders of train, got {'; '.join(parts)}. Labels are the indices "
-        "of the sorted folder names, so the two would not agree."
+        "of the sorted folder names, so the two would not agree. If a file tells the labels, "
+        "as Tiny ImageNet's val_annotations.txt, give --val-list FILE."
     )
+
+
+def _expect_no_list(file_list: file_lists.FileList | None, name: str, where: str) -> None:
+    if file_list is not None:
+        raise ValueError(
+            f"{name}_list: expected none {where}, got {file_list!r}. A file list names files in a "
+            "folder."
+        )
 
 
 def _checksum(lines: Sequence[str]) -> int:
@@ -152,7 +195,7 @@ def _checksum(lines: Sequence[str]) -> int:
 
 def _archives(pattern: str) -> list[str]:
     found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern)
-    return sorted(path for path in found if path.endswith(".tar"))
+    return sorted(path for path in found if path.endswith(".tar") and os.path.isfile(path))
 
 
 def _shards(archives: Sequence[str], name: str) -> Shards:
@@ -163,73 +206,34 @@ def _shards(archives: Sequence[str], name: str) -> Shards:
     if len(missing) < len(archives):
         raise ValueError(
             f"{name}: expected an index for each of the {len(archives)} shards or for none, got "
-            f"none for {_some(missing)}. Make them with DALI's wds2idx, or remove the others."
+            f"none for {quoted(missing)}. Make them with DALI's wds2idx, or remove the others."
         )
     return Shards(tuple(archives))
 
 
-def _folder(root: str, name: str, file_list: str | None) -> ImageFolder:
-    entries = sorted(os.scandir(root), key=lambda entry: os.fsencode(entry.name))
-    classes = tuple(entry.name for entry in entries if entry.is_dir())
-    if not classes:
-        images = any(_is_image(entry) for entry in entries)
-        got = "images without class folders" if images else "other files" if entries else "nothing"
+def _folder(root: str, name: str, found: class_folders.ClassFolders) -> ImageFolder:
+    if not found.classes:
+        images = any(path.lower().endswith(SUFFIXES) for path in found.skipped)
+        got = "images without class folders" if images else "other files" if found.skipped else ""
+        flag = f"--{name}-list" if name in ("train", "val") else "--list"
         raise ValueError(
-            f"{name}: expected one folder of images per class in {root!r}, got {got}. Give the "
-            "folder above the class folders."
+            f"{name}: expected one folder of images per class in {root!r}, got {got or 'nothing'}. "
+            "Give the folder above the class folders; or, if a file tells the labels, as of "
+            f"ImageNet's flat validation folder, {flag} FILE with lines 'path label', where a "
+            "label is the name of a class folder of train, or its index among them."
         )
-    if file_list is None:
-        files, labels = _listed_folders(root, classes)
-    else:
-        files, labels = _listed_file(file_list, root, len(classes), name)
-    filled = set(labels)
-    empty = [folder for label, folder in enumerate(classes) if label not in filled]
+    files = tuple(os.path.join(root, file) for file, _ in found.files)
+    source = ImageFolder(root, found.classes, files, tuple(label for _, label in found.files))
+    _expect_all_classes(source, name)
+    return source
+
+
+def _expect_all_classes(source: ImageFolder, name: str) -> None:
+    filled = set(source.labels)
+    empty = [folder for label, folder in enumerate(source.classes) if label not in filled]
     if empty:
         raise ValueError(
-            f"{name}: expected images in each of the {len(classes)} class folders of {root!r}, got "
-            f"none in {_some(empty)}. Remove the folder or fill it; images end in "
-            f"{', '.join(SUFFIXES[:3])}, ..."
+            f"{name}: expected images in each of the {len(source.classes)} class folders of "
+            f"{source.root!r}, got none in {quoted(empty)}. Remove the folder or fill it; "
+            f"images end in {', '.join(SUFFIXES[:3])}, ..."
         )
-    return ImageFolder(root, classes, tuple(files), tuple(labels))
-
-
-def _is_image(entry: os.DirEntry) -> bool:
-    return entry.name.lower().endswith(SUFFIXES) and entry.is_file()
-
-
-def _listed_folders(root: str, classes: Sequence[str]) -> tuple[list[str], list[int]]:
-    files, labels = [], []
-    for label, folder in enumerate(classes):
-        found = [entry.path for entry in os.scandir(os.path.join(root, folder)) if _is_image(entry)]
-        files += sorted(found, key=os.fsencode)  # the order of a directory differs by machine
-        labels += [label] * len(found)
-    return files, labels
-
-
-def _listed_file(path: str, root: str, classes: int, name: str) -> tuple[list[str], list[int]]:
-    files, labels = [], []
-    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
-        for number, line in enumerate(lines, 1):
-            file, _, label = line.rstrip("\r\n").rpartition(" ")
-            if not line.strip():
-                continue
-            if not (file and label.isdecimal() and int(label) < classes):
-                raise ValueError(
-                    f"{name}_list: expected 'path label' with a label in [0, {classes}) in line "
-                    f"{number} of {path!r}, got {line.strip()!r}"
-                )
-            files.append(os.path.join(root, file))
-            labels.append(int(label))
-    if not files:
-        raise ValueError(f"{name}_list: expected lines 'path label', got an empty file {path!r}")
-    return files, labels
-
-
-def some(names: Sequence[str]) -> str:
-    """The first few of several names, and how many more there are, for a message."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
-def _some(names: Sequence[str]) -> str:
-    return some([repr(name) for name in names])

@@ -10,18 +10,17 @@ import contextlib
 import itertools
 import os
 import re
-import stat
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from dali_msda.pipelines.data import spawned
+from dali_msda.pipelines.data import image_formats, spawned
+from dali_msda.pipelines.data.image_formats import Undecodable
 
 CHUNK = 32  # files on their way to a worker: enough to hide the round trip
 READY = ""  # stands for a file in the first answer of a worker
@@ -102,10 +101,6 @@ def _serve(connection: Connection, root: Path) -> None:
                     connection.send(None)
 
 
-class Undecodable(Exception):
-    """A file that the loaders cannot decode. The text says why."""
-
-
 class Decoder:
     """The decoder of the loaders, for one file at a time, in a process of its own.
 
@@ -142,48 +137,31 @@ class Decoder:
             Undecodable: If that is not possible.
         """
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise Undecodable("not a regular file")  # a pipe would be waited for
-            data = np.fromfile(path, np.uint8)
+            data = image_formats.read_file(path)
         except OSError as error:
-            raise Undecodable(f"cannot be read: {error.strerror}") from error
-        if not data.size:
-            raise Undecodable("empty file")
+            reason = f"cannot be read: {error.strerror}" if error.strerror else str(error)
+            raise Undecodable(reason) from error
+        image_formats.opened(data)
         os.ftruncate(self._log.fileno(), 0)
         os.lseek(self._log.fileno(), 0, os.SEEK_SET)
         try:
-            self._pipeline.feed_input("encoded", [data])
+            self._pipeline.feed_input("encoded", [np.frombuffer(data, np.uint8)])
             (pixels,) = self._pipeline.run()
         except RuntimeError as error:
             self._pipeline = self._make()
-            raise Undecodable(_describe(data.tobytes()) + _last_error(self._log)) from error
-        return pixels.at(0)
+            reason = image_formats.described(image_formats.kind_of(data), data)
+            raise Undecodable(reason + self._last_error()) from error
+        pixels, log = pixels.at(0), self._logged()  # of libjpeg's warnings
+        is_grey = image_formats.is_grey(pixels[-1, -1])
+        if "premature end" in log or ("Corrupt JPEG" in log and is_grey):
+            raise Undecodable(image_formats.INCOMPLETE)
+        return pixels
 
+    def _logged(self) -> str:
+        """What the libraries below DALI wrote about the last file."""
+        return os.pread(self._log.fileno(), 65536, 0).decode("utf-8", "replace")
 
-# Kind -> first bytes, and whether the data reaches its own end.
-KINDS = {
-    "JPEG": (b"\xff\xd8\xff", lambda data: data.endswith(b"\xff\xd9")),
-    "PNG": (b"\x89PNG\r\n\x1a\n", lambda data: b"IEND" in data[-16:]),
-    "WebP": (b"RIFF", lambda data: len(data) >= int.from_bytes(data[4:8], "little")),
-    "BMP": (b"BM", lambda data: len(data) >= int.from_bytes(data[2:6], "little")),
-    "JPEG 2000": (b"\0\0\0\x0cjP  ", lambda data: data.endswith(b"\xff\xd9")),
-    "TIFF": (b"II*\0", lambda data: True),
-    "TIFF (big-endian)": (b"MM\0*", lambda data: True),
-}
-
-
-def _describe(data: bytes) -> str:
-    """What is wrong with bytes that do not decode, as far as they tell."""
-    if data.startswith(b"GIF8"):
-        return "GIF: the decoder does not take this format"
-    for kind, (start, is_whole) in KINDS.items():
-        if data.startswith(start):
-            return f"damaged {kind}" if is_whole(data) else f"truncated {kind}"
-    return f"not an image: it starts with {data[:8]!r}"
-
-
-def _last_error(log: BinaryIO) -> str:
-    """The last error that a decoder wrote, in brackets; nothing if there is none."""
-    text = os.pread(log.fileno(), 65536, 0).decode("utf-8", "replace")
-    errors = re.findall(r"\[(?:\w+_)?(?:decoder|parser)\] (.+)", text)
-    return f" ({errors[-1].strip()})" if errors else ""
+    def _last_error(self) -> str:
+        """The last error that a decoder wrote, in brackets; nothing if there is none."""
+        errors = re.findall(r"\[(?:\w+_)?(?:decoder|parser)\] (.+)", self._logged())
+        return f" ({errors[-1].strip()})" if errors else ""

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 
 from dali_msda import loader_draws
+from dali_msda.pipelines.data import image_formats
+from dali_msda.pipelines.data.image_formats import Undecodable
 
 ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {  # how the camera was held -> how to turn its picture upright
@@ -20,10 +22,6 @@ TURNS = {  # how the camera was held -> how to turn its picture upright
 }
 
 
-class Undecodable(ValueError):
-    """A file that is no image, or a damaged one."""
-
-
 def decode(path: str) -> Image.Image:
     """Decode a file to RGB, upright.
 
@@ -31,17 +29,15 @@ def decode(path: str) -> Image.Image:
 
     Raises:
         OSError: If the file cannot be read or is empty.
-        Undecodable: If it cannot be decoded.
+        Undecodable: If it cannot be decoded, or image_formats.py does not list what it is.
     """
-    with open(path, "rb") as file:
-        if not file.read(1):
-            raise OSError(f"{path}: empty file")
-        file.seek(0)
-        try:
-            image = Image.open(file)
-            image.load()
-        except Exception as error:  # PIL's plugins raise what they like
-            raise Undecodable(f"{path}: {error}") from error
+    data = image_formats.read_file(path)
+    image = image_formats.opened(data)
+    try:
+        image.load()
+    except Exception as error:  # Pillow's plugins raise what they like
+        raise Undecodable(image_formats.described(image_formats.kind_of(data), data)) from error
+    image_formats.expect_whole(data, image)
     orientation = None
     with contextlib.suppress(Exception):  # a damaged EXIF does not make a picture useless
         orientation = image.getexif().get(ORIENTATION)

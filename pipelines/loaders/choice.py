@@ -3,18 +3,38 @@
 import contextlib
 import importlib
 import os
+import warnings
+from types import ModuleType
+from typing import NamedTuple
 
 from dali_msda.pipelines.data import datasets
 from dali_msda.pipelines.loaders.epochs import EvaluationEpochs, TrainingEpochs
 from dali_msda.pipelines.training.config import Config, policy_from_dict
 from dali_msda.pipelines.training.processes import Process
 
-# Name -> module with a TrainingLoader and an EvaluationLoader, what data it finds by itself, and
-# whether it can work on a GPU.
+
+class Kind(NamedTuple):
+    """A framework that reads, decodes and mixes.
+
+    Attributes:
+        module: The module here with its TrainingLoader and its EvaluationLoader.
+        suffix: What follows "train" and "val" in the names of the data that it finds by itself.
+        takes_gpu: Whether it can work on a GPU.
+    """
+
+    module: str
+    suffix: str
+    takes_gpu: bool
+
+    def load(self) -> ModuleType:
+        """Import the module. Raises ImportError if the framework is not installed."""
+        return importlib.import_module(f"dali_msda.pipelines.loaders.{self.module}")
+
+
 KINDS = {
-    "dali": ("dali", "", True),
-    "ffcv": ("ffcv", ".beton", True),
-    "torch": ("torch", "", False),
+    "dali": Kind("dali", "", True),
+    "ffcv": Kind("ffcv", ".beton", True),
+    "torch": Kind("torch", "", False),
 }
 
 
@@ -32,29 +52,14 @@ def make_loaders(
             f"batch_size: expected a multiple of the {process.size} processes, got "
             f"{config.batch_size}"
         )
-    module, suffix, takes_gpu = KINDS[config.loader]
-    path = config.train or os.path.join(config.data, f"train{suffix}")
-    source = datasets.find(path, name="train", file_list=config.train_list or None)
-    path = config.val or os.path.join(config.data, f"val{suffix}")
-    val = None
-    if path != "none":
-        val = datasets.find(path, name="val", file_list=config.val_list or None)
-        datasets.check_same_classes(source, val)
-    where = config.loader_device
-    on_gpu = where == "gpu" or (where == "auto" and takes_gpu and process.device.type == "cuda")
-    options = dict(
-        batch_size=config.batch_size // process.size,
-        dtype=config.dtype,
-        channels_last=config.channels_last,
-        seed=config.seed,
-        shard_id=process.rank,
-        num_shards=process.size,
-        threads=config.threads or max(1, len(os.sched_getaffinity(0)) // process.local_size),
-        device_id=process.local_rank if on_gpu else None,
-        prefetch=config.prefetch,
-    )
-    kind = importlib.import_module(f"dali_msda.pipelines.loaders.{module}")
-    loader = kind.TrainingLoader(
+    kind = KINDS[config.loader]
+    loaders = kind.load()
+    with warnings.catch_warnings():
+        if process.rank:  # the first process says it for all
+            warnings.simplefilter("ignore", UserWarning)
+        source, val = _sources(config, kind.suffix)
+    options = _options(config, process, kind)
+    loader = loaders.TrainingLoader(
         source,
         num_classes=config.classes or None,
         policy=policy_from_dict(config.policy),
@@ -68,7 +73,7 @@ def make_loaders(
     stack.enter_context(loader)
     if val is None:
         return loader, None
-    val_loader = kind.EvaluationLoader(
+    val_loader = loaders.EvaluationLoader(
         val,
         num_classes=loader.num_classes,
         size=config.val_size,
@@ -76,3 +81,36 @@ def make_loaders(
         **options,
     )
     return loader, stack.enter_context(val_loader)
+
+
+def _sources(config: Config, suffix: str) -> tuple[datasets.Source, datasets.Source | None]:
+    """The training images, and those of validation, if there are any."""
+    path = config.train or os.path.join(config.data, f"train{suffix}")
+    source = datasets.find(path, name="train", file_list=config.train_list or None)
+    path = config.val or os.path.join(config.data, f"val{suffix}")
+    if path == "none":
+        return source, None
+    classes = getattr(source, "classes", None)  # which only folders tell
+    val = datasets.find(path, name="val", file_list=config.val_list or None, classes=classes)
+    datasets.check_same_classes(source, val)
+    return source, val
+
+
+def _options(config: Config, process: Process, kind: Kind) -> dict[str, object]:
+    """The arguments that the training and the evaluation loader share."""
+    where = config.loader_device
+    on_gpu = where == "gpu" or (
+        where == "auto" and kind.takes_gpu and process.device.type == "cuda"
+    )
+    cpus = len(os.sched_getaffinity(0))
+    return dict(
+        batch_size=config.batch_size // process.size,
+        dtype=config.dtype,
+        channels_last=config.channels_last,
+        seed=config.seed,
+        shard_id=process.rank,
+        num_shards=process.size,
+        threads=config.threads or max(1, cpus // process.local_size),
+        device_id=process.local_rank if on_gpu else None,
+        prefetch=config.prefetch,
+    )

@@ -11,6 +11,10 @@ and all later steps run: crop, resize, mixing, targets. Labels stay on the CPU u
 since plans are drawn there; without a policy they are yielded there. Tensors are DALI's own memory,
 handed over without a copy.
 
+DALI's decoder takes more than the table of image_formats.py lists, which the other loaders obey: it
+fills with grey what a damaged JPEG lacks. A pipeline on its way cannot look, so run
+``python -m dali_msda.pipelines.check`` first, which obeys the table.
+
 Every rank is given the same dataset and seed and its own ``shard_id``. The order of the samples is
 drawn anew in each epoch, the same on all ranks, which then take disjoint parts of it.
 """
@@ -79,24 +83,32 @@ class TrainingLoader(TrainingEpochs, Loader):
             dtype=self.dtype,
             layout="HWC" if self.channels_last else "CHW",
             compact=self.compact,
-            seed=self.seed,
+            seed=self._pipeline_seed,
             shard_id=self.shard_id + copy * self.num_shards,
             padding="ignore",  # a padded batch is dropped
             **self.normalise,
         )
 
-    def _rebuild(self, checkpoint: bytes) -> None:
+    def _rebuild(self, checkpoint: bytes | None) -> None:
         self.size = size_at(self.sizes, self.epoch)
         self._pipeline = None  # two pipelines at once would need twice the memory
         self._pipeline = self._built(checkpoint)
 
+    def start_epoch(self, epoch: int) -> None:
+        """See :class:`TrainingEpochs`."""
+        super().start_epoch(epoch)
+        self._first_epoch = epoch
+        self._rebuild(None)
+
     def state_dict(self) -> dict:
         """See :class:`TrainingEpochs`."""
-        return {**super().state_dict(), "pipeline": self._pipeline.checkpoint()}
+        own = {"first_epoch": self._first_epoch, "pipeline": self._pipeline.checkpoint()}
+        return super().state_dict() | own
 
     def load_state_dict(self, state: dict) -> None:
         """See :class:`TrainingEpochs`."""
         super().load_state_dict(state)
+        self._first_epoch = state.get("first_epoch", 0)
         self._rebuild(state["pipeline"])
 
 

@@ -68,7 +68,7 @@ class Loader(Epochs):
     def _built(self, checkpoint: bytes | None = None) -> Pipeline:
         # Ranks share the seed of the order and of the mixing, which takes the shard into account
         # by itself. Crops come from the pipeline's seed, which therefore differs by rank.
-        own_seed = np.random.SeedSequence([self.seed, self.shard_id]).generate_state(1)[0]
+        own_seed = np.random.SeedSequence([self._pipeline_seed, self.shard_id]).generate_state(1)[0]
         pipeline = Pipeline(
             batch_size=self.batch_size,
             num_threads=self.threads,
@@ -97,7 +97,7 @@ class Loader(Epochs):
         return dali_readers.read(
             self.source,
             training=self.training,
-            seed=self.seed,
+            seed=self._pipeline_seed,
             shard_id=self.shard_id,
             num_shards=self.num_shards,
         )
@@ -107,6 +107,14 @@ class Loader(Epochs):
         return fn.crop_mirror_normalize(
             images, dtype=DALI_TYPES[self.dtype], output_layout=layout, **self.normalise, **options
         )
+
+    @property
+    def _pipeline_seed(self) -> int:
+        """Seed of a pipeline, which counts from its own beginning: of each beginning another."""
+        first = getattr(self, "_first_epoch", 0)
+        if not first:
+            return self.seed
+        return int(np.random.SeedSequence([self.seed, first]).generate_state(1)[0]) & 0x7FFFFFFF
 
     @property
     def _decoder(self) -> str:

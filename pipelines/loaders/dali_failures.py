@@ -6,6 +6,7 @@ of the reader alone, is put into that state and returns the encoded images of th
 labels and their names. They are then looked at one by one.
 """
 
+import os
 import re
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
@@ -13,7 +14,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 from nvidia.dali import Pipeline, fn
 
-from dali_msda.pipelines.data.datasets import DatasetError, Shards, some
+from dali_msda.pipelines.data.datasets import DatasetError, Shards, first_few
 from dali_msda.pipelines.loaders import dali_readers
 
 __all__ = ["Batch", "DatasetError", "decodes", "explain", "explain_shards", "raise_wrong_label"]
@@ -47,7 +48,7 @@ def explain(error: RuntimeError, batch: Batch, num_classes: int) -> None:
         names = [name for name, encoded, _ in _samples(batch) if not decodes(encoded)]
         if names:
             raise DatasetError(
-                f"{some(names)}: expected an image, got a file that cannot be decoded. "
+                f"{first_few(names)}: expected an image, got a file that cannot be decoded. "
                 f"{batch.way_out}"
             ) from error
     if re.search("^labels: ", str(error), re.MULTILINE):
@@ -78,7 +79,7 @@ def raise_wrong_label(batch: Batch, num_classes: int) -> NoReturn:
     names, labels = zip(*wrong, strict=True) if wrong else (["labels"], ["another"])
     hint = " (-1: a .cls file without a number)" if -1 in labels else ""
     raise DatasetError(
-        f"{some(names)}: expected a label in [0, {num_classes}), got {labels[0]}{hint}"
+        f"{first_few(names)}: expected a label in [0, {num_classes}), got {labels[0]}{hint}"
     )
 
 
@@ -100,7 +101,7 @@ def _samples(batch: Batch) -> list[tuple[str, np.ndarray, int]]:
     found = {}
     for parts in zip(*outputs, strict=True):
         name, encoded, label = map(np.array, parts)
-        found[bytes(name).decode(errors="replace")] = encoded, int(label[0])
+        found[os.fsdecode(bytes(name))] = encoded, int(label[0])
     return [(name, encoded, label) for name, (encoded, label) in found.items()]
 
 

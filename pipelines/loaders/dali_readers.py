@@ -1,10 +1,15 @@
 """Where a DALI pipeline starts: encoded images and labels, from a folder or from shards."""
 
+import os
+import tempfile
+import weakref
+
 import numpy as np
 from nvidia.dali import fn, types
 from nvidia.dali import math as dali_math
 
-from dali_msda.pipelines.data.datasets import ImageFolder, Shards
+from dali_msda.pipelines.data import file_lists
+from dali_msda.pipelines.data.datasets import DatasetError, ImageFolder, Shards, first_few
 
 NAME = "reader"  # for `Pipeline.reader_meta` and in checkpoints
 SHUFFLE_BUFFER = 4096  # samples of shards among which the next one is drawn
@@ -39,18 +44,39 @@ def read(
     else:
         options |= dict(stick_to_shard=True)
     if isinstance(source, ImageFolder):
-        return fn.readers.file(files=list(source.files), labels=list(source.labels), **options)
+        return fn.readers.file(**_files(source), **options)
     if training:
         options |= dict(random_shuffle=True, initial_fill=SHUFFLE_BUFFER)
     encoded, digits = fn.readers.webdataset(
         paths=list(source.paths),
-        index_paths=list(source.indexes) or None,
+        index_paths=list(source.index_files),
         ext=["jpg;jpeg;png", "cls"],
         case_sensitive_extensions=False,
         missing_component_behavior="error",
         **options,
     )
     return encoded, number(digits)
+
+
+def _files(source: ImageFolder) -> dict[str, object]:
+    """The files and labels, as arguments of DALI's reader."""
+    try:
+        "".join(source.files).encode()
+    except UnicodeEncodeError:  # names that are not UTF-8 reach DALI in a file only
+        broken = [file for file in source.files if "\n" in file]
+        if broken:
+            raise DatasetError(
+                f"{first_few([repr(file) for file in broken])}: expected names without line "
+                "breaks beside names that are not UTF-8, got one. Rename it."
+            ) from None
+        with tempfile.NamedTemporaryFile(prefix="dali_msda_files_", delete=False) as list_file:
+            pass
+        weakref.finalize(source, os.unlink, list_file.name)
+        root = os.path.abspath(source.root)
+        paths = [os.path.relpath(file, source.root) for file in source.files]
+        file_lists.write(list_file.name, zip(paths, source.labels, strict=True))
+        return dict(file_root=root, file_list=list_file.name)
+    return dict(files=list(source.files), labels=list(source.labels))
 
 
 def number(text):

@@ -73,19 +73,12 @@ class Epochs:
         device_id: int | None = None,
         prefetch: int = 2,
     ):
-        if isinstance(source, Beton) != self.reads_beton:
-            raise ValueError(
-                "source: expected a .beton file, got a folder or shards; "
-                "`python -m dali_msda.pipelines.write_beton` writes one from a folder"
-                if self.reads_beton
-                else f"source: expected a folder or shards, got {source.path!r}, which is for "
-                "FFCV's loader: --loader ffcv"
-            )
-        at_least = dict(batch_size=1, size=1, seed=0, num_shards=1, threads=1, prefetch=1)
-        given = locals()
-        for name, low in at_least.items():
-            if given[name] < low:
-                raise ValueError(f"{name}: expected at least {low}, got {given[name]}")
+        self._expect_source(source)
+        counts = dict(batch_size=batch_size, size=size, num_shards=num_shards, threads=threads)
+        for name, value in {**counts, "prefetch": prefetch, "seed": seed + 1}.items():
+            if value < 1:
+                low, got = (0, seed) if name == "seed" else (1, value)
+                raise ValueError(f"{name}: expected at least {low}, got {got}")
         if dtype not in DTYPES:
             raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
         if not 0 <= shard_id < num_shards:
@@ -105,6 +98,18 @@ class Epochs:
                 f"{self.samples} images for {num_shards} of them, got {batch_size}. An incomplete "
                 "batch is dropped."
             )
+
+    def _expect_source(self, source: Source) -> None:
+        """Raise ValueError for a source that another loader reads."""
+        if isinstance(source, Beton) == self.reads_beton:
+            return
+        raise ValueError(
+            "source: expected a .beton file, got a folder or shards; "
+            "`python -m dali_msda.pipelines.write_beton` writes one from a folder"
+            if self.reads_beton
+            else f"source: expected a folder or shards, got {source.path!r}, which is for "
+            "FFCV's loader: --loader ffcv"
+        )
 
     def __len__(self) -> int:
         """Batches per epoch that this rank hands out."""
@@ -192,6 +197,7 @@ class TrainingEpochs(Epochs):
     """
 
     training = True
+    _first_epoch = 0  # in which batches are counted from 0, for the turns of an Alternate
 
     def __init__(
         self,
@@ -227,15 +233,25 @@ class TrainingEpochs(Epochs):
         With ``LaMix``, 0 stands for originals and 1 for averaged pairs. Before the first batch, and
         without a policy, it is None. A restored loader knows the turn of the batch it goes on from.
         """
-        batch = self.epoch * self._runs_per_epoch() + self.position - 1
-        if self.epoch and not self.position:  # some at the end of an epoch are not handed out
-            batch = (self.epoch - 1) * self._runs_per_epoch() + len(self) - 1
+        epoch = self.epoch - self._first_epoch
+        batch = epoch * self._runs_per_epoch() + self.position - 1
+        if epoch and not self.position:  # some at the end of an epoch are not handed out
+            batch = (epoch - 1) * self._runs_per_epoch() + len(self) - 1
         if self.policy is None or batch < 0:
             return None
         leaves = self.policy.leaves()
         _, first = np.unique(leaves["stage"], return_index=True)
         ends = leaves["count"][first].cumsum()
         return int(np.searchsorted(ends, batch % ends[-1], side="right"))
+
+    def has_files_of(self, state: dict) -> bool:
+        """Whether the loader whose :meth:`state_dict` this is read the same files."""
+        return all(state.get(name) == self._identity[name] for name in ("samples", "fingerprint"))
+
+    def start_epoch(self, epoch: int) -> None:
+        """Go on with an epoch from its beginning, as a run whose files have changed does."""
+        self.epoch, self.position = epoch, 0
+        self.size = size_at(self.sizes, epoch)
 
     def state_dict(self) -> dict:
         """Return what a new loader of the same arguments needs to go on from this very batch.
@@ -305,7 +321,9 @@ class EvaluationEpochs(Epochs):
 def _classes(source: Source, num_classes: int | None) -> int:
     if isinstance(source, Shards):
         if num_classes is None:
-            raise ValueError("num_classes: expected a number with .tar shards, got none")
+            raise ValueError(
+                "num_classes: expected a number with .tar shards, got none. Give --classes N."
+            )
         return num_classes
     if isinstance(source, Beton):
         least = int(source.labels.max()) + 1

@@ -178,6 +178,11 @@ class TrainingLoader(TrainingEpochs, Loader):
         self.size = size
         self._resize()
 
+    def start_epoch(self, epoch: int) -> None:
+        """See :class:`TrainingEpochs`."""
+        self.epoch, self.position = epoch, 0
+        self._resize()
+
 
 class EvaluationLoader(EvaluationEpochs, Loader):
     """See :class:`EvaluationEpochs`. FFCV crops the same part, before it resizes."""

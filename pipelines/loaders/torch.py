@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dali_msda.pipelines.data.datasets import DatasetError, Shards, some
+from dali_msda.pipelines.data.datasets import DatasetError, Shards, first_few
 from dali_msda.pipelines.loaders.epochs import (
     Epochs,
     EvaluationEpochs,
@@ -62,7 +62,7 @@ class Loader(Epochs):
         wrong = np.flatnonzero((labels < 0) | (labels >= self.num_classes))
         if len(wrong):
             raise DatasetError(
-                f"{some([self.source.files[k] for k in wrong])}: expected a label in "
+                f"{first_few([self.source.files[k] for k in wrong])}: expected a label in "
                 f"[0, {self.num_classes}), got {labels[wrong[0]]}"
             )
         self.samples = len(self.source.files)
@@ -76,6 +76,9 @@ class Loader(Epochs):
             collate_fn=self._collate_fn(),
             worker_init_fn=ignore_signals,
             pin_memory=torch.cuda.is_available(),
+            # Without one of its own, each epoch would draw from torch's global generator, from
+            # which a model's dropout draws as well: a resumed run would then go another way.
+            generator=torch.Generator(),
         )
         self._iterator: Iterator | None = None
 

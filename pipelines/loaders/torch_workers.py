@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from dali_msda.pipelines.data import decoding
-from dali_msda.pipelines.data.datasets import DatasetError, ImageFolder, some
+from dali_msda.pipelines.data.datasets import DatasetError, ImageFolder, first_few
 from dali_msda.pipelines.training.schedules import size_at
 from dali_msda.torch import Collate, Indices, Sample
 
@@ -57,9 +57,8 @@ class FolderImages(Dataset):
                     samples.append(Sample(identity, (pixels, label), indices.place))
         for names, what in ((unread, "is empty or cannot be read"), (damaged, "cannot be decoded")):
             if names:
-                return DatasetError(
-                    f"{some(names)}: expected an image, got a file that {what}. {self._way_out}"
-                )
+                got = f"got a file that {what}. {self._way_out}"
+                return DatasetError(f"{first_few(names)}: expected an image, {got}")
         return samples
 
     def parts(self, image: object, index: int, epoch: int) -> Iterator[np.ndarray]:
@@ -138,6 +137,7 @@ class CollateCopies:
 
 
 def ignore_signals(_: int) -> None:
-    """Start of a worker: Ctrl-C is for the training, which may want to finish its step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Start of a worker: signals are for the training, which may want to finish its step."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd EXIF, once for each image

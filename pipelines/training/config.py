@@ -48,11 +48,21 @@ def _training(*args, **options):
 class Config:
     """Everything that one run is made of. The fields' help texts are their documentation."""
 
-    data: str = _data("", "folder with train/ and val/, each of class folders or of .tar shards")
+    data: str = _data(
+        "",
+        "folder with train/ and val/, each of class folders, as ImageFolder's, or of .tar shards",
+    )
     train: str = _data("", "training images, if not DATA/train: a folder, or a glob of .tar shards")
     val: str = _data("", "validation images, if not DATA/val; 'none' to train without")
-    train_list: str = _data("", "read only the files in this list (from pipelines.check --output)")
-    val_list: str = _data("", "the same for validation")
+    train_list: str = _data(
+        "",
+        "read only the files in this list, of lines 'path label' (from pipelines.check --output)",
+    )
+    val_list: str = _data(
+        "",
+        "the same for validation; labels are indices or names of train's class folders, so that "
+        "ImageNet's flat folder and Tiny ImageNet's val_annotations.txt can be read",
+    )
     classes: int = _data(0, "number of classes; 0 counts the class folders", low=0)
     size: int = _data(224, "height and width of the network's input, in pixels", low=1)
     sizes: Any = _data(  # noqa: RUF009  the call returns a field

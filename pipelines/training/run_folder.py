@@ -1,16 +1,19 @@
 """What a training run writes: its checkpoint, whole or not at all, and its logs."""
 
+import contextlib
 import csv
+import fcntl
 import os
 import tempfile
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
 
 class RunFolder:
-    """The output folder of a run; only the first process has one.
+    """The output folder of a run; only the first process has one. No two runs share it.
 
     Args:
         path: Folder, made if it is not there.
@@ -18,10 +21,12 @@ class RunFolder:
 
     Raises:
         OSError: If nothing can be written there; better now than after the first epoch.
+        ValueError: If another run writes there.
     """
 
     CHECKPOINT = "checkpoint.pt"
     TABLE = "metrics.csv"
+    LOCK = ".lock"
 
     def __init__(self, path: str | os.PathLike, log: str):
         self.path = Path(path)
@@ -33,6 +38,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
                 pass
+            self._lock = _locked(self.path / self.LOCK)
         except OSError as error:
             raise OSError(
                 f"out: expected a folder that can be written to, got {str(self.path)!r}: "
@@ -40,13 +46,24 @@ class RunFolder:
             ) from error
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint. Whenever this is interrupted, a whole one is there."""
+        """Replace the checkpoint. Whenever this is interrupted, a whole one is there.
+
+        Raises:
+            OSError: If it cannot be written, as on a full disk; the last one is kept.
+        """
         unfinished = self.checkpoint.with_suffix(".tmp")
-        with open(unfinished, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())  # the new name must not reach the disk before the contents
-        os.replace(unfinished, self.checkpoint)
+        try:
+            with open(unfinished, "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())  # the new name must not reach the disk before the contents
+            os.replace(unfinished, self.checkpoint)
+        except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
+            unfinished.unlink(missing_ok=True)
+            kept = "The one before is kept." if self.checkpoint.exists() else "There is none yet."
+            raise OSError(
+                f"{self.checkpoint}: expected to write a checkpoint, got {_reason(error)}. {kept}"
+            ) from error
 
     def start_logs(self, step: int) -> None:
         """Open the logs at a step, without what a run that was interrupted wrote later on."""
@@ -76,34 +93,83 @@ class RunFolder:
 
     def _add_row(self, row: dict[str, Any]) -> None:
         new = not self._table.exists()
-        with open(self._table, "a", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        try:
+            with open(self._table, "a", newline="") as file:
+                writer = csv.DictWriter(file, list(row))
+                if new:
+                    writer.writeheader()
+                writer.writerow(row)
+        except OSError as error:
+            raise OSError(
+                f"{self._table}: expected to write a row, got {_reason(error)}"
+            ) from error
 
     def close(self) -> None:
-        """Finish the logs."""
+        """Finish the logs, and let other runs write here."""
         if self._board is not None:
             self._board.close()
+        (self.path / self.LOCK).unlink(missing_ok=True)
+        self._lock.close()
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """Lock a file for this process; when the process ends, however it does, the lock ends too.
+
+    The lock is one of POSIX: it holds on network disks as well, where a job that was started anew
+    on another machine meets the old one, and processes that this one starts do not inherit it.
+
+    Raises:
+        ValueError: If another process has it.
+    """
+    while True:
+        file = open(path, "ab")  # noqa: SIM115  it stays open
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.close()
+            raise ValueError(
+                f"out: expected a folder that no other run writes to, got {str(path.parent)!r}, "
+                "where one is at work. Wait for its end, or give another --out."
+            ) from None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        file.close()  # another run took it away between the two calls
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.splitlines()[0]
+
+
+PARTS = ("config", "step", "model", "optimizer", "ranks")
+PARTS_OF_A_RANK = ("loader", "loss_sum", "random")
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        ValueError: If the file is not a checkpoint of the trainer.
+        ValueError: If the file is damaged, or is not a checkpoint of the trainer.
     """
+    refused = f"resume: expected a whole checkpoint of this trainer, got {str(path)!r}"
+    way_out = "Give another checkpoint, or another --out to start anew."
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state["config"], state["model"], state["ranks"]
+        with zipfile.ZipFile(path) as archive:  # as torch.save writes; torch.load skips the sums
+            damaged = archive.testzip()
+        state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # torch.load raises whatever its unpickling meets
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"resume: expected a checkpoint of this trainer, got {str(path)!r}: {reason}"
-        ) from error
+    except Exception as error:  # zipfile and torch.load raise whatever they meet
+        raise ValueError(f"{refused}, which cannot be read as one. {way_out}") from error
+    if damaged:
+        raise ValueError(f"{refused}, which is damaged: a checksum of it is wrong. {way_out}")
+    ranks = state.get("ranks") if isinstance(state, dict) else None
+    whole = isinstance(ranks, list) and all(name in state for name in PARTS)
+    if not whole or not all(
+        isinstance(rank, dict) and name in rank for rank in ranks for name in PARTS_OF_A_RANK
+    ):
+        raise ValueError(f"{refused}, which lacks some of its parts. {way_out}")
     return state
 
 

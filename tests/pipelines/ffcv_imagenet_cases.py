@@ -25,14 +25,13 @@ from dali_msda.pipelines.data import datasets
 from dali_msda.pipelines.loaders import dali
 from dali_msda.pipelines.loaders import torch as torch_loaders
 from dali_msda.pipelines.loaders.ffcv import EvaluationLoader, TrainingLoader
+from tests.pipelines import loader_cases
+from tests.pipelines.loader_cases import EVERYTHING, POLICY, assert_same_batches, epoch, forever
 from tests.support.coloured_folders import identities
 from tests.with_ffcv.ffcv_cases import expect_error, expect_threads
 
-COUNTS = (12, 11, 11)
 TEXTURES = (9, 8, 6)
-EVERYTHING = sorted((label, number) for label, n in enumerate(COUNTS) for number in range(n))
-SMALL = {"batch_size": 4, "size": 24, "mean": (0, 0, 0), "std": (1, 1, 1), "threads": 2}
-POLICY = msda.Alternate([msda.CutMix(), msda.Choice([msda.CutMix(), msda.Mixup(n=3)])])
+SMALL = loader_cases.SMALL | {"threads": 2}
 
 
 def colours(folder):
@@ -41,22 +40,6 @@ def colours(folder):
 
 def textures(folder):
     return datasets.find(f"{folder}/textures.beton")
-
-
-def epoch(loader):
-    return [tuple(part.clone() for part in batch) for batch in loader]
-
-
-def forever(loader):
-    while True:
-        yield from loader
-
-
-def assert_same_batches(ours, theirs):
-    for mine, yours in zip(ours, theirs, strict=True):
-        for a, b in zip(mine, yours, strict=True):
-            assert a.dtype == b.dtype
-            assert torch.equal(a, b)
 
 
 def training(folder):

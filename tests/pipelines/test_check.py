@@ -12,6 +12,7 @@ from nvidia.dali import fn, pipeline_def
 from dali_msda.pipelines import check as tool
 from dali_msda.pipelines.data import decodable
 from dali_msda.pipelines.data.datasets import find
+from tests.support.full_disk import full_disk  # noqa: F401
 from tests.support.hostile_files import BAD, GOOD, JPEG, encode, picture, write_hostile
 
 
@@ -49,7 +50,8 @@ def read(root, path=None):
 
 def test_accepts_whatever_decodes(report):
     accepted = {name for name, label in report.good}
-    assert accepted == {f"good/{name}" for name in GOOD} | {"bad/still_good.jpg"}
+    others = {"bad/still_good.jpg", "bad/folder.jpg/inside.jpg"}
+    assert accepted == {f"good/{name}" for name in GOOD} | others
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -59,9 +61,11 @@ def test_names_the_reason(report, name):
 
 def test_reports_what_is_no_file(report):
     others = set(report.bad) - {f"bad/{name}" for name in BAD}
-    assert others == {"bad/folder.jpg", "bad/link.jpg", "bad/pipe.jpg", "stray.jpg"}
+    hidden = "bad/folder.jpg/.checkpoints"
+    assert others == {hidden, "bad/link.jpg", "bad/pipe.jpg", "stray.jpg"}
     assert report.bad["bad/link.jpg"] == "broken link to nowhere"
-    assert "do not look inside" in report.bad["bad/folder.jpg"]
+    assert report.bad[hidden] == "a hidden folder: the loaders skip it"
+    assert report.bad["bad/pipe.jpg"] == "not a regular file"
     assert "skip" in report.bad["stray.jpg"]
 
 
@@ -80,8 +84,8 @@ def test_list_is_what_dali_and_the_loaders_read(hostile, report, tmp_path):
 
 
 def test_labels_are_those_of_the_folder_reader(tmp_path):
-    """Hidden and empty folders take a label, too, and folders sort by bytes."""
-    for folder in ("b", "Z", "a", "é", ".hidden", "c d"):
+    """Empty folders take a label, too, and folders sort by bytes."""
+    for folder in ("b", "Z", "a", "é", "c d"):
         write_class(tmp_path / folder, "x.jpg")
     (tmp_path / "a-empty").mkdir()
     report = tool.check(tmp_path, workers=1)
@@ -137,8 +141,8 @@ def test_command_lists_and_writes(hostile, tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"{hostile}/bad/empty.jpg: empty file\n" in out
     assert f"{hostile}/bad/two\\nlines.jpg: line break" in out
-    assert f"{len(GOOD) + 1} files of 2 classes decode" in out
-    assert len(path.read_text().splitlines()) == len(GOOD) + 1
+    assert f"{len(GOOD) + 2} files of 2 classes decode" in out
+    assert len(path.read_text().splitlines()) == len(GOOD) + 2
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -195,3 +199,10 @@ def test_interrupt_writes_nothing(tmp_path):
     assert rest.decode().endswith("interrupted: nothing was written\n")
     assert "Traceback" not in rest.decode()
     assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(tmp_path, full_disk):  # noqa: F811
+    report = tool.Report(tmp_path, ["a"], good=[(f"a/{number}.jpg", 0) for number in range(999)])
+    with pytest.raises(OSError, match=r"list\.txt: expected to write the list, got File too large"):
+        report.write(tmp_path / "list.txt")
+    assert not list(tmp_path.iterdir())

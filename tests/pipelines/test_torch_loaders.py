@@ -16,6 +16,14 @@ from dali_msda.pipelines.data import datasets, decoding
 from dali_msda.pipelines.loaders import dali
 from dali_msda.pipelines.loaders.dali_failures import DatasetError
 from dali_msda.pipelines.loaders.torch import EvaluationLoader, TrainingLoader
+from tests.pipelines.loader_cases import (
+    COUNTS,
+    EVERYTHING,
+    POLICY,
+    SMALL,
+    assert_same_batches,
+    forever,
+)
 from tests.support.coloured_folders import (
     HEIGHT,
     WIDTH,
@@ -26,28 +34,12 @@ from tests.support.coloured_folders import (
 )
 from tests.support.photographs import pieces
 
-COUNTS = (12, 11, 11)
-EVERYTHING = sorted((label, number) for label, n in enumerate(COUNTS) for number in range(n))
-SMALL = {"batch_size": 4, "size": 24, "mean": (0, 0, 0), "std": (1, 1, 1)}
-POLICY = msda.Alternate([msda.CutMix(), msda.Choice([msda.CutMix(), msda.Mixup(n=3)])])
-
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return datasets.find(str(write_folder(tmp_path_factory.mktemp("images"), COUNTS)))
-
-
-def forever(loader):
-    while True:
-        yield from loader
-
-
-def assert_same(ours, theirs):
-    for mine, yours in zip(ours, theirs, strict=True):
-        for a, b in zip(mine, yours, strict=True):
-            assert a.dtype == b.dtype and torch.equal(a, b)
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
@@ -118,7 +110,7 @@ def test_batches_depend_neither_on_workers_nor_on_generators(folder):
 
     want = batches(1, 1, 0)
     for case in ((2, 3, 1), (3, 1, 2)):
-        assert_same(batches(*case), want)
+        assert_same_batches(batches(*case), want)
 
 
 @pytest.mark.parametrize("policy", [None, POLICY], ids=["plain", "mixed"])
@@ -141,7 +133,9 @@ def test_a_restored_loader_goes_on_in_mid_epoch(folder, policy):
             next(iter(loader))  # what was prepared for another place does not count
             loader.load_state_dict(states[consumed])
             assert loader.turn == turns[consumed]
-            assert_same(itertools.islice(forever(loader), 11 - consumed), batches[consumed:])
+            assert_same_batches(
+                itertools.islice(forever(loader), 11 - consumed), batches[consumed:]
+            )
 
 
 def test_a_loop_that_was_left_goes_on(folder):
@@ -151,7 +145,7 @@ def test_a_loop_that_was_left_goes_on(folder):
         parts = list(itertools.islice(loader, 3))
         parts += list(loader)
         assert (loader.epoch, loader.position) == (1, 0)
-    assert_same(parts, whole)
+    assert_same_batches(parts, whole)
 
 
 @pytest.mark.parametrize("change", [{"batch_size": 5}, {"seed": 1}, {"policy": msda.Mixup()}])

@@ -1,125 +1,37 @@
-"""The trainer: its settings, its arithmetic, and that a stopped run ends as if it had not been."""
+"""The trainer: a stopped run ends as if it had not been; what is said, and what is left behind."""
 
-import csv
-import dataclasses
 import os
 import pathlib
 import re
 import signal
-import subprocess
-import sys
 
-import numpy as np
 import pytest
 import torch
-import yaml
-from torch.nn import functional
 
-import dali_msda as msda
 from dali_msda.pipelines.data import datasets
 from dali_msda.pipelines.loaders.dali import EvaluationLoader
-from dali_msda.pipelines.train import learning_rate, main
-from dali_msda.pipelines.training import config as settings
+from dali_msda.pipelines.train import main
 from dali_msda.pipelines.training import run_folder
-from dali_msda.pipelines.training.config import Config, policy_from_dict
 from dali_msda.pipelines.training.metrics import CleanMetrics
 from dali_msda.pipelines.training.models import make_model
-from dali_msda.policy import POLICIES
-from tests.support.coloured_folders import write_folder, write_shard
-
-SECONDS = 120
-STEPS_PER_EPOCH, EPOCHS = 6, 2
-SETTINGS = dict(
-    model="mobilenet_v3_small",  # has batch norm and dropout
-    size=32,
-    val_resize=36,
-    batch_size=16,
-    epochs=EPOCHS,
-    warmup_epochs=1.0,
-    lr=0.05,
-    smoothing=0.1,
-    policy={"choice": ["cutmix", {"mixup": {"alpha": 0.2}}]},
-    threads=1,
-    device="cpu",
-    checkpoint_every=4,
+from tests.pipelines.training_runs import (
+    EPOCHS,
+    SCRIPT,
+    SETTINGS,
+    STEPS_PER_EPOCH,
+    assert_same,
+    flags,
+    rows,
+    run,
+    train,
+    write_data,
 )
-# Sends itself a signal at the beginning of a step, or while it writes a checkpoint.
-SCRIPT = """
-import os, signal, sys
-from dali_msda.pipelines import train
-from dali_msda.pipelines.loaders import dali
-where, number, signum, *arguments = sys.argv[1:]
-places = {"start": (dali, "TrainingLoader"), "step": (train, "learning_rate")}
-module, name = {**places, "checkpoint": (os, "fsync")}[where]
-original, calls = getattr(module, name), 0
-def interrupted(*arguments, **options):
-    global calls
-    calls += 1
-    if calls == int(number):
-        os.kill(os.getpid(), int(signum))
-    return original(*arguments, **options)
-setattr(module, name, interrupted)
-sys.exit(train.main(arguments))
-"""
+from tests.support.coloured_folders import write_shard
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    write_folder(root / "train", (17,) * 6)
-    write_folder(root / "val", (5,) * 5 + (6,))
-    return root
-
-
-def flags(data, out, **more):
-    values = SETTINGS | {"data": data, "out": out} | more
-    flat = [(f"--{name.replace('_', '-')}", str(value)) for name, value in values.items()]
-    return [text for pair in flat for text in pair]
-
-
-def run(*command, processes=1):
-    """Run a script with the test's Python; return exit code and stderr."""
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *(launch if processes > 1 else []), *command],
-        env=environment,
-        timeout=SECONDS,
-        capture_output=True,
-        text=True,
-    )
-    return done.returncode, done.stderr
-
-
-def train(data, out, processes=1, **more):
-    code, text = run(
-        "-m", "dali_msda.pipelines.train", *flags(data, out, **more), processes=processes
-    )
-    assert code == 0, text
-    return torch.load(out / "checkpoint.pt", weights_only=True), rows(out)
-
-
-def rows(out):
-    with open(out / "metrics.csv") as file:
-        return [{k: v for k, v in row.items() if k != "img_s"} for row in csv.DictReader(file)]
-
-
-def assert_same(ours, theirs, path=""):
-    """Equal to the bit, through dictionaries and lists; where a run lay may differ."""
-    assert type(ours) is type(theirs), path
-    if isinstance(ours, dict):
-        assert list(ours) == list(theirs), path
-        for name in ours:
-            if name not in ("out", "resume"):
-                assert_same(ours[name], theirs[name], f"{path}.{name}")
-    elif isinstance(ours, list | tuple):
-        assert len(ours) == len(theirs), path
-        for index, (mine, yours) in enumerate(zip(ours, theirs, strict=True)):
-            assert_same(mine, yours, f"{path}[{index}]")
-    elif isinstance(ours, torch.Tensor):
-        assert torch.equal(ours, theirs), path
-    else:
-        assert ours == theirs, path
+    return write_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +46,7 @@ def script(tmp_path_factory):
     return str(path)
 
 
-KILL, CTRL_C = int(signal.SIGKILL), int(signal.SIGINT)
+KILL, CTRL_C, TERM = (int(number) for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM))
 
 
 @pytest.mark.parametrize(
@@ -143,6 +55,7 @@ KILL, CTRL_C = int(signal.SIGKILL), int(signal.SIGINT)
         ("step", 11, KILL, -KILL, 8),
         ("step", 11, CTRL_C, 128 + CTRL_C, 11),
         ("step", 6, CTRL_C, 128 + CTRL_C, 6),  # the last step of an epoch
+        ("step", 10, TERM, 128 + TERM, 10),  # as a cluster stops a job that it starts again
         ("checkpoint", 3, KILL, -KILL, 6),  # while the one of step 8 is written
     ],
 )
@@ -152,7 +65,7 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
     got, text = run(script, where, str(number), str(signum), *flags(data, tmp_path))
     assert got == code, text
     assert run_folder.load_checkpoint(tmp_path / "checkpoint.pt")["step"] == kept
-    if signum == CTRL_C:
+    if signum != KILL:
         (line,) = text.strip().splitlines()
         assert line.startswith(f"stopped at step {kept}; --resume auto goes on from {tmp_path}")
     state, table = train(data, tmp_path, resume="auto")
@@ -237,7 +150,7 @@ def test_a_run_does_not_overwrite_another_and_its_settings_are_kept(
     assert "missing.pt" in capsys.readouterr().err
     (tmp_path / "half.pt").write_bytes(before[: len(before) // 2])
     assert main(flags(data, tmp_path, resume=str(tmp_path / "half.pt"))) == 1
-    assert "resume: expected a checkpoint of this trainer" in capsys.readouterr().err
+    assert "resume: expected a whole checkpoint of this trainer" in capsys.readouterr().err
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
@@ -284,242 +197,3 @@ def test_logs_are_cut_where_a_run_goes_on(tmp_path):
             ("12", "0.5"),
         ]
     assert list((tmp_path / "both").glob("events*"))
-
-
-def config(**more):
-    return Config(data="x", **more)
-
-
-def test_schedules():
-    step = config(schedule="step", epochs=90, lr=0.4, warmup_epochs=5, warmup_lr=0.1)
-    rates = [learning_rate(step, number, 10) for number in (0, 25, 50, 299, 300, 600, 899)]
-    assert rates == pytest.approx([0.1, 0.25, 0.4, 0.4, 0.04, 0.004, 0.0004])
-    cosine = config(schedule="cosine", epochs=10, lr=0.4, warmup_epochs=2, final_lr=0.2)
-    rates = [learning_rate(cosine, number, 10) for number in (0, 10, 20, 60, 100)]
-    assert rates == pytest.approx([0.0, 0.2, 0.4, 0.3, 0.2])
-    points = [[0, 1], [2, 0.5], [2, 0.1], [4, 0], [4, 2], [4, 0.3]]
-    linear = config(schedule="linear", epochs=10, lr=0.4, warmup_epochs=1, points=points)
-    rates = [learning_rate(linear, number, 10) for number in (0, 5, 10, 15, 20, 30, 40, 99)]
-    assert rates == pytest.approx([0.0, 0.2, 0.3, 0.25, 0.04, 0.02, 0.12, 0.12])
-    assert learning_rate(config(schedule="linear", warmup_epochs=0), 30, 10) == 0.1
-
-
-def test_metrics_equal_their_definitions_however_they_are_batched():
-    generator = torch.Generator().manual_seed(0)
-    logits = 3 * torch.randn(200, 12, generator=generator)
-    labels = torch.randint(12, (200,), generator=generator)
-    metrics, halves = CleanMetrics(), [CleanMetrics(), CleanMetrics()]
-    metrics.add(logits, labels)
-    for half, part in zip(halves, (slice(0, 7), slice(7, None)), strict=True):
-        half.add(logits[part], labels[part])
-    halves[0].sums += halves[1].sums
-    probabilities = logits.double().softmax(1).numpy()
-    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels.numpy()
-    error = 0.0
-    for k in range(15):
-        inside = (confidence > k / 15) & (confidence <= (k + 1) / 15)
-        if inside.any():
-            error += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
-    order = np.argsort(-probabilities, axis=1)[:, :5]
-    expected = {
-        "val_loss": float(functional.cross_entropy(logits.double(), labels)),
-        "top1": 100 * correct.mean(),
-        "top5": 100 * (order == labels.numpy()[:, None]).any(1).mean(),
-        "ece": 100 * error,
-    }
-    assert metrics.result() == pytest.approx(expected, rel=1e-5)
-    assert halves[0].result() == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("name", ["resnet18", "googlenet", "timm:resnet18", "resnet10t"])
-def test_models_of_torchvision_and_timm(name):
-    model = make_model(name, 5)
-    images = torch.zeros(2, 3, 64, 64)
-    assert model(images).shape == (2, 5)
-
-
-def test_a_policy_reads_as_the_python_it_stands_for():
-    assert policy_from_dict(None) is policy_from_dict("none") is None
-    assert policy_from_dict("cutmix") == policy_from_dict({"cutmix": None}) == msda.CutMix()
-    value = {
-        "alternate": [
-            {
-                "choice": [{"cutmix": {"minmax": [0.2, 0.5]}}, {"mixup": {"n": 3}}],
-                "weights": [3, 1],
-            },
-            "mixup",
-        ],
-        "counts": [2, 1],
-    }
-    choice = msda.Choice([msda.CutMix(minmax=(0.2, 0.5)), msda.Mixup(n=3)], weights=(3, 1))
-    assert policy_from_dict(value) == msda.Alternate([choice, msda.Mixup()], counts=[2, 1])
-    assert policy_from_dict("lamix") == msda.LaMix()
-    assert policy_from_dict({"lamix": {"partner": "flip"}}) == msda.LaMix(partner="flip")
-    assert policy_from_dict({"multimix": "mixup"}) == msda.MultiMix(msda.Mixup())
-    value = {"multimix": {"choice": ["cutmix", "fmix"]}, "k": 3, "share": "batch"}
-    choice = msda.Choice([msda.CutMix(), msda.FMix()])
-    assert policy_from_dict(value) == msda.MultiMix(choice, k=3, share="batch")
-
-
-@pytest.mark.parametrize("name", POLICIES)
-def test_every_method_by_name_with_all_its_arguments(name):
-    policy = POLICIES[name]()
-    arguments = yaml.safe_load(yaml.safe_dump(listed(dataclasses.asdict(policy))))
-    assert policy_from_dict(name) == policy_from_dict({name: arguments}) == policy
-
-
-def listed(arguments):
-    """As YAML has them: lists for tuples, null for None."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
-
-
-def test_lists_and_null_in_a_policy():
-    value = yaml.safe_load("""
-        alternate:
-          - choice:
-              - resizemix: {tau: [0.2, 0.6], scope: batch}
-              - cutmix: {minmax: [0.2, 0.5]}
-              - hmix: {gamma: null, r: 0.75}
-            scope: batch
-          - fmix: {modes: null, law: legacy}
-        counts: [2, 1]
-    """)
-    choice = msda.Choice(
-        [
-            msda.ResizeMix(tau=(0.2, 0.6), scope="batch"),
-            msda.CutMix(minmax=(0.2, 0.5)),
-            msda.HMix(r=0.75),
-        ],
-        scope="batch",
-    )
-    assert policy_from_dict(value) == msda.Alternate([choice, msda.FMix(law="legacy")], (2, 1))
-
-
-@pytest.mark.parametrize(
-    "value, message",
-    [
-        ({"cutmx": {}}, "policy: expected method among .* Did you mean cutmix?"),
-        ({"cutmix": {"alfa": 1}}, r"policy\.cutmix: expected argument among .* mean alpha?"),
-        ({"cutmix": {"alpha": 0}}, r"policy\.cutmix\.alpha: expected a number in"),
-        ({"cutmix": 1.0}, r"policy\.cutmix: expected a mapping of arguments, got 1.0"),
-        ({"cutmix": {}, "mixup": {}}, "policy: expected one method, got cutmix, mixup"),
-        ({"choice": {"cutmix": {}}}, r"policy\.choice: expected a list of policies"),
-        ({"choice": ["cutmix", {"mixup": {"n": 7}}]}, r"policy\.choice\[1\]\.mixup\.n: expected 2"),
-        ({"choice": ["cutmix"], "weights": [1, 2]}, r"policy\.weights: expected 1, one per policy"),
-        ({"choice": ["cutmix"], "counts": [1]}, "policy: expected argument among"),
-        ({"alternate": ["mixup"], "counts": [0]}, r"policy\.counts: expected at least 1 batch"),
-        (
-            {"alternate": [{"alternate": ["mixup"]}]},
-            r"policy\.alternate\[0\]: expected a method or",
-        ),
-        ({"alternate": [None, "mixup"]}, r"policy\.alternate\[0\]: .* got None"),
-        ({"choice": []}, r"policy\.choice: expected a non-empty list"),
-        ({"multimix": ["mixup"]}, r"policy\.multimix: expected a mapping such as"),
-        ({"multimix": None}, r"policy\.multimix: expected a method, Choice or .* got None"),
-        ({"multimix": "lamix"}, r"policy\.multimix: expected a method, Choice or .* got LaMix"),
-        ({"multimix": "cutout"}, r"policy\.multimix: expected methods that mix two samples"),
-        ({"multimix": {"mixup": {"alpha": 0}}}, r"policy\.multimix\.mixup\.alpha: expected a"),
-        ({"multimix": "mixup", "k": 1}, r"policy\.k: expected 2 to 64"),
-        ({"multimix": "mixup", "share": "all"}, r"policy\.share: expected one of 'pair', 'batch'"),
-        ({"multimix": "mixup", "shared": 1}, "policy: expected argument among .* mean share?"),
-        ({"choice": [{"multimix": "mixup"}]}, r"policy\.choice\[0\]: expected a method, got Multi"),
-        ({"lamix": {"alpha": 1}}, r"policy\.lamix: expected argument among partner; got 'alpha'"),
-        ({"lamix": {"partner": "me"}}, r"policy\.lamix\.partner: expected one of"),
-        ({"resizemix": {"tau": [0.1]}}, r"policy\.resizemix\.tau: expected a pair"),
-        ([], "policy: expected a mapping such as"),
-        (3, "policy: expected a mapping such as"),
-    ],
-)
-def test_a_wrong_policy_is_located(value, message):
-    with pytest.raises(ValueError, match=message):
-        config(policy=value)
-
-
-@pytest.mark.parametrize(
-    "wrong, message",
-    [
-        ({"epochs": 0}, "epochs: expected at least 1, got 0"),
-        ({"epochs": 1.5}, "epochs: expected a whole number, got 1.5"),
-        ({"epochs": True}, "epochs: expected a whole number, got True"),
-        ({"lr": -0.1}, "lr: expected at least 0, got -0.1"),
-        ({"lr": float("nan")}, "lr: expected at least 0, got nan"),
-        ({"lr": float("inf")}, "lr: expected at least 0, got inf"),
-        ({"lr": "1e-4"}, r"lr: expected a number, got '1e-4'; YAML wants a point in it: 1\.0e-4"),
-        ({"smoothing": 2}, r"smoothing: expected a number in \[0, 1\], got 2"),
-        ({"schedule": "flat"}, "schedule: expected one of step, cosine, linear, got 'flat'"),
-        ({"milestones": [30, 20]}, r"milestones: expected rising epochs, got \[30.0, 20.0\]"),
-        ({"milestones": 30}, "milestones: expected a list of numbers, got 30"),
-        ({"milestones": ["a"]}, r"milestones\[0\]: expected a number, got 'a'"),
-        ({"size": 300}, "val_resize: expected at least size, 300, got 256"),
-        ({"momentum": 0.0}, "nesterov: expected momentum > 0"),
-        ({"epochs": 3}, "warmup_epochs: expected at most epochs, 3, got 5"),
-        ({"copies": 0}, r"copies: expected a number in \[1, 64\], got 0"),
-        ({"lamix_beta": 1.5}, r"lamix_beta: expected a number in \[0, 1\], got 1.5"),
-        ({"sizes": [15, 352]}, r"sizes: expected \{epoch: pixels\}, .* got \[15, 352\]"),
-        ({"sizes": {0: 352}}, "sizes: expected .* of at least 1, got {0: 352}"),
-        ({"sizes": {15: 0}}, "sizes: expected .* of at least 1, got {15: 0}"),
-        ({"sizes": {15: 160.0}}, "sizes: expected .* whole numbers"),
-        (
-            {"sizes": {9: 280, 5: 288}, "val_resize": 279},
-            "val_resize: expected at least the last of",
-        ),
-        ({"points": 0.1}, r"points: expected \[\[epoch, share of lr\], \.\.\.\], numbers"),
-        ({"points": []}, "points: expected .* got \\[\\]"),
-        ({"points": [[0, 1], [5]]}, "points: expected .* got"),
-        ({"points": [[0, -1]]}, "points: expected .* numbers of at least 0"),
-        ({"points": [[0, float("nan")]]}, "points: expected .* numbers of at least 0"),
-        ({"points": [[1, 1]]}, r"points: expected epochs that rise from 0, got \[1\]"),
-        ({"points": [[0, 1], [5, 1], [4, 1]]}, r"points: expected epochs that rise from 0"),
-        ({"data": ""}, "data: expected a folder with train/ and val/, got none"),
-    ],
-)
-def test_wrong_settings(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        Config(**{"data": "x", **wrong})
-
-
-def parse(*arguments):
-    return settings.parse(arguments, prog="train", description="")
-
-
-def test_flags_take_precedence_over_the_preset(tmp_path):
-    (tmp_path / "a.yaml").write_text("lr: 0.3\nepochs: 12\npolicy: {cutmix: {alpha: 0.5}}\n")
-    preset = str(tmp_path / "a.yaml")
-    made = parse(preset, "--data", "x", "--lr", "1", "--no-nesterov", "--milestones", "4", "8")
-    assert (made.lr, made.epochs, made.nesterov, made.milestones) == (1.0, 12, False, (4.0, 8.0))
-    assert policy_from_dict(made.policy) == msda.CutMix(alpha=0.5)
-    assert parse(preset, "--data", "x", "--policy", "none").policy == "none"
-
-
-def test_a_folder_does_not_hide_a_preset(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "demo").mkdir()
-    assert parse("demo", "--data", "x").size == 64
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("learning_rate: 1\n", "expected setting among .* got 'learning_rate'"),
-        ("epoch: 1\n", "Did you mean epochs?"),
-        ("- a\n", "expected lines 'setting: value'"),
-        ("a: [\n", "expected YAML"),
-        ("lr: [1]\n", "lr: expected a number"),
-    ],
-)
-def test_wrong_presets(tmp_path, capsys, text, message):
-    (tmp_path / "a.yaml").write_text(text)
-    with pytest.raises(SystemExit) as end:
-        parse(str(tmp_path / "a.yaml"), "--data", "x")
-    assert end.value.code == 2
-    assert re.search(message, capsys.readouterr().err)
-
-
-def test_help_tells_every_setting_and_its_default(capsys):
-    with pytest.raises(SystemExit) as end:
-        parse("--help")
-    text = " ".join(capsys.readouterr().out.split())
-    assert end.value.code == 0
-    for field in dataclasses.fields(Config):
-        assert f"--{field.name.replace('_', '-')}" in text
-    assert "copies and multimix multiply them (default: 256)" in text

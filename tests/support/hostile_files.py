@@ -67,7 +67,9 @@ def write_hostile(root):
     for name, (data, _) in BAD.items():
         (root / "bad" / name).write_bytes(data)
     (root / "bad" / "still_good.jpg").write_bytes(JPEG)
-    (root / "bad" / "folder.jpg").mkdir()
+    (root / "bad" / "folder.jpg" / ".checkpoints").mkdir(parents=True)
+    for place in ("folder.jpg", "folder.jpg/.checkpoints"):
+        (root / "bad" / place / "inside.jpg").write_bytes(JPEG)
     (root / "bad" / "link.jpg").symlink_to("nowhere")
     os.mkfifo(root / "bad" / "pipe.jpg")
     (root / "stray.jpg").write_bytes(JPEG)

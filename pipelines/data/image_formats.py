@@ -1,0 +1,161 @@
+"""Which image files can be read: one table that ``check``, ``write_beton`` and the loaders obey.
+
+A file counts as what its first bytes say, whatever its name. Only formats that DALI's decoder and
+Pillow both read, to the same pixels, are on the list, so that no loader shows what another does
+not. Pillow opens nothing else: of its other plugins some start programs, as Ghostscript for EPS.
+"""
+
+import io
+import os
+import re
+import stat
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+MAX_PIXELS = 2**28  # of an image: 805 MB when it is decoded
+MAX_BYTES = 2**30  # of a file
+INCOMPLETE = "damaged JPEG (a part of the picture is missing)"
+
+
+class Undecodable(ValueError):
+    """A file that is no image, or a damaged one. The text says why."""
+
+
+class Format(NamedTuple):
+    """A format on the list.
+
+    Attributes:
+        start: A pattern of the first bytes.
+        plugin: What Pillow calls the format.
+        modes: Pillow's names of the kinds of pixels that DALI reads alike.
+    """
+
+    start: bytes
+    plugin: str
+    modes: frozenset[str]
+
+
+def _format(start: bytes, plugin: str, modes: str) -> Format:
+    return Format(start, plugin, frozenset(modes.split()))
+
+
+FORMATS = {
+    "JPEG": _format(rb"\xff\xd8\xff", "JPEG", "L RGB CMYK"),
+    "PNG": _format(rb"\x89PNG\r\n\x1a\n", "PNG", "1 L LA P RGB RGBA I;16"),
+    "WebP": _format(rb"RIFF....WEBP", "WEBP", "RGB RGBA"),
+    "BMP": _format(rb"BM", "BMP", "1 L P RGB RGBA"),
+    "JPEG 2000": _format(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51", "JPEG2000", "L RGB RGBA I;16"),
+    "TIFF": _format(rb"II\*\x00|MM\x00\*", "TIFF", "L P RGB RGBA CMYK YCbCr I;16 I;16B"),
+    "PNM": _format(rb"P[1-6]\s", "PPM", "1 L RGB"),
+}
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "JPEG 2000": b"\xff\xd9"}
+_OTHERS = {"GIF": rb"GIF8", "EPS": rb"%!PS", "AVIF or HEIF": rb"....ftyp"}
+
+
+def read_file(path: str | os.PathLike) -> bytes:
+    """Read a regular file whole.
+
+    Raises:
+        OSError: If it cannot be read, or is empty.
+        Undecodable: If it is a pipe or another kind of file, or too large.
+    """
+    # Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Undecodable("not a regular file")
+        if status.st_size > MAX_BYTES:
+            raise Undecodable(f"larger than {MAX_BYTES} bytes")
+        data = file.read()
+    if not data:
+        raise OSError("empty file")
+    return data
+
+
+def kind_of(data: bytes) -> str:
+    """Name of the format on the list that the first bytes tell.
+
+    Raises:
+        Undecodable: If they tell another one, or none.
+    """
+    start = bytes(data[:16])
+    for name, kind in FORMATS.items():
+        if re.match(kind.start, start, re.DOTALL):
+            return name
+    for name, pattern in _OTHERS.items():
+        if re.match(pattern, start, re.DOTALL):
+            raise Undecodable(f"{name}: the loaders do not take this format")
+    raise Undecodable(f"not an image: it starts with {start[:8]!r}")
+
+
+def opened(data: bytes) -> Image.Image:
+    """Open an image, whose pixels are not decoded yet, and check that it is one of the table's.
+
+    Raises:
+        Undecodable: If its format, its kind of pixels or its size is not on the list.
+    """
+    name = kind_of(data)
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours stands in its place
+    try:
+        image = Image.open(io.BytesIO(data), formats=[FORMATS[name].plugin])
+    except Exception as error:  # Pillow's plugins raise what they like
+        raise Undecodable(described(name, data)) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise Undecodable(f"{width} x {height} pixels, more than {MAX_PIXELS}")
+    deep = name == "PNM" and b"255" not in data[:64] and image.mode != "1"
+    if image.mode not in FORMATS[name].modes or deep:
+        what = f"pixels of kind {image.mode!r}" + " with a maximum other than 255" * deep
+        raise Undecodable(f"{name} with {what}, which the loaders do not read alike")
+    return image
+
+
+def expect_whole(data: bytes, image: Image.Image) -> None:
+    """Raise :class:`Undecodable` if a JPEG that was decoded holds no or not all of its picture.
+
+    libjpeg fills what is missing with grey and only warns, and Pillow drops the warning. So where
+    the last pixel is of that grey, the file is decoded again, with other bytes before its end
+    mark: they are no part of a whole picture, but a picture that lacks data changes with them.
+    """
+    if not data.startswith(b"\xff\xd8"):
+        return
+    corner = image.getpixel((image.width - 1, image.height - 1))
+    if not (image.info.get("progressive") or is_grey(corner)):
+        return
+    end = data.rfind(b"\xff\xd9")
+    again = data[: end if end > 0 else None] + b"\x55\xaa\x35" * 64 + b"\xff\xd9"
+    padded = Image.open(io.BytesIO(again), formats=["JPEG"])
+    if np.array_equal(np.asarray(image), np.asarray(padded)) and _restarts_fit(data, image):
+        return
+    raise Undecodable(INCOMPLETE)
+
+
+def is_grey(pixel: object) -> bool:
+    """Whether a pixel is what libjpeg fills in where data is missing, in any kind of pixels."""
+    return bool(np.isin(pixel, (127, 128)).all())
+
+
+def _restarts_fit(data: bytes, image: Image.Image) -> bool:
+    """Whether a JPEG that announces restart marks has any, where it needs some."""
+    interval = re.search(rb"\xff\xdd\x00\x04(..)", data, re.DOTALL)
+    every = int.from_bytes(interval[1], "big") if interval else 0
+    if not every or every * 64 >= image.width * image.height:
+        return True
+    return re.search(rb"\xff[\xd0-\xd7]", data) is not None
+
+
+def described(name: str, data: bytes) -> str:
+    """What is wrong with a file on the list that does not decode, as far as its end tells."""
+    if name in _ENDS:
+        whole = _ENDS[name] in data[-16:]
+    elif name in ("WebP", "BMP"):
+        at = 4 if name == "WebP" else 2
+        whole = len(data) >= int.from_bytes(data[at : at + 4], "little")
+    else:
+        whole = True
+    return f"damaged {name}" if whole else f"truncated {name}"

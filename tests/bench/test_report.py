@@ -1,0 +1,111 @@
+"""Lines of results, compared and reported."""
+
+import itertools
+import json
+
+import pytest
+
+from bench import compare, records, report, summary
+from bench.__main__ import main
+from tests.bench.small_cases import ROOT, line
+
+
+def test_compare_flags_a_slowdown_and_not_noise(tmp_path, capsys):
+    old = [line(size=size, ms=size, spread=0.03) for size in (10, 20, 30, 40, 50)]
+    new = [
+        line(size=10, ms=10.3, spread=0.03),  # within 5 %
+        line(size=20, ms=26.0, spread=0.03),  # slower
+        line(size=30, ms=20.0, spread=0.03),  # faster
+        line(size=40, ms=48.0, spread=0.30),  # 20 %, but it varies by 30
+        line(size=50, ms=100.0, spread=0.03, copy=10.0),  # slower, as the machine is
+        line(size=60, ms=1.0),
+    ]
+    found = {change.name[-2:]: change.verdict for change in compare.changes(old, new)}
+    assert found == {"10": "", "20": "slower", "30": "faster", "40": "",
+                     "50": "slower, as the plain copy is"}  # fmt: skip
+    for name, given in (("old", old), ("new", new)):
+        (tmp_path / name).write_text("".join(json.dumps(made) + "\n" for made in given))
+    assert main(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "5 cases in both, 3 beyond noise" in out and "not in both: blend device=cpu size=60" in out
+    )
+    assert main(["compare", str(tmp_path / "old"), str(tmp_path / "lost")]) == 1
+    (tmp_path / "old").write_text("{}\n")
+    assert main(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 1
+    assert "old:1: expected a line" in capsys.readouterr().err
+
+
+def fixture():
+    common = {"layout": "CHW", "batch": 256, "size": 224, "mirror": False}
+    made = [
+        line(method=method, dtype="float32", threads=threads, **common)
+        for method in ("mixup", "cutmix")
+        for threads in (1, 2)
+    ]
+    both = itertools.product(("a.Mixup", "b.Mixup"), ("default", "tuned"))
+    for peer, allocator in (*both, ("once.Mixup", "default")):
+        case = {"peer": peer, "method": "mixup", "scope": "sample", "allocator": allocator}
+        made.append(line("peers", batch=256, size=224, dtype="float32", threads=1, **case))
+        times = {"a": 20.0, "b": 10.0, "once": 5.0}[peer.removesuffix(".Mixup")]
+        times /= 1 + (allocator == "tuned")
+        made[-1]["others"][peer] = {"ms": 10 * times, "per_s": 123.4, "times": times, "items": 4}
+    made.append(line("scaling", axis="size", method="mixup", threads=1))
+    made[-1] |= {"of": "32", "figures": {"exponent": 0.9}}
+    made[-1]["others"] = {"64": {"times": 3.5, "ms": 35.0}}
+    made.append(line("loaders", policy="fmix", loader="dali"))
+    made[-1]["others"]["without"] = {"times": 1.25, "ms": 12.5}
+    made.append(line("loaders", policy="fmix", loader="torch", device="cuda", dtype="float16"))
+    times = {"without": 1.0, "mixer": 0.5, "mixes nothing": 0.4}
+    made[-1]["others"] = {name: {"times": value, "ms": 10.0} for name, value in times.items()}
+    made[-1]["machine"] = {"gpu": "none", "driver": "1.2", "cuda": "3.4"}
+    made.append(line("fields", mask="paper", size=224, threads=1))
+    made[-1]["others"]["numpy64"] = {"times": 20.04, "ms": 1.0}
+    skipped = line("peers", peer="c", allocator="default")
+    made.append(
+        {name: skipped[name] for name in ("bench", "case", "versions", "commit", "machine")}
+    )
+    made[-1]["skipped"] = "c: No module named 'c'"
+    return made
+
+
+def test_report_makes_files_from_lines_alone(tmp_path):
+    pytest.importorskip("matplotlib")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{summary.BEGIN}\nold\n{summary.END}\nafter\n")
+    written = report.write(fixture(), tmp_path / "results", readme)
+    names = {path.name for path in written}
+    assert names == {"REPORT.md", "README.md", "roofline-cpu.svg", "peers-cpu.svg", "scaling.svg",
+                     "loaders.svg", "loaders-cuda.svg"}  # fmt: skip
+    text = (tmp_path / "results" / "REPORT.md").read_text()
+    assert "c: No module named 'c'" in text and "| mixup | 1 | 10 | 2% |" in text
+    drawn = (tmp_path / "results" / "loaders-cuda.svg").read_text()
+    assert "torch fmix float16, mixed on the GPU" in drawn and ">1.25<" in drawn.replace(" ", "")
+    quoted = readme.read_text()
+    assert quoted.startswith("before\n") and quoted.endswith("\nafter\n") and "old" not in quoted
+    assert "| a.Mixup mixup, per sample | 123 | 20.0 | 10.0 |" in text
+    assert "| once.Mixup mixup, per sample | 123 | 5.0 | |" in text
+    assert "20.0 times those of the same algorithm" in text
+    assert "JPEGs to mixed batches, dali: 80 % of the CPU time" in text
+    figures = " ".join(quoted.split())
+    assert "others: `once.Mixup` 5 times, `b.Mixup` 10 times, `a.Mixup` 20 times." in figures
+    assert "tuned in their favour: `b.Mixup` 5 times, `a.Mixup` 10 times." in figures
+    assert "**400 images a second** on one core" in figures
+    assert "share of their time without mixing: DALI 80%." in figures
+    first = {path: path.read_bytes() for path in written}
+    report.write(fixture(), tmp_path / "results", readme)
+    assert {path: path.read_bytes() for path in written} == first
+    with pytest.raises(ValueError, match="expected the marks"):
+        readme.write_text("none")
+        report.write(fixture(), tmp_path, readme)
+    with pytest.raises(ValueError, match="expected lines with figures"):
+        report.write(fixture()[-1:], tmp_path)
+
+
+def test_the_readme_quotes_the_lines():
+    """Every figure of its part comes from the file of results beside."""
+    text = (ROOT / "README.md").read_text()
+    assert text.count(summary.BEGIN) == 1
+    part = text[text.index(summary.BEGIN) : text.index(summary.END) + len(summary.END)]
+    assert part == summary.first_page(records.read(records.CPU_FILE))
+    assert (records.RESULTS / "peers-cpu.svg").is_file()

@@ -1,0 +1,174 @@
+"""What the suites list, measure and check on the CPU."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bench import cases, gpu_timing, records, run
+from bench.__main__ import main
+from bench.suites import loaders
+from tests.bench.small_cases import NEEDED, ROOT, one
+
+
+@pytest.mark.parametrize("bench", cases.MODULES)
+def test_a_case_of_each_module_gives_a_whole_line(bench, photographs):
+    made = run.here(one(bench), 2)
+    assert made.keys() >= NEEDED, made
+    assert made["bench"] == bench and made["repeats"] == 2 and made["ms"] > 0
+    assert json.loads(json.dumps(made)) == made
+    if bench not in ("loaders", "training", "startup", "scaling", "calls"):
+        assert made.keys() >= {"moved_mb", "gb_s", "copy_gb_s", "share"}
+        assert made["share"] == pytest.approx(made["gb_s"] / made["copy_gb_s"], rel=2e-3)
+    for other in made["others"].values():
+        rate = made["ms"] / made["items"], other["ms"] / other["items"]
+        assert other["times"] == pytest.approx(rate[1] / rate[0], rel=2e-3)
+    assert made["versions"]["numpy"] == np.__version__
+
+
+PEERS = [("timm.Mixup", "cutmix", "pair"), ("timm.FastCollateMixup", "cutmix", "sample"),
+         ("timm.FastCollateMixup", "mixup", "batch"), ("torchvision.v2", "mixup", "batch"),
+         ("torchvision.v2", "cutmix", "batch"), ("kornia.V2", "mixup", "sample"),
+         ("kornia.V2", "cutmix", "sample"), ("dali.operators", "mixup", "batch"),
+         ("timm.Mixup+fused", "mixup", "sample")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("peer", "method", "scope"), PEERS)
+def test_peers_do_the_same_work(peer, method, scope):
+    made = run.here(one("peers", peer=peer, method=method, scope=scope), 2)
+    if "skipped" in made:
+        pytest.skip(made["skipped"])
+    assert peer in made["others"] and made["of"] == "ours", made
+
+
+@pytest.mark.parametrize("kind", ["ffcv", "torch"])
+def test_epochs_of_other_loaders(kind, photographs):
+    made = run.here(one("loaders", loader=kind), 2)
+    if "skipped" in made:
+        pytest.skip(made["skipped"])
+    assert made.keys() >= NEEDED and made["clock"] == "wall", made
+    assert made["others"].keys() == {"without", *(["own"] if kind == "ffcv" else [])}
+    assert made["items"] == 48  # three photographs of 16 classes
+
+
+def test_a_case_in_a_process_of_its_own():
+    if not importlib.util.find_spec("timm"):
+        pytest.skip("timm is not installed")
+    made = run._apart(one("peers", allocator="tuned"), 2)
+    assert made["case"]["allocator"] == "tuned" and "timm.Mixup" in made["others"], made
+    assert made["machine"]["cores"] == 1 and made["versions"]["timm"]
+    broken = run._apart(one("peers", allocator="tuned", peer="nobody's"), 2)
+    assert "KeyError" in broken["failed"]
+
+
+def test_copies_are_made_past_the_caches_but_not_those_of_libraries(monkeypatch, tmp_path):
+    """What is measured in a process of its own has the C library as it is, or as a user set it."""
+    seen = []
+    monkeypatch.setattr(run.subprocess, "run", lambda *_, env, **__: seen.append(env) or 1 / 0)
+    for value in (*run.STREAMING.values(), "glibc.malloc.check=1"):
+        monkeypatch.setenv("GLIBC_TUNABLES", value)
+        with pytest.raises(ZeroDivisionError):
+            run._apart(one("peers"), 2)
+    assert "GLIBC_TUNABLES" not in seen[0] and seen[1]["GLIBC_TUNABLES"] == "glibc.malloc.check=1"
+
+    monkeypatch.undo()
+    environment = {k: v for k, v in os.environ.items() if k not in run.STREAMING}
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nprint(os.environ.get('GLIBC_TUNABLES'), file=sys.stderr)"
+    )
+    environment["PYTHONPATH"] = str(tmp_path)
+    command = [sys.executable, "-m", "bench", "list", "-k", "blend quick method=mixup"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stderr.split()[:2] == ["None", *run.STREAMING.values()]
+
+
+def test_levels_hold_one_another_and_names_are_unique():
+    for device in ("cpu", "cuda"):
+        quick, default, everything = (cases.select("", level, device) for level in cases.LEVELS)
+        keys = [{frozenset(case.parameters) | {case.bench} for case in level}
+                for level in (quick, default, everything)]  # fmt: skip
+        assert keys[0] < keys[1] < keys[2]
+        assert len(keys[2]) == len(everything) == len({case.name for case in everything})
+    assert {case.bench for case in cases.select("", "all")} == set(cases.MODULES)
+
+
+def test_selection_by_words():
+    found = cases.select("blend float16 threads=1", "quick")
+    assert [case["method"] for case in found] == ["mixup", "cutmix", "fmix"]
+    with pytest.raises(
+        ValueError, match="-k: expected words of a case's name, got 'blend nothing'"
+    ):
+        cases.select("blend nothing")
+
+
+def test_tables_expand_to_products():
+    table = {"method": ("a", "b"), "size": 3, "threads": ("all", 1)}
+    rows = list(cases.expand([table]))
+    assert [row["method"] for row in rows] == ["a", "a", "b", "b"]
+    assert {row["threads"] for row in rows} == {1, len(os.sched_getaffinity(0))}
+    assert all(row["device"] == "cpu" and row["size"] == 3 for row in rows)
+
+
+def test_listing_and_running_from_the_command_line(tmp_path, capsys):
+    assert main(["list", "-k", "targets"]) == 0
+    assert capsys.readouterr().out.count("targets device=cpu") == 2
+    file = tmp_path / "new" / "lines.jsonl"
+    for _ in range(2):  # appends; of lines about one case the last counts
+        assert main(["-k", "targets classes=10 ", "--repeats", "2", "--out", str(file)]) == 0
+    assert len(file.read_text().splitlines()) == 4 and len(records.read(file)) == 2
+    assert main(["--repeats", "0"]) == 1
+    assert main(["--fmix-repo", str(tmp_path)]) == 1
+    assert "expected a folder with fmix.py or mixup.py" in capsys.readouterr().err
+
+
+def test_what_is_missing_is_said(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "kornia.augmentation", None)
+    made = run.here(one("peers", peer="kornia.V2"), 2)
+    assert "kornia" in made["skipped"] and "ms" not in made
+    made = run.here(one("peers", peer="released.FMix", method="fmix"), 2)
+    assert "--fmix-repo DIR" in made["skipped"]
+    if gpu_there():
+        return
+    assert main(["-k", "targets", "--device", "cuda"]) == 0  # skipped is no failure
+    assert "no GPU" in json.loads(capsys.readouterr().out.splitlines()[0])["skipped"]
+
+
+def gpu_there():
+    try:
+        return gpu_timing.found() is not None
+    except cases.Missing:
+        return False
+
+
+def test_a_failure_is_a_line_and_an_exit_code(monkeypatch, capsys):
+    from bench.suites import targets
+
+    monkeypatch.setattr(targets, "_check", lambda *given: 1 / 0)
+    assert main(["-k", "targets classes=10 ", "--repeats", "2"]) == 1
+    assert "ZeroDivisionError" in json.loads(capsys.readouterr().out.splitlines()[0])["failed"]
+
+
+def test_released_code_is_imported_from_where_it_lies(monkeypatch, tmp_path):
+    """A checkout that makes masks of another share of the pixels is found out."""
+    from bench.peers import released
+
+    code = "import numpy as np\ndef sample_mask(alpha, decay, shape, max_soft=0.0):\n"
+    code += "    mask = np.zeros((1, *shape)); mask[:, : shape[0] // 2] = 1; return {}, mask\n"
+    for lam in ("0.5", "0.6"):
+        folder = tmp_path / lam
+        folder.mkdir()
+        (folder / "fmix.py").write_text(code.format(lam))
+        monkeypatch.setattr(released, "CHECKOUTS", [folder])
+        made = run.here(one("fields"), 2)
+        assert ("released" in made.get("others", {})) == (lam == "0.5")
+        assert ("outputs differ" in made.get("failed", "")) == (lam == "0.6")
+
+
+def test_photographs_by_turns(photographs):
+    once, more = loaders.photographs(), loaders.photographs(100)
+    assert len(once.files) == 48 and len(more.files) == 100
+    assert more.files == (once.files * 3)[:100] and more.labels == (once.labels * 3)[:100]
