@@ -10,21 +10,8 @@ A plan is drawn once per batch; pixels and labels are both functions of the plan
 from dali_msda.annotations import boxes, segmentation, values
 from dali_msda.ops import blend, mask, mix, targets
 from dali_msda.plan import draw, load, save
-from dali_msda.policy import (
-    Alternate,
-    Choice,
-    CutMix,
-    Cutout,
-    FMix,
-    GMix,
-    HMix,
-    LaMix,
-    Mixup,
-    MultiMix,
-    Policy,
-    ResizeMix,
-    SaliencyMix,
-)
+from dali_msda.policy import Alternate, Choice, MultiMix, Policy, methods
+from dali_msda.policy.methods import *  # noqa: F403  all that its __all__ names
 from dali_msda.record import PLAN_DTYPE
 from dali_msda.saliency import saliency
 
@@ -34,17 +21,8 @@ __all__ = [
     "PLAN_DTYPE",
     "Alternate",
     "Choice",
-    "CutMix",
-    "Cutout",
-    "FMix",
-    "GMix",
-    "HMix",
-    "LaMix",
-    "Mixup",
     "MultiMix",
     "Policy",
-    "ResizeMix",
-    "SaliencyMix",
     "blend",
     "boxes",
     "draw",
@@ -57,3 +35,4 @@ __all__ = [
     "targets",
     "values",
 ]
+__all__ += methods.__all__

@@ -1,5 +1,6 @@
 """What to draw for a batch: the methods, how they are composed, and a card for each method."""
 
+from dali_msda.policy import methods
 from dali_msda.policy.base import (
     BOXES,
     LEAF_DTYPE,
@@ -16,18 +17,8 @@ from dali_msda.policy.base import (
 from dali_msda.policy.cards import METHODS, TRAITS, Method, codes, codes_weighing_by
 from dali_msda.policy.checks import known, number, whole
 from dali_msda.policy.compositions import Alternate, Choice, MultiMix
-from dali_msda.policy.methods import (
-    POLICIES,
-    CutMix,
-    Cutout,
-    FMix,
-    GMix,
-    HMix,
-    LaMix,
-    Mixup,
-    ResizeMix,
-    SaliencyMix,
-)
+from dali_msda.policy.methods import *  # noqa: F403  all that its __all__ names
+from dali_msda.policy.methods import POLICIES
 
 __all__ = [
     "BOXES",
@@ -43,19 +34,10 @@ __all__ = [
     "TRAIT_BITS",
     "Alternate",
     "Choice",
-    "CutMix",
-    "Cutout",
-    "FMix",
-    "GMix",
-    "HMix",
-    "LaMix",
     "Leaf",
     "Method",
-    "Mixup",
     "MultiMix",
     "Policy",
-    "ResizeMix",
-    "SaliencyMix",
     "codes",
     "codes_weighing_by",
     "having",
@@ -63,3 +45,4 @@ __all__ = [
     "number",
     "whole",
 ]
+__all__ += methods.__all__

@@ -11,6 +11,18 @@ from dali_msda.policy.base import BOXES, MODES, PARTNERS, ROUNDINGS, Leaf, Polic
 from dali_msda.policy.checks import known, number, shares, whole
 from dali_msda.policy.compositions import Alternate
 
+__all__ = [  # what `dali_msda` and `dali_msda.policy` offer
+    "CutMix",
+    "Cutout",
+    "FMix",
+    "GMix",
+    "HMix",
+    "LaMix",
+    "Mixup",
+    "ResizeMix",
+    "SaliencyMix",
+]
+
 PLACES = {name: code for name, code in BOXES.items() if name != "minmax"}
 """Where a box of drawn area lies, by word."""
 

@@ -29,7 +29,9 @@ enum Method : uint8_t {
   kSaliencyMix = 7,  // as kCutMix
   kCutout = 8,       // the output is 0 in the box; one source, whose label is kept
 };
-constexpr int32_t kMethods = 9;  // how many there are
+constexpr const char* kMethodNames[] = {"none", "mixup",     "cutmix",      "fmix",  "hmix",
+                                        "gmix", "resizemix", "saliencymix", "cutout"};
+constexpr int32_t kMethods = sizeof kMethodNames / sizeof *kMethodNames;
 
 enum PlanFlag : uint32_t {
   kPlanLegacy = 1,  // kFMix: the field of the released code, see field.h

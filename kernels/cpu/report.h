@@ -1,0 +1,23 @@
+// What a check has found wrong, told in the house's form: "name: expected X, got Y".
+#pragma once
+#include <cstdarg>
+#include <cstdint>
+#include <cstdio>
+
+namespace msda {
+
+// A fault in words, in the caller's memory.
+struct Report {
+  char* text;
+  int32_t room;
+
+  __attribute__((format(printf, 2, 3))) bool fault(const char* format, ...) const {
+    va_list values;
+    va_start(values, format);
+    vsnprintf(text, static_cast<size_t>(room), format, values);
+    va_end(values);
+    return false;
+  }
+};
+
+}  // namespace msda
