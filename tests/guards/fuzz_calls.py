@@ -190,7 +190,7 @@ def draw(f, folder):
         options["rank"] = f.size()
     if f.rarely(0.2):
         options["distinct"] = f.size()
-    if isinstance(batch, int) and 0 <= batch < 100:
+    if type(batch) is int and 0 <= batch < 100:
         if f.rarely(0.3):
             options["ids"] = f.array((batch,), "i8")
         if f.rarely(0.3):
