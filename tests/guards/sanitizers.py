@@ -8,7 +8,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dali_msda import build
+from dali_msda import build, cache
 
 HERE = Path(__file__).parent
 FLAGS = (
@@ -18,7 +18,7 @@ FLAGS = (
 ADDRESS = "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 THREAD = "-fsanitize=thread"
 CALLS = sorted((build.KERNELS / "cpu").glob("*.cpp"))
-HOST = [build.KERNELS / "cuda/host/launch.cpp"]  # what Python looks up of it, it looks up at once
+HOST = [build.KERNELS / "cuda/host/geometry.cpp"]  # what Python looks up of it, it looks up at once
 ROWS = sorted((build.KERNELS / "cpu/simd").glob("*.cpp"))
 # The instruction sets that every machine of the tests has.
 ISAS = {0: "-march=x86-64 -DMSDA_ISA=x86_64", 1: "-march=x86-64-v3 -DMSDA_ISA=v3"}
@@ -53,7 +53,7 @@ def built(name, units, link, sanitizer):
             )
             return linked.replace(folder / file)
 
-    return build.cached(file, make)
+    return cache.cached(file, make)
 
 
 def other_isas():

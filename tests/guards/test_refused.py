@@ -21,7 +21,7 @@ try:
     os.fork() or os._exit(0)
 except BlockingIOError:
     for _ in range(3):
-        np.testing.assert_array_equal(msda.blend(images, plan, threads=4), want)
+        assert (msda.blend(images, plan, threads=4) == want).all()
     print("mixed")
 """
 
