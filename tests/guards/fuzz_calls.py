@@ -177,7 +177,7 @@ class Fuzz:
             asked = options.get("dtype")
             kind = fits.get(
                 asked if isinstance(asked, str) else None,
-                str(getattr(images, "dtype", "f4"))[-7:].lstrip("."),
+                "u1" if "uint8" in str(getattr(images, "dtype", "")) else "f4",
             )
             options["out"] = images if self.rarely(0.3) else self.array(shape, kind)
         return options
