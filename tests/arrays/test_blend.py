@@ -259,7 +259,7 @@ def test_records_without_any_weight_read_their_last_source():
     for name in ("weight", "partner_weight", "extra_weight"):
         plan[name] = 0
     for door in ("numpy", "torch"):
-        with pytest.raises(ValueError, match="weights: expected values that sum to 1 .* a sum of 0"):
+        with pytest.raises(ValueError, match="weights: .* sum to 1 .* a sum of 0"):
             DOORS[door](images, plan)
     kernels = set(DOORS) - {"reference", "numpy", "torch"}
     for layout, door in itertools.product(("HWC", "CHW"), kernels):
