@@ -33,63 +33,74 @@ DTYPES = ["u1", "f4", "f2", "f8", "i4", ">f4", ">u2", "?", "c8", "i8", "O", "S3"
 
 
 class Fuzz:
-    """Random values, most of them sensible."""
+    """Random values. Of half of the calls all are sensible, of a quarter only some are."""
 
     def __init__(self, seed, torch):
         self.rng, self.torch = np.random.default_rng(seed), torch
+        self.wildness = self.one([0, 0, 0.3, 1])
 
     def one(self, values):
         return values[self.rng.integers(len(values))]
 
-    def rarely(self, share=0.06):
+    def rarely(self, share):
         return self.rng.random() < share
 
+    def odd(self, share=0.06):
+        """Whether to give something that is not sensible."""
+        return self.rng.random() < share * self.wildness
+
+    def maybe(self, good, wild, share=0.2):
+        return self.one(wild) if self.odd(share) else self.one(good)
+
     def size(self):
-        if self.rarely():
+        if self.odd():
             return self.one(WILD)
         return int(self.rng.integers(1, self.one([3, 9, 40])))
 
     def shape(self):
-        return tuple(int(self.rng.integers(1, 24)) for _ in range(self.one([1, 2, 2, 2, 2, 2, 3])))
+        axes = self.one([1, 3]) if self.odd(0.3) else 2
+        return tuple(int(self.rng.integers(1, 24)) for _ in range(axes))
 
     def policy(self, nested=True):
         kind = self.one(list(POLICIES.values()))
         names = [name for name in kind.__dataclass_fields__ if name in SETTINGS]
         settings = {name: self.one(SETTINGS[name]) for name in names if self.rarely(0.3)}
-        if names and self.rarely():
+        if names and self.odd():
             settings[self.one(names)] = self.one([*WILD, *SHARES, *WORDS])
         if nested and self.rarely(0.25):
             parts = [self.policy(False) for _ in range(self.rng.integers(1, 4))]
             match self.rng.integers(3):
                 case 0:
-                    return msda.Choice(parts, scope=self.one(["sample", "batch", "pair"]))
+                    return msda.Choice(parts, scope=self.maybe(["sample", "batch"], ["pair"]))
                 case 1:
                     return msda.Alternate(parts, [self.one([1, 2, 2**24 - 1]) for _ in parts])
                 case _:
-                    return msda.MultiMix(parts[0], self.one([2, 3, 64, 65, 0]))
+                    return msda.MultiMix(parts[0], self.maybe([2, 3, 64], [65, 0]))
         return kind(**settings)
 
     def draw(self, policy, batch, shape, **options):
         if isinstance(policy, msda.policy.Policy) and policy.needs_peaks:
             top = (self.rng.random((batch, 2)) * (*(1, 1), *shape)[-2:]).astype(np.int64)
-            options["peaks"] = top + (self.one(WILD[:3]) if self.rarely() else 0)
+            options["peaks"] = top + (self.one(WILD[:3]) if self.odd() else 0)
         return msda.draw(policy, batch, shape=shape, **options)
 
     def plan(self, batch, shape):
         plan = self.draw(
             self.policy(), batch, shape, seed=int(self.rng.integers(2**62)), step=int(batch)
         )
-        if self.rarely(0.3):
+        if self.odd(0.4):
             self.damage(plan)
-        match self.rng.integers(12):
+        match self.rng.integers(3) if self.odd(0.3) else self.rng.integers(2, 9):
             case 0:
-                return plan[::-1]
+                return plan[: len(plan) // 2]
             case 1:
                 return plan.astype(plan.dtype.newbyteorder(">"))
             case 2:
                 return np.repeat(plan, 2, 0)[::2]
             case 3:
                 plan.flags.writeable = False
+            case 4:
+                return plan[::-1]
         return plan
 
     def damage(self, plan):
@@ -105,18 +116,19 @@ class Fuzz:
             with np.errstate(all="ignore"):
                 flat[self.rng.integers(plan.size)][name] = value.astype(kind)
 
-    def array(self, shape, dtype="u1", usual=0.9):
+    def array(self, shape, dtype="u1"):
         """An array, sometimes of another type, order, layout, or library."""
-        if not self.rarely(usual):
+        if self.odd(0.1):
             dtype = self.one(DTYPES)
         kind = np.dtype(dtype)
         array = np.zeros(shape, kind)
         if kind.kind in "fiu":
-            low = kind.kind != "u" and self.rarely(0.1)
+            low = kind.kind != "u" and self.odd(0.1)
             array[...] = self.rng.integers(-5 if low else 0, 120, shape)
-            if kind.kind == "f" and self.rarely(0.1) and array.size:
+            if kind.kind == "f" and self.odd(0.1) and array.size:
                 array.flat[self.rng.integers(array.size)] = self.one([np.nan, np.inf, -1e38])
-        match self.rng.integers(14) if array.ndim else 13:
+        turn = self.rng.integers(8) if self.odd(0.4) else self.one([0, 7, 8, 9])
+        match turn if array.ndim else 9:
             case 0:
                 array = array[::-1]
             case 1:
@@ -146,23 +158,27 @@ class Fuzz:
         options = {}
         batch, channels = len(images), np.shape(images)[-1]
         if self.rarely(0.3):
-            options["mean"] = self.one([120.0, [100.0] * channels, [1, 2], "abc", np.nan, 1e39])
-            options["std"] = self.one([60.0, 1e-3, 0, [50.0] * channels, None, 1e-320, {}])
+            options["mean"] = self.maybe([120.0, [99.0] * channels], [[1, 2], "abc", np.nan, 1e39])
+            options["std"] = self.maybe([60.0, [50.0] * channels, None], [1e-3, 0, 1e-320, {}])
         if self.rarely(0.3):
-            options["mirror"] = self.array((self.one([batch, batch, batch + 1]),), "?")
+            options["mirror"] = self.array((self.maybe([batch], [batch + 1]),), "?")
         if self.rarely(0.4):
-            options["dtype"] = self.one(["uint8", "float32", "float16", "bfloat16", "int8", *WORDS])
+            floats = ["float32", "float16", "bfloat16"]
+            options["dtype"] = self.maybe(floats, ["uint8", "int8", *WORDS])
         if self.rarely(0.4):
-            options["layout"] = self.one(["HWC", "CHW", "CHW", "HWC", *WORDS])
+            options["layout"] = self.maybe(["HWC", "CHW"], WORDS)
         if self.rarely(0.2):
-            options["threads"] = self.one([1, 2, 3, *WILD])
+            options["threads"] = self.maybe([1, 2, 3], WILD)
         if self.rarely(0.3):
             shape = (*np.shape(plan), *np.shape(images)[1:])
             if options.get("layout") == "CHW":
                 shape = (*np.shape(plan), channels, *np.shape(images)[1:-1])
             fits = {"bfloat16": "u2", "float16": "f2", "uint8": "u1", "float32": "f4"}
             asked = options.get("dtype")
-            kind = fits.get(asked if isinstance(asked, str) else None, self.one(["u1", "f4"]))
+            kind = fits.get(
+                asked if isinstance(asked, str) else None,
+                "u1" if "uint8" in str(getattr(images, "dtype", "")) else "f4",
+            )
             options["out"] = images if self.rarely(0.3) else self.array(shape, kind)
         return options
 
@@ -177,8 +193,10 @@ def blend(f, folder):
 def mix(f, folder):
     batch, shape = int(f.rng.integers(0, 7)), f.shape()
     images = f.array((batch, *shape, f.one([1, 3, 3])), f.one(["u1", "f4"]))
-    options = {"num_classes": f.one([5, 5, 120, *WILD]), "smoothing": f.one([0.0, 0.1, *SHARES])}
-    options["compact"] = f.one([False, False, True, 1])
+    options = {"num_classes": f.maybe([120, 2000], WILD), "smoothing": f.maybe([0.0], SHARES)}
+    options["compact"] = f.maybe([False, True], [1, None])
+    if options["compact"] is True and not f.odd():
+        del options["smoothing"]
     labels = f.array((batch,), "i8")
     msda.mix(images, labels, f.policy(), seed=f.size(), step=1, **options)
 
@@ -189,18 +207,18 @@ def draw(f, folder):
     if f.rarely(0.2):
         options["rank"] = f.size()
     if f.rarely(0.2):
-        options["distinct"] = f.size()
-    if isinstance(batch, int) and 0 <= batch < 100:
+        options["distinct"] = f.size() if f.odd(0.5) else 1
+    if type(batch) is int and 0 <= batch < 100:
         if f.rarely(0.3):
             options["ids"] = f.array((batch,), "i8")
         if f.rarely(0.3):
-            options["lam"] = f.one([f.rng.random(batch), 0.5, *SHARES])
+            options["lam"] = f.maybe([f.rng.random(batch), 0.5], SHARES)
         if f.rarely(0.3):
             options["peaks"] = f.array((batch, 2), "i4")
     if f.rarely(0.5):
         msda.draw(f.policy(), batch, f.size(), f.size(), **options)
     else:
-        shape = tuple(f.size() for _ in range(f.rng.integers(0, 5)))
+        shape = tuple(f.size() for _ in range(f.rng.integers(0, 5) if f.odd(0.3) else 2))
         msda.draw(f.policy(), batch, shape=f.one([shape, list(shape)]), **options)
 
 
@@ -208,11 +226,11 @@ def targets(f, folder):
     batch, classes = int(f.rng.integers(0, 7)), int(f.rng.integers(1, 9))
     soft = f.rarely(0.4)
     labels = f.array((batch, classes) if soft else (batch,), "f4" if soft else "i8")
-    options = {"num_classes": None if soft else f.one([classes, 120, 120, *WILD])}
+    options = {"num_classes": None if soft else f.maybe([120, 2000], WILD)}
     if f.rarely(0.3):
-        options["smoothing"] = f.one([0.1, *SHARES])
+        options["smoothing"] = f.maybe([0.1], SHARES)
     if f.rarely(0.2):
-        options["compact"] = f.one([True, True, 1, "no"])
+        options["compact"] = f.maybe([not soft], [1, "no"])
     plan = f.plan(batch, f.shape())
     if f.rarely(0.2):
         options["out"] = f.array((*plan.shape, classes), "f4")
@@ -222,28 +240,30 @@ def targets(f, folder):
 def mask(f, folder):
     shape = f.shape()
     plan = f.plan(int(f.rng.integers(0, 7)), shape)
-    asked = f.one([shape, shape, shape, shape, f.shape(), [f.size() for _ in shape]])
+    asked = f.maybe([shape], [f.shape(), [f.size() for _ in shape]])
     out = f.array((*plan.shape, *shape), "f4") if f.rarely(0.2) else None
     msda.mask(plan, shape=asked, out=out)
 
 
 def saliency(f, folder):
-    images = f.array((f.one([0, 1, 4]), *f.shape(), f.one([1, 3, 3, 2])), f.one(["u1", "f4"]))
+    images = f.array((f.one([0, 1, 4]), *f.shape(), f.maybe([1, 3], [2])), f.one(["u1", "f4"]))
     mirror = f.array((len(images),), "?") if f.rarely(0.3) else None
-    threads = f.one([0, 1, 2, *WILD]) if f.rarely(0.2) else 0
-    msda.saliency(images, maps=f.one([False, True, 1]), mirror=mirror, threads=threads)
+    threads = f.maybe([0, 1, 2], WILD) if f.rarely(0.2) else 0
+    msda.saliency(images, maps=f.maybe([False, True], [1]), mirror=mirror, threads=threads)
 
 
 def segmentation(f, folder):
     batch, shape = int(f.rng.integers(0, 5)), f.shape()
     maps = f.array((batch, *shape), f.one(["u1", "i8", "i4"]))
-    options = {"num_classes": f.one([None, 120, 120, 5, *WILD[:9]]), "soft": f.one([False, True])}
+    options = {"num_classes": f.maybe([None, 120], WILD[:9]), "soft": f.one([False, True])}
     if options["num_classes"] in (2**31 - 1, 2**31, 2**32 + 5, 2**63, 2**64):
         options["soft"] = False  # it would ask for so much memory, and may
+    if options["num_classes"] is None and not f.odd(0.5):
+        options["soft"] = False
     if f.rarely(0.2):
-        options["ignore"] = f.one([255, 0, *WILD])
+        options["ignore"] = f.maybe([255, 0], WILD)
     if f.rarely(0.2):
-        options["erased"] = f.one([255, 0, *WILD])
+        options["erased"] = f.maybe([5, 0], WILD)
     if f.rarely(0.2):
         options["mirror"] = f.array((batch,), "?")
     msda.segmentation(maps, f.plan(batch, shape), **options)
@@ -254,10 +274,10 @@ def boxes(f, folder):
     counts = [int(f.rng.integers(0, 4)) for _ in range(batch)]
     ends = [np.sort(f.rng.random((n, 2, 2)) * 24, axis=1).reshape(n, 4) for n in counts]
     given = [one.astype(f.one(["f4", "f4", "f8", "i4", ">f4"])) for one in ends]
-    if batch and f.rarely(0.1):
+    if batch and f.odd(0.2):
         given[0] = f.array((2, f.one([4, 3])), "f4")
-    labels = [f.array((n,), "i8", 0.99) for n in counts]
-    msda.boxes(given, labels, f.plan(batch, shape), min_visible=f.one([0.3, 0.0, *SHARES]))
+    labels = [f.array((n,), "i8") for n in counts]
+    msda.boxes(given, labels, f.plan(batch, shape), min_visible=f.maybe([0.3, 0.0], SHARES))
 
 
 def values(f, folder):

@@ -144,5 +144,7 @@ def planted():
 if __name__ == "__main__":
     found = sanitizers.address_library()
     build.library = lambda name: found
+    cpu.library.cache_clear()
+    assert cpu.library()._name == str(found)
     {"valid": valid, "hostile": hostile, "planted": planted}[sys.argv[1]]()
     print("no report")

@@ -8,17 +8,18 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dali_msda import build
+from dali_msda import build, cache
 
 HERE = Path(__file__).parent
 FLAGS = (
-    "-std=c++17 -O1 -g1 -fPIC -pthread -ffp-contract=off -fno-math-errno -fno-trapping-math "
+    "-std=c++17 -g1 -fPIC -pthread -ffp-contract=off -fno-math-errno -fno-trapping-math "
     f"-Wno-unknown-pragmas -I{build.KERNELS}"
 )
+BASELINE = "-O1 -march=x86-64"  # where a command names two levels, GCC may take either
 ADDRESS = "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 THREAD = "-fsanitize=thread"
 CALLS = sorted((build.KERNELS / "cpu").glob("*.cpp"))
-HOST = [build.KERNELS / "cuda/host/launch.cpp"]  # what Python looks up of it, it looks up at once
+HOST = [build.KERNELS / "cuda/host/geometry.cpp"]  # what Python looks up of it, it looks up at once
 ROWS = sorted((build.KERNELS / "cpu/simd").glob("*.cpp"))
 # The instruction sets that every machine of the tests has.
 ISAS = {0: "-march=x86-64 -DMSDA_ISA=x86_64", 1: "-march=x86-64-v3 -DMSDA_ISA=v3"}
@@ -53,7 +54,7 @@ def built(name, units, link, sanitizer):
             )
             return linked.replace(folder / file)
 
-    return build.cached(file, make)
+    return cache.cached(file, make)
 
 
 def other_isas():
@@ -67,7 +68,7 @@ def address_library():
 
     The row kernels are templates without end: at -O1 they alone would take a minute.
     """
-    units = [(path, "-march=x86-64") for path in [*CALLS, *HOST]]
+    units = [(path, BASELINE) for path in [*CALLS, *HOST]]
     units += [(path, f"{isa} -O0") for isa in ISAS.values() for path in ROWS]
     return built("asan", units, ["-shared", "-pthread", *other_isas()], ADDRESS)
 
@@ -80,7 +81,7 @@ def racing_callers(threads=None):
     """
     sources = [path for path in CALLS if threads is None or path.stem != "threads"]
     sources += [HERE / "racing_callers.cpp", *([threads] if threads else [])]
-    units = [(path, "-march=x86-64") for path in sources]
+    units = [(path, BASELINE) for path in sources]
     return built("tsan", units, ["-pthread", *other_isas()], THREAD)
 
 
