@@ -79,10 +79,15 @@ def test_what_policies_make_is_accepted(case):
 
 MIXUP, CUTMIX, FMIX, HMIX = msda.Mixup(), msda.CutMix(), msda.FMix(), msda.HMix()
 NAN = float("nan")
+PAST = len(METHODS) + 1  # the first number that no method has
 DAMAGED = {
     "version": (CUTMIX, dict(version=0), "version: expected 1, got 0"),
-    "method": (CUTMIX, dict(method=9), r"method: expected a number in \[1, 9\), got 9"),
-    "none": (CUTMIX, dict(method=0), r"method: expected a number in \[1, 9\), got 0"),
+    "method": (
+        CUTMIX,
+        dict(method=PAST),
+        rf"method: expected a number in \[1, {PAST}\), got {PAST}",
+    ),
+    "none": (CUTMIX, dict(method=0), rf"method: expected a number in \[1, {PAST}\), got 0"),
     "scope": (CUTMIX, dict(scope=3), r"scope: expected a number in \[0, 2\], got 3"),
     "partner": (CUTMIX, dict(partner=-1), r"partner: expected a number in \[0, 3\], got -1"),
     "box": (CUTMIX, dict(box=4), r"box: expected a number in \[0, 3\], got 4"),
