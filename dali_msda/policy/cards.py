@@ -188,6 +188,23 @@ METHODS = {
         "CIFAR-10 and 8 for CIFAR-100, images of 32 pixels",
         traits=frozenset({"erases"}),
     ),
+    "smoothmix": Method(
+        code=9,
+        policy="SmoothMix",
+        weights="bump",
+        summary="a Gaussian bump of the partner, of random width",
+        paper="Lee et al., CVPR Workshops 2020",
+        authors_code="none that we know of",
+        own_weight="1 - exp(-d^2 / (2 sigma^2))",
+        label_weight="mean of the mask",
+        deviations="a width and a place per sample instead of per batch (scope='batch' restores "
+        "it); rectangular images",
+        definition="sigma ~ U(low, high) * sqrt(H * W); w = 1 - exp(-d^2 / (2 * sigma^2)), where d "
+        "is the distance to a uniformly drawn pixel",
+        when="as CutMix, where hard edges do harm: the paper aims at robustness against "
+        "corrupted images",
+        variants=({}, {"sigma": (0.1, 0.6)}),
+    ),
 }
 """Method by name, as a policy and the DALI operators spell it."""
 

@@ -21,6 +21,7 @@ __all__ = [  # what `dali_msda` and `dali_msda.policy` offer
     "Mixup",
     "ResizeMix",
     "SaliencyMix",
+    "SmoothMix",
 ]
 
 PLACES = {name: code for name, code in BOXES.items() if name != "minmax"}
@@ -257,6 +258,33 @@ class SaliencyMix(Leaf):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SmoothMix(Leaf):
+    """A Gaussian bump of the partner, of random width, around any pixel.
+
+    The label weight is the mean of the mask. ``alpha`` has no effect.
+
+    Attributes:
+        sigma: Bounds ``(low, high)`` of the bump's standard deviation, which is uniform between
+            them, as shares of the image's side (of a square with as many pixels, where it is none).
+
+    Reference:
+        Lee et al., SmoothMix: a Simple Yet Effective Data Augmentation to Train Robust
+        Classifiers, CVPR Workshops 2020, section 3.
+    """
+
+    method: ClassVar[str] = "smoothmix"
+    sigma: tuple[float, float] = (0.25, 0.5)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "sigma", shares("sigma", self.sigma))
+
+    def _fields(self) -> dict[str, float]:
+        low, high = self.sigma
+        return {"min_side": low, "max_side": high}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cutout(Leaf):
     """A square that is set to 0 in the output, the mean colour where it is normalised.
 
@@ -310,6 +338,7 @@ class LaMix(Policy):
 
 
 POLICIES: dict[str, type[Leaf]] = {
-    kind.method: kind for kind in (Mixup, CutMix, FMix, HMix, GMix, ResizeMix, SaliencyMix, Cutout)
+    kind.method: kind
+    for kind in (Mixup, CutMix, FMix, HMix, GMix, ResizeMix, SaliencyMix, Cutout, SmoothMix)
 }
 """Policy class by the name of its method."""

@@ -47,6 +47,7 @@ MSDA_FN Amount amount_of(const MsdaLeaf& leaf) {
     case kSaliencyMix:
       return Amount::kLambda;
     case kResizeMix:
+    case kSmoothMix:
       return Amount::kSide;
   }
   return Amount::kNone;
@@ -109,6 +110,8 @@ MSDA_FN void draw_record(Plan& p, const MsdaLeaf& leaf, const Unit& unit, double
       return draw_resizemix(p, given ? sqrt(1.0 - p.lam) : amount, unit);
     case kCutout:
       return draw_cutout(p, leaf, unit);
+    case kSmoothMix:
+      return draw_smoothmix(p, amount, given != nullptr, unit);
     case kNone:
     case kMixup:
       return draw_mixup(p, leaf, shares);

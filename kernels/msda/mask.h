@@ -32,6 +32,7 @@ MSDA_FN WeightKind weight_kind(const Plan& p) {
     case kCutout:
       return WeightKind::kBox;
     case kGMix:
+    case kSmoothMix:
       return WeightKind::kBump;
     case kFMix:
       return p.soft > 0 ? WeightKind::kFloats : WeightKind::kBits;

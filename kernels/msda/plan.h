@@ -28,9 +28,10 @@ enum Method : uint8_t {
   kResizeMix = 6,    // the whole partner, shrunk into the box: pixels falloff apart, nearest
   kSaliencyMix = 7,  // as kCutMix
   kCutout = 8,       // the output is 0 in the box; one source, whose label is kept
+  kSmoothMix = 9,    // as kGMix
 };
-constexpr const char* kMethodNames[] = {"none", "mixup",     "cutmix",      "fmix",  "hmix",
-                                        "gmix", "resizemix", "saliencymix", "cutout"};
+constexpr const char* kMethodNames[] = {"none", "mixup",     "cutmix",      "fmix",   "hmix",
+                                        "gmix", "resizemix", "saliencymix", "cutout", "smoothmix"};
 constexpr int32_t kMethods = sizeof kMethodNames / sizeof *kMethodNames;
 
 enum PlanFlag : uint32_t {

@@ -1,4 +1,4 @@
-// GMix: a Gaussian bump around a point.
+// GMix and SmoothMix: a Gaussian bump around a point.
 #pragma once
 #include "msda/draw/streams.h"
 
@@ -51,12 +51,23 @@ MSDA_FN double falloff_of_mean(const Plan& p, double mean) {
   return exp_any(middle);
 }
 
-// Park, Yun and Chun, GMix: a Gaussian bump of one image in the other.
-MSDA_FN void draw_gmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
+constexpr double kPi = 3.14159265358979323846;
+
+MSDA_FN void draw_point(Plan& p, const Unit& unit) {
   Stream position = unit.stream(kDrawPosition);
   p.point[1] = bounded(position.word(), p.height);
   p.point[2] = bounded(position.word(), p.width);
-  const double lam = p.lam, pi = 3.14159265358979323846;
+}
+
+MSDA_FN void set_falloff(Plan& p, double falloff) {
+  if (falloff > 3e38) falloff = 3e38;  // lambda may be as small as floats get: one pixel
+  p.falloff[1] = p.falloff[2] = static_cast<float>(falloff);
+}
+
+// Park, Yun and Chun, GMix: a Gaussian bump of one image in the other.
+MSDA_FN void draw_gmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
+  draw_point(p, unit);
+  const double lam = p.lam;
   const bool own_bump = leaf.mode == kGMixCode && lam < 0.5;
   p.inside = own_bump ? 1.0f : 0.0f;
   p.outside = 1.0f - p.inside;
@@ -65,17 +76,36 @@ MSDA_FN void draw_gmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
     p.inside = p.outside;
     return set_weight(p, p.outside);
   }
-  double falloff = pi / (area * pixels(p));
+  double falloff = kPi / (area * pixels(p));
   if (leaf.mode == kGMixPaper) falloff *= 0.5;
   if (leaf.mode == kGMixExact) falloff = falloff_of_mean(p, area);
-  if (falloff > 3e38) falloff = 3e38;  // lambda may be as small as floats get: one pixel
-  p.falloff[1] = p.falloff[2] = static_cast<float>(falloff);
+  set_falloff(p, falloff);
   // No bump has a mean below one pixel's share, or above 1: there the weight is the mask's mean.
   const bool is_at_limit = falloff == 0.0 || falloff == kNarrowest;
   if (leaf.mode == kGMixPaper || (leaf.mode == kGMixExact && !is_at_limit))
     return set_weight(p, p.lam);
   const double mean = mean_of_gaussian(p, static_cast<double>(p.falloff[1]));
   set_weight(p, static_cast<float>(own_bump ? mean : 1.0 - mean));
+}
+
+// Lee et al., SmoothMix: a Gaussian bump of the partner.  `sigma` is its standard deviation as a
+// share of the side of a square with as many pixels; it follows from lambda where that is given.
+//
+// The nominal lambda is exp(-area), where the area is the bump's on an unbounded plane, as a share
+// of the image's: 1 without a bump, 0 where it covers everything, falling with the width.
+MSDA_FN void draw_smoothmix(Plan& p, double sigma, bool is_lam_given, const Unit& unit) {
+  draw_point(p, unit);
+  double area = 2.0 * kPi * sigma * sigma;
+  if (is_lam_given)
+    area = p.lam > 0.0f ? -log64(p.lam) : 1e300;
+  else
+    p.lam = static_cast<float>(exp64(-area));
+  p.inside = area > 0.0 ? 0.0f : 1.0f;
+  p.outside = 1.0f;
+  if (!(area > 0.0)) return set_weight(p, 1.0f);
+  set_falloff(p, kPi / (area * pixels(p)));
+  const double mean = mean_of_gaussian(p, static_cast<double>(p.falloff[1]));
+  set_weight(p, static_cast<float>(1.0 - mean));
 }
 
 }  // namespace msda
