@@ -11,63 +11,28 @@ import contextlib
 import ctypes
 import functools
 from collections.abc import Iterator
-from ctypes import c_float, c_int32, c_int64, c_void_p
 from math import prod
 
 import numpy as np
 
 from dali_msda.backends import cpu, driver
-from dali_msda.backends.cpu import structure
 from dali_msda.backends.cuda_arrays import GpuArray, current_stream
+from dali_msda.backends.cuda_structures import (
+    Axis,
+    Blend,
+    FieldLaunch,
+    Fields,
+    Mask,
+    Masks,
+    Passes,
+    Saliency,
+    Samples,
+    Targets,
+)
 from dali_msda.backends.records import has_trait, interpolations
 from dali_msda.backends.shapes import AXES
 from dali_msda.policy import METHODS
 from dali_msda.record import PLAN_DTYPE
-
-MAX_PASSES = 31  # of kernels/msda/fourier.h
-
-Samples = structure("MsdaSamples", {"first": c_void_p, "stride": c_int64, "each": c_void_p})
-Masks = structure("MsdaMasks", {"first": c_void_p, "stride": c_int64, "owners": c_void_p})
-Blend = structure(
-    "MsdaGpuBlend",
-    {"outs": Samples, "ins": Samples, "fields": Masks}
-    | dict.fromkeys("plans mirror scale shift pairs".split(), c_void_p)
-    | dict.fromkeys("batch interpolations height width channels chw".split(), c_int32),
-)
-Mask = structure(
-    "MsdaGpuMask",
-    {"weights": c_void_p, "fields": Masks, "plans": c_void_p}
-    | dict.fromkeys("batch height width".split(), c_int32),
-)
-Targets = structure(
-    "MsdaGpuTargets",
-    dict.fromkeys("rows labels weights source plans".split(), c_void_p)
-    | {"batch": c_int32, "classes": c_int32, "smoothing": c_float},
-)
-Passes = structure("Passes", {"length": c_int32, "count": c_int32, "radix": c_int32 * MAX_PASSES})
-Axis = structure(
-    "MsdaGpuAxis", dict.fromkeys("cosine sine place".split(), c_void_p) | {"passes": Passes}
-)
-Fields = structure(
-    "MsdaGpuFields",
-    {"fields": Masks, "plans": c_void_p, "axes": Axis * 3, "workspace": c_void_p}
-    | {"per_block": c_int64}
-    | dict.fromkeys("batch in_shared radix interpolations".split(), c_int32)
-    | {"amplitudes": c_void_p, "decay": c_float},
-)
-Saliency = structure(
-    "MsdaGpuSaliency",
-    {"ins": Samples, "maps": Samples}
-    | dict.fromkeys("peaks mirror workspace".split(), c_void_p)
-    | {"per_block": c_int64}
-    | dict.fromkeys("batch height width channels".split(), c_int32),
-)
-FieldLaunch = structure(  # of kernels/cuda/host/geometry.h
-    "MsdaFieldLaunch",
-    dict.fromkeys("batch depth height width soft most_shared threads resident".split(), c_int32)
-    | dict.fromkeys("limit blocks in_shared radix".split(), c_int32)
-    | dict.fromkeys("values room shared row workspace per_block scratch".split(), c_int64),
-)
 
 
 @functools.lru_cache(64)

@@ -13,7 +13,7 @@ import numpy as np
 from dali_msda import build, cache
 from dali_msda.backends import cuda
 
-HERE = Path(__file__).parent
+NATIVE = Path(__file__).parent / "native"
 PAGE = mmap.PAGESIZE
 # NVRTC does not say which case a switch leaves out: g++ does, here.
 FLAGS = (
@@ -50,14 +50,14 @@ def compiled(name, *links, sources=()):
         *sorted(build.KERNELS.rglob("*.*h")),
         *sorted((build.KERNELS / "cuda").glob("*.cu")),
     ]
-    parts += [HERE / "emulated_cuda.h", HERE / "emulated_kernels.cpp", HERE / f"{name}.cpp"]
+    parts += [NATIVE / "emulated_cuda.h", NATIVE / "emulated_kernels.cpp", NATIVE / f"{name}.cpp"]
     flags = f"{FLAGS} {' '.join(map(str, links))}"
     key = hashlib.sha256(flags.encode() + b"".join(path.read_bytes() for path in parts))
     file = f"msda_{name}-{key.hexdigest()[:16]}.so"
 
     def make(folder):
-        command = ["g++", *FLAGS.split(), *(f"-I{path}" for path in (build.KERNELS, HERE))]
-        command += [HERE / f"{name}.cpp", *links, "-ldl"]
+        command = ["g++", *FLAGS.split(), *(f"-I{path}" for path in (build.KERNELS, NATIVE))]
+        command += [NATIVE / f"{name}.cpp", *links, "-ldl"]
         scratch = folder / f".{file}"
         subprocess.run([*command, "-o", scratch], check=True)
         return scratch.replace(folder / file)

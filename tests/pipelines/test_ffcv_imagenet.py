@@ -5,7 +5,7 @@ import pytest
 from dali_msda.pipelines.write_beton import write_beton
 from tests.support.coloured_folders import write_folder
 from tests.support.ffcv_processes import expect_success, needs_ffcv, run, started
-from tests.support.textured_folders import write_textures
+from tests.support.photographs import write_textures
 
 pytestmark = needs_ffcv
 COUNTS, TEXTURES = (12, 11, 11), (9, 8, 6)

@@ -11,7 +11,7 @@ from dali_msda.pipelines.data import datasets
 from dali_msda.pipelines.loaders.dali import TrainingLoader
 from dali_msda.pipelines.loaders.dali_failures import DatasetError
 from dali_msda.pipelines.loaders.epochs import IMAGENET_MEAN, IMAGENET_STD
-from tests.support.textured_folders import write_textures
+from tests.support.photographs import write_textures
 
 B, SIZE, CLASSES, SEED = 4, 21, 3, 11
 SMALL = {"batch_size": B, "size": SIZE, "seed": SEED}

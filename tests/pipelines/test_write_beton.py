@@ -77,7 +77,7 @@ def hostile(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def textures(tmp_path_factory):
-    from tests.support.textured_folders import write_textures
+    from tests.support.photographs import write_textures
 
     return write_textures(tmp_path_factory.mktemp("textures"), (7, 9, 4))
 

@@ -15,7 +15,7 @@ from nvidia.dali import types
 import dali_msda as msda
 from dali_msda import dali
 from dali_msda.backends import cpu, nvrtc
-from dali_msda.backends.cpu import structure
+from dali_msda.backends.cpu_library import structure
 from tests.cuda.emulation import State, Walled, walled
 from tests.support.batches import KINDS, every_kind_of_record, on_the_cpu, options_of, random_images
 from tests.support.doors import STORED, assert_same

@@ -12,7 +12,9 @@ import torch
 from dali_msda.pipelines.train import main
 from dali_msda.pipelines.training import run_folder
 from dali_msda.pipelines.write_beton import write_beton
-from tests.pipelines.training_runs import (
+from tests.support.ffcv_processes import needs_ffcv
+from tests.support.full_disk import full_disk  # noqa: F401
+from tests.training.training_runs import (
     EPOCHS,
     SCRIPT,
     SECONDS,
@@ -24,8 +26,6 @@ from tests.pipelines.training_runs import (
     train,
     write_data,
 )
-from tests.support.ffcv_processes import needs_ffcv
-from tests.support.full_disk import full_disk  # noqa: F401
 
 KILL = int(signal.SIGKILL)
 LOADERS = ["dali", pytest.param("ffcv", marks=needs_ffcv), "torch"]

@@ -14,7 +14,8 @@ from dali_msda.pipelines.train import main
 from dali_msda.pipelines.training import run_folder
 from dali_msda.pipelines.training.metrics import CleanMetrics
 from dali_msda.pipelines.training.models import make_model
-from tests.pipelines.training_runs import (
+from tests.support.coloured_folders import write_shard
+from tests.training.training_runs import (
     EPOCHS,
     SCRIPT,
     SETTINGS,
@@ -26,7 +27,6 @@ from tests.pipelines.training_runs import (
     train,
     write_data,
 )
-from tests.support.coloured_folders import write_shard
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,9 @@ from dali_msda.pipelines.data import datasets, demo_data
 from dali_msda.pipelines.loaders import torch as torch_loaders
 from dali_msda.pipelines.write_beton import write_beton
 from dali_msda.torch import Collate, Indexed, NumberedBatches
-from tests.pipelines.three_loaders import (
+from tests.support.ffcv_processes import LIMIT, needs_ffcv, run
+from tests.support.photographs import pieces
+from tests.training.three_loaders import (
     BATCH,
     CASES,
     CLASSES,
@@ -31,8 +33,6 @@ from tests.pipelines.three_loaders import (
     STD,
     options,
 )
-from tests.support.ffcv_processes import LIMIT, needs_ffcv, run
-from tests.support.photographs import pieces
 
 
 def decoded_once(pixels):
@@ -111,7 +111,7 @@ def by_torch(source):
 
 @needs_ffcv
 def test_batches_are_equal_to_the_bit(folder):
-    run("tests.pipelines.three_loaders_ffcv", "mixed", folder)
+    run("tests.training.three_loaders_ffcv", "mixed", folder)
     source = datasets.find(str(folder / "oblong"))
     assert len(source.files) == BATCH
     together = zip(by_dali(source), by_torch(source), strict=True)
@@ -132,7 +132,7 @@ def test_batches_are_equal_to_the_bit(folder):
 
 @needs_ffcv
 def test_training_loaders_of_ffcv_and_torch_are_equal_to_the_bit(folder):
-    run("tests.pipelines.three_loaders_ffcv", "loaders", folder)
+    run("tests.training.three_loaders_ffcv", "loaders", folder)
     source = datasets.find(str(folder / "square"))
     with np.load(folder / "loaders.npz") as ffcv:
         left = set(ffcv.files)

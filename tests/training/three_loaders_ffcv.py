@@ -9,7 +9,7 @@ from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
 from dali_msda.ffcv import Loader, Mixer
 from dali_msda.pipelines.data import datasets
 from dali_msda.pipelines.loaders.ffcv import TrainingLoader
-from tests.pipelines.three_loaders import (
+from tests.training.three_loaders import (
     BATCH,
     CASES,
     CLASSES,

@@ -1,0 +1,137 @@
+"""The compiled kernels of the CPU, kernels/cpu/api.h, through ctypes: structures and signatures."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from ctypes import POINTER, c_char_p, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
+
+from dali_msda import build
+
+DTYPES = {"uint8": 0, "float32": 1, "float16": 2, "bfloat16": 3}
+LAYOUTS = {"HWC": 0, "CHW": 1}
+
+
+class _Int32:
+    """An argument that C takes as int32; ctypes alone would cut off its upper bits."""
+
+    @staticmethod
+    def from_param(value: int) -> c_int32:
+        return c_int32(_narrow("size", value))
+
+
+def _narrow(name: str, value: int) -> int:
+    if not -(2**31) <= value < 2**31:
+        raise ValueError(f"{name}: expected fewer than 2**31, got {value}; make smaller batches")
+    return value
+
+
+class _Structure(ctypes.Structure):
+    def __init__(self, *values: object, **named: object) -> None:
+        given = dict(zip((name for name, _ in self._fields_), values, strict=False)) | named
+        for name, kind in self._fields_:
+            if kind is c_int32 and name in given:
+                _narrow(name, given[name])
+        super().__init__(**given)
+
+
+def structure(name: str, members: dict[str, type]) -> type[ctypes.Structure]:
+    """A C structure of these members, in order; counts that it cannot hold are refused."""
+    return type(name, (_Structure,), {"_fields_": list(members.items())})
+
+
+Draw = structure(
+    "MsdaDraw",
+    {"seed": c_uint64, "step": c_uint32, "rank": c_uint32}
+    | dict.fromkeys("batch depth height width distinct leaves".split(), c_int32)
+    | dict.fromkeys("interpolations shared".split(), c_int32)
+    | dict.fromkeys("ids lam peaks".split(), c_void_p),
+)
+Blend = structure(
+    "MsdaBlend",
+    dict.fromkeys("outs ins plans fields mirror scale shift".split(), c_void_p)
+    | dict.fromkeys("batch samples height width channels".split(), c_int32)
+    | dict.fromkeys("in_dtype out_dtype out_layout".split(), c_int32)
+    | {"interpolations": c_int32, "pairs": c_void_p, "order": c_void_p}
+    | {"threads": c_int32, "isa": c_int32},
+)
+Fields = structure(
+    "MsdaFields",
+    {"fields": c_void_p, "plans": c_void_p}
+    | dict.fromkeys("batch interpolations threads isa".split(), c_int32),
+)
+Saliency = structure(
+    "MsdaSaliency",
+    dict.fromkeys("peaks maps ins mirror".split(), c_void_p)
+    | dict.fromkeys("batch height width channels in_dtype threads isa".split(), c_int32),
+)
+Targets = structure(
+    "MsdaTargets",
+    {"plans": c_void_p, "labels": c_void_p, "rows": c_void_p}
+    | {"batch": c_int32, "classes": c_int32, "smoothing": c_float},
+)
+
+_SIGNATURES = {
+    "msda_draw": [c_void_p, c_void_p, POINTER(Draw)],
+    "msda_uniforms": [c_void_p, c_int32, c_uint64, c_uint64, c_uint32, c_uint32],
+    "msda_mask": [c_void_p, c_void_p, c_void_p, c_int32, c_int32, c_int32, c_int32],
+    "msda_order": [c_void_p, c_void_p, c_int32, c_int32],
+    "msda_blend": [POINTER(Blend)],
+    "msda_blend_range": [POINTER(Blend), c_int64, c_int64],
+    "msda_fields": [POINTER(Fields)],
+    "msda_saliency": [POINTER(Saliency)],
+    "msda_targets_dense": [c_void_p, POINTER(Targets)],
+    "msda_targets_compact": [c_void_p, c_void_p, POINTER(Targets)],
+    "msda_axis": [c_void_p],
+    "msda_amplitudes": [c_void_p, c_void_p],
+    "msda_grid": [c_void_p, *[c_int64] * 3, c_int32, c_int32],
+    "msda_field_launch": [c_void_p],
+}
+_RETURN_A_STATUS = {  # the other functions cannot fail
+    "msda_draw", "msda_mask", "msda_order", "msda_blend", "msda_blend_range", "msda_fields",
+    "msda_saliency", "msda_axis", "msda_amplitudes",
+}  # fmt: skip
+
+
+def _expect_done(status: int, *_: object) -> None:
+    """Raise what an MsdaStatus says."""
+    if status:
+        raise MemoryError(
+            "memory: expected room for what the kernels keep for such samples, got none; use "
+            "fewer threads, or smaller batches or samples"
+        )
+
+
+def _expect_count(count: int, *_: object) -> int:
+    _expect_done(count < 0)
+    return count
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The compiled kernels, loaded once."""
+    lib = ctypes.CDLL(str(build.library("cpu")))
+    for name, arguments in _SIGNATURES.items():
+        function = getattr(lib, name)
+        function.argtypes = [_Int32 if kind is c_int32 else kind for kind in arguments]
+        function.restype = c_int32 if name in _RETURN_A_STATUS else None
+        if function.restype:
+            function.errcheck = _expect_done
+    lib.msda_check.argtypes = [c_void_p, c_int64, c_int32, c_void_p, c_int32, c_char_p, c_int32]
+    lib.msda_check.restype = c_int64
+    lib.msda_check_policy.argtypes = [c_void_p, c_int64, c_int32, c_char_p, c_int32]
+    lib.msda_check_policy.restype = c_int64
+    lib.msda_method_name.argtypes, lib.msda_method_name.restype = [c_int32], ctypes.c_char_p
+    lib.msda_isa_name.argtypes, lib.msda_isa_name.restype = [c_int32], ctypes.c_char_p
+    lib.msda_field_block_bytes.argtypes = [c_void_p]
+    lib.msda_field_block_bytes.restype = c_int64
+    lib.msda_saliency_block_bytes.argtypes = [c_int32, c_int32]
+    lib.msda_saliency_block_bytes.restype = c_int64
+    lib.msda_mask_owners.argtypes = [c_void_p, c_void_p, c_int32]
+    lib.msda_mask_owners.restype = c_int32
+    lib.msda_mask_owners.errcheck = _expect_count
+    lib.msda_needs_gather.argtypes = [c_void_p, c_int32, c_int32]
+    lib.msda_needs_gather.restype = c_int32
+    lib.msda_group_items.argtypes = [c_int32, c_int32, c_int32]
+    lib.msda_group_items.restype = c_int32
+    return lib
