@@ -17,7 +17,9 @@ __device__ __forceinline__ void blend_all(const MsdaGpuBlend& b) {
 extern "C" {
 using namespace msda;
 
-__global__ void msda_gather_uint8_uint8(const __grid_constant__ MsdaGpuBlend b) {
+// Bounded to 128 registers: sm_80 would take a few more, and hold half as many blocks.
+__global__ void __launch_bounds__(256, 2)
+    msda_gather_uint8_uint8(const __grid_constant__ MsdaGpuBlend b) {
   blend_all<uint8_t, uint8_t>(b);
 }
 __global__ void msda_gather_uint8_float32(const __grid_constant__ MsdaGpuBlend b) {

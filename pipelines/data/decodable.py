@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dali_msda.pipelines.data import image_formats, spawned
+from dali_msda.pipelines.data import decoding, image_formats, spawned
 from dali_msda.pipelines.data.image_formats import Undecodable
 
 CHUNK = 32  # files on their way to a worker: enough to hide the round trip
@@ -141,7 +141,7 @@ class Decoder:
         except OSError as error:
             reason = f"cannot be read: {error.strerror}" if error.strerror else str(error)
             raise Undecodable(reason) from error
-        image_formats.opened(data)
+        image = image_formats.opened(data)
         os.ftruncate(self._log.fileno(), 0)
         os.lseek(self._log.fileno(), 0, os.SEEK_SET)
         try:
@@ -155,6 +155,11 @@ class Decoder:
         is_grey = image_formats.is_grey(pixels[-1, -1])
         if "premature end" in log or ("Corrupt JPEG" in log and is_grey):
             raise Undecodable(image_formats.INCOMPLETE)
+        # The torch loader has no warnings to go by, but must refuse the same files. It looks twice
+        # at few of them: the corner that was decoded last may be any, as the camera was turned.
+        corners = [pixels[y, x] for y in (0, -1) for x in (0, -1)]
+        if image.info.get("progressive") or any(map(image_formats.is_grey, corners)):
+            decoding.decode(path)
         return pixels
 
     def _logged(self) -> str:

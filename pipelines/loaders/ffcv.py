@@ -202,12 +202,12 @@ class _Ordered(FfcvLoader):
     """Reads samples in an order of the caller's, a function of the epoch."""
 
     def __init__(self, order, *args, **options):
-        self._given = order
+        self._order_of_epoch = order
         super().__init__(*args, **options)
 
     def next_traversal_order(self) -> np.ndarray:
         """See :class:`dali_msda.ffcv.Loader`."""
-        return self._given(self.next_epoch)
+        return self._order_of_epoch(self.next_epoch)
 
 
 class _CopyMixer(Mixer):

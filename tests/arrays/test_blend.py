@@ -274,7 +274,7 @@ def test_records_without_any_weight_read_their_last_source():
 def test_a_source_that_takes_no_part_is_never_looked_up():
     images = random_images((3, 6, 5, 2), "uint8")
     plan = msda.draw(msda.ResizeMix(), 3, 6, 5, seed=0, step=0)
-    plan["sources"], plan["partner"] = 1, 2**30
+    plan["sources"], plan["weight"], plan["partner"] = 1, 1.0, 2**30
     np.testing.assert_array_equal(msda.blend(images, plan, mirror=[0, 0, 0]), images)
 
 

@@ -6,6 +6,7 @@ import torch
 
 import dali_msda as msda
 from dali_msda.backends import cpu
+from dali_msda.policy import METHODS
 
 IMAGES = np.zeros((4, 6, 5, 3), np.uint8)
 LABELS = np.array([0, 1, 2, 3])
@@ -69,7 +70,10 @@ PLANS = [
     (lambda: blend(plan=PLAN[None, None]), r"plan: expected .* got"),
     (lambda: blend(plan=changed(version=2)), r"plan\[1\]: version: expected 1, got 2"),
     (lambda: blend(plan=changed(method=77)), r"plan\[1\]: method: expected .* got 77"),
-    (lambda: blend(plan=changed(method=9)), r"plan\[1\]: method: expected .* got 9"),
+    (
+        lambda: blend(plan=changed(method=len(METHODS) + 1)),
+        r"plan\[1\]: method: expected .* got \d+",
+    ),
     (lambda: blend(plan=changed(sources=0)), r"plan\[1\]: sources: expected 1 to 4, got 0"),
     (lambda: blend(plan=changed(sources=5)), r"plan\[1\]: sources: expected 1 to 4, got 5"),
     (lambda: blend(plan=changed(partner=4)), r"plan\[1\]: .*expected .*\[0, 4\), got .*4"),

@@ -80,7 +80,6 @@ def ffcv(folder):
     """Epochs of a loader that mixes."""
     from ffcv.fields import IntField, RGBImageField
     from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
-    from ffcv.transforms import ToTensor
     from ffcv.writer import DatasetWriter
 
     from dali_msda.ffcv import Loader, Mixer
@@ -101,7 +100,7 @@ def ffcv(folder):
     mixer = Mixer(POLICY, CLASSES, seed=1)
     pipelines = {
         "image": [SimpleRGBImageDecoder(), *mixer.images()],
-        "label": [IntDecoder(), ToTensor(), *mixer.targets()],
+        "label": [IntDecoder(), *mixer.targets()],
     }
     loader = Loader(path, 8, num_workers=2, pipelines=pipelines)
     while True:

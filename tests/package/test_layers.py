@@ -41,6 +41,7 @@ MAY_INCLUDE = {
     "cpu/simd": "msda cpu/simd cpu/api.h",
     "cpu": "msda cpu",
     "cuda": "msda cuda cpu/api.h",
+    "cuda/host": "msda cuda cpu/api.h cpu/closed.h",
 }
 # What two folders may include of the system. The arithmetic needs as good as nothing; what is
 # compiled once per instruction set may have no C++ library code.

@@ -166,7 +166,7 @@ def test_a_restored_pipeline_goes_on(device):
     def define(where):
         encoded = fn.random.uniform(range=[0, 255], shape=[9, 10, 3])
         images = fn.reinterpret(encoded, layout="HWC")
-        labels = fn.cast(fn.random.uniform(range=[0, 6]), dtype=dali.types.INT64)
+        labels = fn.cast(fn.random.uniform(range=[0, 6]), dtype=types.INT64)
         nodes = images.gpu() if where == "gpu" else images
         return dali.mix(nodes, labels, POLICY, num_classes=7)
 
