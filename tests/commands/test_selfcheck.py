@@ -170,7 +170,7 @@ def pixels_by_lambda(plan):
 
 BUGS = {  # what is done to the records, and the rows that must notice
     nominal_label: (checks.masks, "cutmix, clip: w is the mean of the mask"),
-    swapped_point: (checks.pairs_of_pixels, "gmix, paper: a_jk, 4x7"),
+    swapped_point: (checks.pairs_of_pixels, "gmix, exact: a_jk, 4x7"),
     off_by_one: (checks.coverage, "cutmix, inside: coverage, 4x4"),
     below_the_peak: (checks.around_peaks, "saliencymix: boxes around the peak"),
     one_pixel_more: (fields.counts, "fmix, paper: pixels of each mask"),
@@ -211,41 +211,49 @@ def test_a_wrong_mask_fails(monkeypatch):
 
 KERNEL_BUGS = {  # file, right, wrong, and the row that must notice
     "swap x and y in GMix": (
+        "msda/mask.h",
         "bump(p.falloff[1], row - p.point[1])",
         "bump(p.falloff[1], row - p.point[2])",
         "gmix, code: a_jk, 4x7",
     ),
     "forget the balance of the half spectrum": (
+        "msda/field/field.h",
         "? a * 1.41421356f : a",
         "? a : a",
         "fmix: slope of the power, 1x4, decay 1.5",
     ),
     "count a pixel less": (
+        "msda/draw/field.h",
         "p.count = static_cast<int32_t>(whole) + up;",
         "p.count = static_cast<int32_t>(whole > 1.0 ? whole - 1.0 : whole) + up;",
         "fmix, paper: pixels of each mask",
     ),
     "label from the nominal lambda": (
+        "msda/draw/boxes.h",
         "set_weight(p, static_cast<float>(1.0 - draw_box(p, leaf.box, side_y, side_x, position)));",
         "draw_box(p, leaf.box, side_y, side_x, position), set_weight(p, p.lam);",
         "cutmix, clip: w is the mean of the mask",
     ),
     "draw all anew for each interpolation": (
+        "msda/draw.h",
         "draw_record(p, leaf, unit, amounts[k],",
         "draw_record(p, leaf, {&draw, unit_identity + k, peak}, amounts[k],",
         "multi-mix of hmix: each is a mix of its own",
     ),
     "leave the lambdas unsorted": (
+        "msda/draw.h",
         "for (; at > 0 && (is_tau",
         "for (; at > 64 && (is_tau",
         "multi-mix of mixup: lambdas that rise with k",
     ),
     "give each pair lambdas of its own": (
+        "msda/draw.h",
         "draw.shared ? identity_of(draw, 0) : unit_identity",
         "unit_identity",
         "multi-mix of mixup: variance, K 5, lambdas of each batch",
     ),
     "mix LaMix's pixels by lambda": (
+        "msda/draw.h",
         "leaf.mode == kMixupAverage ? 0.5f : p.lam",
         "p.lam",
         "lamix: pixels are half and half",
@@ -259,8 +267,8 @@ SEEDED = {"api.cpp", "draw.cpp", "field.cpp", "fmix_masks.cpp"}  # the sources w
 def seeded_library(folder):
     """The kernels with all these bugs at once; what they leave alone is the right library's."""
     kernels = shutil.copytree(build.KERNELS, folder / "kernels")
-    for right, wrong, _ in KERNEL_BUGS.values():
-        (path,) = (path for path in kernels.rglob("*.h") if right in path.read_text())
+    for file, right, wrong, _ in KERNEL_BUGS.values():
+        path = kernels / file
         assert path.read_text().count(right) == 1, right
         path.write_text(path.read_text().replace(right, wrong))
     objects, compiler = [], shlex.split(os.environ.get("CXX") or "g++")

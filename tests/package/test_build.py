@@ -188,7 +188,7 @@ def test_prefetches_are_in_the_code():
         text=True,
         check=True,
     ).stdout
-    for walk in ("rgb_to_planes", "rgb_to_pixels", "copy_bytes", "Walk::block<"):
+    for walk in ("rgb_to_planes", "rgb_to_pixels", "copy_bytes", "BlendThread::block<"):
         functions = re.findall(rf"<[^\n]*{walk}.*?\n\n", code, re.DOTALL)
         assert any("prefetcht1" in text for text in functions), walk
 

@@ -27,11 +27,11 @@ def write_folder(root, counts):
     return root
 
 
-def write_shard(path, samples):
+def write_shard(path, samples, suffix_of_labels="cls"):
     """A WebDataset archive of (encoded image, text of the label)."""
     with tarfile.open(path, "w") as archive:
         for index, (image, text) in enumerate(samples):
-            for suffix, content in (("jpg", image), ("cls", text)):
+            for suffix, content in (("jpg", image), (suffix_of_labels, text)):
                 entry = tarfile.TarInfo(f"{path.stem}-{index:04d}.{suffix}")
                 entry.size = len(content)
                 archive.addfile(entry, io.BytesIO(content))

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("nvidia.dali", reason="DALI is not installed")
 
-from nvidia.dali import Pipeline, fn
+from nvidia.dali import Pipeline, fn, types
 
 import dali_msda as msda
 from tests.support.batches import every_kind_of_record, random_images

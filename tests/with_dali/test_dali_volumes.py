@@ -304,7 +304,9 @@ def test_records_with_a_box_in_a_volume_are_refused(method):
 
 def test_records_of_more_pixels_than_can_be_counted_are_refused():
     plan = drawn(msda.FMix(), "DHW")
-    for sizes in ((2**11, 2**10, 2**10), (2**31 - 1,) * 3):
+    pixels = "depth, height, width: expected fewer than 2^31 pixels for fmix, got 2048 x 1024 x 1024"
+    rows = "depth, height, width: expected sizes of at least 1 and fewer than 2^31 rows, got 214748"
+    for sizes, message in (((2**11, 2**10, 2**10), pixels), ((2**31 - 1,) * 3, rows)):
         plan["depth"][1], plan["height"][1], plan["width"][1] = sizes
         text = refusal(lambda: fn.msda.targets(source(LABELS), given(plan), num_classes=4))
-        assert "plans[1]: depth, height, width: expected fewer than 2^31 pixels for fmix" in text
+        assert f"plans[1]: {message}" in text
