@@ -145,6 +145,12 @@ class Filler:
             area *= high - low
         return area / self.pixels
 
+    def side(self, low, high):
+        """A share of the image's side between these, in rising order of a multi-mix."""
+        number, count, identity = self.which or (0, 1, self.identity)
+        u = sorted(self.stream.uniform(identity, SIDES, j) for j in range(count))[number]
+        return low + (high - low) * u
+
     def mixup(self):
         """Lambda everywhere; the weights of further sources are the drawn ones."""
         self.weigh(self.p["lam"], self.p["lam"], self.p["lam"])
@@ -214,10 +220,8 @@ class Filler:
 
     def resizemix(self):
         """A box of tau of each side, shifted inside; pixels 1 / tau apart fill it."""
-        (low, high), area = self.leaf.tau, 1
-        number, count, identity = self.which or (0, 1, self.identity)
-        u = sorted(self.stream.uniform(identity, SIDES, j) for j in range(count))[number]
-        tau = math.sqrt(1.0 - self.lam) if self.given else low + (high - low) * u
+        area = 1
+        tau = math.sqrt(1.0 - self.lam) if self.given else self.side(*self.leaf.tau)
         for number, (axis, n) in enumerate(zip("yx", self.sizes, strict=True)):
             side = math.floor(n * tau)
             first = self.below(n, POSITION, number) - side // 2
@@ -228,6 +232,21 @@ class Filler:
         self.weigh(1.0 - area / self.pixels)
         if not self.given:
             self.p["lam"] = 1.0 - tau * tau
+
+    def smoothmix(self):
+        """A bump of the partner, as wide as is drawn, around any pixel."""
+        point = [self.below(n, POSITION, number) for number, n in enumerate(self.sizes)]
+        self.p["point"] = 0, *point
+        if self.given:
+            area = -math.log(self.lam) if self.lam > 0 else math.inf
+        else:
+            area = 2 * math.pi * self.side(*self.leaf.sigma) ** 2
+            self.p["lam"] = math.exp(-area)
+        if area == 0:
+            return self.weigh(1.0, 1.0, 1.0)
+        falloff = min(math.pi / (area * self.pixels), 3e38)
+        self.p["falloff"] = 0, falloff, falloff
+        self.weigh(1.0 - mean_of_bump(float(self.p["falloff"][1]), point, self.sizes))
 
     def saliencymix(self):
         """CutMix's box around ``peak``; one that does not fit is cut, shifted or wrapped."""
