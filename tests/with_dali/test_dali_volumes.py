@@ -304,8 +304,8 @@ def test_records_with_a_box_in_a_volume_are_refused(method):
 
 def test_records_of_more_pixels_than_can_be_counted_are_refused():
     plan = drawn(msda.FMix(), "DHW")
-    pixels = "depth, height, width: expected fewer than 2^31 pixels for fmix, got 2048 x 1024 x 1024"
-    rows = "depth, height, width: expected sizes of at least 1 and fewer than 2^31 rows, got 214748"
+    pixels = "depth, height, width: expected fewer than 2^31 pixels for fmix, got 2048 x 1024 x 10"
+    rows = "depth, height, width: expected sizes of at least 1 and fewer than 2^31 rows, got 2147"
     for sizes, message in (((2**11, 2**10, 2**10), pixels), ((2**31 - 1,) * 3, rows)):
         plan["depth"][1], plan["height"][1], plan["width"][1] = sizes
         text = refusal(lambda: fn.msda.targets(source(LABELS), given(plan), num_classes=4))
