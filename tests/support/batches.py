@@ -35,9 +35,14 @@ def random_images(shape, dtype, seed=0):
 
 
 def every_kind_of_record(batch, height, width, seed=0):
-    """A plan with all methods, boxes and numbers of sources, and weights between 0 and 1."""
+    """A plan with all methods, boxes and numbers of sources, and weights between 0 and 1.
+
+    The first record of two or more has a field, whose mask is made by a launch of its own.
+    """
     policies = [make(case, prob=0.9) for case in CASES]
     plan = draw_any(msda.Choice(policies), batch, height, width, seed=seed, step=0)
+    if batch > 1:
+        plan[0] = draw_any(msda.FMix(partner="roll"), batch, height, width, seed=seed, step=0)[0]
     rng = np.random.default_rng(seed)
     in_boxes = np.isin(plan["method"], [METHODS[name].code for name in ("cutmix", "resizemix")])
     boxes = np.flatnonzero(in_boxes & (rng.random(batch) < 0.5))

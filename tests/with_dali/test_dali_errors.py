@@ -6,6 +6,7 @@ from nvidia.dali import Pipeline, fn, types
 
 import dali_msda as msda
 from dali_msda import dali
+from dali_msda.policy import METHODS
 from tests.with_dali.dali_pipelines import build, recorded, source
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 10, 3), dtype=np.uint8)
@@ -205,9 +206,13 @@ def test_blend_refuses_images():
     assert "mirror: expected an integer type, got double; cast it with fn.cast" in text
 
 
+PAST = len(METHODS) + 1  # the first number that no method has
 RECORDS = {
     "version": (dict(version=9), "plans[2]: version: expected 1, got 9; make the plan with"),
-    "method": (dict(method=9), "plans[2]: method: expected a number in [0, 9), got 9"),
+    "method": (
+        dict(method=PAST),
+        f"plans[2]: method: expected a number in [0, {PAST}), got {PAST}",
+    ),
     "sources": (dict(sources=5), "plans[2]: sources: expected 1 to 4, got 5"),
     "own": (dict(own=-1), "plans[2]: sources: expected indices in [0, 4), got -1"),
     "partner": (dict(partner=4), "plans[2]: sources: expected indices in [0, 4), got 4"),
