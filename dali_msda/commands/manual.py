@@ -21,11 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dali_msda.commands.pictures import decode
-from dali_msda.commands.preview import Mixed, mix_all
+from dali_msda.commands.preview import Mixed, average_lams, drawn, mix_all, shown_policy
 from dali_msda.commands.sheets import Cell, sheet
-from dali_msda.plan import draw
 from dali_msda.policy import METHODS, POLICIES, FMix, Leaf, Method, MultiMix, Policy
-from dali_msda.saliency import saliency
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,7 +35,7 @@ COLUMNS = 100
 # The pair in every picture: what it shows, and its file in scikit-image.
 PAIR = {"rocket": "rocket.jpg", "cup": "coffee.png"}
 SIZE, LAM, SEED = (100, 150), 0.6, 86  # height and width in pixels, own share, of every plan
-SEVERAL = MultiMix(FMix(partner="derangement"), 5)  # shown, too
+SEVERAL = MultiMix(FMix(partner="derangement"), 5)  # has a picture, too
 ACROSS = 5  # pictures in a row of the first page's sheet, which has two: the pair, eight methods
 QUALITY = 70  # of the JPEGs, which keeps a strip below 20 kB
 
@@ -158,23 +156,19 @@ def pictures() -> Iterator[tuple[str, Image]]:
     images = pair()
     shown: list[Cell | None] = []
     for name, kind in POLICIES.items():
-        more = {"length": min(SIZE) // 2} if name == "cutout" else {}
-        mixed = _mixed(kind(partner="derangement", **more), images, LAM)
+        mixed = _mixed(shown_policy(kind, *SIZE), images, LAM)
         own, partner = mixed.source_cells(images, 0, "own", "partner")
         weights = mixed.weight_cell(0, 0, "own weight")
         yield name, sheet([[own, partner, weights, mixed.mixed_cell(0, 0, "mixed")]])
         shown += [own, partner] if not shown else []
         shown.append(mixed.mixed_cell(0, 0, kind.__name__))
     yield "methods", sheet([shown[:ACROSS], shown[ACROSS : 2 * ACROSS]])
-    lams = [(SEVERAL.k - k) / (SEVERAL.k + 1) for k in range(SEVERAL.k)]  # what falls on average
-    mixed = _mixed(SEVERAL, images, lams)
+    mixed = _mixed(SEVERAL, images, average_lams(SEVERAL.k))
     yield "multimix", sheet([[mixed.mixed_cell(0, k) for k in range(SEVERAL.k)]])
 
 
 def _mixed(policy: Policy, images: np.ndarray, lam: object) -> Mixed:
-    peaks = saliency(images) if policy.needs_peaks else None
-    plan = draw(policy, *images.shape[:3], seed=SEED, step=0, lam=lam, peaks=peaks)
-    return mix_all(images, list(PAIR), plan)
+    return mix_all(images, list(PAIR), drawn(policy, images, lam, SEED))
 
 
 def pair() -> np.ndarray:

@@ -100,15 +100,13 @@ def _gmix(mode: str, height: int, width: int, lam: float) -> Iterator[np.ndarray
     falloff = math.pi / (area * height * width) / (2 if mode == "paper" else 1)
     for y in range(height):
         if mode == "exact":
-            found = _falloff_of_mean(y, height, width, area)[:, None]
-            bump = bumps_at(y, height, found)[:, :, None] * bumps(width, found)[:, None, :]
-        else:
-            bump = bumps(height, falloff)[y][:, None] * bumps(width, falloff)[:, None, :]
+            falloff = _falloff_of_mean(y, height, width, area)[:, None]
+        bump = bumps_at(y, height, falloff)[..., None] * bumps(width, falloff)[:, None, :]
         yield 1 - bump if own_bump else bump
 
 
-def bumps_at(point: int, n: int, falloff: np.ndarray) -> np.ndarray:
-    """A Gaussian bump around one pixel of an axis, for several widths."""
+def bumps_at(point: int, n: int, falloff: np.ndarray | float) -> np.ndarray:
+    """Gaussian bumps of one falloff or several, ``(k, 1)``, around one pixel of an axis."""
     return np.exp(-falloff * (np.arange(n) - point) ** 2)
 
 

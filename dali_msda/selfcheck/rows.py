@@ -146,17 +146,6 @@ def displaced(displacements: Iterable[tuple[int, int]]) -> Sums:
     return sums
 
 
-def means(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over the pixels of a mask (:data:`Sums`)."""
-    values = masks.mean((1, 2))
-    return values.sum(), (values**2).sum()
-
-
-def pixels(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each pixel of a mask (:data:`Sums`)."""
-    return masks.sum(0), (masks**2).sum(0)
-
-
 @dataclass(frozen=True)
 class Run:
     """How much is drawn.
