@@ -12,7 +12,8 @@ import numpy as np
 from dali_msda.backends import cpu
 from dali_msda.backends.cpu_arrays import to_numpy
 from dali_msda.backends.shapes import in_three, sample_shape
-from dali_msda.policy import BOXES, METHODS, Policy, having, whole
+from dali_msda.loader_draws import told_apart
+from dali_msda.policy import BOXES, METHODS, Policy, has_trait, whole
 from dali_msda.record import METHOD_NAMES, PLAN_DTYPE, PLAN_VERSION
 
 
@@ -47,36 +48,19 @@ def _ids(ids: object, batch: int) -> np.ndarray | None:
         )
     if values.dtype.kind == "i" and (values < 0).any():
         raise ValueError(f"ids: expected indices >= 0, got {values.min()}")
-    return _told_apart(values.astype(np.uint64))
-
-
-NEXT_COPY = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: its multiples lie far apart
-
-
-def _told_apart(ids: np.ndarray) -> np.ndarray:
-    """Identities of the samples, where copies of one, as of a repeated augmentation, differ.
-
-    The first copy in a batch keeps its index; the n-th further one gets ``n * NEXT_COPY`` added,
-    modulo 2**64.
-    """
-    order = np.argsort(ids, kind="stable")
-    ordered = ids[order]
-    starts = np.searchsorted(ordered, ordered)  # where the run of equal indices begins
-    copies = np.empty_like(ids)
-    copies[order] = np.arange(len(ids)) - starts
-    return ids + copies * np.uint64(NEXT_COPY)
+    return told_apart(values)
 
 
 def _serves(leaves: np.ndarray, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless every method of a policy can be drawn for samples of this shape."""
-    fields = having(leaves, "needs_field")
+    fields = has_trait(leaves, "needs_field")
     if math.prod(shape) >= 2**31 and fields.any():
         names = "height, width" if len(shape) == 2 else "shape"
         raise ValueError(
             f"{names}: expected fewer than 2**31 pixels for {_first(leaves[fields])}, got "
             f"{' x '.join(map(str, shape))}"
         )
-    images_only = ~having(leaves, "any_shape")
+    images_only = ~has_trait(leaves, "any_shape")
     if len(shape) != 2 and images_only.any():
         serving = [card.policy for card in METHODS.values() if "any_shape" in card.traits]
         raise ValueError(
@@ -95,7 +79,7 @@ def _peaks(
     peaks: object, leaves: np.ndarray, batch: int, height: int, width: int
 ) -> np.ndarray | None:
     if peaks is None:
-        needing = having(leaves, "needs_peaks")
+        needing = has_trait(leaves, "needs_peaks")
         if needing.any():
             raise ValueError(
                 f"peaks: expected the most salient pixels of the images for "

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from dali_msda.backends.cpu_arrays import expect_classes
+from dali_msda.backends.checks import expect_classes
 from dali_msda.ops import blend, targets
 from dali_msda.plan import draw
 from dali_msda.policy import METHODS, Choice, CutMix, Policy, number

@@ -8,9 +8,8 @@ import numpy as np
 
 from dali_msda.annotations.sources import own_weights, source_weights, sources_of
 from dali_msda.backends.cpu_arrays import like, mirror_flags, to_numpy
-from dali_msda.backends.records import has_trait
 from dali_msda.plan import check
-from dali_msda.policy import codes_weighing_by, number
+from dali_msda.policy import codes_weighing_by, has_trait, number
 
 
 def _box_array(name: str, boxes: object) -> np.ndarray:
@@ -48,8 +47,7 @@ def _lists(boxes: object, labels: object) -> tuple[list[np.ndarray], list[np.nda
     arrays, classes = [], []
     for i in range(len(boxes)):
         arrays.append(_box_array(f"boxes[{i}]", boxes[i]))
-        one = labels[i]
-        one = to_numpy(f"labels[{i}]", one)
+        one = to_numpy(f"labels[{i}]", labels[i])
         if one.ndim < 1 or len(one) != len(arrays[-1]):
             raise ValueError(
                 f"labels[{i}]: expected {len(arrays[-1])}, one per box, got shape {one.shape}"

@@ -7,8 +7,8 @@ import numpy as np
 from dali_msda.annotations.sources import own_weights, source_weights, sources_of
 from dali_msda.backends.checks import expect_classes, written
 from dali_msda.backends.cpu_arrays import mirror_flags, output, view
-from dali_msda.backends.records import has_trait
 from dali_msda.plan import check
+from dali_msda.policy import has_trait
 
 MAPS = "shape (B, H, W), (B, L) or (B, D, H, W)"
 REMEDY = "leave out an axis of one channel"

@@ -22,8 +22,9 @@ from dali_msda.backends.cpu_library import (
     Targets,
     library,
 )
-from dali_msda.backends.records import has_trait, interpolations
+from dali_msda.backends.records import interpolations
 from dali_msda.backends.shapes import AXES, in_three
+from dali_msda.policy import has_trait
 
 FAULT_BYTES = 256
 

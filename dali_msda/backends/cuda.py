@@ -29,9 +29,9 @@ from dali_msda.backends.cuda_structures import (
     Samples,
     Targets,
 )
-from dali_msda.backends.records import has_trait, interpolations
+from dali_msda.backends.records import interpolations
 from dali_msda.backends.shapes import AXES
-from dali_msda.policy import METHODS
+from dali_msda.policy import METHODS, has_trait
 from dali_msda.record import PLAN_DTYPE
 
 

@@ -48,7 +48,6 @@ class Mixer:
         self.policy = policy
         self.num_classes = whole("num_classes", num_classes, 1, 2**31)
         self.seed = whole("seed", seed, 0, 2**64)
-        self._takes_turns = bool(policy.leaves()["stage"].any())
 
     def images(
         self,
@@ -126,7 +125,7 @@ class Mixer:
             batch: Number of the batch in its epoch, from 0.
             batches: Batches in an epoch, ``len(loader)``.
         """
-        return epoch * batches + batch if self._takes_turns else epoch
+        return epoch * batches + batch if self.policy.takes_turns else epoch
 
     def plan(
         self, ids: object, height: int, width: int, *, step: int, peaks: object = None
@@ -247,8 +246,7 @@ class _MixTargets(MixerOperation):
             )
         if not self.makes_pair:
             return self.tensor_state((*self.interpolations, self.classes), torch.float32, device)
-        sources = max(2, int(self.mixer.policy.leaves()["sources"].max()))
-        shape = (*self.interpolations, sources)
+        shape = (*self.interpolations, self.mixer.policy.max_sources)
         (state, labels), (_, weights) = (
             self.tensor_state(shape, kind, device) for kind in (torch.int64, torch.float32)
         )

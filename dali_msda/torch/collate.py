@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from dali_msda import loader_draws
+from dali_msda.backends.cpu_library import LAYOUTS
 from dali_msda.backends.shapes import whole
 from dali_msda.ops import blend
 from dali_msda.plan import draw
@@ -16,7 +17,7 @@ from dali_msda.policy import Policy
 from dali_msda.saliency import saliency
 from dali_msda.torch.draw_key import ProcessRank
 from dali_msda.torch.indexed import Place, Sample
-from dali_msda.torch.samples import LAYOUTS, columns
+from dali_msda.torch.samples import columns
 from dali_msda.torch.settings import MixingSettings
 
 NO_EPOCH = -1  # before any was named
@@ -140,7 +141,7 @@ class Collate(MixingSettings):
                 "epoch: expected collate.set_epoch(n) before the first batch of every epoch n, got "
                 "none; or let NumberedBatches count them"
             )
-        if not self.takes_turns:
+        if not self.drawn.takes_turns:
             epoch = self.epoch if place is None else place.epoch
             return epoch, epoch
         if place is None:

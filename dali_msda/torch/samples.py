@@ -10,7 +10,6 @@ import torch
 from dali_msda.torch.batches import expect_no_gradient
 from dali_msda.torch.indexed import Sample
 
-LAYOUTS = ("HWC", "CHW")
 MOST_CHANNELS = 4  # of what can be told from a height
 KEPT_MODES = ("L", "RGB", "RGBA")
 CONVERTED_MODES = {"1": "L", "P": "RGB", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
