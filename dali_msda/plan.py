@@ -57,7 +57,7 @@ def _serves(leaves: np.ndarray, shape: tuple[int, ...]) -> None:
     if math.prod(shape) >= 2**31 and fields.any():
         names = "height, width" if len(shape) == 2 else "shape"
         raise ValueError(
-            f"{names}: expected fewer than 2**31 pixels for {_first(leaves[fields])}, got "
+            f"{names}: expected fewer than 2**31 pixels for {_name_of(leaves[fields])}, got "
             f"{' x '.join(map(str, shape))}"
         )
     images_only = ~has_trait(leaves, "any_shape")
@@ -65,13 +65,13 @@ def _serves(leaves: np.ndarray, shape: tuple[int, ...]) -> None:
         serving = [card.policy for card in METHODS.values() if "any_shape" in card.traits]
         raise ValueError(
             f"policy: expected {' or '.join(serving)} for samples of shape {shape}, got "
-            f"{_first(leaves[images_only])}, which has a meaning in images only; give height and "
+            f"{_name_of(leaves[images_only])}, which has a meaning in images only; give height and "
             "width"
         )
 
 
-def _first(leaves: np.ndarray) -> str:
-    """Name of the policy that the first leaf stands for, as users know it."""
+def _name_of(leaves: np.ndarray) -> str:
+    """Name of the policy class of the first leaf, which users know."""
     return METHODS[METHOD_NAMES[int(leaves["method"][0])]].policy
 
 
@@ -83,7 +83,7 @@ def _peaks(
         if needing.any():
             raise ValueError(
                 f"peaks: expected the most salient pixels of the images for "
-                f"{_first(leaves[needing])}, got None; give peaks=dali_msda.saliency(images), or "
+                f"{_name_of(leaves[needing])}, got None; give peaks=dali_msda.saliency(images), or "
                 "call dali_msda.mix"
             )
         return None
@@ -136,14 +136,14 @@ def draw(
             then differ.
         ids: Dataset index of each sample, ``(B,)``. Draws are then tied to the samples instead of
             to (rank, slot); give the epoch as ``step``. Copies of a sample in one batch, as
-            repeated augmentation makes them, draw each for itself.
+            repeated augmentation makes them, have draws of their own.
         lam: Nominal lambda in [0, 1] to use instead of a drawn one: a number, or one per record,
             ``(B,)``; for :class:`MultiMix` ``(B, k)``, or ``(k,)`` for all samples.
         distinct: Only the first ``distinct`` samples are mixed, among themselves; the rest are
             padding and stay as they are. All by default.
         peaks: y and x of each sample's most salient pixel, integers ``(B, 2)``, as
             :func:`dali_msda.saliency` finds them; :class:`SaliencyMix` needs them, other methods
-            draw the same with and without. Of samples that are mirrored, the mirrored pixels.
+            draw the same with and without. For a mirrored sample give the mirrored pixel.
 
     Returns:
         Records of shape ``(B,)``, or ``(B, k)`` for :class:`MultiMix`, and dtype
@@ -179,13 +179,13 @@ def draw(
 
 
 def check(plan: np.ndarray, samples: int, size: tuple[int, ...] | None = None) -> np.ndarray:
-    """Check a plan at the door, so that the kernels may trust it.
+    """Check a plan, so that the kernels need not.
 
     Args:
         plan: Records of :data:`PLAN_DTYPE`, drawn, loaded or made by hand, ``(B,)`` or ``(B, k)``.
         samples: Number of samples that it may name.
-        size: Shape of the samples, where there are any: length; height and width; or depth, height
-            and width.
+        size: Shape of the samples, if it is known: length; height and width; or depth, height and
+            width.
 
     Returns:
         The plan, contiguous.
@@ -234,7 +234,7 @@ def load(path: str | os.PathLike) -> np.ndarray:
         plan = np.load(path, allow_pickle=False)
     except OSError:
         raise
-    except Exception as error:  # of a broken header NumPy's parser raises what it likes
+    except Exception as error:  # NumPy raises many kinds of errors for a broken header
         raise ValueError(f"{path}: expected a plan written by save(): {error}") from error
     if not isinstance(plan, np.ndarray) or plan.dtype != PLAN_DTYPE:
         found = getattr(plan, "dtype", "several arrays")

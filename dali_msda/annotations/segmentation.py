@@ -82,7 +82,7 @@ def _cut(result: np.ndarray, shown: list[np.ndarray], record: np.void, own: np.n
 
 
 def _add(planes: np.ndarray, classes: np.ndarray, weights: np.ndarray, ignore: object) -> None:
-    """Adds the weight of each pixel to the plane of its class."""
+    """Add the weight of each pixel to the plane of its class."""
     flat, classes, weights = planes.reshape(-1), classes.reshape(-1), weights.reshape(-1)
     counted = weights > 0
     if ignore is not None:
@@ -116,10 +116,10 @@ def segmentation(
         num_classes: Number of classes, C. Needed for soft maps; classes are checked if given.
         soft: Return the weight of each class at each pixel.
         ignore: Class that takes no part in the loss; None if there is none. It may lie outside the
-            ``num_classes``. In soft maps an ignored pixel of a source adds nothing, so that the
-            weights of a pixel sum to the share of the sources that are not ignored there (to 1
-            where none is, to 0 where all are): their cross-entropy is then the weighted mean of
-            the sources' losses.
+            ``num_classes``. In soft maps an ignored pixel of a source adds nothing. The weights of
+            a pixel then sum to the share of the sources that are not ignored there (1 where none
+            is, 0 where all are), so that their cross-entropy is the weighted mean of the sources'
+            losses.
         erased: Class of the pixels that Cutout erased, for example that of ``ignore``; by default
             they keep their own, as labels do.
         out: Memory to write to, of the output's shape and type, apart from the maps.

@@ -40,7 +40,7 @@ def _address(array: np.ndarray | None) -> int | None:
 
 
 def check(plans: np.ndarray, samples: int, size: tuple[int, ...] | None) -> str | None:
-    """What is wrong with the first record that is, or None; ``size`` as for plan.check."""
+    """What is wrong with the first bad record, None if all are good; ``size`` as in plan.check."""
     if plans.size >= MAX_COUNT:
         return f"plan: expected fewer than 2**31 records, got {plans.size}"
     text = ctypes.create_string_buffer(FAULT_BYTES)
@@ -82,7 +82,7 @@ def mask(
 
 
 def order(plans: np.ndarray) -> np.ndarray:
-    """The samples of a batch in the order in which :func:`blend` mixes them: partners follow."""
+    """The order in which :func:`blend` mixes a batch: the partner of a sample comes next."""
     made = np.empty(len(plans), np.int32)
     library().msda_order(_address(made), _address(plans), plans.size, interpolations(plans))
     return made
@@ -108,8 +108,8 @@ def blend(
 ) -> None:
     """Fills ``outs``; the arguments are those of :func:`blend_arguments`.
 
-    Where they are ``planar``, ``outs`` is ``(B, C, ..., W)`` and each channel of a sample of
-    ``images`` is contiguous: channels are mixed one by one, as images of one.
+    If they are ``planar``, ``outs`` is ``(B, C, ..., W)`` and each channel of a sample of
+    ``images`` is contiguous. Channels are then mixed one by one, as images of one channel.
     """
     if how.get("fields") is None:
         how["fields"] = field_masks(plans, how.get("threads", 0))

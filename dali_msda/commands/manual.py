@@ -1,4 +1,4 @@
-"""Writes what the READMEs say of the methods: cards, pictures, and the first page's table.
+"""Writes what the READMEs say about the methods: cards, pictures, and the first page's table.
 
     make manual
 
@@ -140,7 +140,7 @@ def _markdown(text: str) -> str:
 
 
 def _wrapped(text: str, first: str = "", rest: str = "") -> str:
-    """Lines of the text; none begins with the sign of a product, which would begin a list."""
+    """The text in lines; none begins with a ``*`` of a product, which would begin a list."""
     how = dict(width=COLUMNS, break_long_words=False, break_on_hyphens=False)
     text = text.replace(" * ", "\0* ")
     filled = textwrap.fill(text, initial_indent=first, subsequent_indent=rest, **how)
@@ -152,7 +152,7 @@ def _item(text: str, indent: int = 0) -> str:
 
 
 def pictures() -> Iterator[tuple[str, Image]]:
-    """Name and picture of each file in the gallery: a strip a method, eight of them at once."""
+    """Name and picture of each file in the gallery: a strip for each method, and the sheets."""
     images = pair()
     shown: list[Cell | None] = []
     for name, kind in POLICIES.items():

@@ -74,7 +74,7 @@ class Policy:
 
     @property
     def needs_peaks(self) -> bool:
-        """Whether a method's box follows the pixels, so that the peaks of the images are needed."""
+        """Whether a method places its box by the peaks of the images, which must then be given."""
         return bool(has_trait(self.leaves(), "needs_peaks").any())
 
     @property

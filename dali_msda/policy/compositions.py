@@ -1,4 +1,4 @@
-"""Policies made of policies: a choice at random, turns, several interpolations."""
+"""Policies made of policies: a random choice, turns, and several interpolations of a pair."""
 
 from __future__ import annotations
 

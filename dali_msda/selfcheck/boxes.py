@@ -122,7 +122,7 @@ def weights(run: Run) -> Iterator[Row]:
 
 
 def masks(run: Run) -> Iterator[Row]:
-    """Of every sample: label weight and blended pixels follow its mask."""
+    """The label weight and the blended pixels of every sample follow its mask."""
     size = (19, 30)
     policies = {**BOXED, "gmix, code": GMix(), "gmix, exact": GMix(mode="exact")}
     policies |= {"hmix": HMix(), "resizemix": ResizeMix(), "mixup": Mixup()}
@@ -164,7 +164,7 @@ def _mean_weight(run: Run, name: str, policy: Leaf, n: int, lam: float) -> Row:
 
 
 def lambdas(run: Run) -> Iterator[Row]:
-    """Moments of lambda, and of what ResizeMix draws instead."""
+    """Moments of lambda, and of the factor that ResizeMix draws instead."""
     for alpha in (0.2, 1.0, 2.0):
         check = f"mixup: moments of Beta({alpha:g}, {alpha:g})"
         yield _moments(run, check, Mixup(alpha=alpha), laws.beta_moments(alpha, alpha))
@@ -228,7 +228,7 @@ def _two_by_two(run: Run, name: str, policy: Leaf, images: np.ndarray) -> Iterat
 def _alone(
     run: Run, name: str, policy: Leaf, images: np.ndarray, labels: np.ndarray
 ) -> Iterator[Row]:
-    """Images that stay: mixed with their like, or at lambda 1; partners, at lambda 0."""
+    """Images stay if mixed with equal ones or at lambda 1; at lambda 0 the partners show."""
     check = f"{name}: an image mixed with its like"
     same = np.broadcast_to(images[:1], images.shape)
     plan = run.plan(check, policy, *images.shape[:3])

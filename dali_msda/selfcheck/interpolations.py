@@ -13,7 +13,7 @@ from dali_msda.selfcheck import laws, rows
 from dali_msda.selfcheck.rows import Row, Run
 
 K = 5
-NESTED = {  # whose own weights fall with lambda at every pixel
+NESTED = {  # own weights fall with lambda at every pixel
     "mixup": Mixup(),
     "cutmix, clip": CutMix(),
     "cutmix, inside": CutMix(box="inside"),
@@ -24,13 +24,13 @@ NESTED = {  # whose own weights fall with lambda at every pixel
     "gmix, paper": GMix(mode="paper"),
     "resizemix": ResizeMix(),
 }
-"""HMix and GMix's code: around a larger box, and in a bump of the other image, weights may rise."""
+"""HMix and the mode "code" of GMix are left out: around a box, or in a bump, weights may rise."""
 
 BOXED = {"hmix": HMix(), "hmix, inside": HMix(box="inside")}
 
 
 def nesting(run: Run) -> Iterator[Row]:
-    """Of every pair, lambdas and label weights fall, and all that is pasted grows."""
+    """The lambdas and label weights of every pair fall, and what is pasted grows."""
     size = (19, 30)
     for name, policy in {**NESTED, **BOXED, "gmix, code": GMix()}.items():
         plan = run.plan(f"multi-mix of {name}", MultiMix(policy, K), run.draws(1000), *size)

@@ -14,13 +14,13 @@ from dali_msda.plan import draw
 from dali_msda.policy import Policy
 
 LIMIT = 5.0
-"""Standard errors by which a measured value may lie from the expected one."""
+"""How many standard errors a measured value may lie from the expected one."""
 
 ROUNDING = 1e-6
-"""What float32 masks and weights may be off by."""
+"""How far float32 masks and weights may be off."""
 
 CHUNK = 2**20
-"""Pixels that are drawn at a time."""
+"""How many pixels are drawn at a time."""
 
 Sums = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """From masks, ``(T, H, W)``: sums over T of the values that are compared, and of their squares."""
@@ -71,7 +71,7 @@ def estimate(
         expected: Expectations, an array or a number.
         measured: Means of the same shape.
         error: Their standard errors.
-        tolerance: By how much the expectations themselves may be off.
+        tolerance: How far the expectations themselves may be off.
     """
     expected, measured, error = np.broadcast_arrays(
         *(np.asarray(value, np.float64) for value in (expected, measured, error))
@@ -131,7 +131,7 @@ def pairs(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def displaced(displacements: Iterable[tuple[int, int]]) -> Sums:
-    """Products of pixels some displacements (dy, dx) apart, averaged over the image."""
+    """Products of pixels at each displacement (dy, dx), averaged over the image."""
 
     def sums(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         height, width = masks.shape[1:]

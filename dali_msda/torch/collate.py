@@ -20,7 +20,7 @@ from dali_msda.torch.indexed import Place, Sample
 from dali_msda.torch.samples import columns
 from dali_msda.torch.settings import MixingSettings
 
-NO_EPOCH = -1  # before any was named
+NO_EPOCH = -1  # before the first set_epoch()
 
 
 class Collate(MixingSettings):
@@ -38,7 +38,7 @@ class Collate(MixingSettings):
     The plan is a pure function of the seed, the epoch and the dataset indices of the batch: the
     same for any number of workers and batches ahead, whatever the generators of torch and NumPy
     hold, another in every epoch, and the same again when a run is resumed by its epoch. Ranks of
-    distributed training may share a seed: on rank r a sample is drawn for as one of index
+    distributed training may share a seed: on rank r the draws of a sample follow from
     ``index + r * 2**32``, so that copies of it on several ranks, as repeated augmentation makes
     them, are mixed in several ways.
 
@@ -135,7 +135,7 @@ class Collate(MixingSettings):
         return mixed, *self._targets(torch.from_numpy(labels), plan)
 
     def _steps(self, place: Place | None) -> tuple[int, int]:
-        """The epoch, and the step of the plan's draws, as FFCV's Mixer has them."""
+        """The epoch, and the step of the plan's draws, the same as those of FFCV's Mixer."""
         if place is None and self.epoch is None:
             raise ValueError(
                 "epoch: expected collate.set_epoch(n) before the first batch of every epoch n, got "
