@@ -18,6 +18,7 @@ from dali_msda.record import METHOD_NAMES, PLAN_DTYPE, PLAN_VERSION
 
 
 def _lam(lam: object, shape: tuple[int, ...], leaves: np.ndarray) -> np.ndarray | None:
+    """The given lambdas, one for each record, float64; None if they are to be drawn."""
     if lam is None:
         return None
     values = np.asarray(lam)
@@ -38,6 +39,7 @@ def _lam(lam: object, shape: tuple[int, ...], leaves: np.ndarray) -> np.ndarray 
 
 
 def _ids(ids: object, batch: int) -> np.ndarray | None:
+    """The given indices as identities, uint64 ``(B,)``; None if there are none."""
     if ids is None:
         return None
     values = np.asarray(ids)
@@ -78,6 +80,7 @@ def _name_of(leaves: np.ndarray) -> str:
 def _peaks(
     peaks: object, leaves: np.ndarray, batch: int, height: int, width: int
 ) -> np.ndarray | None:
+    """The given peaks, int32 ``(B, 2)``; None if there are none and no method needs any."""
     if peaks is None:
         needing = has_trait(leaves, "needs_peaks")
         if needing.any():

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dali_msda.commands.pictures import decode
-from dali_msda.commands.preview import Mixed, average_lams, drawn, mix_all, shown_policy
+from dali_msda.commands.preview import average_lams, drawn, mix_all, shown_policy
 from dali_msda.commands.sheets import Cell, sheet
-from dali_msda.policy import METHODS, POLICIES, FMix, Leaf, Method, MultiMix, Policy
+from dali_msda.policy import METHODS, POLICIES, FMix, Leaf, Method, MultiMix
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -156,19 +156,17 @@ def pictures() -> Iterator[tuple[str, Image]]:
     images = pair()
     shown: list[Cell | None] = []
     for name, kind in POLICIES.items():
-        mixed = _mixed(shown_policy(kind, *SIZE), images, LAM)
+        plan = drawn(shown_policy(kind, *SIZE), images, LAM, SEED)
+        mixed = mix_all(images, list(PAIR), plan)
         own, partner = mixed.source_cells(images, 0, "own", "partner")
         weights = mixed.weight_cell(0, 0, "own weight")
         yield name, sheet([[own, partner, weights, mixed.mixed_cell(0, 0, "mixed")]])
         shown += [own, partner] if not shown else []
         shown.append(mixed.mixed_cell(0, 0, kind.__name__))
     yield "methods", sheet([shown[:ACROSS], shown[ACROSS : 2 * ACROSS]])
-    mixed = _mixed(SEVERAL, images, average_lams(SEVERAL.k))
+    plan = drawn(SEVERAL, images, average_lams(SEVERAL.k), SEED)
+    mixed = mix_all(images, list(PAIR), plan)
     yield "multimix", sheet([[mixed.mixed_cell(0, k) for k in range(SEVERAL.k)]])
-
-
-def _mixed(policy: Policy, images: np.ndarray, lam: object) -> Mixed:
-    return mix_all(images, list(PAIR), drawn(policy, images, lam, SEED))
 
 
 def pair() -> np.ndarray:

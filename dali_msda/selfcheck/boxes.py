@@ -73,8 +73,7 @@ def coverage(run: Run) -> Iterator[Row]:
 
 def pairs_of_pixels(run: Run) -> Iterator[Row]:
     """a_jk of every pair of pixels of small images, square and not."""
-    methods = {**FIGURE, **OTHERS}
-    for name, policy in methods.items():
+    for name, policy in {**FIGURE, **OTHERS}.items():
         for height, width, lam in ((4, 4, 0.5), (4, 7, 0.25), (7, 3, 0.75)):
             if name in BOXED and height == width:
                 continue  # coverage
