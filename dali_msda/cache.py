@@ -122,9 +122,7 @@ def _locked(file: str) -> Iterator[Path]:
                 "folder of yours with room in it"
             ) from worse
     with open(_lock_file(place), "w") as held:
-        with contextlib.suppress(
-            OSError
-        ):  # some network file systems cannot; the file is whole anyway
+        with contextlib.suppress(OSError):  # some network file systems cannot lock
             fcntl.flock(held, fcntl.LOCK_EX)
         yield place
 

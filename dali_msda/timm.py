@@ -24,7 +24,7 @@ from dali_msda.torch.draw_key import DrawKey
 __all__ = ["Mixup"]
 
 SCOPES = {"batch": "batch", "pair": "pair", "elem": "sample"}
-LEAST_ALPHA = 0.01  # that policies take
+LEAST_ALPHA = 0.01  # the least that policies take
 
 
 class Mixup:

@@ -263,7 +263,7 @@ class Entry:
         """
         known = self._blocks.get((limit, shared))
         if known is None:
-            if shared > self._most_shared:  # never less: what is known must stay launchable
+            if shared > self._most_shared:  # never lowered: earlier launches need theirs
                 call("cuFuncSetAttribute", self.function, MAX_DYNAMIC_SHARED, shared)
                 self._most_shared = shared
             grid, block, held = c_int(), c_int(), c_int()

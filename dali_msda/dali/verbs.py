@@ -247,6 +247,7 @@ def _operators(images: Any) -> Any:
 
 
 def _randomness(images: Any, seed: int, rng: Any) -> dict[str, Any]:
+    """The seed of a pipeline, or the generator of dynamic mode."""
     if not _is_dynamic(images):
         if rng is not None:
             raise TypeError(f"rng: expected None in a pipeline, got {rng!r}; give seed")

@@ -20,12 +20,9 @@ SLOPE = 0.02
 """Relative error that a full run may have in the slope, about 5 standard errors."""
 
 
-def own(
-    run: Run, check: str, policy: FMix, height: int, width: int, full: int, lam: float | None = None
-) -> np.ndarray:
-    """Masks of 0 and 1, ``(T, H, W)``, 1 where a pixel stays own."""
-    plans = run.plans(check, policy, height, width, full, lam)
-    return np.concatenate([rows.mask(plan, height, width) for plan in plans])
+def own(run: Run, *what: object, **more: object) -> np.ndarray:
+    """Masks of :meth:`Run.plans`, ``(T, H, W)`` of 0 and 1, where 1 is a pixel that stays own."""
+    return np.concatenate([*run.masks(*what, **more)])
 
 
 def counts(run: Run) -> Iterator[Row]:

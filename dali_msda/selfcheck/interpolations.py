@@ -45,7 +45,7 @@ def nesting(run: Run) -> Iterator[Row]:
         elif name in BOXED:
             check = f"multi-mix of {name}: boxes that are not nested"
             yield rows.equal(check, 0, _not_nested(plan))
-        if name not in ("gmix, exact", "gmix, paper"):  # labelled by lambda
+        if name not in ("gmix, exact", "gmix, paper"):  # their labels are lambda
             check = f"multi-mix of {name}: w is the mean of the mask"
             yield rows.weight_is_mean(check, plan, masks)
 

@@ -202,15 +202,12 @@ class Run:
         """All records of :meth:`plans`, in one array."""
         return np.concatenate([*self.plans(*what, **more)])
 
-    def shares(
-        self,
-        check: str,
-        policy: Policy,
-        height: int,
-        width: int,
-        full: int,
-        lam: float | None = None,
-    ) -> Iterator[np.ndarray]:
-        """Partner's share of each pixel of the masks that a policy draws, float64, in chunks."""
-        for plan in self.plans(check, policy, height, width, full, lam):
-            yield 1 - mask(plan, height, width).astype(np.float64)
+    def masks(self, *what: object, **more: object) -> Iterator[np.ndarray]:
+        """Own weight of each pixel in the records of :meth:`plans`, in chunks."""
+        for plan in self.plans(*what, **more):
+            yield mask(plan, int(plan["height"][0]), int(plan["width"][0]))
+
+    def shares(self, *what: object, **more: object) -> Iterator[np.ndarray]:
+        """Partner's share of each pixel in the records of :meth:`plans`, float64, in chunks."""
+        for weights in self.masks(*what, **more):
+            yield 1 - weights.astype(np.float64)

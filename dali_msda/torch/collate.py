@@ -82,7 +82,7 @@ class Collate(MixingSettings):
             raise ValueError(f"layout: expected 'HWC', 'CHW' or None, got {layout!r}")
         self.channels_last, self.layout = channels_last, layout
         self._rank = ProcessRank(rank)
-        self._epoch = torch.tensor(NO_EPOCH).share_memory_()  # the memory is that of all workers
+        self._epoch = torch.tensor(NO_EPOCH).share_memory_()  # shared with all workers
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the next batches belong to; call it before each loop over the loader.

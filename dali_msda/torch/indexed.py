@@ -103,8 +103,8 @@ class NumberedBatches:
             )
         self.batches = batches
         self.set_epoch(epoch)
-        self._iterator: object = None  # over the last loop, if it has a state
-        self._unfinished: tuple[int, int] | None = None  # its epoch and the batches made
+        self._iterator: object = None  # of the last loop, if it has a state
+        self._unfinished: tuple[int, int] | None = None  # epoch and batches made of it
 
     def __len__(self) -> int:
         return len(self.batches)

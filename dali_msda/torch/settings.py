@@ -53,7 +53,7 @@ class MixingSettings:
         self.mirror, self.compact, self.smoothing = float(mirror), compact, smoothing
         self.blending = dict(mean=mean, std=std, dtype=dtype)
         self.drawn = UNMIXED if policy is None else policy
-        # A blend of one pixel checks the rest, and its type is that of what is made of bytes.
+        # A blend of one uint8 pixel checks the other arguments and tells the type of such batches.
         one = draw(UNMIXED, 1, 1, 1, seed=0, step=0)
         channels = max(np.size(mean), np.size(std))
         pixel = torch.zeros((1, 1, 1, channels), dtype=torch.uint8)
