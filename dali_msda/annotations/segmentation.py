@@ -151,17 +151,17 @@ def segmentation(
         raise ValueError("out: expected memory apart from the maps'; give another array")
     records = plan.reshape(-1)
     for at, record, own in zip(np.ndindex(plan.shape), records, own_weights(records), strict=True):
-        whole = memory[at]
-        one = whole.reshape(*whole.shape[:soft], *own.shape)  # a view: samples are contiguous
+        mixed = memory[at]
+        mixed = mixed.reshape(*mixed.shape[:soft], *own.shape)  # a view: samples are contiguous
         shown = _shown(array, flags, record)
         if erased is not None and has_trait(record, "erases"):
             shown = [np.where(own == 0, np.array(erased, array.dtype), shown[0])]
         if not soft:
-            _cut(one, shown, record, own)
+            _cut(mixed, shown, record, own)
             continue
-        one[:] = 0
+        mixed[:] = 0
         for classes, weights in zip(shown, source_weights(record, own), strict=True):
-            _add(one, classes, weights, ignore)
+            _add(mixed, classes, weights, ignore)
     return written(result)
 
 

@@ -153,15 +153,15 @@ def blend(
     if pairs is not None and mirror is not None:
         raise ValueError("mirror: expected None in place on a GPU, got flags; give another out=")
     with _stream_for(images=images, out=outs, mirror=mirror) as (device, stream):
-        made = None if fields is not None else FieldJob.of(device, plans)
+        fmix = None if fields is not None else FieldJob.of(device, plans)
         flags = None if isinstance(mirror, GpuArray) else mirror
-        parts = [plans, flags, scale, shift, pairs, made and made.owners]
-        room = made.scratch if made else 0
-        with device.batch(parts, room, stream) as (*small, owners, scratch):
-            masks = made.launch(stream, small[0], owners, scratch) if made else Masks()
+        parts = [plans, flags, scale, shift, pairs, fmix and fmix.owners]
+        room = fmix.scratch if fmix else 0
+        with device.batch(parts, room, stream) as (*addresses, owners, scratch):
+            masks = fmix.launch(stream, addresses[0], owners, scratch) if fmix else Masks()
             if fields is not None:
                 masks = Masks(fields.ctypes.data, fields.strides[0])
-            job = Blend(_samples(outs, plans.ndim), _samples(images), masks, *small)
+            job = Blend(_samples(outs, plans.ndim), _samples(images), masks, *addresses)
             if isinstance(mirror, GpuArray):
                 job.mirror = mirror.ctypes.data
             job.batch, job.interpolations = plans.size, interpolations(plans)
@@ -185,10 +185,10 @@ def blend(
 def mask(weights: GpuArray, plans: np.ndarray) -> None:
     """Fills ``weights``, float32 ``(*plans.shape, ..., W)``."""
     with _stream_for(out=weights) as (device, stream):
-        made = FieldJob.of(device, plans)
-        parts, room = [plans, made and made.owners], made.scratch if made else 0
+        fmix = FieldJob.of(device, plans)
+        parts, room = [plans, fmix and fmix.owners], fmix.scratch if fmix else 0
         with device.batch(parts, room, stream) as (address, owners, scratch):
-            masks = made.launch(stream, address, owners, scratch) if made else Masks()
+            masks = fmix.launch(stream, address, owners, scratch) if fmix else Masks()
             height, width = prod(weights.shape[plans.ndim : -1]), weights.shape[-1]
             job = Mask(weights.ctypes.data, masks, address, plans.size, height, width)
             extent = (plans.size, height, -(-width // 4))

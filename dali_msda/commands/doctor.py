@@ -41,8 +41,8 @@ def compiler() -> Finding:
     if shutil.which(name) is None:
         remedy = "apt-get install g++ (Debian, Ubuntu) / dnf install gcc-c++ (Fedora, RHEL)"
         return Finding("C++", f"{name}: not found", remedy)
-    told = subprocess.run([name, "--version"], capture_output=True, text=True).stdout
-    return Finding("C++", told.splitlines()[0] if told else name)
+    answer = subprocess.run([name, "--version"], capture_output=True, text=True).stdout
+    return Finding("C++", answer.splitlines()[0] if answer else name)
 
 
 def cpu_library() -> Finding:
@@ -72,8 +72,8 @@ def cuda_driver() -> Finding:
     number = c_int()
     driver.call("cuDriverGetVersion", byref(number))
     serves = number.value // 1000, number.value % 1000 // 10
-    told = Path("/proc/driver/nvidia/version")
-    text = told.read_text() if told.is_file() else ""
+    file = Path("/proc/driver/nvidia/version")
+    text = file.read_text() if file.is_file() else ""
     version = re.search(r"\d+\.\d+(\.\d+)?", text)
     found = f"{version[0] if version else 'version unknown'}, serves CUDA {serves[0]}.{serves[1]}"
     try:

@@ -238,8 +238,8 @@ def _alone(
     check = f"{name}: cross-entropy of rows, and of compact targets"
     logs = run.rng(check).standard_normal((len(labels), 10))
     pair, weight = targets(labels, plan, compact=True)
-    apart = (weight * np.take_along_axis(logs, pair, 1)).sum(1)
-    yield rows.equal(check, apart, (dense * logs).sum(1), tolerance=2e-6)
+    by_hand = (weight * np.take_along_axis(logs, pair, 1)).sum(1)
+    yield rows.equal(check, by_hand, (dense * logs).sum(1), tolerance=2e-6)
     check = f"{name}: lam 1 changes nothing"
     _, mixed = _mixed(run, check, policy, images, lam=1.0)
     yield rows.equal(check, images, mixed)

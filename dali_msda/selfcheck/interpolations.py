@@ -70,10 +70,10 @@ def alike(run: Run) -> Iterator[Row]:
         plan = run.plan(check, MultiMix(policy, K), batch, *size)
         mixed, made = blend(images, plan), targets(labels, plan, num_classes=10)
         single = [run.plan(check, policy, batch, *size, lam=plan["lam"][:, k]) for k in range(K)]
-        apart = np.stack([blend(images, one) for one in single], 1)
-        yield rows.equal(check, apart, mixed)
-        apart = np.stack([targets(labels, one, num_classes=10) for one in single], 1)
-        yield rows.equal(f"{check}, targets", apart, made)
+        one_by_one = np.stack([blend(images, one) for one in single], 1)
+        yield rows.equal(check, one_by_one, mixed)
+        one_by_one = np.stack([targets(labels, one, num_classes=10) for one in single], 1)
+        yield rows.equal(f"{check}, targets", one_by_one, made)
 
 
 def order(run: Run) -> Iterator[Row]:

@@ -51,7 +51,7 @@ class Collate(MixingSettings):
     Args:
         policy: What to draw. None mixes nothing; the labels then come as they are, int64 ``(B,)``
             or float32 ``(B, classes)``. The interpolations of :class:`dali_msda.MultiMix` follow
-            one another: ``B * k`` samples, which ``reshape(B, k, ...)`` takes apart.
+            one another: ``B * k`` samples, which ``reshape(B, k, ...)`` separates.
         num_classes: Number of classes; needed for dense rows of class indices.
         channels_last: Memory order of the batch; its shape is ``(B, C, H, W)`` either way.
         layout: ``"HWC"`` or ``"CHW"``, of arrays and tensors alike. By default arrays are HWC and

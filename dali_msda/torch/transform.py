@@ -36,7 +36,7 @@ class Mixer(MixingSettings):
 
     Args:
         policy: What to draw. The interpolations of :class:`dali_msda.MultiMix` follow one another:
-            ``B * k`` samples, which ``reshape(B, k, ...)`` takes apart.
+            ``B * k`` samples, which ``reshape(B, k, ...)`` separates.
         num_classes: Number of classes; needed for dense rows of class indices.
         rank: Number of the process; ranks that share a seed then differ. By default that of
             ``torch.distributed``, or 0.
