@@ -18,8 +18,6 @@ PURPOSES = {"order": 253, "crop": 254, "flip": 255}
 ATTEMPTS = 100  # to draw a crop that fits into its image
 FIRST = 8  # attempts that are drawn at first; more are hardly ever needed
 
-NEXT_COPY = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: its multiples lie far apart
-
 LONGEST = 2**24  # numbers that are drawn from one counter, half of what it can count
 
 
@@ -55,28 +53,8 @@ def flips(ids: object, probability: float, *, seed: int, step: int) -> np.ndarra
     Returns:
         Flags, bool ``(B,)``.
     """
-    numbers = uniforms(told_apart(ids), 1, purpose="flip", seed=seed, step=step)
+    numbers = uniforms(cpu.told_apart(ids), 1, purpose="flip", seed=seed, step=step)
     return numbers[:, 0] < probability
-
-
-def told_apart(ids: object) -> np.ndarray:
-    """Identities of a batch in which copies of a sample differ, so that each has its own draws.
-
-    Args:
-        ids: As in :func:`uniforms`.
-
-    Returns:
-        uint64 ``(B,)``: the first copy in the batch keeps its identity; the n-th further one gets
-        ``n * NEXT_COPY`` added, modulo ``2**64``.
-    """
-    ids = np.asarray(ids, np.uint64)
-    order = np.argsort(ids, kind="stable")
-    slots = np.arange(len(ids))
-    begins = np.ones(len(ids), bool)
-    begins[1:] = np.diff(ids[order]) != 0
-    copies = np.empty(len(ids), np.uint64)
-    copies[order] = slots - np.maximum.accumulate(np.where(begins, slots, 0))
-    return ids + copies * np.uint64(NEXT_COPY)
 
 
 def order(samples: int, *, seed: int, step: int) -> np.ndarray:
@@ -124,7 +102,7 @@ def crops(
     Returns:
         ``y0, x0, y1, x1`` of each, half-open, in pixels: int64 ``(B, 4)``.
     """
-    ids = told_apart(ids)
+    ids = cpu.told_apart(ids)
     heights, widths = (np.asarray(sides, np.int64) for sides in (heights, widths))
     found = np.empty((len(ids), 4), np.int64)
     left, attempts = np.arange(len(ids)), FIRST

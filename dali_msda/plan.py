@@ -12,7 +12,6 @@ import numpy as np
 from dali_msda.backends import cpu
 from dali_msda.backends.cpu_arrays import to_numpy
 from dali_msda.backends.shapes import in_three, sample_shape
-from dali_msda.loader_draws import told_apart
 from dali_msda.policy import BOXES, METHODS, Policy, has_trait, whole
 from dali_msda.record import METHOD_NAMES, PLAN_DTYPE, PLAN_VERSION
 
@@ -50,7 +49,7 @@ def _ids(ids: object, batch: int) -> np.ndarray | None:
         )
     if values.dtype.kind == "i" and (values < 0).any():
         raise ValueError(f"ids: expected indices >= 0, got {values.min()}")
-    return told_apart(values)
+    return cpu.told_apart(values)
 
 
 def _serves(leaves: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -27,6 +27,7 @@ from dali_msda.backends.shapes import AXES, in_three
 from dali_msda.policy import has_trait
 
 FAULT_BYTES = 256
+NEXT_COPY = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: its multiples lie far apart
 
 
 def isas() -> list[str]:
@@ -49,6 +50,25 @@ def check(plans: np.ndarray, samples: int, size: tuple[int, ...] | None) -> str 
         _address(plans), plans.size, samples, three, len(size or ()), text, FAULT_BYTES
     )
     return None if found < 0 else f"plan[{found}]: {text.value.decode()}"
+
+
+def told_apart(ids: object) -> np.ndarray:
+    """Identities of a batch in which copies of a sample differ, so that each has its own draws.
+
+    Args:
+        ids: Dataset index of each sample, ``(B,)``, integers below 2**64.
+
+    Returns:
+        uint64 ``(B,)``: the first copy in the batch keeps its identity; the n-th further one gets
+        ``n * NEXT_COPY`` added, modulo ``2**64``.
+    """
+    ids = np.asarray(ids, np.uint64)
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    starts = np.searchsorted(ordered, ordered)  # where each run of equal indices begins
+    copies = np.empty_like(ids)
+    copies[order] = np.arange(len(ids)) - starts
+    return ids + copies * np.uint64(NEXT_COPY)
 
 
 def draw(
