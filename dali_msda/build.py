@@ -63,7 +63,7 @@ CUDA_HEADERS = {  # what DALI's headers include, by the package that holds it; o
 }
 
 
-# The kernels as this process has compiled them for one library, since the other holds them, too.
+# Objects of the kernels that this process has compiled: both libraries hold the same ones.
 _objects: dict[tuple, bytes] = {}
 
 
@@ -96,9 +96,9 @@ def library(name: str) -> Path:
 
 
 def build(name: str, *, force: bool = False) -> Path:
-    """As :func:`library`, but compiles into the user's cache whatever is not found.
+    """Does as :func:`library`, but always compiles into the user's cache what is not found.
 
-    With ``force``, compiles in any case. A library in the cache is preferred to the package's own.
+    With ``force`` it compiles in any case. The cache is preferred to the package's own library.
     """
     from dali_msda import cache
 
@@ -140,8 +140,8 @@ def compile_into(folder: Path, name: str) -> Path:
 def units(name: str) -> list[Unit]:
     """Returns a library's translation units in link order.
 
-    Of an inline function that several objects hold, the linker keeps the first copy. So units come
-    in the order of their instruction sets: no function then asks for more than its callers do.
+    If several objects hold an inline function, the linker keeps the first copy. So units come in
+    the order of their instruction sets: no function then needs a newer one than its callers.
     """
     if name not in LIBRARIES:
         raise ValueError(f"name: expected one of {', '.join(LIBRARIES)}, got {name!r}")
@@ -236,7 +236,7 @@ def _cuda_folders() -> list[Path]:
 
 
 def _no_plugin(installed: str) -> str:
-    """What to tell a user whose package holds no plugin that fits."""
+    """The message for a user whose package holds no plugin that fits."""
     made_for = sorted({path.name.split("-")[1] for path in PREBUILT.glob("libmsda_dali-*.so")})
     if installed in made_for:
         reason = f"the DALI plugin in {PREBUILT} is not made from this package's sources"

@@ -1,4 +1,4 @@
-"""Keeps compiled code in a folder of the user's, for the processes to come.
+"""Keeps compiled code in the user's cache for later processes.
 
 A file's name carries a key over all that goes into it, so that a file of the right name is the
 right file; a digest beside it tells whether it is whole. Code is taken only from where nobody but
@@ -77,15 +77,16 @@ def folder() -> Path:
 
 
 def _substitute() -> Path:
-    """Where libraries go if the user's cache cannot be written."""
+    """The folder for compiled code if the user's cache cannot be written."""
     return Path(tempfile.gettempdir(), f"dali_msda-{os.getuid()}")
 
 
 def _open_to_others(path: Path) -> str:
-    """How somebody else could have put code at this path, or nothing.
+    """How somebody else could have put code at this path; an empty text if nobody could.
 
-    That takes the path or a folder above it, up to the user's home, wherever links lead. Root may
-    do anything; in a folder like /tmp nobody may touch what belongs to another.
+    Whoever can write the path or a folder above it, up to the user's home, could; links are
+    followed. Root is trusted. A sticky folder such as /tmp is safe: nobody can replace in it what
+    belongs to another user.
     """
     home = Path(os.path.expanduser("~"))
     for place in itertools.chain.from_iterable(
@@ -105,7 +106,7 @@ def _open_to_others(path: Path) -> str:
 
 @contextlib.contextmanager
 def _locked(file: str) -> Iterator[Path]:
-    """The place for a file, locked against other processes that would make the same file."""
+    """The place for a file, locked so that no other process makes the same file."""
     try:
         place = _place(folder() / file)
     except OSError as error:
@@ -121,7 +122,7 @@ def _locked(file: str) -> Iterator[Path]:
                 "folder of yours with room in it"
             ) from worse
     with open(_lock_file(place), "w") as held:
-        with contextlib.suppress(OSError):  # some network file systems; the file is whole anyway
+        with contextlib.suppress(OSError):  # some network file systems cannot lock
             fcntl.flock(held, fcntl.LOCK_EX)
         yield place
 

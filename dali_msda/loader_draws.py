@@ -1,7 +1,7 @@
 """What loaders draw besides plans: order, crops and flips, each a function of a seed and an index.
 
-They are made as the plan is, from a counter, so that they depend neither on a generator nor on who
-draws first; a purpose of their own keeps them apart from the plan's.
+The numbers come from a counter, as those of a plan do. So they depend neither on the state of a
+generator nor on who draws first. The purpose enters the counter: no number serves twice.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from dali_msda.backends import cpu
 PURPOSES = {"order": 253, "crop": 254, "flip": 255}
 """What a draw is for; the numbers of ``msda::Purpose`` in kernels/msda/philox.h."""
 
-ATTEMPTS = 100  # at a crop
-FIRST = 8  # of these; more are hardly ever needed
+ATTEMPTS = 100  # to draw a crop that fits into its image
+FIRST = 8  # attempts that are drawn at first; more are hardly ever needed
 
-NEXT_COPY = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: its multiples lie far apart
-
-LONGEST = 2**24  # uniforms of one counter, half of what it can count
+LONGEST = 2**24  # numbers that are drawn from one counter, half of what it can count
 
 
 def uniforms(ids: object, count: int, *, purpose: str, seed: int, step: int) -> np.ndarray:
@@ -44,39 +42,19 @@ def uniforms(ids: object, count: int, *, purpose: str, seed: int, step: int) -> 
 
 
 def flips(ids: object, probability: float, *, seed: int, step: int) -> np.ndarray:
-    """Draw which samples of a batch are mirrored, each by its index; copies are drawn for anew.
+    """Draw which samples of a batch are mirrored; each copy of a sample has its own draw.
 
     Args:
         ids: As in :func:`uniforms`; so are seed and step.
-        probability: Of each, in [0, 1].
+        probability: That a sample is mirrored, in [0, 1].
         seed: Key of all random numbers.
         step: Number of the epoch.
 
     Returns:
         Flags, bool ``(B,)``.
     """
-    numbers = uniforms(told_apart(ids), 1, purpose="flip", seed=seed, step=step)
+    numbers = uniforms(cpu.told_apart(ids), 1, purpose="flip", seed=seed, step=step)
     return numbers[:, 0] < probability
-
-
-def told_apart(ids: object) -> np.ndarray:
-    """Identities of a batch in which copies of a sample differ, so that they are drawn for anew.
-
-    Args:
-        ids: As in :func:`uniforms`.
-
-    Returns:
-        uint64 ``(B,)``: the first copy in the batch keeps its identity; the n-th further one gets
-        ``n * NEXT_COPY`` added, modulo ``2**64``.
-    """
-    ids = np.asarray(ids, np.uint64)
-    order = np.argsort(ids, kind="stable")
-    slots = np.arange(len(ids))
-    begins = np.ones(len(ids), bool)
-    begins[1:] = np.diff(ids[order]) != 0
-    copies = np.empty(len(ids), np.uint64)
-    copies[order] = slots - np.maximum.accumulate(np.where(begins, slots, 0))
-    return ids + copies * np.uint64(NEXT_COPY)
 
 
 def order(samples: int, *, seed: int, step: int) -> np.ndarray:
@@ -108,9 +86,9 @@ def crops(
 ) -> np.ndarray:
     """Draw a part of each image of a batch, for a random resized crop.
 
-    Its area is uniform in ``area``, and the logarithm of its aspect ratio in that of ``ratio``. Of
-    100 attempts the first that fits is taken, or else the largest part in the middle of the image
-    that has such a ratio.
+    The area is uniform in ``area``; the logarithm of the aspect ratio is uniform between those of
+    ``ratio``. The first of 100 attempts that fits into the image is taken. If none does, the part
+    is the largest one with such a ratio, in the middle of the image.
 
     Args:
         ids: As in :func:`uniforms`; so are seed and step.
@@ -124,20 +102,20 @@ def crops(
     Returns:
         ``y0, x0, y1, x1`` of each, half-open, in pixels: int64 ``(B, 4)``.
     """
-    ids = told_apart(ids)
+    ids = cpu.told_apart(ids)
     heights, widths = (np.asarray(sides, np.int64) for sides in (heights, widths))
     found = np.empty((len(ids), 4), np.int64)
     left, attempts = np.arange(len(ids)), FIRST
     while len(left):
-        here = heights[left], widths[left]
+        sizes = heights[left], widths[left]
         numbers = uniforms(ids[left], 4 * attempts, purpose="crop", seed=seed, step=step)
-        boxes, fits = _tried(numbers.reshape(-1, attempts, 4), *here, area, ratio)
-        some = fits.any(1)
-        found[left[some]] = boxes[some, fits.argmax(1)[some]]
+        boxes, fits = _tried(numbers.reshape(-1, attempts, 4), *sizes, area, ratio)
+        done = fits.any(1)
+        found[left[done]] = boxes[done, fits.argmax(1)[done]]
         if attempts == ATTEMPTS:
-            found[left[~some]] = _largest(*(sides[~some] for sides in here), ratio)
+            found[left[~done]] = _largest(*(sides[~done] for sides in sizes), ratio)
             break
-        left, attempts = left[~some], ATTEMPTS  # of which the first are the same
+        left, attempts = left[~done], ATTEMPTS  # the first few come out as before
     return found
 
 
@@ -148,7 +126,7 @@ def _tried(
     area: tuple[float, float],
     ratio: tuple[float, float],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes ``(B, attempts, 4)`` of uniforms of that shape, and which fit into their images."""
+    """Boxes ``(B, attempts, 4)`` made of as many uniforms, and which of them fit their images."""
     heights, widths = heights[:, None], widths[:, None]
     pixels = (area[0] + (area[1] - area[0]) * numbers[..., 0]) * widths * heights
     low, high = (math.log(value) for value in ratio)
@@ -162,7 +140,7 @@ def _tried(
 
 
 def _largest(heights: np.ndarray, widths: np.ndarray, ratio: tuple[float, float]) -> np.ndarray:
-    """The largest boxes of these ratios in the middle of images."""
+    """For each image, the largest box of such a ratio in its middle."""
     w = np.maximum(np.rint(np.minimum(widths, heights * ratio[1])), 1).astype(np.int64)
     h = np.maximum(np.rint(np.minimum(heights, widths / ratio[0])), 1).astype(np.int64)
     y, x = (heights - h + 1) // 2, (widths - w + 1) // 2

@@ -1,7 +1,7 @@
 """The array functions: a plan applied to pixels and to labels, for NumPy, torch and CuPy arrays.
 
-They take arrays where they are and return the same kind, without a copy: a torch tensor in CPU
-memory comes back as a torch tensor, and what lies on a GPU is mixed there, on the caller's current
+They read arrays where they lie, without a copy, and return the same kind: a torch tensor in CPU
+memory comes back as a torch tensor. Arrays on a GPU are mixed there, on the caller's current
 stream, to the same bits. Everything is checked here, once.
 """
 
@@ -27,7 +27,7 @@ from dali_msda.plan import check, draw
 from dali_msda.policy import Policy, number
 from dali_msda.saliency import saliency
 
-MAX_SOURCES = 4  # of a record, as in kernels/msda/plan.h
+MAX_SOURCES = 4  # samples that one record can mix, as in kernels/msda/plan.h
 SHAPES = "shape (B, H, W, C), (B, L, C) or (B, D, H, W, C)"
 
 
@@ -49,8 +49,8 @@ def mix(
 ) -> tuple[object, object]:
     """Draw a plan and apply it to images and labels: :func:`draw`, :func:`blend`, :func:`targets`.
 
-    On a GPU nothing waits for it, but for :class:`SaliencyMix`: plans are drawn on the CPU, which
-    must know the peaks of the images.
+    On a GPU the caller does not wait, except with :class:`SaliencyMix`: plans are drawn on the CPU,
+    which must know the peaks of the images.
 
     Args:
         images: uint8 or float32 ``(B, H, W, C)``; ``(B, L, C)`` or ``(B, D, H, W, C)`` for policies
@@ -130,9 +130,9 @@ def blend(
 
     Args:
         images: uint8 or float32 ``(B, H, W, C)``; each image contiguous, the batch need not be.
-            Sequences ``(B, L, C)`` and volumes ``(B, D, H, W, C)`` likewise: all of this holds for
-            them, with the last axis before the channels for the width. Of ``(B, C, H, W)`` give the
-            view ``images.permute(0, 2, 3, 1)`` and ``layout="CHW"``: nothing is copied.
+            Sequences ``(B, L, C)`` and volumes ``(B, D, H, W, C)`` are mixed alike; their width is
+            the last axis before the channels. For tensors ``(B, C, H, W)`` give the view
+            ``images.permute(0, 2, 3, 1)`` and ``layout="CHW"``: nothing is copied.
         plan: Records from :func:`draw`, one per output, ``(B,)`` or ``(B, k)``.
         mean: Subtracted, a number or ``(C,)``, in units of the input's pixels (0 to 255 for uint8).
         std: Divided by, likewise.
@@ -143,7 +143,7 @@ def blend(
             bits in uint16.
         layout: ``"HWC"`` or ``"CHW"`` of the output: channels last or first, for any number of
             axes. ``"CHW"`` makes ``(B, C, L)`` of sequences and ``(B, C, D, H, W)`` of volumes.
-        out: Memory to write to, of the output's shape and type. The images themselves will do where
+        out: Memory to write to, of the output's shape and type. It may be the images themselves if
             their type and layout fit and the plan is one of pairs.
         threads: Threads to use on the CPU, 0 for one per core.
 
@@ -190,7 +190,7 @@ def blend(
 
 
 def _images(backend: Backend, images: object) -> tuple[np.ndarray, bool]:
-    """The images, and whether each channel of one lies behind the other: planes."""
+    """The images as an array, and whether each of their channels is a contiguous plane."""
     array = backend.arrays.view("images", images)
     if not 3 <= array.ndim <= 5:
         raise ValueError(f"images: expected {SHAPES}, got {array.shape}")

@@ -12,11 +12,12 @@ import numpy as np
 from dali_msda.backends import cpu
 from dali_msda.backends.cpu_arrays import to_numpy
 from dali_msda.backends.shapes import in_three, sample_shape
-from dali_msda.policy import BOXES, METHODS, Policy, having, whole
+from dali_msda.policy import BOXES, METHODS, Policy, has_trait, whole
 from dali_msda.record import METHOD_NAMES, PLAN_DTYPE, PLAN_VERSION
 
 
 def _lam(lam: object, shape: tuple[int, ...], leaves: np.ndarray) -> np.ndarray | None:
+    """The given lambdas, one for each record, float64; None if they are to be drawn."""
     if lam is None:
         return None
     values = np.asarray(lam)
@@ -37,6 +38,7 @@ def _lam(lam: object, shape: tuple[int, ...], leaves: np.ndarray) -> np.ndarray 
 
 
 def _ids(ids: object, batch: int) -> np.ndarray | None:
+    """The given indices as identities, uint64 ``(B,)``; None if there are none."""
     if ids is None:
         return None
     values = np.asarray(ids)
@@ -47,59 +49,43 @@ def _ids(ids: object, batch: int) -> np.ndarray | None:
         )
     if values.dtype.kind == "i" and (values < 0).any():
         raise ValueError(f"ids: expected indices >= 0, got {values.min()}")
-    return _told_apart(values.astype(np.uint64))
-
-
-NEXT_COPY = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: its multiples lie far apart
-
-
-def _told_apart(ids: np.ndarray) -> np.ndarray:
-    """Identities of the samples, where copies of one, as of a repeated augmentation, differ.
-
-    The first copy in a batch keeps its index; the n-th further one gets ``n * NEXT_COPY`` added,
-    modulo 2**64.
-    """
-    order = np.argsort(ids, kind="stable")
-    ordered = ids[order]
-    starts = np.searchsorted(ordered, ordered)  # where the run of equal indices begins
-    copies = np.empty_like(ids)
-    copies[order] = np.arange(len(ids)) - starts
-    return ids + copies * np.uint64(NEXT_COPY)
+    return cpu.told_apart(values)
 
 
 def _serves(leaves: np.ndarray, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless every method of a policy can be drawn for samples of this shape."""
-    fields = having(leaves, "needs_field")
+    fields = has_trait(leaves, "needs_field")
     if math.prod(shape) >= 2**31 and fields.any():
         names = "height, width" if len(shape) == 2 else "shape"
         raise ValueError(
-            f"{names}: expected fewer than 2**31 pixels for {_first(leaves[fields])}, got "
+            f"{names}: expected fewer than 2**31 pixels for {_name_of(leaves[fields])}, got "
             f"{' x '.join(map(str, shape))}"
         )
-    images_only = ~having(leaves, "any_shape")
+    images_only = ~has_trait(leaves, "any_shape")
     if len(shape) != 2 and images_only.any():
         serving = [card.policy for card in METHODS.values() if "any_shape" in card.traits]
         raise ValueError(
             f"policy: expected {' or '.join(serving)} for samples of shape {shape}, got "
-            f"{_first(leaves[images_only])}, which has a meaning in images only; give height and "
+            f"{_name_of(leaves[images_only])}, which has a meaning in images only; give height and "
             "width"
         )
 
 
-def _first(leaves: np.ndarray) -> str:
-    """Name of the policy that the first leaf stands for, as users know it."""
+def _name_of(leaves: np.ndarray) -> str:
+    """Name of the policy class of the first leaf, which users know."""
     return METHODS[METHOD_NAMES[int(leaves["method"][0])]].policy
 
 
 def _peaks(
     peaks: object, leaves: np.ndarray, batch: int, height: int, width: int
 ) -> np.ndarray | None:
+    """The given peaks, int32 ``(B, 2)``; None if there are none and no method needs any."""
     if peaks is None:
-        needing = having(leaves, "needs_peaks")
+        needing = has_trait(leaves, "needs_peaks")
         if needing.any():
             raise ValueError(
                 f"peaks: expected the most salient pixels of the images for "
-                f"{_first(leaves[needing])}, got None; give peaks=dali_msda.saliency(images), or "
+                f"{_name_of(leaves[needing])}, got None; give peaks=dali_msda.saliency(images), or "
                 "call dali_msda.mix"
             )
         return None
@@ -152,14 +138,14 @@ def draw(
             then differ.
         ids: Dataset index of each sample, ``(B,)``. Draws are then tied to the samples instead of
             to (rank, slot); give the epoch as ``step``. Copies of a sample in one batch, as
-            repeated augmentation makes them, draw each for itself.
+            repeated augmentation makes them, have draws of their own.
         lam: Nominal lambda in [0, 1] to use instead of a drawn one: a number, or one per record,
             ``(B,)``; for :class:`MultiMix` ``(B, k)``, or ``(k,)`` for all samples.
         distinct: Only the first ``distinct`` samples are mixed, among themselves; the rest are
             padding and stay as they are. All by default.
         peaks: y and x of each sample's most salient pixel, integers ``(B, 2)``, as
             :func:`dali_msda.saliency` finds them; :class:`SaliencyMix` needs them, other methods
-            draw the same with and without. Of samples that are mirrored, the mirrored pixels.
+            draw the same with and without. For a mirrored sample give the mirrored pixel.
 
     Returns:
         Records of shape ``(B,)``, or ``(B, k)`` for :class:`MultiMix`, and dtype
@@ -195,13 +181,13 @@ def draw(
 
 
 def check(plan: np.ndarray, samples: int, size: tuple[int, ...] | None = None) -> np.ndarray:
-    """Check a plan at the door, so that the kernels may trust it.
+    """Check a plan, so that the kernels need not.
 
     Args:
         plan: Records of :data:`PLAN_DTYPE`, drawn, loaded or made by hand, ``(B,)`` or ``(B, k)``.
         samples: Number of samples that it may name.
-        size: Shape of the samples, where there are any: length; height and width; or depth, height
-            and width.
+        size: Shape of the samples, if it is known: length; height and width; or depth, height and
+            width.
 
     Returns:
         The plan, contiguous.
@@ -250,7 +236,7 @@ def load(path: str | os.PathLike) -> np.ndarray:
         plan = np.load(path, allow_pickle=False)
     except OSError:
         raise
-    except Exception as error:  # of a broken header NumPy's parser raises what it likes
+    except Exception as error:  # NumPy raises many kinds of errors for a broken header
         raise ValueError(f"{path}: expected a plan written by save(): {error}") from error
     if not isinstance(plan, np.ndarray) or plan.dtype != PLAN_DTYPE:
         found = getattr(plan, "dtype", "several arrays")

@@ -13,32 +13,32 @@ def saliency(
 ) -> object:
     """Find the most salient pixel of each image, by a filter that needs no model.
 
-    Intensity is smoothed twice; each pixel is compared with the mean of the others in six squares
-    of 24 to 224 pixels around it; what it is brighter by and what it is darker by are added up
-    apart, each scaled to 255 at most, and summed (where that passes 255, it is 255). All of it is
-    whole numbers and the same on every machine.
+    The filter smooths the intensity twice and compares each pixel with the mean of the others in
+    six squares of 24 to 224 pixels around it. One sum holds by how much the pixel is brighter,
+    another by how much it is darker. Each sum is scaled to 255 at most; the map is their total, cut
+    off at 255. All arithmetic is on whole numbers and the same on every machine.
 
-    The map is that of OpenCV's ``StaticSaliencyFineGrained`` of the same picture in its BGR order,
-    but for single grey levels in some images of more than 32 896 pixels, whose sums no longer fit
-    the floats that OpenCV adds them up in.
+    The map is the one that OpenCV's ``StaticSaliencyFineGrained`` makes of the same picture in BGR
+    order. Only in images of more than 32 896 pixels may it differ, by single grey levels: their
+    sums no longer fit the floats that OpenCV adds them up in.
 
-    Of images on a GPU it is found there, on the current stream, without waiting for it.
+    Images on a GPU are filtered there, on the current stream, and the caller does not wait.
 
     Args:
         images: uint8 or float32 ``(B, H, W, C)`` with one channel or three, red first; each image
             contiguous. Floats are in units of 0 to 255 and are rounded to uint8 first (halves to
             even, beyond the range to its ends, NaN to 0), so they must not be normalised yet.
         maps: Whether to return the maps as well.
-        mirror: One flag per image, ``(B,)``: its map and peak are flipped left to right. They are
-            those of the image as it lies in memory; the squares are one pixel longer to the right
-            and below, so that the filter of a flipped image may peak elsewhere.
+        mirror: One flag per image, ``(B,)``: whether its map and peak are flipped left to right
+            after the filter. (The filter of a flipped image may peak elsewhere, because the squares
+            reach one pixel further to the right and below.)
         threads: Threads to use on the CPU, 0 for one per core.
 
     Returns:
-        int32 ``(B, 2)``, y and x of the map's greatest value, the first in reading order of
-        several; with ``maps``, that and uint8 ``(B, H, W)``. Arrays of the kind that came in, where
-        the images are. (:func:`draw` works on the CPU: it takes the peaks of a GPU as a copy,
-        ``peaks.cpu()`` or ``peaks.get()``, which waits for them.)
+        int32 ``(B, 2)``, y and x of the map's greatest value; of several equal ones, the first in
+        reading order. With ``maps``, that and uint8 ``(B, H, W)``. The arrays are of the kind that
+        came in and lie where the images are. (:func:`draw` works on the CPU: give it a copy of a
+        GPU's peaks, ``peaks.cpu()`` or ``peaks.get()``, which waits for them.)
 
     Raises:
         TypeError, ValueError: If the images or flags are of another kind or shape.

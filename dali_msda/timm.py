@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from dali_msda.backends.cpu_arrays import expect_classes
+from dali_msda.backends.checks import expect_classes
 from dali_msda.ops import blend, targets
 from dali_msda.plan import draw
 from dali_msda.policy import METHODS, Choice, CutMix, Policy, number
@@ -24,7 +24,7 @@ from dali_msda.torch.draw_key import DrawKey
 __all__ = ["Mixup"]
 
 SCOPES = {"batch": "batch", "pair": "pair", "elem": "sample"}
-LEAST_ALPHA = 0.01  # of the policies
+LEAST_ALPHA = 0.01  # the least that policies take
 
 
 class Mixup:
@@ -46,13 +46,13 @@ class Mixup:
     * Weights are exact: one rounding for each pixel and each target, in every mode; timm rounds
       lambda to the images' type in ``elem`` and ``pair``.
     * uint8 images are mixed and rounded; timm fails on them.
-    * An alpha between 0 and 0.01 is taken for 0.01, where lambda is next to 0 or 1 as well.
+    * An alpha between 0 and 0.01 is taken for 0.01, which also draws lambda next to 0 or 1.
     * ``mode`` other than the three, and alphas of which neither is above 0, are refused at once.
     * Images and labels that require a gradient are refused.
 
     Args:
         mixup_alpha: Shape of Mixup's Beta distribution, up to 100; at 0 there is no Mixup.
-        cutmix_alpha: Of CutMix's, likewise.
+        cutmix_alpha: The same for CutMix.
         cutmix_minmax: Bounds of the sides of CutMix's box, as shares; CutMix is then active.
         prob: Probability of mixing, for each batch, pair or element.
         switch_prob: Probability of CutMix where both are active.
@@ -100,13 +100,13 @@ class Mixup:
         _ = self.policy  # checks the rest
 
     def _expect_settings(self) -> None:
-        """Raise TypeError or ValueError unless what is not part of the policy can be used."""
+        """Raise TypeError or ValueError unless the settings outside the policy can be used."""
         expect_classes(self.num_classes)
         number("label_smoothing", self.label_smoothing, 0.0, 1.0, "a share in [0, 1]")
 
     @property
     def policy(self) -> Policy:
-        """What the settings say now, as a policy."""
+        """The policy that the settings describe now."""
         if not isinstance(self.mode, str) or self.mode not in SCOPES:
             raise ValueError(f"mode: expected 'batch', 'pair' or 'elem', got {self.mode!r}")
         number("switch_prob", self.switch_prob, 0.0, 1.0, "a probability in [0, 1]")
@@ -185,7 +185,7 @@ class Mixup:
         return self._key.state()
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where the mixing stood whose :meth:`state_dict` this is, with its seed."""
+        """Go on from what :meth:`state_dict` returned, with the seed in it."""
         self._key.restore(state)
 
 
@@ -196,7 +196,7 @@ def _is_active(name: str, alpha: object) -> bool:
 
 
 def _mix_in_place(x: torch.Tensor, plan: np.ndarray) -> None:
-    """Mix images ``(B, C, H, W)``, and let autograd know that they are others now."""
+    """Mix images ``(B, C, H, W)``, and tell autograd that they have changed."""
     images = readable(x)
     if images is not x:
         x.copy_(blended(images, plan, dtype=x.dtype))

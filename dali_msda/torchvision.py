@@ -26,16 +26,16 @@ from torchvision.transforms import v2  # noqa: E402
 
 __all__ = ["CutMix", "MixUp"]
 
-if not hasattr(v2.MixUp, "make_params"):  # what follows would be passed over in silence
+if not hasattr(v2.MixUp, "make_params"):  # torchvision would not call the methods below
     raise ImportError("torchvision: expected 0.21 or newer, whose transforms have make_params")
 
 SHARED = dict(scope="batch", partner="roll")  # one draw for the batch; sample i with sample i - 1
 
 
 class _DrawnParameters:
-    """What the two share: parameters that come from a plan, and are applied by one.
+    """What CutMix and MixUp share: their parameters are drawn as a plan and applied as a plan.
 
-    How inputs are told apart, and most errors, are torchvision's own code.
+    torchvision's own code finds the images and labels among the inputs and raises most errors.
     """
 
     _kind: type[Leaf]
@@ -64,7 +64,7 @@ class _DrawnParameters:
         """Draw torchvision's parameters of a batch; torchvision calls it.
 
         Returns:
-            Those of torchvision's transform, which a class derived from this one may draw itself.
+            The parameters of torchvision's transform; a derived class may draw them itself.
         """
         sizes = {tuple(image.shape[-2:]) for image in flat_inputs if _is_image(image)}
         if self._has_box and len(sizes) > 1:
@@ -80,7 +80,7 @@ class _DrawnParameters:
         raise NotImplementedError
 
     def _label_plan(self, params: dict[str, object], batch: int) -> np.ndarray:
-        """The plan of the labels, for which a share of pixels and a lambda are the same."""
+        """The plan of the labels, which depend on the own share of the pixels alone."""
         lam = params["lam_adjusted" if self._has_box else "lam"]
         return draw(Mixup(**SHARED), batch, 1, 1, seed=0, step=0, lam=float(lam))
 
@@ -110,14 +110,14 @@ class _DrawnParameters:
     def state_dict(self, *args: object, **kwargs: object) -> dict[str, object]:
         """What is needed to go on from the next batch: the seed and the number of the batch.
 
-        As a part of a model it adds nothing to the model's state, as torchvision's transforms do
-        not; save ``cutmix.state_dict()`` beside it.
+        The state of a model that holds the transform does not contain it, as with torchvision's
+        transforms; save ``cutmix.state_dict()`` beside the model's.
         """
         as_part = args or kwargs.get("destination") is not None
         return super().state_dict(*args, **kwargs) if as_part else self._key.state()
 
     def load_state_dict(self, state_dict: dict[str, object], *_: object, **__: object) -> None:
-        """Go on where the transform stood whose :meth:`state_dict` this is, with its seed."""
+        """Go on from what :meth:`state_dict` returned, with the seed in it."""
         self._key.restore(state_dict)
 
 
@@ -127,15 +127,15 @@ class MixUp(_DrawnParameters, v2.MixUp):
     As there, one lambda serves the batch, sample i is mixed with sample i - 1, labels become dense
     rows, and new tensors are returned.
 
-    What differs: draws are functions of the seed, the rank and the number of the batch, which
-    ``state_dict`` of the transform itself gives (that of a model that it is a part of does not);
+    What differs: draws are functions of the seed, the rank and the number of the batch, which the
+    transform's own ``state_dict`` gives (that of a model that holds it does not);
     each pixel is rounded once; uint8 is mixed and rounded, where torchvision fails; float64, and
     what requires a gradient, are refused. For a lambda per sample see
     :class:`dali_msda.torch.Mixer`.
 
     Without ``seed=`` each object, and each deep copy, draws something else; with it they draw
     alike. In a worker of a ``DataLoader`` draws follow the worker's seed, so that batches depend on
-    the number of workers, as torchvision's do; :class:`dali_msda.torch.Collate` does not.
+    the number of workers, as torchvision's do; those of :class:`dali_msda.torch.Collate` do not.
 
     Args:
         alpha: Shape of the Beta distribution of lambda, 0.01 to 100.
@@ -188,7 +188,7 @@ class CutMix(_DrawnParameters, v2.CutMix):
 
 
 def _is_image(value: object) -> bool:
-    """Whether torchvision mixes it: an image, a video, or a plain tensor."""
+    """Whether torchvision mixes a value: an image, a video or a plain tensor."""
     if isinstance(value, tv_tensors.TVTensor):
         return isinstance(value, tv_tensors.Image | tv_tensors.Video)
     return isinstance(value, torch.Tensor)

@@ -1,4 +1,4 @@
-"""What else belongs to an image and is mixed by its plan: maps of classes, real values.
+"""What else belongs to an image and is mixed by its plan: boxes, maps of classes, real values.
 
 One plan serves everything that shares the images' grid::
 
@@ -10,7 +10,7 @@ One plan serves everything that shares the images' grid::
     ages = values(ages, plan)
     rows = targets(tags, plan)  # several labels a sample: float rows of zeros and ones
 
-Who shows where is read off :func:`mask`, the weights that the pixels were mixed with.
+Which sample shows where follows from :func:`mask`, the weights that the pixels were mixed with.
 :func:`blend` suits maps of classes only where a method cuts (CutMix, FMix, ResizeMix): elsewhere it
 averages the numbers of classes, which means nothing.
 """

@@ -1,4 +1,4 @@
-"""Boxes of the objects in a mixed batch: where they went, what is left of them, how much shows."""
+"""Boxes of the objects in a mixed batch: where they are now, and how much of each shows."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 
 from dali_msda.annotations.sources import own_weights, source_weights, sources_of
 from dali_msda.backends.cpu_arrays import like, mirror_flags, to_numpy
-from dali_msda.backends.records import has_trait
 from dali_msda.plan import check
-from dali_msda.policy import codes_weighing_by, number
+from dali_msda.policy import codes_weighing_by, has_trait, number
 
 
 def _box_array(name: str, boxes: object) -> np.ndarray:
@@ -48,8 +47,7 @@ def _lists(boxes: object, labels: object) -> tuple[list[np.ndarray], list[np.nda
     arrays, classes = [], []
     for i in range(len(boxes)):
         arrays.append(_box_array(f"boxes[{i}]", boxes[i]))
-        one = labels[i]
-        one = to_numpy(f"labels[{i}]", one)
+        one = to_numpy(f"labels[{i}]", labels[i])
         if one.ndim < 1 or len(one) != len(arrays[-1]):
             raise ValueError(
                 f"labels[{i}]: expected {len(arrays[-1])}, one per box, got shape {one.shape}"
@@ -61,7 +59,7 @@ def _lists(boxes: object, labels: object) -> tuple[list[np.ndarray], list[np.nda
 
 
 def _placed(boxes: np.ndarray, record: np.void, mirrored: bool, shrunk: bool) -> np.ndarray:
-    """Boxes of a source where the mixed image has them, float64."""
+    """Boxes of a source at their places in the mixed image, float64."""
     height, width = int(record["height"]), int(record["width"])
     x0, y0, x1, y1 = np.clip(boxes.astype(np.float64).T, 0, [[width], [height]] * 2)
     if mirrored:
@@ -141,13 +139,13 @@ def boxes(
         labels: One entry per sample, ``(n, ...)`` of any type.
         plan: Records from :func:`draw`, the ones the images were mixed with.
         mirror: The flags that :func:`blend` got.
-        min_visible: Boxes of a smaller weight are dropped, in [0, 1]; those of which nothing shows
-            always are.
+        min_visible: Least weight of a box that is kept, in [0, 1]. A box of which nothing shows is
+            always dropped.
 
     Returns:
         Lists with one entry per record, in order: boxes ``(m, 4)`` of a float type, labels
         ``(m, ...)`` and weights, float32 ``(m,)`` in (0, 1], those of the own sample first. Entries
-        are of the kind (NumPy or torch) of the own sample's.
+        are of the own sample's kind (NumPy or torch).
 
     Raises:
         TypeError, ValueError: If boxes, labels and plan do not fit each other.

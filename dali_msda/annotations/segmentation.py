@@ -7,8 +7,8 @@ import numpy as np
 from dali_msda.annotations.sources import own_weights, source_weights, sources_of
 from dali_msda.backends.checks import expect_classes, written
 from dali_msda.backends.cpu_arrays import mirror_flags, output, view
-from dali_msda.backends.records import has_trait
 from dali_msda.plan import check
+from dali_msda.policy import has_trait
 
 MAPS = "shape (B, H, W), (B, L) or (B, D, H, W)"
 REMEDY = "leave out an axis of one channel"
@@ -82,7 +82,7 @@ def _cut(result: np.ndarray, shown: list[np.ndarray], record: np.void, own: np.n
 
 
 def _add(planes: np.ndarray, classes: np.ndarray, weights: np.ndarray, ignore: object) -> None:
-    """Adds the weight of each pixel to the plane of its class."""
+    """Add the weight of each pixel to the plane of its class."""
     flat, classes, weights = planes.reshape(-1), classes.reshape(-1), weights.reshape(-1)
     counted = weights > 0
     if ignore is not None:
@@ -116,10 +116,10 @@ def segmentation(
         num_classes: Number of classes, C. Needed for soft maps; classes are checked if given.
         soft: Return the weight of each class at each pixel.
         ignore: Class that takes no part in the loss; None if there is none. It may lie outside the
-            ``num_classes``. In soft maps an ignored pixel of a source adds nothing, so that the
-            weights of a pixel sum to the share of the sources that are not ignored there (to 1
-            where none is, to 0 where all are): their cross-entropy is then the weighted mean of
-            the sources' losses.
+            ``num_classes``. In soft maps an ignored pixel of a source adds nothing. The weights of
+            a pixel then sum to the share of the sources that are not ignored there (1 where none
+            is, 0 where all are), so that their cross-entropy is the weighted mean of the sources'
+            losses.
         erased: Class of the pixels that Cutout erased, for example that of ``ignore``; by default
             they keep their own, as labels do.
         out: Memory to write to, of the output's shape and type, apart from the maps.
@@ -151,17 +151,17 @@ def segmentation(
         raise ValueError("out: expected memory apart from the maps'; give another array")
     records = plan.reshape(-1)
     for at, record, own in zip(np.ndindex(plan.shape), records, own_weights(records), strict=True):
-        whole = memory[at]
-        one = whole.reshape(*whole.shape[:soft], *own.shape)  # a view: samples are contiguous
+        mixed = memory[at]
+        mixed = mixed.reshape(*mixed.shape[:soft], *own.shape)  # a view: samples are contiguous
         shown = _shown(array, flags, record)
         if erased is not None and has_trait(record, "erases"):
             shown = [np.where(own == 0, np.array(erased, array.dtype), shown[0])]
         if not soft:
-            _cut(one, shown, record, own)
+            _cut(mixed, shown, record, own)
             continue
-        one[:] = 0
+        mixed[:] = 0
         for classes, weights in zip(shown, source_weights(record, own), strict=True):
-            _add(one, classes, weights, ignore)
+            _add(mixed, classes, weights, ignore)
     return written(result)
 
 

@@ -12,13 +12,13 @@ from dali_msda.backends.shapes import AXES
 from dali_msda.ops import mask
 from dali_msda.plan import check
 
-WEIGHTS_AT_ONCE = 2**23  # pixels
+WEIGHTS_AT_ONCE = 2**23  # pixels whose weights are in memory at a time
 
 
 def own_weights(plan: np.ndarray) -> Iterator[np.ndarray]:
-    """Own weight of every pixel, record by record, without all of them in memory at once.
+    """Own weight of every pixel, record by record, since all records may not fit into memory.
 
-    ``(rows, W)`` each: of a volume the rows of all its planes, of a sequence one.
+    Each is ``(rows, W)``: a volume has the rows of all its planes, a sequence has one row.
 
     Raises:
         ValueError: If the records are of several sizes, or of one that no image has.

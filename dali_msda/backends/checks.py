@@ -9,11 +9,11 @@ import numpy as np
 from dali_msda.backends.places import is_torch
 
 MAX_COUNT = 2**31
-"""The kernels take counts below it."""
+"""The kernels take only counts below this one."""
 
 
 def expect_pixels(images: object, array: np.ndarray) -> None:
-    """Raise TypeError or ValueError unless the kernels read such images, given and as an array."""
+    """Raise an error unless the kernels read such images; ``array`` views what the caller gave."""
     if array.dtype not in (np.uint8, np.float32):
         dtype = str(getattr(images, "dtype", array.dtype)).removeprefix("torch.")
         raise TypeError(f"images: expected uint8 or float32, got {dtype}")
@@ -24,7 +24,7 @@ def expect_pixels(images: object, array: np.ndarray) -> None:
 
 
 def expect_output(memory: np.ndarray, shape: tuple[int, ...], dtype: str, axes: int) -> None:
-    """Raise ValueError unless this memory can be written to; arguments as for :func:`output`."""
+    """Raise ValueError unless this memory can be the output; arguments as for ``output()``."""
     if memory.shape != shape or memory.dtype != np.dtype(stored(dtype)):
         raise ValueError(f"out: expected {dtype} {shape}, got {memory.dtype} {memory.shape}")
     if not memory.flags.writeable:
@@ -36,7 +36,7 @@ def expect_output(memory: np.ndarray, shape: tuple[int, ...], dtype: str, axes: 
 
 
 def expect_untracked(out: object) -> None:
-    """Raise ValueError if gradients would flow through an ``out``: what we write has none."""
+    """Raise ValueError if autograd follows ``out``: what is written there has no gradient."""
     if is_torch(out) and out.requires_grad and sys.modules["torch"].is_grad_enabled():
         raise ValueError(
             "out: expected a tensor that needs no gradient, got one that requires grad; give "
@@ -82,12 +82,12 @@ def thread_count(threads: object) -> int:
 
 
 def written(out: object) -> object:
-    """``out``, after autograd, which may keep it for a backward pass, was told that it changed."""
+    """Tell autograd, which may keep ``out`` for a backward pass, that it changed; return it."""
     if is_torch(out) and not out.is_inference():
         sys.modules["torch"].autograd.graph.increment_version(out)
     return out
 
 
 def stored(dtype: str) -> str:
-    """The type that NumPy, which has no bfloat16, keeps values in."""
+    """The NumPy type that holds the values: uint16 for the bits of bfloat16."""
     return "uint16" if dtype == "bfloat16" else dtype

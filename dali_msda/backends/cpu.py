@@ -22,10 +22,12 @@ from dali_msda.backends.cpu_library import (
     Targets,
     library,
 )
-from dali_msda.backends.records import has_trait, interpolations
+from dali_msda.backends.records import interpolations
 from dali_msda.backends.shapes import AXES, in_three
+from dali_msda.policy import has_trait
 
 FAULT_BYTES = 256
+NEXT_COPY = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: its multiples lie far apart
 
 
 def isas() -> list[str]:
@@ -39,7 +41,7 @@ def _address(array: np.ndarray | None) -> int | None:
 
 
 def check(plans: np.ndarray, samples: int, size: tuple[int, ...] | None) -> str | None:
-    """What is wrong with the first record that is, or None; ``size`` as for plan.check."""
+    """What is wrong with the first bad record, None if all are good; ``size`` as in plan.check."""
     if plans.size >= MAX_COUNT:
         return f"plan: expected fewer than 2**31 records, got {plans.size}"
     text = ctypes.create_string_buffer(FAULT_BYTES)
@@ -48,6 +50,25 @@ def check(plans: np.ndarray, samples: int, size: tuple[int, ...] | None) -> str 
         _address(plans), plans.size, samples, three, len(size or ()), text, FAULT_BYTES
     )
     return None if found < 0 else f"plan[{found}]: {text.value.decode()}"
+
+
+def told_apart(ids: object) -> np.ndarray:
+    """Identities of a batch in which copies of a sample differ, so that each has its own draws.
+
+    Args:
+        ids: Dataset index of each sample, ``(B,)``, integers below 2**64.
+
+    Returns:
+        uint64 ``(B,)``: the first copy in the batch keeps its identity; the n-th further one gets
+        ``n * NEXT_COPY`` added, modulo ``2**64``.
+    """
+    ids = np.asarray(ids, np.uint64)
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    starts = np.searchsorted(ordered, ordered)  # where each run of equal indices begins
+    copies = np.empty_like(ids)
+    copies[order] = np.arange(len(ids)) - starts
+    return ids + copies * np.uint64(NEXT_COPY)
 
 
 def draw(
@@ -81,7 +102,7 @@ def mask(
 
 
 def order(plans: np.ndarray) -> np.ndarray:
-    """The samples of a batch in the order in which :func:`blend` mixes them: partners follow."""
+    """The order in which :func:`blend` mixes a batch: the partner of a sample comes next."""
     made = np.empty(len(plans), np.int32)
     library().msda_order(_address(made), _address(plans), plans.size, interpolations(plans))
     return made
@@ -107,8 +128,8 @@ def blend(
 ) -> None:
     """Fills ``outs``; the arguments are those of :func:`blend_arguments`.
 
-    Where they are ``planar``, ``outs`` is ``(B, C, ..., W)`` and each channel of a sample of
-    ``images`` is contiguous: channels are mixed one by one, as images of one.
+    If they are ``planar``, ``outs`` is ``(B, C, ..., W)`` and each channel of a sample of
+    ``images`` is contiguous. Channels are then mixed one by one, as images of one channel.
     """
     if how.get("fields") is None:
         how["fields"] = field_masks(plans, how.get("threads", 0))

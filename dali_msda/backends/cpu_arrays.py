@@ -143,7 +143,7 @@ def like(result: np.ndarray, model: object, dtype: str | None = None) -> object:
 
 
 def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Uninitialised memory on a cache line: stores past the caches must not straddle two.
+    """Uninitialised memory from the start of a cache line: no streaming store may straddle two.
 
     Raises:
         MemoryError: If there is not that much.
@@ -163,12 +163,12 @@ def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
 def scale_and_shift(
     mean: object, std: object, channels: int
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """``1 / std`` and ``-mean / std`` of each channel, rounded once; not to be written to."""
+    """``1 / std`` and ``-mean / std`` of each channel, rounded once. Do not write to them."""
     if mean is None and std is None:
         return None, None
     given = [tuple(value) if isinstance(value, list) else value for value in (mean, std)]
     parts = [part for value in given for part in (value if isinstance(value, tuple) else [value])]
-    if all(isinstance(part, int | float | None) for part in parts):  # the same for every batch
+    if all(isinstance(part, int | float | None) for part in parts):  # kept for later batches
         return _scale_and_shift(*given, channels)
     return _scale_and_shift.__wrapped__(*given, channels)
 

@@ -87,10 +87,21 @@ _SIGNATURES = {
     "msda_grid": [c_void_p, *[c_int64] * 3, c_int32, c_int32],
     "msda_field_launch": [c_void_p],
 }
-_RETURN_A_STATUS = {  # the other functions cannot fail
+_RETURN_A_STATUS = {  # the others of these cannot fail
     "msda_draw", "msda_mask", "msda_order", "msda_blend", "msda_blend_range", "msda_fields",
     "msda_saliency", "msda_axis", "msda_amplitudes",
 }  # fmt: skip
+_RESULTS = {  # of functions with another result than a status, before their arguments
+    "msda_check": [c_int64, c_void_p, c_int64, c_int32, c_void_p, c_int32, c_char_p, c_int32],
+    "msda_check_policy": [c_int64, c_void_p, c_int64, c_int32, c_char_p, c_int32],
+    "msda_method_name": [c_char_p, c_int32],
+    "msda_isa_name": [c_char_p, c_int32],
+    "msda_field_block_bytes": [c_int64, c_void_p],
+    "msda_saliency_block_bytes": [c_int64, c_int32, c_int32],
+    "msda_mask_owners": [c_int32, c_void_p, c_void_p, c_int32],
+    "msda_needs_gather": [c_int32, c_void_p, c_int32, c_int32],
+    "msda_group_items": [c_int32, c_int32, c_int32, c_int32],
+}
 
 
 def _expect_done(status: int, *_: object) -> None:
@@ -117,21 +128,8 @@ def library() -> ctypes.CDLL:
         function.restype = c_int32 if name in _RETURN_A_STATUS else None
         if function.restype:
             function.errcheck = _expect_done
-    lib.msda_check.argtypes = [c_void_p, c_int64, c_int32, c_void_p, c_int32, c_char_p, c_int32]
-    lib.msda_check.restype = c_int64
-    lib.msda_check_policy.argtypes = [c_void_p, c_int64, c_int32, c_char_p, c_int32]
-    lib.msda_check_policy.restype = c_int64
-    lib.msda_method_name.argtypes, lib.msda_method_name.restype = [c_int32], ctypes.c_char_p
-    lib.msda_isa_name.argtypes, lib.msda_isa_name.restype = [c_int32], ctypes.c_char_p
-    lib.msda_field_block_bytes.argtypes = [c_void_p]
-    lib.msda_field_block_bytes.restype = c_int64
-    lib.msda_saliency_block_bytes.argtypes = [c_int32, c_int32]
-    lib.msda_saliency_block_bytes.restype = c_int64
-    lib.msda_mask_owners.argtypes = [c_void_p, c_void_p, c_int32]
-    lib.msda_mask_owners.restype = c_int32
+    for name, (result, *arguments) in _RESULTS.items():
+        function = getattr(lib, name)
+        function.argtypes, function.restype = arguments, result
     lib.msda_mask_owners.errcheck = _expect_count
-    lib.msda_needs_gather.argtypes = [c_void_p, c_int32, c_int32]
-    lib.msda_needs_gather.restype = c_int32
-    lib.msda_group_items.argtypes = [c_int32, c_int32, c_int32]
-    lib.msda_group_items.restype = c_int32
     return lib

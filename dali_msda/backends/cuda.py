@@ -29,9 +29,9 @@ from dali_msda.backends.cuda_structures import (
     Samples,
     Targets,
 )
-from dali_msda.backends.records import has_trait, interpolations
+from dali_msda.backends.records import interpolations
 from dali_msda.backends.shapes import AXES
-from dali_msda.policy import METHODS
+from dali_msda.policy import METHODS, has_trait
 from dali_msda.record import PLAN_DTYPE
 
 
@@ -45,25 +45,25 @@ def axis(length: int) -> tuple[np.ndarray, Passes]:
 
 
 def field_launch(shape: tuple[int, int, int], batch: int = 1, **known: int) -> FieldLaunch:
-    """Launch of the masks of FMix of this size; ``known`` are members that are given."""
+    """How to launch the masks of FMix of this size; ``known`` gives members by name."""
     made = FieldLaunch(batch, *shape, **known)
     cpu.library().msda_field_launch(ctypes.byref(made))
     return made
 
 
 def group_items(out_dtype: str, width: int, channels: int) -> int:
-    """Into how many items the threads of a blend share out a row."""
+    """How many items a row has for the threads of a blend to share out."""
     return cpu.library().msda_group_items(cpu.DTYPES[out_dtype], width, channels)
 
 
 def blend_name(plans: np.ndarray, in_dtype: str, out_dtype: str, channels: int) -> str:
-    """The entry point of a blend: some records take more than others."""
+    """The entry point of a blend: records that gather pixels take another than the rest."""
     gathers = cpu.library().msda_needs_gather(plans.ctypes.data, plans.size, channels)
     return f"msda_{'gather' if gathers else 'blend'}_{in_dtype}_{out_dtype}"
 
 
 def grid(samples: int, rows: int, items: int, block: int, resident: int) -> tuple[int, int]:
-    """Blocks along x and y of a launch that walks ``items`` items in each of ``rows`` rows.
+    """Blocks along x and y of a launch over ``items`` items in each of ``rows`` rows.
 
     ``block`` is the number of threads of a block, of which the device holds ``resident`` at once.
     """
@@ -76,8 +76,8 @@ def grid(samples: int, rows: int, items: int, block: int, resident: int) -> tupl
 def _stream_for(**given: object) -> Iterator[tuple[driver.Device, int]]:
     """The GPU that the arrays lie on, made current, and the stream to work on.
 
-    The stream is that of the first array's library. Where other arrays have other streams, what is
-    under way there is waited for (on the GPU), and what comes there later waits for us.
+    The stream is that of the first array's library. If other arrays have other streams, ours first
+    waits (on the GPU) for the work under way there, and later work there waits for ours.
 
     Raises:
         ValueError: If the arrays lie on several GPUs.
@@ -110,21 +110,21 @@ def _samples(batch: GpuArray, axes: int = 1) -> Samples:
 
 
 def mask_owners(plans: np.ndarray) -> np.ndarray | None:
-    """Whose mask of FMix each record has, int32; None where each has its own."""
+    """The record whose mask of FMix each record uses, int32; None if each has its own."""
     owners = np.empty(plans.size, np.int32)
     shared = cpu.library().msda_mask_owners(owners.ctypes.data, plans.ctypes.data, plans.size)
     return owners if shared else None
 
 
 def _launch(
-    device: driver.Device, stream: int, name: str, walked: tuple[int, int, int], argument: object
+    device: driver.Device, stream: int, name: str, extent: tuple[int, int, int], argument: object
 ) -> None:
-    """Launches a kernel that walks (samples, rows, items)."""
-    if not min(walked):
+    """Launches a kernel over an extent of (samples, rows, items)."""
+    if not min(extent):
         return
     entry = device.entry(name)
     block, resident = entry.occupancy()
-    entry.launch(grid(*walked, block, resident), block, 0, stream, argument)
+    entry.launch(grid(*extent, block, resident), block, 0, stream, argument)
 
 
 def blend(
@@ -144,9 +144,8 @@ def blend(
 ) -> None:
     """Fills ``outs`` from ``images``, ``(B, ..., W, C)``, as the CPU's ``blend`` does.
 
-    Of ``planar`` images each channel is a launch. ``mirror`` may lie on the GPU or on the CPU. The
-    masks of FMix are made on the way, unless they are given, as the CPU's ``blend`` takes them:
-    that serves benchmarks.
+    Each channel of ``planar`` images is a launch. ``mirror`` may lie on the GPU or on the CPU. The
+    masks of FMix are made on the way, unless they are given as ``fields``, as benchmarks do.
 
     Raises:
         ValueError: If there are both ``pairs`` and ``mirror``.
@@ -154,15 +153,15 @@ def blend(
     if pairs is not None and mirror is not None:
         raise ValueError("mirror: expected None in place on a GPU, got flags; give another out=")
     with _stream_for(images=images, out=outs, mirror=mirror) as (device, stream):
-        made = None if fields is not None else FieldJob.of(device, plans)
+        fmix = None if fields is not None else FieldJob.of(device, plans)
         flags = None if isinstance(mirror, GpuArray) else mirror
-        parts = [plans, flags, scale, shift, pairs, made and made.owners]
-        room = made.scratch if made else 0
-        with device.batch(parts, room, stream) as (*small, owners, scratch):
-            masks = made.launch(stream, small[0], owners, scratch) if made else Masks()
+        parts = [plans, flags, scale, shift, pairs, fmix and fmix.owners]
+        room = fmix.scratch if fmix else 0
+        with device.batch(parts, room, stream) as (*addresses, owners, scratch):
+            masks = fmix.launch(stream, addresses[0], owners, scratch) if fmix else Masks()
             if fields is not None:
                 masks = Masks(fields.ctypes.data, fields.strides[0])
-            job = Blend(_samples(outs, plans.ndim), _samples(images), masks, *small)
+            job = Blend(_samples(outs, plans.ndim), _samples(images), masks, *addresses)
             if isinstance(mirror, GpuArray):
                 job.mirror = mirror.ctypes.data
             job.batch, job.interpolations = plans.size, interpolations(plans)
@@ -171,29 +170,29 @@ def blend(
             job.height = prod(axes)
             job.chw = layout == "CHW"
             items = group_items(out_dtype, job.width, job.channels)
-            walked = (job.batch // job.interpolations, job.height, items)
+            extent = (job.batch // job.interpolations, job.height, items)
             name = blend_name(plans, images.dtype.name, out_dtype, job.channels)
-            _launch(device, stream, name, walked, job)
+            _launch(device, stream, name, extent, job)
             for _ in range(channels - 1 if planar else 0):
                 job.ins.first += images.strides[-1]
                 job.outs.first += outs.strides[plans.ndim]
                 if scale is not None:
                     job.scale += scale.itemsize
                     job.shift += shift.itemsize
-                _launch(device, stream, name, walked, job)
+                _launch(device, stream, name, extent, job)
 
 
 def mask(weights: GpuArray, plans: np.ndarray) -> None:
     """Fills ``weights``, float32 ``(*plans.shape, ..., W)``."""
     with _stream_for(out=weights) as (device, stream):
-        made = FieldJob.of(device, plans)
-        parts, room = [plans, made and made.owners], made.scratch if made else 0
+        fmix = FieldJob.of(device, plans)
+        parts, room = [plans, fmix and fmix.owners], fmix.scratch if fmix else 0
         with device.batch(parts, room, stream) as (address, owners, scratch):
-            masks = made.launch(stream, address, owners, scratch) if made else Masks()
+            masks = fmix.launch(stream, address, owners, scratch) if fmix else Masks()
             height, width = prod(weights.shape[plans.ndim : -1]), weights.shape[-1]
             job = Mask(weights.ctypes.data, masks, address, plans.size, height, width)
-            walked = (plans.size, height, -(-width // 4))
-            _launch(device, stream, "msda_mask_float32", walked, job)
+            extent = (plans.size, height, -(-width // 4))
+            _launch(device, stream, "msda_mask_float32", extent, job)
 
 
 def targets_dense(out: GpuArray, plans: np.ndarray, labels: GpuArray, smoothing: float) -> None:
@@ -279,12 +278,12 @@ class FieldJob:
         self.scratch = self.how.scratch
         whole = has_trait(plans, "needs_field") & (plans["modes"] == 0) & (plans["flags"] == 0)
         self.decay, self.amplitudes = 0.0, None
-        if self.how.in_shared and whole.any():  # others are bound by memory
+        if self.how.in_shared and whole.any():  # other fields are bound by memory
             self.decay = float(plans["decay"][whole][0])
             self.amplitudes = resident_amplitudes(device, self.shape, self.decay)
 
     def launch(self, stream: int, plans: int, owners: int | None, scratch: int) -> Masks:
-        """Makes the masks in the scratch memory; all else are addresses on the device, too."""
+        """Makes the masks in the scratch memory; all but the stream are addresses on the device."""
         how = self.how
         rows = Masks(scratch, how.row, owners)
         job = Fields(rows, plans, workspace=scratch + how.workspace, per_block=how.per_block)
@@ -307,7 +306,7 @@ def resident_axis(device: driver.Device, length: int) -> Axis:
 
 @functools.lru_cache(256)
 def resident_amplitudes(device: driver.Device, shape: tuple[int, int, int], decay: float) -> int:
-    """Amplitudes of the paper's law in the memory of a device: no field has to find its own."""
+    """Amplitudes of the paper's law in the memory of a device, which all fields of a size share."""
     plan = np.zeros(1, PLAN_DTYPE)
     depth, height, width = plan["depth"], plan["height"], plan["width"] = shape
     plan["method"], plan["decay"] = METHODS["fmix"].code, decay

@@ -119,7 +119,7 @@ def labels(labels: object, num_classes: object) -> tuple[GpuArray, int]:
 
 
 def empty(shape: tuple[int, ...], dtype: str, model: object) -> object:
-    """New memory where ``model`` is, of its library; CuPy has no bfloat16, but its bits."""
+    """New memory where ``model`` is, of its library; for bfloat16 CuPy gets uint16."""
     model = _adopted(model)
     if is_torch(model):
         torch = sys.modules["torch"]
@@ -135,7 +135,7 @@ def empty(shape: tuple[int, ...], dtype: str, model: object) -> object:
 
 
 def current_stream(array: GpuArray) -> int | None:
-    """The stream on which an array's library works at present; None where it does not say."""
+    """The stream on which an array's library works at present; None if that is unknown."""
     if is_torch(array.owner):
         return sys.modules["torch"].cuda.current_stream(array.gpu).cuda_stream
     cupy = sys.modules.get("cupy")
@@ -146,7 +146,7 @@ def current_stream(array: GpuArray) -> int | None:
 
 
 def _adopted(array: object) -> object:
-    """An array that speaks DLPack only, as one of the library that is loaded already."""
+    """The array; one that offers DLPack alone becomes an array of torch or CuPy."""
     if is_torch(array) or hasattr(array, "__cuda_array_interface__"):
         return array
     torch = sys.modules.get("torch")
@@ -158,7 +158,7 @@ def _adopted(array: object) -> object:
 
 
 class _Memory:
-    """What NumPy asks of memory that it shall see as an array."""
+    """The interface through which NumPy sees memory as an array."""
 
     def __init__(self, interface: dict):
         self.__array_interface__ = interface

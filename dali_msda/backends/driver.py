@@ -23,7 +23,7 @@ WITHOUT_TIMING = 2  # CU_EVENT_DISABLE_TIMING
 MULTIPROCESSORS, SHARED_BYTES, MAJOR, MINOR = 16, 97, 75, 76  # CUdevice_attribute
 MAX_DYNAMIC_SHARED = 8  # CUfunction_attribute
 ALIGNMENT = 256
-# So many batches may be under way before a caller waits for the oldest of them.
+# Batches that may be under way before a caller waits for the oldest of them.
 BATCHES_UNDER_WAY = 64
 
 
@@ -135,10 +135,10 @@ class Device:
         call("cuEventCreate", byref(event), WITHOUT_TIMING)
         call("cuEventRecord", event, other)
         call("cuStreamWaitEvent", stream, event, 0)
-        call("cuEventDestroy_v2", event)  # once it has come to pass
+        call("cuEventDestroy_v2", event)  # the driver keeps it until it has occurred
 
     def entry(self, name: str) -> Entry:
-        """An entry point, ``msda_<source>_...``; compiles and loads it at first."""
+        """An entry point, ``msda_<source>_...``; the first call compiles and loads it."""
         found = self._entries.get(name)
         if found is None:
             with self._lock:
@@ -199,9 +199,9 @@ class Device:
                 (self._captured if capturing.value else self._slots).append(slot)
 
     def _take(self, upload: int, scratch: int, capturing: bool) -> Slot:
-        """A slot that nobody uses, the one that has been idle longest."""
+        """The slot that has been idle longest, or a new one."""
         if capturing:
-            mode = c_int(CAPTURE_RELAXED)  # memory may be taken now: the graph does not
+            mode = c_int(CAPTURE_RELAXED)  # allows taking memory, which is no part of the graph
             call("cuThreadExchangeStreamCaptureMode", byref(mode))
             try:
                 return Slot(upload, scratch)
@@ -242,7 +242,7 @@ class Slot:
 
 
 def _rounded(size: int) -> int:
-    """Sizes are rounded up, so that batches of nearly one size share memory."""
+    """The size rounded up, so that batches of nearly the same size can share memory."""
     return max(4096, 1 << (size - 1).bit_length()) if size else ALIGNMENT
 
 
@@ -263,7 +263,7 @@ class Entry:
         """
         known = self._blocks.get((limit, shared))
         if known is None:
-            if shared > self._most_shared:  # never less: what is known must stay launchable
+            if shared > self._most_shared:  # never lowered: earlier launches need theirs
                 call("cuFuncSetAttribute", self.function, MAX_DYNAMIC_SHARED, shared)
                 self._most_shared = shared
             grid, block, held = c_int(), c_int(), c_int()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dali_msda import build, cache
 
-PACKAGE = "nvidia-cuda-nvrtc==13.0.88"  # of the version of the other CUDA packages
+PACKAGE = "nvidia-cuda-nvrtc==13.0.88"  # the version of the other CUDA packages
 # No contraction, as on the CPU: every rounding stands in the source.
 # NVRTC has no warning for a switch that leaves out a case: tests compile the kernels with g++ too.
 FLAGS = "-std=c++17 -fmad=false -default-device"

@@ -18,8 +18,8 @@ def is_torch(array: object) -> bool:
 def on_gpu(array: object) -> bool:
     """Whether an array lies on a GPU.
 
-    DLPack's device decides where there is one: a class may have a CUDA array interface that only
-    those of its arrays answer that are on a GPU.
+    If it has a DLPack device, that decides: a class may have a CUDA array interface that fails for
+    those of its arrays that are not on a GPU.
     """
     if is_torch(array):
         return array.device.type == "cuda"

@@ -1,4 +1,4 @@
-"""``python -m dali_msda build``: compiles, before they are asked for, libraries and GPU code."""
+"""``python -m dali_msda build``: compiles libraries and GPU code before they are needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Builds both libraries and what is asked for beside them; prints where everything is."""
+    """Builds both libraries and the kernels of each ``--arch``; prints where everything is."""
     for name in build.LIBRARIES:
         print(build.build(name, force=args.force))
     for arch in args.arch:

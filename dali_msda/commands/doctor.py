@@ -20,7 +20,7 @@ from dali_msda.cache import folder as cache_folder
 
 
 class Finding(NamedTuple):
-    """A line of the report: what was found and, where something is amiss, what mends it."""
+    """A line of the report: what was found and, if something is wrong, what mends it."""
 
     name: str
     found: str
@@ -36,13 +36,13 @@ def package() -> Finding:
 
 
 def compiler() -> Finding:
-    """The C++ compiler, which a wheel does without."""
+    """The C++ compiler, which an installed wheel does not need."""
     name = (os.environ.get("CXX") or "g++").split()[0]
     if shutil.which(name) is None:
         remedy = "apt-get install g++ (Debian, Ubuntu) / dnf install gcc-c++ (Fedora, RHEL)"
         return Finding("C++", f"{name}: not found", remedy)
-    told = subprocess.run([name, "--version"], capture_output=True, text=True).stdout
-    return Finding("C++", told.splitlines()[0] if told else name)
+    answer = subprocess.run([name, "--version"], capture_output=True, text=True).stdout
+    return Finding("C++", answer.splitlines()[0] if answer else name)
 
 
 def cpu_library() -> Finding:
@@ -62,18 +62,18 @@ def plugin() -> Finding:
 
 
 def compiler_of_kernels() -> Finding:
-    """NVRTC."""
+    """NVRTC and the devices that it compiles for."""
     major, minor = nvrtc.version()
     return Finding("NVRTC", f"{major}.{minor}, for {nvrtc.archs()[0]} to {nvrtc.archs()[-1]}")
 
 
 def cuda_driver() -> Finding:
-    """The driver and the CUDA that it serves."""
+    """The driver and the version of CUDA that it serves."""
     number = c_int()
     driver.call("cuDriverGetVersion", byref(number))
     serves = number.value // 1000, number.value % 1000 // 10
-    told = Path("/proc/driver/nvidia/version")
-    text = told.read_text() if told.is_file() else ""
+    file = Path("/proc/driver/nvidia/version")
+    text = file.read_text() if file.is_file() else ""
     version = re.search(r"\d+\.\d+(\.\d+)?", text)
     found = f"{version[0] if version else 'version unknown'}, serves CUDA {serves[0]}.{serves[1]}"
     try:
@@ -138,7 +138,7 @@ def cache() -> Finding:
 
 
 CHECKS: list[tuple[str, Callable[[], Finding | list[Finding]], str]] = [
-    # name, check, what mends it where the check itself fails
+    # name, check, what mends it if the check itself fails
     ("dali_msda", package, ""),
     ("C++", compiler, ""),
     ("CPU backend", cpu_library, "apt-get install g++"),
@@ -157,7 +157,7 @@ CHECKS: list[tuple[str, Callable[[], Finding | list[Finding]], str]] = [
 ]
 
 
-NEEDED = {"CPU backend"}  # nothing works without
+NEEDED = {"CPU backend"}  # without these nothing works
 
 
 def findings() -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Writes what the READMEs say of the methods: cards, pictures, and the first page's table.
+"""Writes what the READMEs say about the methods: cards, pictures, and the first page's table.
 
     make manual
 
@@ -21,11 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dali_msda.commands.pictures import decode
-from dali_msda.commands.preview import Mixed, mix_all
+from dali_msda.commands.preview import average_lams, drawn, mix_all, shown_policy
 from dali_msda.commands.sheets import Cell, sheet
-from dali_msda.plan import draw
-from dali_msda.policy import METHODS, POLICIES, FMix, Leaf, Method, MultiMix, Policy
-from dali_msda.saliency import saliency
+from dali_msda.policy import METHODS, POLICIES, FMix, Leaf, Method, MultiMix
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,7 +35,7 @@ COLUMNS = 100
 # The pair in every picture: what it shows, and its file in scikit-image.
 PAIR = {"rocket": "rocket.jpg", "cup": "coffee.png"}
 SIZE, LAM, SEED = (100, 150), 0.6, 86  # height and width in pixels, own share, of every plan
-SEVERAL = MultiMix(FMix(partner="derangement"), 5)  # shown, too
+SEVERAL = MultiMix(FMix(partner="derangement"), 5)  # has a picture, too
 ACROSS = 5  # pictures in a row of the first page's sheet, which has two: the pair, eight methods
 QUALITY = 70  # of the JPEGs, which keeps a strip below 20 kB
 
@@ -142,7 +140,7 @@ def _markdown(text: str) -> str:
 
 
 def _wrapped(text: str, first: str = "", rest: str = "") -> str:
-    """Lines of the text; none begins with the sign of a product, which would begin a list."""
+    """The text in lines; none begins with a ``*`` of a product, which would begin a list."""
     how = dict(width=COLUMNS, break_long_words=False, break_on_hyphens=False)
     text = text.replace(" * ", "\0* ")
     filled = textwrap.fill(text, initial_indent=first, subsequent_indent=rest, **how)
@@ -154,27 +152,21 @@ def _item(text: str, indent: int = 0) -> str:
 
 
 def pictures() -> Iterator[tuple[str, Image]]:
-    """Name and picture of each file in the gallery: a strip a method, eight of them at once."""
+    """Name and picture of each file in the gallery: a strip for each method, and the sheets."""
     images = pair()
     shown: list[Cell | None] = []
     for name, kind in POLICIES.items():
-        more = {"length": min(SIZE) // 2} if name == "cutout" else {}
-        mixed = _mixed(kind(partner="derangement", **more), images, LAM)
+        plan = drawn(shown_policy(kind, *SIZE), images, LAM, SEED)
+        mixed = mix_all(images, list(PAIR), plan)
         own, partner = mixed.source_cells(images, 0, "own", "partner")
         weights = mixed.weight_cell(0, 0, "own weight")
         yield name, sheet([[own, partner, weights, mixed.mixed_cell(0, 0, "mixed")]])
         shown += [own, partner] if not shown else []
         shown.append(mixed.mixed_cell(0, 0, kind.__name__))
     yield "methods", sheet([shown[:ACROSS], shown[ACROSS : 2 * ACROSS]])
-    lams = [(SEVERAL.k - k) / (SEVERAL.k + 1) for k in range(SEVERAL.k)]  # what falls on average
-    mixed = _mixed(SEVERAL, images, lams)
+    plan = drawn(SEVERAL, images, average_lams(SEVERAL.k), SEED)
+    mixed = mix_all(images, list(PAIR), plan)
     yield "multimix", sheet([[mixed.mixed_cell(0, k) for k in range(SEVERAL.k)]])
-
-
-def _mixed(policy: Policy, images: np.ndarray, lam: object) -> Mixed:
-    peaks = saliency(images) if policy.needs_peaks else None
-    plan = draw(policy, *images.shape[:3], seed=SEED, step=0, lam=lam, peaks=peaks)
-    return mix_all(images, list(PAIR), plan)
 
 
 def pair() -> np.ndarray:

@@ -46,7 +46,7 @@ def load(root: str | os.PathLike, count: int, size: tuple[int, int], seed: int) 
 def _image_files(folder: Path, rng: np.random.Generator) -> Iterator[Path]:
     """Files with the name of an image: own ones at random, then one of each folder in turn.
 
-    Folders are read when it is their turn: a few files of ImageNet take a few folders' time.
+    A folder is read when it is its turn, so that a few files of ImageNet need only a few folders.
     """
     from PIL import Image
 
@@ -71,7 +71,7 @@ def decode(path: Path, size: tuple[int, int]) -> np.ndarray:
 
     with warnings.catch_warnings(), Image.open(path) as image:
         warnings.simplefilter("ignore")  # of broken EXIF
-        image.draft("RGB", (2 * size[1], 2 * size[0]))  # spares most work for a large JPEG
+        image.draft("RGB", (2 * size[1], 2 * size[0]))  # saves most of the work for a large JPEG
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I;16"):
             image = Image.fromarray((np.asarray(image) / 257 + 0.5).astype(np.uint8))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 KINDS = {**POLICIES, "lamix": LaMix}
-PAIRS_OF_LAMIX = 1  # the step; batches of even steps are originals
-ACROSS, LAM = 5, 0.6  # of the sheet of all methods: methods in a row, own share
-INTERPOLATED = ("cutmix", "fmix")  # by multi-mix, on that sheet
+PAIRS_OF_LAMIX = 1  # a step at which LaMix mixes pairs; batches of even steps are originals
+ACROSS, LAM = 5, 0.6  # of the sheet of all methods: pictures in a row, own share
+INTERPOLATED = ("cutmix", "fmix")  # the methods that the sheet also shows with MultiMix
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Mixed:
     """What a plan makes of a batch.
 
     Attributes:
-        plan: Records of :data:`PLAN_DTYPE`, ``(B, k)``; so begin the other shapes.
+        plan: Records of :data:`PLAN_DTYPE`, ``(B, k)``; the other shapes begin alike.
         weights: Own weight of every pixel, ``(B, k, H, W)``.
         images: ``(B, k, H, W, 3)``.
         labels: Weight of every class, ``(B, k, classes)``.
@@ -74,7 +74,7 @@ class Mixed:
         return Cell(grey, f"mean {weights.mean():.3f}", head=head)
 
     def mixed_cell(self, slot: int, k: int, head: str = "") -> Cell:
-        """An output with its label: the weights as the model gets them, one if both are alike."""
+        """An output with its label: the weights of the classes, one if they are the same."""
         record, row = self.plan[slot, k], self.labels[slot, k]
         sources = (slot, record["partner"])[: record["sources"]]
         shown = {name: row[self.classes.index(name)] for name in (self.names[i] for i in sources)}
@@ -137,17 +137,16 @@ def draw_all(images: np.ndarray, names: Sequence[str], *, lam: float, seed: int)
         seed: Of the plans.
     """
     columns: list[tuple[Cell, Cell] | None] = []
-    for policy in _methods(*images.shape[1:3]):
-        mixed = mix_all(images, names, _drawn(policy, images, lam, seed))
+    for kind in KINDS.values():
+        policy = shown_policy(kind, *images.shape[1:3])
+        mixed = mix_all(images, names, drawn(policy, images, lam, seed))
         if not columns:
             columns.append(mixed.source_cells(images, 0, "own, partner"))
-        name = type(policy).__name__
-        columns.append((mixed.weight_cell(0, 0, name), mixed.mixed_cell(0, 0)))
+        columns.append((mixed.weight_cell(0, 0, kind.__name__), mixed.mixed_cell(0, 0)))
     columns += [None] * (-len(columns) % ACROSS)
     for method in INTERPOLATED:
         policy = MultiMix(KINDS[method](partner="derangement"), ACROSS)
-        lams = [(ACROSS - k) / (ACROSS + 1) for k in range(ACROSS)]  # what falls on average
-        mixed = mix_all(images, names, _drawn(policy, images, lams, seed))
+        mixed = mix_all(images, names, drawn(policy, images, average_lams(ACROSS), seed))
         head = f"MultiMix({type(policy.policy).__name__}(), k={ACROSS}): lam from 5/6 down to 1/6"
         columns += [
             (mixed.weight_cell(0, k, "" if k else head), mixed.mixed_cell(0, k))
@@ -160,14 +159,18 @@ def draw_all(images: np.ndarray, names: Sequence[str], *, lam: float, seed: int)
     return sheet(rows, title=f"One pair, every method: own weights and mixed image, lam {lam:g}")
 
 
-def _methods(height: int, width: int) -> Iterator[Policy]:
-    """Every method with its defaults, but for a Cutout that shows and partners that differ."""
-    for name, kind in KINDS.items():
-        more = {"length": min(height, width) // 2} if name == "cutout" else {}
-        yield kind(partner="derangement", **more)
+def shown_policy(kind: type[Policy], height: int, width: int) -> Policy:
+    """A method with its defaults, except that partners differ and a Cutout is large."""
+    more = {"length": min(height, width) // 2} if kind is Cutout else {}
+    return kind(partner="derangement", **more)
 
 
-def _drawn(policy: Policy, images: np.ndarray, lam: object, seed: int) -> np.ndarray:
+def average_lams(k: int) -> list[float]:
+    """The mean of each of ``k`` uniform lambdas in falling order."""
+    return [(k - i) / (k + 1) for i in range(k)]
+
+
+def drawn(policy: Policy, images: np.ndarray, lam: object, seed: int) -> np.ndarray:
     """The plan of a batch of images."""
     step = PAIRS_OF_LAMIX if isinstance(policy, LaMix) else 0
     peaks = saliency(images) if policy.needs_peaks else None
@@ -219,7 +222,7 @@ def main(args: argparse.Namespace) -> None:
         lam = LAM if args.lam is None else args.lam
         picture, what = draw_all(images, names, lam=lam, seed=args.seed), f"{len(KINDS)} methods"
     else:
-        plan = _drawn(policy, images, args.lam, args.seed)
+        plan = drawn(policy, images, args.lam, args.seed)
         picture = draw_sheet(images, names, plan, _title(args, policy))
         what = f"{len(images)} samples"
     save(picture, path)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
-# Of a sheet, in pixels and RGB.
+# Measures of a sheet in pixels, and its colours.
 MARGIN, GAP, BAR, TITLE_SIZE, TEXT_SIZE = 28, 14, 6, 22, 15
 PAPER, INK, LINE = "white", "#1c1f24", "#d5d9df"
 SOURCES = ("#2a6fb0", "#e08a2b", "#4c9a5b", "#8d63a8")  # own, partner, third, fourth
@@ -44,7 +44,7 @@ Rows = Sequence[Sequence[Cell | None]]
 
 
 def corners(rows: Rows, titled: bool = True) -> tuple[list[list[tuple[int, int]]], int]:
-    """Where everything is: x and y of the upper left corner of each image, and the sheet's height.
+    """Where images lie: x and y of the upper left corner of each, and the height of the sheet.
 
     A row has room for headings and captions only if one of its cells has one.
     """
@@ -68,7 +68,7 @@ def sheet(rows: Rows, *, title: str = "") -> Image:
 
     Args:
         rows: The cells.
-        title: First line of the sheet, if there is to be one.
+        title: First line of the sheet; empty for none.
 
     Returns:
         A PIL image, RGB.
@@ -127,7 +127,7 @@ def save(picture: Image, path: str | os.PathLike) -> None:
     """Save a sheet: the whole file or none.
 
     Raises:
-        ValueError: If the file name's suffix is none of an image.
+        ValueError: If the file name's suffix is not that of an image format.
         OSError: If the file cannot be written.
     """
     path = output(path)
@@ -151,7 +151,7 @@ def output(path: str | os.PathLike) -> Path:
     """Check an output path before the work rather than after it.
 
     Raises:
-        ValueError: If the suffix is none of an image, or there is no such folder.
+        ValueError: If the suffix is not that of an image format, or the folder does not exist.
     """
     from PIL import Image
 

@@ -1,7 +1,7 @@
 """DALI: the verbs :func:`plan`, :func:`blend` and :func:`mix`, over the operators ``fn.msda.*``.
 
-Importing this module loads the operators' plugin into DALI, in a checkout after compiling it. They
-then stand in ``nvidia.dali.fn.msda`` and in dynamic mode's ``msda``, whichever is imported first.
+Importing this module loads the plugin with the operators into DALI; a checkout compiles it first.
+They are then in ``nvidia.dali.fn.msda`` and in dynamic mode's ``msda``, in any order of imports.
 
 Mixing in a pipeline::
 

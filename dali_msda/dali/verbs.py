@@ -35,15 +35,15 @@ def plan(
     peaks: Any = None,
     mirror: Any = None,
 ) -> Any:
-    """Draws one plan per sample: ``fn.msda.plan`` with a policy.
+    """Draws one plan per sample, by ``fn.msda.plan`` with a policy.
 
     Args:
         images: Samples ``(H, W, C)``, ``(C, H, W)`` or ``(H, W)``, all of one shape; a ``DataNode``
-            in a pipeline, a ``Batch`` in dynamic mode; on the CPU or on a GPU, while the plans are
-            drawn on the CPU either way. Only size and source info are read. For
-            policies of Mixup and FMix also volumes and video (layouts ``"DHWC"``, ``"FHWC"``,
-            ``"CDHW"``, ``"CFHW"``) and sequences (``"WC"``, ``"CW"``: two axes without a layout are
-            taken for ``"HW"``, so that sequences need theirs).
+            in a pipeline, a ``Batch`` in dynamic mode. They may lie on the CPU or on a GPU; plans
+            are drawn on the CPU. Only size and source info are read. Policies of Mixup and FMix
+            also take volumes and video (layouts ``"DHWC"``, ``"FHWC"``, ``"CDHW"``, ``"CFHW"``) and
+            sequences (``"WC"``, ``"CW"``; sequences need their layout, because two axes without one
+            are taken for ``"HW"``).
         policy: What to draw, for example ``CutMix()``.
         shard_id: Rank of the process. It enters every draw, so that ranks with one seed never
             repeat each other's decisions.
@@ -61,8 +61,8 @@ def plan(
             them, and ``images`` must be such as it takes: ``(H, W, C)``, uint8 or float, not
             normalised. On a GPU they are found there and come to the CPU, so that the plan waits
             for them.
-        mirror: The flags that :func:`blend` will get, where peaks are to be found: mirrored samples
-            have mirrored peaks.
+        mirror: The flags that :func:`blend` will get. They are needed where peaks are to be found:
+            mirrored samples have mirrored peaks.
 
     Returns:
         uint8 ``(160,)`` per sample, or ``(k, 160)`` from :class:`dali_msda.MultiMix`.
@@ -97,7 +97,7 @@ def blend(
     dtype: str | Any = "float32",
     layout: str = "CHW",
 ) -> Any:
-    """Mixes and normalises a batch as its plans say: ``fn.msda.blend``.
+    """Mixes and normalises a batch as its plans say, by ``fn.msda.blend``.
 
     Args:
         images: uint8 or float32 ``(H, W, C)``, all of one shape; a ``DataNode`` in a pipeline, a
@@ -223,7 +223,7 @@ def _policy_arguments(policy: Policy) -> dict[str, Any]:
 
 
 def _normalisation(mean: Any, std: Any) -> dict[str, list]:
-    """Mean and std as the factors that the kernels take, computed from the numbers as given."""
+    """Mean and std as the kernels take them: a scale and a shift of each channel."""
     channels = max(np.size(value) for value in (mean, std))
     scale, shift = scale_and_shift(mean, std, channels)
     return {} if scale is None else {"scale": scale.tolist(), "shift": shift.tolist()}
@@ -247,6 +247,7 @@ def _operators(images: Any) -> Any:
 
 
 def _randomness(images: Any, seed: int, rng: Any) -> dict[str, Any]:
+    """The seed of a pipeline, or the generator of dynamic mode."""
     if not _is_dynamic(images):
         if rng is not None:
             raise TypeError(f"rng: expected None in a pipeline, got {rng!r}; give seed")
@@ -260,7 +261,7 @@ def _randomness(images: Any, seed: int, rng: Any) -> dict[str, Any]:
 
 def _device(batch: Any) -> str:
     """``"cpu"`` or ``"gpu"``."""
-    device = getattr(batch, "device", "cpu")  # constants are DALI's to place
+    device = getattr(batch, "device", "cpu")  # DALI decides where constants lie
     return getattr(device, "device_type", device)
 
 

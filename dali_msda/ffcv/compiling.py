@@ -1,7 +1,7 @@
 """Keeps what FFCV compiles, since FFCV compiles it anew for each loader of a process.
 
-A training run builds several: for evaluation, for each copy of the images, at every change of the
-images' size. Compiling takes seconds, and what comes out is the same.
+A training run builds several loaders: for evaluation, for each copy of the images, at every change
+of the images' size. Compiling takes seconds each time, for the same result.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 
 
 def shares_compiled(compiler: Any, applies: Callable[[], bool]) -> None:
-    """Let FFCV's compiler return what it has made of an equal function before.
+    """Let FFCV's compiler return what it has compiled from an equal function before.
 
     Args:
         compiler: The class ``ffcv.pipeline.compiler.Compiler``, which is changed.
-        applies: Whether it may do so now; else it compiles anew, as FFCV's does.
+        applies: Whether it may do so now; else it compiles anew.
     """
     compiles, kept = compiler.compile, {}
 
@@ -38,10 +38,10 @@ def shares_compiled(compiler: Any, applies: Callable[[], bool]) -> None:
 
 
 def leaves_types_alone(cached_by_system: Any, compiler: Any) -> None:
-    """Let FFCV's reader of mapped files be compiled without a change to types that all share.
+    """Compile FFCV's reader of mapped files without changing a type that all of Numba shares.
 
-    FFCV makes Numba's one type of byte arrays a read-only one, after which Numba does not find what
-    it has compiled for it, in any loader: a KeyError.
+    FFCV makes Numba's only type of byte arrays read-only. Numba then no longer finds what it has
+    compiled for that type, and any loader fails with a KeyError.
 
     Args:
         cached_by_system: The class ``ffcv.memory_managers.OSCacheManager``, which is changed.
@@ -56,10 +56,10 @@ def leaves_types_alone(cached_by_system: Any, compiler: Any) -> None:
 
 
 def _identity(code: Callable) -> Hashable:
-    """What a function is compiled from: Numba takes the values of its variables for constants.
+    """All that compiled code depends on: Numba takes the variables around a function for constants.
 
     Raises:
-        TypeError: If one of them can change, or is of another kind.
+        TypeError: If one of these variables can change, or ``code`` is no Python function.
     """
     if not isinstance(code, FunctionType):
         raise TypeError(code)

@@ -26,9 +26,9 @@ from dali_msda.policy import number
 class RandomResizedCrop(DecoderWithDraws):
     """Decodes images of any size, crops each at random, and scales the crop to one size.
 
-    In place of FFCV's ``RandomResizedCropRGBImageDecoder``, whose crops have the same distribution
-    and are scaled in the same way. Here an epoch has the same crops for any number of workers, and
-    again when a run is resumed.
+    It takes the place of FFCV's ``RandomResizedCropRGBImageDecoder``, whose crops have the same
+    distribution and are scaled in the same way. Here an epoch has the same crops for any number of
+    workers, and again when a run is resumed.
 
     Args:
         output_size: Height and width, in pixels.
@@ -57,7 +57,7 @@ class RandomResizedCrop(DecoderWithDraws):
         self.ratio = _range("ratio", ratio, 2.0**16)
 
     def identities(self, ids: np.ndarray) -> np.ndarray:
-        """Numbers that tell the draws of samples apart: here, their dataset indices."""
+        """The number of each sample that its draws follow from: here, its dataset index."""
         return ids
 
     def draw(self, memory: tuple[np.ndarray, ...], ids: np.ndarray, epoch: int) -> None:

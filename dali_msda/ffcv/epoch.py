@@ -1,4 +1,4 @@
-"""One epoch of the loader: the thread that makes its batches, and what its operations may know."""
+"""One epoch of the loader: the thread that makes its batches, and what operations ask of it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Closed(Exception):
 
 
 class EpochThread(EpochIterator):
-    """The thread that makes the batches of one epoch, and what its operations may know.
+    """The thread that makes the batches of one epoch; operations read its attributes.
 
     Attributes:
         number: Number of the epoch, from 0.
@@ -80,7 +80,7 @@ class EpochThread(EpochIterator):
         if self.terminate_event.is_set():
             raise _Closed
         if b_ix == 0:
-            torch.set_num_threads(self._torch_threads)  # FFCV sets it when the thread starts
+            torch.set_num_threads(self._torch_threads)  # FFCV sets it to 1 as the thread starts
         if cuda_event is not None:
             # FFCV makes only the GPU wait for what the consumer did with this slot's last batch.
             # A copy from the slot to the GPU could still run while the CPU overwrites the slot.
@@ -117,7 +117,7 @@ class EpochThread(EpochIterator):
         self.memory_context.__exit__(None, None, None)
 
     def __del__(self):
-        """Nothing: a running thread is never collected, and :class:`EpochBatches` closes it."""
+        """Do nothing: a running thread is never collected, and :class:`EpochBatches` closes it."""
 
 
 def current_epoch() -> EpochThread:

@@ -35,7 +35,7 @@ def torch_threads_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _constants_not_compiled() -> Iterator[None]:
-    """Let Numba's dictionaries be Python's while FFCV is imported.
+    """Put Python's dictionary in the place of Numba's while FFCV is imported.
 
     FFCV keeps two constants in such a dictionary, which only Python code reads. Compiling it takes
     two thirds of the time of the import.

@@ -68,7 +68,7 @@ class Loader(FfcvLoader):
             try:
                 # FFCV takes the decoders out of the lists that it is given.
                 super().__init__(**given | {"pipelines": _copied(pipelines)})
-            except AssertionError:  # FFCV's own says nothing
+            except AssertionError:  # FFCV raises it without a message
                 if hasattr(self, "reader"):
                     expect_fields(pipelines, self.reader.handlers)
                 raise
@@ -89,7 +89,7 @@ class Loader(FfcvLoader):
     def next_traversal_order(self) -> np.ndarray:
         """Order of the next epoch's samples, a function of the seed and ``next_epoch`` alone."""
         order = self.traversal_order
-        if isinstance(order, QuasiRandom):  # it shuffles its own table anew for each epoch
+        if isinstance(order, QuasiRandom):  # FFCV shuffles this table in place for each epoch
             if self._pages is None:
                 self._pages = order.page_to_samples_array.copy()
             order.page_to_samples_array[...] = self._pages

@@ -10,7 +10,7 @@ from dali_msda import loader_draws
 from dali_msda.backends.shapes import whole
 from dali_msda.ffcv.epoch import current_epoch
 
-# torch from there, too: it says what to do where torch or FFCV is missing.
+# torch comes from there as well: that module says what to do if torch or FFCV is missing.
 from dali_msda.ffcv.library import AllocationQuery, State, torch
 from dali_msda.ffcv.operations import MixerOperation, expect_our_loader
 from dali_msda.ops import blend, targets
@@ -48,7 +48,6 @@ class Mixer:
         self.policy = policy
         self.num_classes = whole("num_classes", num_classes, 1, 2**31)
         self.seed = whole("seed", seed, 0, 2**64)
-        self._takes_turns = bool(policy.leaves()["stage"].any())
 
     def images(
         self,
@@ -116,7 +115,7 @@ class Mixer:
         return [_MixTargets(self, smoothing, compact)]
 
     def step(self, epoch: int, batch: int, batches: int) -> int:
-        """Step of a batch's draws: the epoch, since dataset indices tell its batches apart.
+        """Step of a batch's draws: the epoch, since the indices differ from batch to batch.
 
         For policies that take turns batch by batch (:class:`dali_msda.Alternate`,
         :class:`dali_msda.LaMix`) it is the number of the batch since the first epoch.
@@ -126,7 +125,7 @@ class Mixer:
             batch: Number of the batch in its epoch, from 0.
             batches: Batches in an epoch, ``len(loader)``.
         """
-        return epoch * batches + batch if self._takes_turns else epoch
+        return epoch * batches + batch if self.policy.takes_turns else epoch
 
     def plan(
         self, ids: object, height: int, width: int, *, step: int, peaks: object = None
@@ -194,7 +193,7 @@ class _MixImages(MixerOperation):
                 "images is found on the CPU; put mixer.images() behind the decoder, and ToDevice "
                 "behind it"
             )
-        # Whether the policy serves images of this size.
+        # This raises an error unless the policy serves images of this size.
         self.mixer.plan([0], height, width, step=0, peaks=[[0, 0]] if policy.needs_peaks else None)
         if self.blending["layout"] == "CHW":
             shape = channels, height, width
@@ -247,8 +246,7 @@ class _MixTargets(MixerOperation):
             )
         if not self.makes_pair:
             return self.tensor_state((*self.interpolations, self.classes), torch.float32, device)
-        sources = max(2, int(self.mixer.policy.leaves()["sources"].max()))
-        shape = (*self.interpolations, sources)
+        shape = (*self.interpolations, self.mixer.policy.max_sources)
         (state, labels), (_, weights) = (
             self.tensor_state(shape, kind, device) for kind in (torch.int64, torch.float32)
         )

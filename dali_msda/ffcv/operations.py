@@ -1,4 +1,4 @@
-"""Operations that need our loader: what FFCV's own gives them does not tell the epoch."""
+"""Operations that need our loader, because FFCV's own does not tell them the epoch."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class DecoderWithDraws(SimpleRGBImageDecoder):
         """Write what the batch needs.
 
         Args:
-            memory: What the operation declared, for this batch.
+            memory: The part for this batch of the memory that the operation declared.
             ids: Dataset indices of the batch, ``(B,)``.
             epoch: Number of the epoch, from 0.
         """

@@ -102,9 +102,9 @@ def expect_labels_in_range(loader: Any) -> None:
 
 
 def stages_with_plans_first(graph: Graph) -> list[list[int]]:
-    """FFCV's stages, in which a batch's plan is drawn before anything needs it.
+    """FFCV's stages, sorted so that a batch's plan is drawn before anything needs it.
 
-    Within a stage FFCV runs the pipelines in any order.
+    FFCV itself runs the pipelines of a stage in any order.
     """
     for node in graph.nodes:
         before = [other for other in _with_ancestors(node)[1:] if other.is_jitted is False]
@@ -120,7 +120,7 @@ def stages_with_plans_first(graph: Graph) -> list[list[int]]:
 
 
 def _with_ancestors(node: Node) -> list[Node]:
-    """The node and all that it is computed from, back to the decoder."""
+    """The node and all nodes that it is computed from, back to the decoder."""
     line = [node]
     while line[-1].parent is not None:
         line.append(line[-1].parent)

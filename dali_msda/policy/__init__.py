@@ -12,7 +12,7 @@ from dali_msda.policy.base import (
     TRAIT_BITS,
     Leaf,
     Policy,
-    having,
+    has_trait,
 )
 from dali_msda.policy.cards import METHODS, TRAITS, Method, codes, codes_weighing_by
 from dali_msda.policy.checks import known, number, whole
@@ -40,7 +40,7 @@ __all__ = [
     "Policy",
     "codes",
     "codes_weighing_by",
-    "having",
+    "has_trait",
     "known",
     "number",
     "whole",

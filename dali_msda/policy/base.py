@@ -7,12 +7,13 @@ with their settings. The kernels read a policy as one record for each leaf.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from dali_msda.policy.cards import METHODS
+from dali_msda.policy.cards import METHODS, codes
 from dali_msda.policy.checks import known, number
 
 SCOPES = {"sample": 0, "pair": 1, "batch": 2}
@@ -42,9 +43,22 @@ LEAF_DTYPE = np.dtype(
 field means."""
 
 
-def having(leaves: np.ndarray, trait: str) -> np.ndarray:
-    """Which leaves have a method with a trait, one of :data:`TRAIT_BITS`: bool ``(leaves,)``."""
-    return (leaves["traits"] & TRAIT_BITS[trait]) != 0
+def has_trait(records: np.ndarray, trait: str) -> np.ndarray:
+    """Which records of a plan, or leaves of a policy, are of a method with a trait.
+
+    Args:
+        records: Anything that has a field ``method`` with the number of a method.
+        trait: A word of :data:`dali_msda.policy.TRAITS`.
+    """
+    return _methods_with(trait)[records["method"]]
+
+
+@functools.cache
+def _methods_with(trait: str) -> np.ndarray:
+    """For every number that a record's ``method`` can hold, whether that method has the trait."""
+    table = np.zeros(256, bool)
+    table[codes(trait)] = True
+    return table
 
 
 class Policy:
@@ -60,8 +74,8 @@ class Policy:
 
     @property
     def needs_peaks(self) -> bool:
-        """Whether a method's box follows the pixels, so that the peaks of the images are needed."""
-        return bool(having(self.leaves(), "needs_peaks").any())
+        """Whether a method places its box by the peaks of the images, which must then be given."""
+        return bool(has_trait(self.leaves(), "needs_peaks").any())
 
     @property
     def max_sources(self) -> int:

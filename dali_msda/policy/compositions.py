@@ -1,4 +1,4 @@
-"""Policies made of policies: a choice at random, turns, several interpolations."""
+"""Policies made of policies: a random choice, turns, and several interpolations of a pair."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dali_msda.policy.base import BOXES, SCOPES, SHARES, Leaf, Policy, having
+from dali_msda.policy.base import BOXES, SCOPES, SHARES, Leaf, Policy, has_trait
 from dali_msda.policy.checks import known, number, whole
 
 
@@ -140,7 +140,7 @@ class MultiMix(Policy):
         known("share", self.share, SHARES)
         leaves = self.policy.leaves()
         fits = (leaves["sources"] == 2) & (leaves["box"] != BOXES["minmax"])
-        if not (fits & ~having(leaves, "erases")).all():
+        if not (fits & ~has_trait(leaves, "erases")).all():
             raise ValueError(
                 "policy: expected methods that mix two samples by a lambda, got "
                 f"{self.policy!r}; leave out Cutout, minmax and n > 2"

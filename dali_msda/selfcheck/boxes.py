@@ -73,11 +73,10 @@ def coverage(run: Run) -> Iterator[Row]:
 
 def pairs_of_pixels(run: Run) -> Iterator[Row]:
     """a_jk of every pair of pixels of small images, square and not."""
-    methods = {**FIGURE, **OTHERS}
-    for name, policy in methods.items():
+    for name, policy in {**FIGURE, **OTHERS}.items():
         for height, width, lam in ((4, 4, 0.5), (4, 7, 0.25), (7, 3, 0.75)):
             if name in BOXED and height == width:
-                continue  # coverage
+                continue  # these are in coverage()
             check = f"{name}: a_jk, {height}x{width}, lam {lam:g}"
             drawn = run.shares(check, policy, height, width, 40_000, lam=lam)
             yield rows.compare(check, law(policy, height, width, lam), drawn, rows.pairs)
@@ -122,7 +121,7 @@ def weights(run: Run) -> Iterator[Row]:
 
 
 def masks(run: Run) -> Iterator[Row]:
-    """Of every sample: label weight and blended pixels follow its mask."""
+    """The label weight and the blended pixels of every sample follow its mask."""
     size = (19, 30)
     policies = {**BOXED, "gmix, code": GMix(), "gmix, exact": GMix(mode="exact")}
     policies |= {"hmix": HMix(), "resizemix": ResizeMix(), "mixup": Mixup()}
@@ -164,7 +163,7 @@ def _mean_weight(run: Run, name: str, policy: Leaf, n: int, lam: float) -> Row:
 
 
 def lambdas(run: Run) -> Iterator[Row]:
-    """Moments of lambda, and of what ResizeMix draws instead."""
+    """Moments of lambda, and of the factor that ResizeMix draws instead."""
     for alpha in (0.2, 1.0, 2.0):
         check = f"mixup: moments of Beta({alpha:g}, {alpha:g})"
         yield _moments(run, check, Mixup(alpha=alpha), laws.beta_moments(alpha, alpha))
@@ -228,7 +227,7 @@ def _two_by_two(run: Run, name: str, policy: Leaf, images: np.ndarray) -> Iterat
 def _alone(
     run: Run, name: str, policy: Leaf, images: np.ndarray, labels: np.ndarray
 ) -> Iterator[Row]:
-    """Images that stay: mixed with their like, or at lambda 1; partners, at lambda 0."""
+    """Images stay if mixed with equal ones or at lambda 1; at lambda 0 the partners show."""
     check = f"{name}: an image mixed with its like"
     same = np.broadcast_to(images[:1], images.shape)
     plan = run.plan(check, policy, *images.shape[:3])
@@ -239,8 +238,8 @@ def _alone(
     check = f"{name}: cross-entropy of rows, and of compact targets"
     logs = run.rng(check).standard_normal((len(labels), 10))
     pair, weight = targets(labels, plan, compact=True)
-    apart = (weight * np.take_along_axis(logs, pair, 1)).sum(1)
-    yield rows.equal(check, apart, (dense * logs).sum(1), tolerance=2e-6)
+    by_hand = (weight * np.take_along_axis(logs, pair, 1)).sum(1)
+    yield rows.equal(check, by_hand, (dense * logs).sum(1), tolerance=2e-6)
     check = f"{name}: lam 1 changes nothing"
     _, mixed = _mixed(run, check, policy, images, lam=1.0)
     yield rows.equal(check, images, mixed)

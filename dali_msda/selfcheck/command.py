@@ -101,7 +101,7 @@ def _plot_is_possible(file: str) -> None:
 
 
 def by_displacement(masks: np.ndarray) -> np.ndarray:
-    """Sum over masks of the mean product of pixels some displacement apart.
+    """Mean product of the pixels at each displacement, summed over the masks.
 
     Args:
         masks: ``(T, n, n)``.

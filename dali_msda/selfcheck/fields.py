@@ -14,18 +14,15 @@ from dali_msda.selfcheck.rows import Row, Run
 SIZES = ((32, 32), (17, 23), (64, 40), (1, 37), (37, 1), (1, 1))
 DISPLACEMENTS = ((0, 1), (0, 4), (4, 0), (0, 8), (0, 16), (8, 8), (16, 16))
 ARCSINE = 0.003
-"""Near what the arcsine law of a field is off for the mask that keeps exactly half of it."""
+"""How far the arcsine law may be off: it lets the count of own pixels vary, and masks do not."""
 
 SLOPE = 0.02
-"""Share of the slope of the power by which a full run may miss it, about 5 standard errors."""
+"""Relative error that a full run may have in the slope, about 5 standard errors."""
 
 
-def own(
-    run: Run, check: str, policy: FMix, height: int, width: int, full: int, lam: float | None = None
-) -> np.ndarray:
-    """Masks of 0 and 1, ``(T, H, W)``, 1 where a pixel stays own."""
-    plans = run.plans(check, policy, height, width, full, lam)
-    return np.concatenate([rows.mask(plan, height, width) for plan in plans])
+def own(run: Run, *what: object, **more: object) -> np.ndarray:
+    """Masks of :meth:`Run.plans`, ``(T, H, W)`` of 0 and 1, where 1 is a pixel that stays own."""
+    return np.concatenate([*run.masks(*what, **more)])
 
 
 def counts(run: Run) -> Iterator[Row]:
@@ -55,7 +52,7 @@ def counts(run: Run) -> Iterator[Row]:
 def slopes(run: Run) -> Iterator[Row]:
     """The slope of the power over frequency, -2 decay, from the smallest fields.
 
-    Of a field of four pixels the share of masks that show its highest frequency gives the ratio
+    With a field of four pixels, the share of masks that show its highest frequency gives the ratio
     of two powers exactly (laws.chance_of_odd_pattern), and so the slope between them.
     """
     for height, width in ((1, 4), (4, 1), (2, 2)):
@@ -77,7 +74,7 @@ def slopes(run: Run) -> Iterator[Row]:
 
 
 def stationary(run: Run) -> Iterator[Row]:
-    """Every pixel, and every pair of pixels some way apart, is like any other."""
+    """All pixels are alike, and so are all pairs of pixels at one displacement."""
     for height, width in ((16, 16), (9, 14)):
         check = f"fmix, paper: E of every pixel, {height}x{width}"
         masks = own(run, check, FMix(), height, width, 5000, lam=0.4)
@@ -94,7 +91,7 @@ def stationary(run: Run) -> Iterator[Row]:
 
 
 def _together(masks: np.ndarray) -> np.ndarray:
-    """Share of own pairs of each mask for every displacement, and the changes along its axes."""
+    """Share of own pairs in each mask at each displacement, and the changes along its axes."""
     size = masks[0].size
     values = [
         np.einsum("thw,thw->t", masks, np.roll(masks, shift, (1, 2))) / size
@@ -105,7 +102,7 @@ def _together(masks: np.ndarray) -> np.ndarray:
 
 
 def regions(run: Run) -> Iterator[Row]:
-    """Masks of 32 x 32 beside those that NumPy draws from the definition."""
+    """Masks of 32 x 32 pixels, compared with those that NumPy draws from the definition."""
     n = 32
     for law, decay in (*(("paper", decay) for decay in (1.0, 2.0, 3.0, 5.0)), ("legacy", 3.0)):
         check = f"fmix, {law}: {n}x{n}, decay {decay:g}"
@@ -125,7 +122,7 @@ def regions(run: Run) -> Iterator[Row]:
 
 
 def odd_sizes(run: Run) -> Iterator[Row]:
-    """Each pixel, beside NumPy's masks; by the legacy law not every pixel is like any other."""
+    """Each pixel, compared with NumPy's masks; the legacy law does not make all pixels alike."""
     height, width, lam = 9, 14, 0.4
     for law in ("paper", "legacy"):
         check = f"fmix, {law}: E of every pixel beside NumPy's, {height}x{width}"
@@ -137,11 +134,10 @@ def odd_sizes(run: Run) -> Iterator[Row]:
 
 
 def runs(run: Run) -> Iterator[Row]:
-    """The released code has one wave a row: no row of its masks has more than one run."""
-    check, most = "fmix, legacy: most runs in a row, 31x20", []
+    """The authors' code has one wave in a row, so no row of its masks has more than one run."""
+    check = "fmix, legacy: most runs in a row, 31x20"
     masks = own(run, check, FMix(law="legacy"), 31, 20, 2000)
-    most.append(np.count_nonzero(masks > np.roll(masks, 1, 2), axis=2).max())
-    yield rows.equal(check, 1, most)
+    yield rows.equal(check, 1, np.count_nonzero(masks > np.roll(masks, 1, 2), axis=2).max())
     check = "fmix, legacy: runs of a line, 1x50"
     masks = own(run, check, FMix(law="legacy"), 1, 50, 5000, lam=0.4)
     yield rows.equal(check, 1, np.count_nonzero(masks > np.roll(masks, 1, 2), axis=(1, 2)))

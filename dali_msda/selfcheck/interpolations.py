@@ -13,7 +13,7 @@ from dali_msda.selfcheck import laws, rows
 from dali_msda.selfcheck.rows import Row, Run
 
 K = 5
-NESTED = {  # whose own weights fall with lambda at every pixel
+NESTED = {  # own weights fall with lambda at every pixel
     "mixup": Mixup(),
     "cutmix, clip": CutMix(),
     "cutmix, inside": CutMix(box="inside"),
@@ -24,13 +24,13 @@ NESTED = {  # whose own weights fall with lambda at every pixel
     "gmix, paper": GMix(mode="paper"),
     "resizemix": ResizeMix(),
 }
-"""HMix and GMix's code: around a larger box, and in a bump of the other image, weights may rise."""
+"""HMix and the mode "code" of GMix are left out: around a box, or in a bump, weights may rise."""
 
 BOXED = {"hmix": HMix(), "hmix, inside": HMix(box="inside")}
 
 
 def nesting(run: Run) -> Iterator[Row]:
-    """Of every pair, lambdas and label weights fall, and all that is pasted grows."""
+    """The lambdas and label weights of every pair fall, and what is pasted grows."""
     size = (19, 30)
     for name, policy in {**NESTED, **BOXED, "gmix, code": GMix()}.items():
         plan = run.plan(f"multi-mix of {name}", MultiMix(policy, K), run.draws(1000), *size)
@@ -45,7 +45,7 @@ def nesting(run: Run) -> Iterator[Row]:
         elif name in BOXED:
             check = f"multi-mix of {name}: boxes that are not nested"
             yield rows.equal(check, 0, _not_nested(plan))
-        if name not in ("gmix, exact", "gmix, paper"):  # labelled by lambda
+        if name not in ("gmix, exact", "gmix, paper"):  # their labels are lambda
             check = f"multi-mix of {name}: w is the mean of the mask"
             yield rows.weight_is_mean(check, plan, masks)
 
@@ -70,10 +70,10 @@ def alike(run: Run) -> Iterator[Row]:
         plan = run.plan(check, MultiMix(policy, K), batch, *size)
         mixed, made = blend(images, plan), targets(labels, plan, num_classes=10)
         single = [run.plan(check, policy, batch, *size, lam=plan["lam"][:, k]) for k in range(K)]
-        apart = np.stack([blend(images, one) for one in single], 1)
-        yield rows.equal(check, apart, mixed)
-        apart = np.stack([targets(labels, one, num_classes=10) for one in single], 1)
-        yield rows.equal(f"{check}, targets", apart, made)
+        one_by_one = np.stack([blend(images, one) for one in single], 1)
+        yield rows.equal(check, one_by_one, mixed)
+        one_by_one = np.stack([targets(labels, one, num_classes=10) for one in single], 1)
+        yield rows.equal(f"{check}, targets", one_by_one, made)
 
 
 def order(run: Run) -> Iterator[Row]:

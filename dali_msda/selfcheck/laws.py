@@ -1,4 +1,4 @@
-"""What theory says of the masks: every mask that a method can draw, and how often.
+"""What theory says about the masks: every mask that a method can draw, and how often.
 
 Written from the definitions in float64 NumPy, and independent of the kernels. A mask is given by
 the partner's share of each pixel, which is 1 - M for the own weight M.
@@ -100,20 +100,18 @@ def _gmix(mode: str, height: int, width: int, lam: float) -> Iterator[np.ndarray
     falloff = math.pi / (area * height * width) / (2 if mode == "paper" else 1)
     for y in range(height):
         if mode == "exact":
-            found = _falloff_of_mean(y, height, width, area)[:, None]
-            bump = bumps_at(y, height, found)[:, :, None] * bumps(width, found)[:, None, :]
-        else:
-            bump = bumps(height, falloff)[y][:, None] * bumps(width, falloff)[:, None, :]
+            falloff = _falloff_of_mean(y, height, width, area)[:, None]
+        bump = bumps_at(y, height, falloff)[..., None] * bumps(width, falloff)[:, None, :]
         yield 1 - bump if own_bump else bump
 
 
-def bumps_at(point: int, n: int, falloff: np.ndarray) -> np.ndarray:
-    """A Gaussian bump around one pixel of an axis, for several widths."""
+def bumps_at(point: int, n: int, falloff: np.ndarray | float) -> np.ndarray:
+    """Gaussian bumps of one falloff or several, ``(k, 1)``, around one pixel of an axis."""
     return np.exp(-falloff * (np.arange(n) - point) ** 2)
 
 
 def _falloff_of_mean(y: int, height: int, width: int, mean: float) -> np.ndarray:
-    """For each x, the falloff whose bump around (y, x) has a given mean: by bisection."""
+    """For each x, the falloff whose bump around (y, x) has a given mean, found by bisection."""
     low, high = np.full(width, math.log(1e-12)), np.full(width, math.log(64.0))
     for _ in range(80):
         middle = (low + high) / 2
@@ -161,8 +159,8 @@ def beta_moments(alpha: float, beta: float) -> tuple[float, float, float]:
 def mixup_statistic(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean square of Mixup's output, for uniform lambda.
 
-    It is a square of lambda, and so the squares of it are of degree 4: three Gauss-Legendre nodes
-    integrate them exactly.
+    It is of degree 2 in lambda and its square of degree 4, which three Gauss-Legendre nodes
+    integrate exactly.
 
     Args:
         images: Pairs, ``(P, 2, H, W)``.

@@ -14,13 +14,13 @@ from dali_msda.plan import draw
 from dali_msda.policy import Policy
 
 LIMIT = 5.0
-"""Standard errors by which a measured value may lie from the expected one."""
+"""How many standard errors a measured value may lie from the expected one."""
 
 ROUNDING = 1e-6
-"""What float32 masks and weights may be off by."""
+"""How far float32 masks and weights may be off."""
 
 CHUNK = 2**20
-"""Pixels that are drawn at a time."""
+"""How many pixels are drawn at a time."""
 
 Sums = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """From masks, ``(T, H, W)``: sums over T of the values that are compared, and of their squares."""
@@ -71,7 +71,7 @@ def estimate(
         expected: Expectations, an array or a number.
         measured: Means of the same shape.
         error: Their standard errors.
-        tolerance: By how much the expectations themselves may be off.
+        tolerance: How far the expectations themselves may be off.
     """
     expected, measured, error = np.broadcast_arrays(
         *(np.asarray(value, np.float64) for value in (expected, measured, error))
@@ -131,7 +131,7 @@ def pairs(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def displaced(displacements: Iterable[tuple[int, int]]) -> Sums:
-    """Products of pixels some displacements (dy, dx) apart, averaged over the image."""
+    """Products of pixels at each displacement (dy, dx), averaged over the image."""
 
     def sums(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         height, width = masks.shape[1:]
@@ -144,17 +144,6 @@ def displaced(displacements: Iterable[tuple[int, int]]) -> Sums:
         return values.sum(1), (values**2).sum(1)
 
     return sums
-
-
-def means(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over the pixels of a mask (:data:`Sums`)."""
-    values = masks.mean((1, 2))
-    return values.sum(), (values**2).sum()
-
-
-def pixels(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each pixel of a mask (:data:`Sums`)."""
-    return masks.sum(0), (masks**2).sum(0)
 
 
 @dataclass(frozen=True)
@@ -213,15 +202,12 @@ class Run:
         """All records of :meth:`plans`, in one array."""
         return np.concatenate([*self.plans(*what, **more)])
 
-    def shares(
-        self,
-        check: str,
-        policy: Policy,
-        height: int,
-        width: int,
-        full: int,
-        lam: float | None = None,
-    ) -> Iterator[np.ndarray]:
-        """Partner's share of each pixel of the masks that a policy draws, float64, in chunks."""
-        for plan in self.plans(check, policy, height, width, full, lam):
-            yield 1 - mask(plan, height, width).astype(np.float64)
+    def masks(self, *what: object, **more: object) -> Iterator[np.ndarray]:
+        """Own weight of each pixel in the records of :meth:`plans`, in chunks."""
+        for plan in self.plans(*what, **more):
+            yield mask(plan, int(plan["height"][0]), int(plan["width"][0]))
+
+    def shares(self, *what: object, **more: object) -> Iterator[np.ndarray]:
+        """Partner's share of each pixel in the records of :meth:`plans`, float64, in chunks."""
+        for weights in self.masks(*what, **more):
+            yield 1 - weights.astype(np.float64)

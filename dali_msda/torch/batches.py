@@ -45,7 +45,7 @@ def expect_no_gradient(name: str, tensor: torch.Tensor) -> None:
 
 
 def expect_class_indices(name: str, labels: torch.Tensor) -> None:
-    """Raise TypeError unless labels are of an integer type, of which nothing is cut off."""
+    """Raise TypeError unless labels are of an integer type; floats would be truncated."""
     if labels.is_floating_point() or labels.is_complex():
         dtype = str(labels.dtype).removeprefix("torch.")
         raise TypeError(
@@ -56,7 +56,7 @@ def expect_class_indices(name: str, labels: torch.Tensor) -> None:
 
 
 def readable(images: torch.Tensor) -> torch.Tensor:
-    """The images as the kernels read them: bytes or float32, in one of the two memory orders."""
+    """The images as the kernels read them: uint8 or float32, contiguous or channels last."""
     if images.dtype in HALF_TYPES:
         images = images.float()
     channels_last = torch.channels_last
@@ -77,7 +77,7 @@ def blended(images: torch.Tensor, plan: np.ndarray, **how: object) -> torch.Tens
 
 
 def uncompiled(method: Callable) -> Callable:
-    """Make ``torch.compile`` break its graph at a method and run the method as it is.
+    """Make ``torch.compile`` break its graph at a method and run the method uncompiled.
 
     ``torch.compiler.disable`` imports the compiler, which takes seconds in each process, so it is
     called only where something is being compiled.

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from dali_msda import loader_draws
+from dali_msda.backends.cpu_library import LAYOUTS
 from dali_msda.backends.shapes import whole
 from dali_msda.ops import blend
 from dali_msda.plan import draw
@@ -16,10 +17,10 @@ from dali_msda.policy import Policy
 from dali_msda.saliency import saliency
 from dali_msda.torch.draw_key import ProcessRank
 from dali_msda.torch.indexed import Place, Sample
-from dali_msda.torch.samples import LAYOUTS, columns
+from dali_msda.torch.samples import columns
 from dali_msda.torch.settings import MixingSettings
 
-NO_EPOCH = -1  # before any was named
+NO_EPOCH = -1  # before the first set_epoch()
 
 
 class Collate(MixingSettings):
@@ -37,7 +38,7 @@ class Collate(MixingSettings):
     The plan is a pure function of the seed, the epoch and the dataset indices of the batch: the
     same for any number of workers and batches ahead, whatever the generators of torch and NumPy
     hold, another in every epoch, and the same again when a run is resumed by its epoch. Ranks of
-    distributed training may share a seed: on rank r a sample is drawn for as one of index
+    distributed training may share a seed: on rank r the draws of a sample follow from
     ``index + r * 2**32``, so that copies of it on several ranks, as repeated augmentation makes
     them, are mixed in several ways.
 
@@ -50,7 +51,7 @@ class Collate(MixingSettings):
     Args:
         policy: What to draw. None mixes nothing; the labels then come as they are, int64 ``(B,)``
             or float32 ``(B, classes)``. The interpolations of :class:`dali_msda.MultiMix` follow
-            one another: ``B * k`` samples, which ``reshape(B, k, ...)`` takes apart.
+            one another: ``B * k`` samples, which ``reshape(B, k, ...)`` separates.
         num_classes: Number of classes; needed for dense rows of class indices.
         channels_last: Memory order of the batch; its shape is ``(B, C, H, W)`` either way.
         layout: ``"HWC"`` or ``"CHW"``, of arrays and tensors alike. By default arrays are HWC and
@@ -81,7 +82,7 @@ class Collate(MixingSettings):
             raise ValueError(f"layout: expected 'HWC', 'CHW' or None, got {layout!r}")
         self.channels_last, self.layout = channels_last, layout
         self._rank = ProcessRank(rank)
-        self._epoch = torch.tensor(NO_EPOCH).share_memory_()  # the memory is that of all workers
+        self._epoch = torch.tensor(NO_EPOCH).share_memory_()  # shared with all workers
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the next batches belong to; call it before each loop over the loader.
@@ -134,13 +135,13 @@ class Collate(MixingSettings):
         return mixed, *self._targets(torch.from_numpy(labels), plan)
 
     def _steps(self, place: Place | None) -> tuple[int, int]:
-        """The epoch, and the step of the plan's draws, as FFCV's Mixer has them."""
+        """The epoch, and the step of the plan's draws, the same as those of FFCV's Mixer."""
         if place is None and self.epoch is None:
             raise ValueError(
                 "epoch: expected collate.set_epoch(n) before the first batch of every epoch n, got "
                 "none; or let NumberedBatches count them"
             )
-        if not self.takes_turns:
+        if not self.drawn.takes_turns:
             epoch = self.epoch if place is None else place.epoch
             return epoch, epoch
         if place is None:

@@ -18,8 +18,8 @@ class DrawKey:
     """What the draws of a transform follow from.
 
     Without a seed, a base seed is drawn from torch's generator, so that ``torch.manual_seed``
-    governs it and an object that is made later draws something else. The kind of object enters it.
-    A worker of a ``DataLoader`` adds its own seed, which is another one in each epoch.
+    governs it and an object that is made later draws something else. The kind of object enters the
+    seed. In a worker of a ``DataLoader`` the worker's seed enters as well, another in each epoch.
 
     A deep copy of a key without a seed draws something else than the original, and so does every
     further copy; with a seed it draws the same. A pickled key goes on where it was pickled.

@@ -12,7 +12,7 @@ from dali_msda.torch.draw_key import state_values
 
 
 class Place(NamedTuple):
-    """Where a batch stands: its epoch, its number in it, and the batches of an epoch."""
+    """Where a batch stands: its epoch, its number there, and how many batches an epoch has."""
 
     epoch: int
     number: int
@@ -104,7 +104,7 @@ class NumberedBatches:
         self.batches = batches
         self.set_epoch(epoch)
         self._iterator: object = None  # of the last loop, if it has a state
-        self._unfinished: tuple[int, int] | None = None  # epoch of that loop, and its batches
+        self._unfinished: tuple[int, int] | None = None  # epoch and batches made of it
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -112,13 +112,13 @@ class NumberedBatches:
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the next loop is, to resume; those after it follow by themselves."""
         self.epoch = whole("epoch", epoch, 0, 2**32)
-        # What the next loop goes on from: batches that were made, and the state of the sampler.
+        # Where the next loop goes on: how many batches were made, and the state of the sampler.
         self._made_before, self._inner_state = 0, None
 
     def __iter__(self) -> Iterator[Indices]:
         epoch, self.epoch = self.epoch, self.epoch + 1
         made_before, self._made_before = self._made_before, 0
-        inner = getattr(self.batches, "sampler", None)  # that of ranks shuffles by the epoch, too
+        inner = getattr(self.batches, "sampler", None)  # a DistributedSampler shuffles by the epoch
         for sampler in (self.batches, inner):
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(epoch)
@@ -147,7 +147,7 @@ class NumberedBatches:
         return iterator
 
     def state_dict(self) -> dict[str, object]:
-        """What is needed to go on behind the batch that was made last."""
+        """What is needed to go on after the batch that was made last."""
         epoch, batch = self._unfinished or (self.epoch, self._made_before)
         state = {"epoch": epoch, "batch": batch}
         if self._inner_state is not None:

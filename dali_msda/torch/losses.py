@@ -1,4 +1,4 @@
-"""For PyTorch: the losses for soft labels, in dense rows or as labels with weights."""
+"""Losses of PyTorch for soft labels, given as dense rows or as labels with weights."""
 
 import torch
 from torch import Tensor
@@ -213,10 +213,10 @@ class _CrossEntropyOfLabels(torch.autograd.Function):
 def _cross_entropy(
     log_p: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float, reduction: str
 ) -> Tensor:
-    """The loss in operations that every way of differentiating knows."""
+    """The loss, in operations that autograd, torch.func and torch.compile all know."""
     loss = -_weighted_sum(log_p, targets, weights)
     if smoothing:
-        # Not the mean, whose gradient would be divided entry by entry.
+        # A mean would divide its gradient entry by entry; this divides one number.
         loss = (1 - smoothing) * loss - smoothing / log_p.shape[1] * log_p.sum(1)
     return _reduce(loss, reduction)
 
@@ -233,7 +233,7 @@ def _reduce(loss: Tensor, reduction: str) -> Tensor:
 
 
 def _in_full_precision(logits: Tensor) -> Tensor:
-    """In float32 unless they are in float64."""
+    """The logits in float32, or in float64 if they are."""
     return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
 
 
@@ -304,7 +304,7 @@ def _weighted_sum(values: Tensor, targets: Tensor, weights: Tensor | None) -> Te
 
 
 def _at_labels(values: Tensor, labels: Tensor) -> Tensor:
-    """Entries ``(B, n)``; on the CPU, PyTorch looks at every label by itself."""
+    """The values at the labels, ``(B, n)``; on the CPU, PyTorch checks every label."""
     try:
         return values.gather(1, labels.long())
     except RuntimeError:

@@ -10,8 +10,7 @@ import torch
 from dali_msda.torch.batches import expect_no_gradient
 from dali_msda.torch.indexed import Sample
 
-LAYOUTS = ("HWC", "CHW")
-MOST_CHANNELS = 4  # of what can be told from a height
+MOST_CHANNELS = 4  # a longer axis is taken for a height or width
 KEPT_MODES = ("L", "RGB", "RGBA")
 CONVERTED_MODES = {"1": "L", "P": "RGB", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 
@@ -44,7 +43,7 @@ def columns(
 
 
 def _pair(sample: object) -> tuple[str, tuple[object, object]]:
-    """What errors call the sample, and its image and label."""
+    """The name that errors give the sample, and its image and label."""
     if not isinstance(sample, Sample):
         raise TypeError(
             f"samples: expected those of Indexed(dataset), got {type(sample).__name__}; give "
@@ -62,7 +61,7 @@ def _pair(sample: object) -> tuple[str, tuple[object, object]]:
 
 def _pixels(name: str, image: object, layout: str | None) -> np.ndarray:
     """An image as uint8 ``(H, W, C)``."""
-    if hasattr(image, "mode") and hasattr(image, "convert"):  # PIL's
+    if hasattr(image, "mode") and hasattr(image, "convert"):  # a PIL image
         array, layout = np.asarray(_grey_or_colour(name, image)), "HWC"
     elif isinstance(image, torch.Tensor) and image.dtype == torch.uint8:
         array = image.cpu().numpy()

@@ -53,10 +53,7 @@ class MixingSettings:
         self.mirror, self.compact, self.smoothing = float(mirror), compact, smoothing
         self.blending = dict(mean=mean, std=std, dtype=dtype)
         self.drawn = UNMIXED if policy is None else policy
-        # Alternate and LaMix draw by the number of the batch.
-        self.takes_turns = bool(self.drawn.leaves()["stage"].any())
-        self._sources = max(2, int(self.drawn.leaves()["sources"].max()))
-        # A blend of one pixel checks the rest, and its type is that of what is made of bytes.
+        # A blend of one uint8 pixel checks the other arguments and tells the type of such batches.
         one = draw(UNMIXED, 1, 1, 1, seed=0, step=0)
         channels = max(np.size(mean), np.size(std))
         pixel = torch.zeros((1, 1, 1, channels), dtype=torch.uint8)
@@ -76,7 +73,7 @@ class MixingSettings:
             return (made.flatten(0, plan.ndim - 1),)
         found, weights = (part.flatten(0, plan.ndim - 1) for part in made)
         # This batch may mix fewer samples than the policy does at most.
-        missing = self._sources - found.shape[1]
+        missing = self.drawn.max_sources - found.shape[1]
         if missing:
             found = torch.cat([found, found[:, :1].expand(-1, missing)], 1)
             weights = torch.cat([weights, weights.new_zeros(len(weights), missing)], 1)

@@ -1,4 +1,4 @@
-"""Mixing in the training step: a transform of batches, where they are."""
+"""Mixing in the training step: a transform of batches on the CPU or on a GPU."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Mixer(MixingSettings):
     mixer and its copy, draw alike: give each view of a batch, and each method, a seed of its own.
 
     Images are ``(B, C, H, W)`` in either memory order, contiguous or ``channels_last``, and come
-    back as new memory in the same order; of ``(B, H, W, C)`` give ``images.permute(0, 3, 1, 2)``.
-    uint8 and float32 are read as they are. float16 and bfloat16 are first copied to float32, and
-    so are images in other strides to a contiguous order, and those for
-    :class:`dali_msda.SaliencyMix` to channels last.
+    back as new memory in the same order; for ``(B, H, W, C)`` give ``images.permute(0, 3, 1, 2)``.
+    uint8 and float32 are read as they are. Some images are copied first: float16 and bfloat16 to
+    float32, other strides to contiguous ones, and images for :class:`dali_msda.SaliencyMix` to
+    channels last.
 
     Args:
         policy: What to draw. The interpolations of :class:`dali_msda.MultiMix` follow one another:
-            ``B * k`` samples, which ``reshape(B, k, ...)`` takes apart.
+            ``B * k`` samples, which ``reshape(B, k, ...)`` separates.
         num_classes: Number of classes; needed for dense rows of class indices.
         rank: Number of the process; ranks that share a seed then differ. By default that of
             ``torch.distributed``, or 0.
@@ -124,7 +124,7 @@ class Mixer(MixingSettings):
         return self._key.state()
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where the mixer stood whose :meth:`state_dict` this is.
+        """Go on from what :meth:`state_dict` returned.
 
         Raises:
             TypeError, ValueError: If it is not such a state, or had another seed.
