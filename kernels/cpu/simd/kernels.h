@@ -2,9 +2,9 @@
 // dali_msda/build.py's ISAS, and chosen at run time (cpu/isa.h).  Every value is computed by the
 // expressions of msda/ or by their vector twins, so that the bits do not depend on the build.
 //
-// No C++ library code may be called in this folder, and its functions are static, of an unnamed
-// namespace, or of the build's own: of an inline function that several builds hold the linker keeps
-// one copy, which another machine may be unable to run.
+// No C++ library code may be called in this folder.  Its functions are static, or in an unnamed
+// namespace, or in the build's own one.  The reason is the linker: of an inline function that
+// several builds hold it keeps one copy, which may use instructions that the machine does not have.
 #pragma once
 #include "cpu/api.h"
 #include "msda/field/phases.h"
@@ -21,9 +21,9 @@ MSDA_FN int32_t rows_per_block(const MsdaBlend& b) {
   return b.width >= kBlockPixels ? 1 : kBlockPixels / (b.width > 0 ? b.width : 1);
 }
 
-// One thread's scratch: the mixed block, a block on its way out and a mirrored block of each
-// source, in parts that are multiples of 64 bytes; then the weights of a row, of each pixel and of
-// each value, and those along x and along y for each interpolation.
+// One thread's scratch begins with parts that are multiples of 64 bytes: the mixed block, a block
+// on its way out, and a mirrored block of each source.  Behind them come the weights of a row, one
+// for each pixel and one for each value, and those along x and along y for each interpolation.
 constexpr int32_t kScratchParts = 2 + kMaxSources;
 
 MSDA_FN int64_t scratch_part(const MsdaBlend& b) {
@@ -49,11 +49,11 @@ struct FieldTables {
   Field f;  // its seed is not used
   Passes z, y, x;
   Turns turns_z, turns_y, turns_x;
-  const int32_t *place_z, *place_y, *place_x;
+  const int32_t* place_x;                    // where the entries of a transform along x end up
   const int32_t* line;                       // which line of pixels a row of the spectrum becomes
-  const float *amplitude_re, *amplitude_im;  // of every entry of the half spectrum, and zeros past
-                                             // it for a vector that reads on; the same memory
-                                             // where they are equal, which is read once then
+  const float *amplitude_re, *amplitude_im;  // of every entry of the half spectrum, and zeros
+                                             // behind it for a vector that reads on; the same
+                                             // memory where the two are equal
   const int32_t* drawn;                      // entries of each row up to the last that is not 0
   int32_t columns;                           // the greatest of those
   int32_t greatest_radix;
@@ -61,8 +61,8 @@ struct FieldTables {
 
 constexpr int32_t kMostLanes = 16;
 
-// Floats from row to row of a thread's scratch: whole vectors and an odd number of cache lines, so
-// that a column does not fall into a few sets of the cache.
+// How many floats lie from row to row of a thread's scratch.  It is an odd number of cache lines,
+// so that a column does not fall into a few sets of the cache.
 MSDA_FN int64_t padded(int64_t n) {
   const int64_t lines = (n + 15) / 16;
   return (lines + 1 - lines % 2) * 16;
@@ -75,7 +75,7 @@ struct FieldSizes {
   int64_t spectrum;     // each of the real and imaginary parts: pairs for whole vectors, and room
                         // for a vector that writes on past the last row
   int64_t lines;        // each of the parts of the transposed lines
-  int64_t room;         // of a large radix
+  int64_t room;         // for the butterflies of a large radix
 };
 
 MSDA_FN FieldSizes field_sizes(const FieldTables& t) {
@@ -90,8 +90,8 @@ MSDA_FN int64_t field_scratch(const FieldTables& t) {
   return 2 * s.spectrum + 2 * s.lines + s.room;
 }
 
-// The last own pixel and its value: own are the values above `least`, and of those equal to it the
-// ones up to pixel `last`.
+// The own pixels are those with values above `least` and, of those with this value, the ones up to
+// pixel `last`.
 struct Threshold {
   float least;
   int64_t last;
