@@ -10,7 +10,7 @@ struct Isa {
   const Kernels& kernels;
 };
 
-// The one asked for, or the best that this machine has for -1; never one that it lacks.
+// The instruction set with this number, or the best one for -1; never one that this machine lacks.
 const Isa& isa_of(int32_t wanted);
 
 inline const Kernels& kernels_of(int32_t isa) { return isa_of(isa).kernels; }
