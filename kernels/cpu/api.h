@@ -90,7 +90,7 @@ int32_t msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* dra
 int64_t msda_check(const msda::Plan* plans, int64_t batch, int32_t samples, const int32_t* size,
                    int32_t axes, char* text, int32_t room);
 
-// Uniforms in (0, 1) as the plan draws them: out[i] is number i of the stream (tests, examples).
+// Fills in uniforms in (0, 1) as plans draw them: out[i] is number i of the stream (for loaders).
 void msda_uniforms(double* out, int32_t n, uint64_t seed, uint64_t identity, uint32_t step,
                    uint32_t purpose);
 

@@ -1,5 +1,5 @@
-// How the C functions keep exceptions in: none may leave one, because its caller may be Python or
-// C.
+// How the C functions keep exceptions in: none may leave them, because their callers may be Python
+// or C.
 #pragma once
 #include <new>
 
@@ -19,7 +19,7 @@ int32_t closed(const Body& body) noexcept {
   return kDone;
 }
 
-// For C++ that calls the C functions: makes an exception of a refusal.
+// For C++ that calls the C functions: throws if one returns that memory was refused.
 inline void expect_done(int32_t status) {
   if (status != kDone) throw std::bad_alloc();
 }

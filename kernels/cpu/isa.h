@@ -4,7 +4,7 @@
 
 namespace msda {
 
-// By number: 0 x86-64, 1 x86-64-v3, 2 x86-64-v4, 3 that with VBMI.
+// An instruction set.  Number 0 is x86-64, 1 x86-64-v3, 2 x86-64-v4, and 3 the same with VBMI.
 struct Isa {
   const char* name;
   const Kernels& kernels;

@@ -17,7 +17,7 @@ class Memory {
   ContrastScratch& fit(int32_t height, int32_t width) {
     if (height == scratch_.height && width == scratch_.width) return scratch_;
     const int64_t pixels = int64_t{height} * width;
-    scratch_ = {};  // its pointers are void even if memory is refused on the way
+    scratch_ = {};  // its old pointers are void, even if memory is refused below
     bytes_.resize(2 * pixels);
     sums_.resize(2 * pixels);
     integral_.resize((int64_t{height} + 1) * (int64_t{width} + 1));

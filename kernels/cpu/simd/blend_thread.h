@@ -48,8 +48,8 @@ struct BlendThread {
   const MsdaBlend& b;
   float* mixed;
   char *staged, *mirrored[kMaxSources];
-  // Of each value of kLanes RGB pixels.  The scale 1 and the shift -0 change nothing, not even the
-  // sign of a zero.
+  // Scale and shift of each value of kLanes RGB pixels.  The scale 1 and the shift -0 change
+  // nothing, not even the sign of a zero.
   float scale[3 * kLanes], shift[3 * kLanes];
   bool past;                                    // whether the stores of outputs bypass the caches
   mutable int32_t along_first = -1;             // `along` holds what outputs from this one on need

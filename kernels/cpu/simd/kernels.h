@@ -118,22 +118,23 @@ struct ContrastScratch {
 // ------------------------------------------------------------------------------------ the table
 
 struct Kernels {
-  // Rows [begin, end) of the batch's msda_blend_rows(); `scratch` holds scratch_bytes(), aligned to
-  // 64 bytes.
+  // Mixes rows [begin, end) of the batch's msda_blend_rows(); `scratch` holds scratch_bytes(),
+  // aligned to 64 bytes.
   void (*blend_rows)(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
-  // Both samples of each pair in place, for the outputs [begin, end) that are the first of theirs;
+  // Mixes both samples of each pair in place, if its first output is one of [begin, end);
   // `scratch` holds pair_scratch_bytes().
   void (*blend_pairs)(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
-  // The field's values, (depth * height, width), for one seed; `scratch` holds field_scratch().
+  // Makes the field's values, (depth * height, width), for one seed; `scratch` holds
+  // field_scratch().
   void (*field_values)(float* values, const FieldTables& tables, const uint32_t* seed,
                        float* scratch);
-  // The threshold above which `count` of the pixels lie, 1 to `pixels`; `scratch` holds
+  // Finds the threshold of the `count` greatest values, 1 to `pixels`; `scratch` holds
   // select_scratch().
   Threshold (*field_threshold)(const float* values, int64_t pixels, int64_t count, float* scratch);
-  // Bits of the own pixels.
+  // Writes the bits of the own pixels.
   void (*mask_bits)(uint32_t* bits, const float* values, int64_t pixels, Threshold threshold);
-  // From an image, which is either bytes or floats, to the sums of contrasts of each pixel and
-  // their greatest values.
+  // Makes the sums of contrasts of each pixel, and their greatest values, of an image that is given
+  // as bytes or as floats; the other pointer is null.
   void (*contrast_sums)(ContrastScratch& scratch, const uint8_t* bytes, const float* floats,
                         int32_t channels);
 };

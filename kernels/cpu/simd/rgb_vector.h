@@ -79,7 +79,7 @@ inline int32_t pick_pixels(uint8_t* to, const uint8_t* row, int32_t row_bytes,
                            const int32_t* columns, int32_t n) {
   if (n < kLanes) return 0;
   constexpr int32_t kTwo = 2 * kVectorBytes;
-  ManyBytes pixels = {}, colours = {};  // of each byte: where its place stands, its colour
+  ManyBytes pixels = {}, colours = {};  // of each byte: where its pixel's place lies, its colour
 #pragma GCC unroll 64
   for (int32_t i = 0; i < 3 * kLanes; ++i) pixels[i] = i / 3 * 4, colours[i] = i % 3;
   for (int32_t x = 0; x < n; x += kLanes) {
@@ -152,7 +152,7 @@ inline Pixels load_chosen(uint32_t bits, const uint8_t* own, const uint8_t* part
 }
 #endif
 
-// As load_colours, from the two sources of load_chosen().
+// The colours of kLanes pixels from two sources, chosen as load_chosen() does.
 inline void choose_colours(Ints* colours, uint32_t bits, const uint8_t* own,
                            const uint8_t* partner) {
 #if defined(__AVX2__)

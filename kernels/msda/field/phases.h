@@ -10,7 +10,8 @@
 
 namespace msda {
 
-// The threshold is found digit by digit.  Each digit has a counter, and counters have groups.
+// The threshold is found digit by digit.  Every digit that may come next has a counter,
+// and counters are added up in groups first.
 constexpr int32_t kDigitBits = 11, kDigits = 1 << kDigitBits;
 constexpr int32_t kDigitGroup = 32, kDigitGroups = kDigits / kDigitGroup;
 
