@@ -1,6 +1,6 @@
 // A GPU by way of the CUDA driver, a library that is looked up at run time: machine code, launches,
 // copies.  It does in C++ what dali_msda/backends/driver.py does in Python, and knows nothing of
-// DALI. Nothing in it waits for a GPU.
+// DALI.  Nothing in it waits for a GPU.
 //
 // Errors of the driver are thrown as std::runtime_error.
 #pragma once
