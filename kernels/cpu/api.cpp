@@ -1,4 +1,5 @@
-// The CPU backend's entry points: pick the build for this machine, share the work among threads.
+// The CPU backend's entry points.  They pick the build for this machine and share the work among
+// threads.
 #include "cpu/api.h"
 
 #include <algorithm>
@@ -8,13 +9,13 @@
 #include "cpu/closed.h"
 #include "cpu/isa.h"
 #include "cpu/threads.h"
-#include "msda/blend.h"
+#include "msda/mask.h"
 #include "msda/target.h"
 
 namespace msda {
 namespace {
 
-// Memory of the calling thread, aligned to 64 bytes, that only ever grows.
+// Memory of the calling thread, aligned to 64 bytes.  It is kept between calls, and only grows.
 char* thread_scratch(int64_t bytes) {
   struct Free {
     void operator()(char* p) const { ::operator delete[](p, std::align_val_t{64}); }
@@ -28,6 +29,7 @@ char* thread_scratch(int64_t bytes) {
   return memory.get();
 }
 
+// What a thread needs for msda_mask.
 struct MaskJob {
   float* weights;
   const Plan* plans;
@@ -35,7 +37,7 @@ struct MaskJob {
   int32_t height, width;
 };
 
-// A part of a job smaller than this is not worth waking a thread for.
+// Values in a part of a job.  Smaller parts are not worth waking a thread for.
 constexpr int64_t kGrainValues = 1 << 16;
 
 void order_pairs(int32_t* order, const Plan* plans, int32_t batch, int32_t interpolations) {

@@ -1,7 +1,7 @@
-// The CPU backend's C interface: what the array functions call through ctypes and the DALI
-// operators link.  Arguments are checked by the callers (dali_msda/ops.py, dali_msda/dali/native/);
-// the functions here trust them, and no exception leaves them (cpu/closed.h).  Those that keep
-// memory between calls return an MsdaStatus; where it is not kDone, what they fill is unspecified.
+// The CPU backend's C interface, which the array functions call through ctypes and the DALI
+// operators link.  The callers check the arguments (dali_msda/ops.py, dali_msda/dali/native/).  The
+// functions here trust them, and no exception leaves them (cpu/closed.h).  Those that keep memory
+// between calls return an MsdaStatus; if it is not kDone, what they fill is unspecified.
 #pragma once
 #include "msda/field/fourier.h"
 #include "msda/plan.h"
@@ -13,6 +13,7 @@ enum MsdaDtype : int32_t { kUint8 = 0, kFloat32 = 1, kFloat16 = 2, kBfloat16 = 3
 enum MsdaLayout : int32_t { kHwc = 0, kChw = 1 };
 enum MsdaStatus : int32_t { kDone = 0, kNoMemory = 1 };  // memory was refused
 
+// How to mix a batch.
 struct MsdaBlend {
   void* const* outs;           // `batch` outputs
   const void* const* ins;      // `samples` inputs, HWC, each contiguous
@@ -36,6 +37,7 @@ struct MsdaBlend {
   int32_t isa;                  // -1: the best this machine has; else see msda_isa_name
 };
 
+// How to make the masks of the kFMix records.
 struct MsdaFields {
   void* const* fields;      // of each kFMix record: one bit a pixel, in whole words; where its
                             // `soft` is not 0, one float a pixel
@@ -71,8 +73,8 @@ struct MsdaAxis {
   msda::Passes passes;
 };
 
-// The first leaf of a policy that msda_draw cannot draw, for so many records a sample, or -1;
-// `text`, of `room` bytes, then says "name: expected X, got Y".
+// Returns the first leaf of a policy that msda_draw cannot draw, for so many records a sample, or
+// -1.  `text`, of `room` bytes, then says "name: expected X, got Y".
 int64_t msda_check_policy(const MsdaLeaf* leaves, int64_t count, int32_t interpolations, char* text,
                           int32_t room);
 
@@ -82,57 +84,58 @@ const char* msda_method_name(int32_t method);
 // Fills draw->batch * draw->interpolations records, those of a sample in a row.
 int32_t msda_draw(msda::Plan* plans, const MsdaLeaf* leaves, const MsdaDraw* draw);
 
-// The first record that would lead the other functions astray, or -1; `text`, of `room` bytes, then
-// says "name: expected X, got Y".  Sources are indices below `samples`.  `size`, or null, is depth,
-// height and width of samples that have the last `axes` of these axes.
+// Returns the first record that the other functions must not be given, or -1.  `text`, of `room`
+// bytes, then says "name: expected X, got Y".  Sources must be below `samples`.  `size`, or null,
+// is depth, height and width of the samples, which have the last `axes` of these axes.
 int64_t msda_check(const msda::Plan* plans, int64_t batch, int32_t samples, const int32_t* size,
                    int32_t axes, char* text, int32_t room);
 
-// Uniforms in (0, 1) as the plan draws them: out[i] is number i of the stream (tests, examples).
+// Fills in uniforms in (0, 1) as plans draw them: out[i] is number i of the stream (for loaders).
 void msda_uniforms(double* out, int32_t n, uint64_t seed, uint64_t identity, uint32_t step,
                    uint32_t purpose);
 
-// (batch, height, width) own weights of every pixel; `fields` and `height` as in MsdaBlend.
+// Fills in the own weight of every pixel, (batch, height, width); `fields` and `height` are as in
+// MsdaBlend.
 int32_t msda_mask(float* weights, const msda::Plan* plans, const void* const* fields, int32_t batch,
                   int32_t height, int32_t width, int32_t threads);
 
-// Whether two records have one mask of kFMix.
+// Whether two records have the same mask of kFMix.
 int32_t msda_same_mask(const msda::Plan* a, const msda::Plan* b);
 
-// The masks of the batch's kFMix records.
+// Makes the masks of a batch's kFMix records.
 int32_t msda_fields(const MsdaFields* fields);
 
-// The amplitudes of a record's half spectrum, depth * height rows of width / 2 + 1, and a 0 behind
-// them, if they have one part: those of the paper's law (the GPU's host).
+// Fills in the amplitudes of the half spectrum of a record of the paper's law, depth * height rows
+// of width / 2 + 1, and a 0 behind them (for the GPU's host).
 int32_t msda_amplitudes(float* amplitudes, const msda::Plan* plan);
 
 // Bytes of shared memory that a block of GPU threads needs for a record's field
 // (msda/field/phases.h).
 int64_t msda_field_block_bytes(const msda::Plan* plan);
 
-// Where each image is most salient (msda/saliency.h).
+// Finds where each image is most salient (msda/saliency.h).
 int32_t msda_saliency(const MsdaSaliency* saliency);
 
 // Bytes of memory that a block of GPU threads needs for the saliency of an image.
 int64_t msda_saliency_block_bytes(int32_t height, int32_t width);
 
-// Fills in the tables and the passes of an axis of axis->passes.length pixels (the GPU's host).
+// Fills in the tables and the passes of an axis of axis->passes.length pixels (for the GPU's host).
 int32_t msda_axis(MsdaAxis* axis);
 
-// Fills in the order of the batch / interpolations pairs in which each partner comes next, as long
-// as it has not been: its pixels are then still in the cache.
+// Fills in an order of the batch / interpolations pairs in which the partner of each comes next,
+// unless it has been before.  Its pixels are then still in the cache.
 int32_t msda_order(int32_t* order, const msda::Plan* plans, int32_t batch, int32_t interpolations);
 
-// The mixed batch.  msda_blend uses a pool of threads of its own; msda_blend_range does the rows
-// [begin, end) of msda_blend_rows on the calling thread (DALI brings threads): rows of the batch,
-// in which the interpolations of a pair count as one.
-// In place (`pairs` given) only msda_blend will do.
+// Mixes a batch.  msda_blend uses a pool of threads of its own.  msda_blend_range does the rows
+// [begin, end) of msda_blend_rows on the calling thread, for callers with threads of their own,
+// such as DALI.  The rows are those of the batch; the interpolations of a pair count as one.  In
+// place, with `pairs`, only msda_blend works.
 int32_t msda_blend(const MsdaBlend* blend);
 int32_t msda_blend_range(const MsdaBlend* blend, int64_t begin, int64_t end);
 int64_t msda_blend_rows(const MsdaBlend* blend);
 
-// (batch, classes) rows, or (batch, 4) class indices and weights; a source that takes no part
-// repeats the own label with weight 0.
+// Makes rows, (batch, classes), or class indices and weights, (batch, 4).  There a source that
+// takes no part repeats the own label with weight 0.
 void msda_targets_dense(float* rows, const MsdaTargets* targets);
 void msda_targets_compact(int64_t* labels, float* weights, const MsdaTargets* targets);
 

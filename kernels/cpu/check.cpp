@@ -1,5 +1,5 @@
-// Checks plan records at the doors: a wrong one would be read outside the batch.  The rules stand
-// once, for every door.
+// Checks plan records before they are used, because a wrong one would make a kernel read outside
+// the batch.  The array functions and DALI's operators use the same checks.
 #include <cmath>
 
 #include "cpu/api.h"
@@ -12,8 +12,8 @@ namespace {
 // NaN fails, as it must.
 bool is_share(float value) { return value >= 0 && value <= 1; }
 
-// Weights may sum to that much more or less than 1: they were rounded to float32 one by one, and
-// records made by hand may hold weights with fewer digits.
+// How far the sum of the weights may be from 1.  Weights were rounded to float32 one by one, and
+// records made by hand may have fewer digits.
 constexpr double kWeightTolerance = 1e-4;
 
 bool check_sources(const Plan& p, int32_t samples, const Report& report) {
@@ -41,7 +41,7 @@ bool check_sources(const Plan& p, int32_t samples, const Report& report) {
   return true;
 }
 
-// Sizes of samples; their rows must be countable.
+// The size of the samples, whose rows an int32 must be able to count.
 bool check_sizes(const Plan& p, const Report& report) {
   if (p.depth > 0 && p.height > 0 && p.width > 0 && p.depth <= INT32_MAX / p.height) return true;
   return report.fault(
@@ -50,7 +50,7 @@ bool check_sizes(const Plan& p, const Report& report) {
       p.depth, p.height, p.width);
 }
 
-// A pixel of the sample; of methods without a point it is 0.
+// The point must be a pixel of the sample.  Methods without a point have 0 here.
 bool check_point(const Plan& p, const Report& report) {
   const int32_t sizes[] = {p.depth, p.height, p.width};
   for (int32_t k = 0; k < 3; ++k)
@@ -60,7 +60,7 @@ bool check_point(const Plan& p, const Report& report) {
   return true;
 }
 
-// What no method uses yet, and numbers that only the caller uses.
+// Members that no method uses yet, and numbers that only the caller uses.
 bool check_rest(const Plan& p, const Report& report) {
   if (!is_share(p.lam)) return report.fault("lam: expected a value in [0, 1], got %g", p.lam);
   if (p.flags & ~uint32_t{kPlanLegacy})
@@ -74,7 +74,8 @@ bool check_rest(const Plan& p, const Report& report) {
   return true;
 }
 
-// One axis of the box.  It may wrap: it starts inside the image and is no longer than it.
+// One axis of the box.  It may wrap round the border, but begins in the image and is no longer than
+// it.
 bool check_side(const Plan& p, char axis, int32_t low, int32_t high, int32_t size,
                 const Report& report) {
   const bool wraps = !shrinks(p) && !erases(p);
@@ -94,7 +95,7 @@ bool check_box(const Plan& p, const Report& report) {
 }
 
 bool check_field(const Plan& p, const Report& report) {
-  // Real numbers: a product of three sizes of a broken record would overflow.
+  // In real numbers, because the product of three sizes of a broken record could overflow.
   const double pixels = double{1} * p.depth * p.height * p.width;
   if (p.method == kFMix && pixels >= 2147483648.0)
     return report.fault(
@@ -115,7 +116,7 @@ bool check_field(const Plan& p, const Report& report) {
 constexpr int32_t kAxes = 3;
 constexpr const char* kAxisNames[] = {"depth", "height", "width"};
 
-// Whether the record was drawn for samples of this size; they have the last `axes` axes.
+// Whether the record was drawn for samples of this size, which have the last `axes` of the axes.
 bool check_size(const Plan& p, const int32_t* size, int32_t axes, const Report& report) {
   const int32_t own[kAxes] = {p.depth, p.height, p.width};
   if (own[0] == size[0] && own[1] == size[1] && own[2] == size[2]) return true;

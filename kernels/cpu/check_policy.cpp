@@ -1,5 +1,4 @@
-// Checks the policies that DALI's operators are given, as records.  The rules stand once, for every
-// door.
+// Checks the policies that DALI's operators are given, as records.
 #include <cmath>
 
 #include "cpu/api.h"
@@ -10,7 +9,7 @@ namespace msda {
 namespace {
 
 constexpr double kShareTolerance = 1e-9;
-constexpr int32_t kMaxCount = 1 << 24;  // so that a cycle of many stages stays countable
+constexpr int32_t kMaxCount = 1 << 24;  // so that a cycle of many stages can be counted
 
 bool check_number(const char* name, int32_t value, int32_t last, const Report& report) {
   if (value >= 0 && value <= last) return true;
@@ -97,8 +96,8 @@ bool check_partners(const MsdaLeaf& leaf, int32_t interpolations, const Report& 
   return true;
 }
 
-// What a leaf has in common with the one before it.  Stages run from 0 without a gap, and the
-// leaves of one agree on who shares a choice; a choice of pairs needs leaves that make the same
+// Checks what a leaf must have in common with the one before it.  Stages run from 0 without a gap.
+// The leaves of a stage agree on who shares a choice.  If pairs share it, they must make the same
 // pairs.
 bool check_stage(const MsdaLeaf& leaf, const MsdaLeaf* before, const Report& report) {
   const int32_t last = before ? before->stage : -1;

@@ -1,5 +1,5 @@
-// The way into every C function that may fail: no exception leaves one, for its caller may be
-// Python or C.
+// How the C functions keep exceptions in: none may leave them, because their callers may be Python
+// or C.
 #pragma once
 #include <new>
 
@@ -7,7 +7,7 @@
 
 namespace msda {
 
-// Does what a C function is for.  All that a body throws is what the standard library throws where
+// Runs the body of a C function.  All that a body throws is what the standard library throws where
 // memory is refused or a container cannot hold so much.
 template <typename Body>
 int32_t closed(const Body& body) noexcept {
@@ -19,7 +19,7 @@ int32_t closed(const Body& body) noexcept {
   return kDone;
 }
 
-// The way back, for C++ that calls the C functions.
+// For C++ that calls the C functions: throws if one returns that memory was refused.
 inline void expect_done(int32_t status) {
   if (status != kDone) throw std::bad_alloc();
 }

@@ -1,4 +1,4 @@
-// msda_draw: partners of a whole batch, then one record a slot.
+// msda_draw: first the partners of a whole batch, then the records of each slot.
 #include "msda/draw.h"
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 namespace msda {
 namespace {
 
-constexpr uint32_t kAttempts = 4096;  // draw indices kept apart for each further source
+constexpr uint32_t kAttempts = 4096;  // numbers of draws that are reserved for each further source
 
 struct Keyed {
   uint64_t key;
@@ -19,8 +19,8 @@ struct Keyed {
   }
 };
 
-// Random order of the first n slots: each slot's own key decides, so that all orders are equally
-// likely and no generator is shared.
+// A random order of the first n slots.  They are sorted by a random key of their own, so that all
+// orders are equally likely and no generator is shared.
 void random_order(std::vector<Keyed>& order, const MsdaDraw& draw, int32_t n, uint32_t index) {
   order.resize(n);
   for (int32_t i = 0; i < n; ++i)
@@ -34,7 +34,7 @@ void permutation(int32_t* partner, std::vector<Keyed>& order, const MsdaDraw& dr
   for (int32_t i = 0; i < n; ++i) partner[i] = order[i].slot;
 }
 
-// Uniform over the permutations without a fixed point: about e attempts.
+// Uniform over the permutations without a fixed point.  It takes about e = 2.7 attempts.
 void derangement(int32_t* partner, std::vector<Keyed>& order, const MsdaDraw& draw, int32_t n,
                  uint32_t index) {
   for (uint32_t attempt = 0; attempt < kAttempts; ++attempt) {
@@ -124,7 +124,7 @@ void active_leaves(std::vector<int32_t>& active, const MsdaLeaf* leaves, const M
     if (leaves[k].stage == stage) active.push_back(k);
 }
 
-// Identity whose draws a slot uses under a scope: its own, its pair's lower slot's, or slot 0's.
+// The identity whose draws a slot uses: its own, that of its pair's lower slot, or slot 0's.
 uint64_t unit_identity(const MsdaDraw& draw, int32_t scope, int32_t slot, int32_t partner) {
   if (scope == kScopeBatch) return identity_of(draw, 0);
   return identity_of(draw, scope == kScopePair ? std::min(slot, partner) : slot);

@@ -1,4 +1,4 @@
-// The masks of FMix: tables that masks of one size share, the threshold at a rank, the bits.
+// The masks of FMix: tables that masks of one size share, bits, and weights of softened edges.
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -15,8 +15,8 @@
 namespace msda {
 namespace {
 
-// cos and sin of 2 pi k / n by Taylor series of an angle of at most an eighth of a turn: no libm,
-// so that every machine has the same table.
+// cos and sin of 2 pi k / n, by Taylor series of an angle of at most an eighth of a turn.  libm is
+// not used, so that every machine has the same table.
 void turn(int64_t k, int64_t n, float* cosine, float* sine) {
   const int64_t octant = 8 * k / n;
   // The angle from the nearest axis, in units of 2 pi / (8 n).
@@ -74,8 +74,6 @@ class Tables {
               axes_[0].turns(),
               axes_[1].turns(),
               axes_[2].turns(),
-              axes_[0].place.data(),
-              axes_[1].place.data(),
               axes_[2].place.data(),
               line_.data(),
               re_.data(),
@@ -133,8 +131,9 @@ void make_bits(uint32_t* bits, const float* values, int64_t pixels, int64_t coun
 
 constexpr int32_t kSortBits = 11, kSortDigits = 1 << kSortBits;
 
-// Sorts orders (key << 32 | pixel, the pixels ascending) by their keys; `spare` is as long.  Digit
-// after digit from the lowest, and only as far as the keys differ.
+// Sorts orders, key << 32 | pixel, by their keys; the pixels ascend already.  It is a radix sort
+// from the lowest digit on, as far as the keys differ.  `spare` is as long as `orders`, and the
+// result lies in one of the two.
 uint64_t* sorted(uint64_t* orders, uint64_t* spare, int64_t n) {
   uint64_t least = ~uint64_t{0}, greatest = 0;
   for (int64_t i = 0; i < n; ++i) {
@@ -162,9 +161,8 @@ uint64_t* sorted(uint64_t* orders, uint64_t* spare, int64_t n) {
   return orders;
 }
 
-// Weights of a mask whose edge is softened, as msda/field/soft.h makes them but with a radix sort:
-// 1 for the pixels of the bits `before`, and from 1 to 0 for the 2 `soft` ones that `until` has
-// besides.
+// The weights of a mask whose edge is softened, as msda/field/soft.h makes them.  They are 1 for
+// the pixels of the bits `before`, and fall from 1 to 0 for the 2 * soft others that `until` has.
 void soften(float* weights, const float* values, int64_t pixels, const uint32_t* before,
             const uint32_t* until, int64_t soft) {
   static thread_local std::vector<uint64_t> memory;
@@ -211,7 +209,8 @@ void make_field(const Plan& p, void* field, int32_t isa, bool values_kept) {
     make_bits(static_cast<uint32_t*>(field), values, pixels, p.count, rest, isa);
 }
 
-// Whether a record's mask is that of the pair before, as where a batch shares them: it is copied.
+// Whether a record's mask is that of the pair before, as where a batch shares its masks.  It is
+// then copied.
 bool repeats(const MsdaFields& f, int64_t i) {
   return i >= f.interpolations && msda_same_mask(f.plans + i - f.interpolations, f.plans + i);
 }
@@ -238,7 +237,6 @@ void make_fields(const MsdaFields* fields) {
 }
 
 }  // namespace
-
 }  // namespace msda
 
 extern "C" {

@@ -4,7 +4,7 @@
 
 namespace msda {
 
-// Defined by the builds of simd/kernels.cpp.
+// Each is defined by one build of simd/kernels.cpp.
 namespace x86_64 {
 extern const Kernels kernels;
 }

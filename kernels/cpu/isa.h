@@ -4,13 +4,13 @@
 
 namespace msda {
 
-// By number: 0 x86-64, 1 x86-64-v3, 2 x86-64-v4, 3 that with VBMI.
+// An instruction set.  Number 0 is x86-64, 1 x86-64-v3, 2 x86-64-v4, and 3 the same with VBMI.
 struct Isa {
   const char* name;
   const Kernels& kernels;
 };
 
-// The one asked for, or the best that this machine has for -1; never one that it lacks.
+// The instruction set with this number, or the best one for -1; never one that this machine lacks.
 const Isa& isa_of(int32_t wanted);
 
 inline const Kernels& kernels_of(int32_t isa) { return isa_of(isa).kernels; }

@@ -1,4 +1,4 @@
-// What a check has found wrong, told in the house's form: "name: expected X, got Y".
+// What a check has found wrong, in the project's form: "name: expected X, got Y".
 #pragma once
 #include <cstdarg>
 #include <cstdint>
@@ -11,6 +11,7 @@ struct Report {
   char* text;
   int32_t room;
 
+  // Writes the fault and returns false, which checks return in turn.
   __attribute__((format(printf, 2, 3))) bool fault(const char* format, ...) const {
     va_list values;
     va_start(values, format);

@@ -1,4 +1,4 @@
-// Saliency maps and their peaks: images in, scratch of each thread, map out.
+// Saliency maps and their peaks.  Each thread takes whole images.
 #include <cstring>
 #include <vector>
 
@@ -17,7 +17,7 @@ class Memory {
   ContrastScratch& fit(int32_t height, int32_t width) {
     if (height == scratch_.height && width == scratch_.width) return scratch_;
     const int64_t pixels = int64_t{height} * width;
-    scratch_ = {};  // what it points to is gone even if memory is refused on the way
+    scratch_ = {};  // its old pointers are void, even if memory is refused below
     bytes_.resize(2 * pixels);
     sums_.resize(2 * pixels);
     integral_.resize((int64_t{height} + 1) * (int64_t{width} + 1));
@@ -63,7 +63,8 @@ void put_out(const MsdaSaliency& s, int64_t i, const uint8_t* map, int64_t peak)
           map[int64_t{y} * s.width + from];
 }
 
-// The map, over the image's grey values, and its peak.  A share is looked up: sums are few.
+// Makes the map, in place of the image's grey values, and returns its peak.  Shares are looked up,
+// because there are few different sums.
 int64_t make_map(ContrastScratch s) {
   uint16_t brighter[kMostSum + 1], darker[kMostSum + 1];
   for (int32_t k = 0; k <= s.most_brighter; ++k)

@@ -13,14 +13,15 @@
 namespace msda {
 namespace {
 
-// Large parts first, so that what lies side by side is done by one thread; then ever smaller ones,
-// so that a slow thread is waited for a short while.
+// A thread takes 1 / (threads * kPartsPerThread) of what is left.  So parts are large at first, and
+// one thread does what lies side by side; they are small in the end, and a slow thread is soon
+// waited for.
 constexpr int64_t kPartsPerThread = 4;
 
 struct Job {
   Task task;
   const void* argument;
-  int64_t units, grain, parts;  // each takes one of so many parts of what is left
+  int64_t units, grain, parts;  // a thread takes 1 / parts of what is left
   std::atomic<int64_t> next{0};
   std::atomic<bool> failed{false};
 

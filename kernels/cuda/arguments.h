@@ -1,27 +1,28 @@
-// The GPU backend's arguments, as its entry points (*.cu) take them by value and their hosts
-// (dali_msda/backends/cuda.py, batch.h) fill them in.  Every pointer is one of the device.
-// Arguments are checked by the hosts; plans are those of the CPU.
+// The arguments of the GPU's kernels (*.cu), which take them by value.  The hosts fill them in:
+// dali_msda/backends/cuda.py, whose cuda_structures.py declares the same structs, and
+// host/batch.cpp.  Every pointer is an address of the device.  The hosts check arguments; the CPU
+// draws plans.
 #pragma once
 #include "msda/field/fourier.h"
 #include "msda/plan.h"
 
-// Samples of a batch: each at an address of its own, or `stride` bytes from one to the next.
+// The samples of a batch: each at an address of its own, or `stride` bytes from one to the next.
 struct MsdaSamples {
   char* first;
   int64_t stride;
   void* const* each;  // null: first + i * stride
 };
 
-// Masks of the kFMix records, `stride` bytes from one record's to the next: bits in whole words or,
-// where they are softened, one float a pixel.
+// The masks of the kFMix records, `stride` bytes from one to the next.  A mask is bits in whole
+// words or, where its edges are softened, one float a pixel.
 struct MsdaMasks {
   char* first;
   int64_t stride;
-  const int32_t* owners;  // msda_mask_owners (host/geometry.h): records that share a mask have it
-                          // in one place; null: each has its own
+  const int32_t* owners;  // whose place each record's mask has (msda_mask_owners, host/geometry.h);
+                          // null: each has its own
 };
 
-// out = what the plan says; MsdaBlend of cpu/api.h says what each member means.
+// A mixed batch.  MsdaBlend of cpu/api.h says what each member means.
 struct MsdaGpuBlend {
   MsdaSamples outs, ins;
   MsdaMasks fields;
@@ -43,7 +44,7 @@ struct MsdaGpuMask {
   int32_t batch, height, width;
 };
 
-// Dense rows, or class indices and weights, four each per plan.
+// Soft labels: dense rows, or four class indices and weights per plan.
 struct MsdaGpuTargets {
   float* rows;         // (batch, classes)
   int64_t* labels;     // (batch, 4)
@@ -54,13 +55,14 @@ struct MsdaGpuTargets {
   float smoothing;
 };
 
+// MsdaAxis of cpu/api.h on the device.
 struct MsdaGpuAxis {
   const float *cosine, *sine;
   const int32_t* place;
   msda::Passes passes;
 };
 
-// Masks of the kFMix records, which are all of one size, that of the axes.
+// How to make the masks of the kFMix records, which all have the size of the axes.
 struct MsdaGpuFields {
   MsdaMasks fields;
   const msda::Plan* plans;
@@ -72,14 +74,14 @@ struct MsdaGpuFields {
   int32_t radix;            // the greatest of the axes: above 7 the workspace has room for it
   int32_t interpolations;   // as in MsdaGpuBlend: a field that they share is made once
   const float* amplitudes;  // msda_amplitudes (cpu/api.h) of records with all modes of the paper's
-                            // law and this `decay`; others find theirs on the way.  Null: all do.
+                            // law and this `decay`; other records, or all if null, compute theirs
   float decay;
 };
 
 // Where each image is most salient; MsdaSaliency of cpu/api.h says what that is.
 struct MsdaGpuSaliency {
   MsdaSamples ins;        // HWC, of the type that the entry point names
-  MsdaSamples maps;       // uint8 (H, W); without an address if nobody asks for them
+  MsdaSamples maps;       // uint8 (H, W); without an address if they are not wanted
   int32_t* peaks;         // (batch, 2): y and x
   const uint8_t* mirror;  // one flag per image, or null
   char* workspace;        // `per_block` bytes for each block of the grid

@@ -1,5 +1,5 @@
-// The mixed batch, in one launch.  msda_blend_<type of the inputs>_<type of the outputs>; where
-// msda_needs_gather (host/geometry.h) says so, those of gather.cu.
+// The kernels that mix a batch: msda_blend_<type of the inputs>_<type of the outputs>.  Those of
+// gather.cu are needed where msda_needs_gather (host/geometry.h) says so.
 #include "cuda/blend.cuh"
 
 namespace msda {

@@ -1,8 +1,8 @@
 // What the kernels of blend.cu and gather.cu have in common.
 //
-// A thread makes the 16 bytes that neighbouring pixels of a row fill in each plane of the output
-// (in HWC: in all planes together).  grid.y: groups of `interpolations` outputs; grid.x: their
-// rows.
+// A thread makes the neighbouring pixels of a row that fill 16 bytes in each plane of the output.
+// (In HWC they fill as many bytes side by side.)  Along y the grid has groups of `interpolations`
+// outputs, and along x their rows.
 #pragma once
 #include "cuda/gather.h"
 #include "cuda/grid_items.cuh"

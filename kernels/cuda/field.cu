@@ -1,8 +1,8 @@
-// The masks of FMix, a block of threads for those of one field; nothing but their bits, or, where
-// they are softened, their weights, leaves the block.
+// Makes the masks of FMix.  A block of threads makes those of one field, and writes nothing but
+// their bits or, where their edges are softened, their weights.
 //
-// The values of a field lie in shared memory where they fit, else in the workspace; then comes, for
-// axes with a prime factor above 7, room for the butterflies of each thread.
+// The values of a field lie in shared memory if they fit, else in the workspace.  For axes with a
+// prime factor above 7 the workspace also has room for the butterflies of each thread.
 #include "cuda/arguments.h"
 #include "msda/field/soft.h"
 
@@ -50,7 +50,7 @@ __device__ __forceinline__ void make_values(FieldBlock* b, const Entries& data,
   transform<kInShared>(*b, data, 2, me);
 }
 
-// The order of the `rank`-th pixel, or one between it and the next.
+// The order of the `rank`-th pixel, or a number between it and the next order.
 __device__ __forceinline__ uint64_t select(FieldBlock* b, const Entries& data, uint32_t* histogram,
                                            int32_t rank, BlockThread me) {
   if (me.thread == 0) b->found[0] = {0, static_cast<uint32_t>(rank)};
@@ -122,7 +122,7 @@ __device__ __forceinline__ void make_masks(FieldBlock* b, const Entries& data, u
 }  // namespace
 }  // namespace msda
 
-// So many threads that each may have the registers for a step of sixteen values.
+// At most 512 threads, so that each may have the registers that a step of 16 values takes.
 extern "C" __global__ void __launch_bounds__(512, 1)
     msda_field_masks(const __grid_constant__ MsdaGpuFields a) {
   using namespace msda;
@@ -135,7 +135,7 @@ extern "C" __global__ void __launch_bounds__(512, 1)
   const int64_t values = 2 * entries * static_cast<int64_t>(sizeof(float));
   if (me.thread == 0) prepare(&b, a, a.in_shared ? mine : mine + values);
   __syncthreads();
-  if (a.in_shared) {  // two calls, so that the compiler knows which memory it is
+  if (a.in_shared) {  // two calls, so that the compiler knows which kind of memory it is
     make_masks<true>(&b, {dynamic_shared}, histogram, a, &taken, me);
   } else {
     make_masks<false>(&b, {reinterpret_cast<float*>(mine)}, histogram, a, &taken, me);

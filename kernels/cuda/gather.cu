@@ -1,6 +1,6 @@
-// The mixed batch, where some records gather pixels (gather.h).  The kernels of blend.cu do all
-// else: they take fewer registers.  msda_gather_<type of the inputs>_<type of the outputs>, for one
-// channel or three.
+// The kernels that mix a batch of which some records gather pixels (gather.h), for one channel or
+// three: msda_gather_<type of the inputs>_<type of the outputs>.  Other batches take those of
+// blend.cu, which need fewer registers.
 #include "cuda/blend.cuh"
 
 namespace msda {
@@ -17,7 +17,8 @@ __device__ __forceinline__ void blend_all(const MsdaGpuBlend& b) {
 extern "C" {
 using namespace msda;
 
-// Bounded to 128 registers: sm_80 would take a few more, and hold half as many blocks.
+// The bound means 128 registers a thread.  For sm_80 the compiler would take a few more, and a
+// multiprocessor would hold half as many blocks.
 __global__ void __launch_bounds__(256, 2)
     msda_gather_uint8_uint8(const __grid_constant__ MsdaGpuBlend b) {
   blend_all<uint8_t, uint8_t>(b);

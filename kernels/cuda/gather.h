@@ -1,6 +1,6 @@
-// Groups whose pixels must be gathered: from other places than their own (kResizeMix's box) or from
-// three or four sources; or which become 0 (kCutout's square).  And what a thread does with groups
-// of either kind.
+// Groups of pixels that blend_pixels() cannot make: in kResizeMix's box pixels come from other
+// places, in kCutout's square they become 0, and a record may have three or four sources.
+// blend_group() takes a group of any kind.
 #pragma once
 #include "cuda/group.h"
 
@@ -13,7 +13,7 @@ MSDA_FN bool gathers(const Plan& p, int32_t y, int32_t x) {
   return may_gather(p) && in_interval(y, p.y0, p.y1, p.height) && x < p.x1 && x + kPixels > p.x0;
 }
 
-// The pixels of a group in kResizeMix's partner, one by one: in the box those that it shrinks.
+// Gathers a group of kResizeMix's partner, pixel by pixel: in the box those that it shrinks.
 template <typename H>
 MSDA_FN void gather(H* h, const MsdaGpuBlend& b, const Plan& p, int32_t y, int32_t x) {
   using In = typename H::In;
@@ -29,7 +29,7 @@ MSDA_FN void gather(H* h, const MsdaGpuBlend& b, const Plan& p, int32_t y, int32
   }
 }
 
-// Such a group: its sources one after the other.
+// Makes such a group from its sources, one after the other.
 template <typename H, typename Out>
 MSDA_FN void blend_gathered(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x) {
   const Plan& p = b.plans[i];
@@ -70,9 +70,9 @@ MSDA_FN void blend_gathered(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t
       [&](int32_t j) { return erases(p) && is_inside(j); });
 }
 
-// Pixels x, x + 1, ... of row y of the outputs that share their sources: first, first + 1, ...; in
-// place, `first` and the one it is paired with, of which each reads what the other overwrites.
-// Without kGathers no record may be one of may_gather().
+// Makes pixels x, x + 1, ... of row y of the outputs first, first + 1, ..., which share their
+// sources.  In place these are `first` and the output it is paired with, each of which reads what
+// the other one overwrites.  Without kGathers no record may be one of may_gather().
 template <typename H, typename Out, bool kGathers>
 MSDA_FN void blend_group(const MsdaGpuBlend& b, int32_t first, int32_t y, int32_t x) {
   const int32_t other = b.pairs ? b.pairs[first] : first;
@@ -96,7 +96,7 @@ MSDA_FN void blend_group(const MsdaGpuBlend& b, int32_t first, int32_t y, int32_
   }
   if constexpr (!kGathers) return;
   if (!any_gathers) return;
-  // Sums take more registers than bytes: where there are many pixels, half of them at a time.
+  // Sums take more registers than bytes, so where there are many pixels, half are made at a time.
   using Part = Held<typename H::In, H::kChannels, (H::kPixels > 4 ? H::kPixels / 2 : 4)>;
   for (int32_t k = 0; k < outputs; ++k) {
     const int32_t i = first + k * step;

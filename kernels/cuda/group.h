@@ -25,7 +25,7 @@ MSDA_FN uint32_t mask_bits(const void* mask, int64_t pixel, int32_t count) {
   return static_cast<uint32_t>((next << 32 | words[0]) >> first);
 }
 
-// own_weight of kPixels pixels of a row from x on.  Past its end anything will do.
+// own_weight of kPixels pixels of a row, from x on.  Those past the end of the row may be anything.
 template <int32_t kPixels>
 MSDA_FN void own_weights(float* weights, const Plan& p, const void* mask, int32_t row, int32_t x) {
   const int32_t left = p.width - x, count = left < kPixels ? left : kPixels;
@@ -65,7 +65,7 @@ MSDA_FN void own_weights(float* weights, const Plan& p, const void* mask, int32_
   }
 }
 
-// Neighbouring pixels of one source, each channels together, in order from left to right.
+// Neighbouring pixels of one source from left to right, with the channels of each together.
 template <typename Value, int32_t channels, int32_t pixels>
 struct Held {
   using In = Value;
@@ -87,7 +87,7 @@ MSDA_FN float held_value(const H& h, int32_t j, int32_t c) {
   return window_value(h.words, j * H::kChannels + c, typename H::In{});
 }
 
-// Byte `at` of the pixels in the opposite order.
+// Byte `at` of the pixels in reverse order.
 template <typename H>
 MSDA_FN uint32_t opposite_byte(const H& h, int32_t at) {
   constexpr int32_t kBytes = H::kChannels * static_cast<int32_t>(sizeof(typename H::In));
@@ -106,6 +106,7 @@ MSDA_FN uint32_t opposite_word(const H& h, int32_t i, float) {
   return h.words[(H::kPixels - 1 - i / H::kChannels) * H::kChannels + i % H::kChannels];
 }
 
+// Reverses the order of the pixels, for a sample that is mirrored.
 template <typename H>
 MSDA_FN void turn_round(H* h) {
   const H old = *h;
@@ -113,7 +114,7 @@ MSDA_FN void turn_round(H* h) {
   for (int32_t i = 0; i < H::kWords; ++i) h->words[i] = opposite_word(old, i, typename H::In{});
 }
 
-// Pixels x, x + 1, ... of row y of a sample, if they are not held yet.
+// Loads pixels x, x + 1, ... of row y of a sample, if they are not held yet.
 template <typename H>
 MSDA_FN void hold(H* h, const MsdaGpuBlend& b, int32_t sample, int32_t y, int32_t x) {
   if (h->held) return;
@@ -126,7 +127,7 @@ MSDA_FN void hold(H* h, const MsdaGpuBlend& b, int32_t sample, int32_t y, int32_
   if (mirrored) turn_round(h);
 }
 
-// One value of an output, looked up by itself.
+// Makes one value of an output, of any number of channels.
 template <typename In, typename Out>
 MSDA_FN void blend_one(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x, int32_t c) {
   const Plan& p = b.plans[i];
@@ -146,7 +147,8 @@ MSDA_FN void blend_one(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x, i
   store(sample_at<Out>(b.outs, i) + at, v);
 }
 
-// Pixels of a group, mixed(j, c), into their places; those for which is_erased(j) as 0.
+// Stores the pixels of a group.  mixed(j, c) is channel c of pixel j before it is normalised, and
+// pixels for which is_erased(j) holds become 0.
 template <typename H, typename Out, typename Mixed, typename IsErased>
 MSDA_FN void store_group(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x, Mixed mixed,
                          IsErased is_erased) {
@@ -177,8 +179,8 @@ MSDA_FN void store_group(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x,
     });
 }
 
-// Pixels x, x + 1, ... of row y of output i.  `own` and `partner` stay held for the next output;
-// with `both` they are held whether this output needs them or not.
+// Makes pixels x, x + 1, ... of row y of output i.  `own` and `partner` stay held for the next
+// output.  With `both` the two are loaded whether this output needs them or not.
 template <typename H, typename Out>
 MSDA_FN void blend_pixels(const MsdaGpuBlend& b, int32_t i, H* own, H* partner, int32_t own_sample,
                           int32_t partner_sample, bool both, int32_t y, int32_t x) {

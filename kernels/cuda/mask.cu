@@ -1,4 +1,4 @@
-// The own weight of every pixel.
+// The own weight of every pixel of a batch.
 #include "cuda/grid_items.cuh"
 #include "cuda/group.h"
 

@@ -1,7 +1,5 @@
-// Saliency maps and their peaks, a block of threads for each image.
-// msda_saliency_<type of the images>.
-//
-// What a block keeps of an image, ten bytes a pixel, lies in the workspace.
+// Saliency maps and their peaks, a block of threads for each image: msda_saliency_<type of the
+// images>.  What a block keeps of an image lies in the workspace, about ten bytes for each pixel.
 #include "cuda/group.h"
 #include "msda/saliency.h"
 

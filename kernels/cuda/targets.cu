@@ -1,5 +1,6 @@
-// Soft labels.  msda_targets_dense_<type of the labels>: rows of all classes, of class indices or,
-// for float32, of rows that are soft already.  msda_targets_compact_<type>: indices and weights.
+// Soft labels.  msda_targets_dense_<type of the labels> makes rows of all classes, from class
+// indices or, for float32, from rows that are soft already.  msda_targets_compact_<type of the
+// labels> makes class indices and weights.
 #include "cuda/arguments.h"
 #include "cuda/grid_items.cuh"
 #include "msda/target.h"

@@ -1,13 +1,13 @@
-// Some values of a sample in a thread's registers, moved 16 bytes at a time: how the GPU reads and
-// writes.  Arrays here are indexed by constants once loops are unrolled, so that they are
-// registers.
+// How a GPU thread reads and writes some values of a sample: 16 bytes at a time, by way of its
+// registers.  Once loops are unrolled, the arrays here are indexed by constants only, so that they
+// are registers.
 #pragma once
 #include "msda/blend.h"
 
 namespace msda {
 
-// kWords words from byte `start` of a sample of `size` bytes on.  What lies past either end of the
-// sample reads as 0: it is not touched.
+// Loads kWords words, from byte `start` of a sample of `size` bytes on.  What lies outside the
+// sample is not touched and reads as 0.
 template <int32_t kWords>
 MSDA_FN void load_bytes(uint32_t* words, const char* sample, int64_t size, int64_t start) {
 #pragma unroll
@@ -21,7 +21,8 @@ MSDA_FN void load_bytes(uint32_t* words, const char* sample, int64_t size, int64
   }
 }
 
-// The same, as the aligned 16 bytes that hold them, shifted into place.
+// The same by aligned loads of 16 bytes, whose bytes are then shifted into place.  Where such a
+// load would reach out of the sample, load_bytes() is called.
 template <int32_t kWords>
 MSDA_FN void load_window(uint32_t* words, const char* sample, int64_t size, int64_t start) {
   constexpr int32_t kLoads = (4 * kWords + 15) / 16 + 1;
@@ -49,7 +50,7 @@ MSDA_FN void load_window(uint32_t* words, const char* sample, int64_t size, int6
     words[i] = static_cast<uint32_t>((uint64_t{raw[i + 1]} << 32 | raw[i]) >> (8 * (skew & 3)));
 }
 
-// Puts kCount values at the start of a window, those that it holds behind them.
+// Puts kCount values at the start of a window, and moves those that it holds behind them.
 template <int32_t kWords, int32_t kCount>
 MSDA_FN void push_values(uint32_t* words, const uint8_t* values) {
   static_assert(kCount < 4, "they are part of a word");
@@ -86,7 +87,7 @@ MSDA_FN uint32_t bfloat16_pair(float low, float high) {
   return to_bfloat16(low) | uint32_t{to_bfloat16(high)} << 16;
 }
 
-// Word i of a run of values as they lie in memory.
+// Word i of a run of values, converted to the type of the output.
 MSDA_FN uint32_t packed(const float* v, int32_t i, const float*) { return bits_of(v[i]); }
 MSDA_FN uint32_t packed(const float* v, int32_t i, const Float16*) {
   return float16_pair(v[2 * i], v[2 * i + 1]);
@@ -104,7 +105,8 @@ MSDA_FN void store_part(uint32_t bits, Float16* out) { out->bits = static_cast<u
 MSDA_FN void store_part(uint32_t bits, Bfloat16* out) { out->bits = static_cast<uint16_t>(bits); }
 MSDA_FN void store_part(uint32_t bits, float* out) { *out = float_of(bits); }
 
-// kValues values, value(0) on, which fill 16 or 8 bytes, to consecutive places: the first `count`.
+// Stores the first `count` of value(0), value(1), ... beside each other.  All kValues of them fill
+// 16 or 8 bytes, which is one store if their address is aligned.
 template <int32_t kValues, typename Out, typename Value>
 MSDA_FN void store_run(Out* out, int32_t count, Value value) {
   constexpr int32_t kBytes = kValues * static_cast<int32_t>(sizeof(Out));

@@ -1,5 +1,6 @@
-// One output value: mix, normalise, convert.  Each of these is the project's only one of its kind;
-// whatever goes through pixels (the rows of a CPU, the threads of a GPU) calls them.
+// One output value: mix, normalise, convert.  Each of these functions is the project's only one of
+// its kind.  Loops over the rows of a CPU and threads of a GPU call them, or vector twins with the
+// same bits.
 #pragma once
 #include "msda/mask.h"
 
@@ -25,13 +26,13 @@ MSDA_FN float mix_two(float own, float partner, float w, float) {
   return mix_floats(own, partner, w);
 }
 
-// What is mixed with one source more: three or four are added one by one, as differences from the
-// first that takes part, which is exact when all are equal.
+// Adds one more source to what is mixed.  Three or four sources are added one by one, as
+// differences from the first that takes part, which is exact when all are equal.
 MSDA_FN float mix_further(float mixed, float base, float value, float weight) {
   return fmaf(weight, value - base, mixed);
 }
 
-// Three or four sources.  One of weight 0 is not read.
+// Mixes three or four sources.  Those of weight 0 are left out, so that their NaN or inf stays out.
 // (Arrays of four are indexed by constants, so that a GPU keeps them in registers.)
 MSDA_FN float mix_many(const float* values, const float* weights, int32_t sources) {
   float base = 0.0f, mixed = 0.0f;
@@ -91,8 +92,8 @@ struct Bfloat16 {
 MSDA_FN void store(Float16* out, float v) { out->bits = to_float16(v); }
 MSDA_FN void store(Bfloat16* out, float v) { out->bits = to_bfloat16(v); }
 
-// Whether a pixel of a record may be more than a pixel's own place in two sources: one of several
-// sources, one from another place, or 0.
+// Whether a pixel of a record may need more than the pixels at the same place in two sources: a
+// third source, a pixel from another place, or 0.
 MSDA_FN bool may_gather(const Plan& p) { return p.sources > 2 || shrinks(p) || erases(p); }
 
 // Mixed value (y, x, c) of one sample, before it is normalised; `sources` are its HWC images,

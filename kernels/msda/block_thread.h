@@ -1,11 +1,11 @@
-// How work is divided among the threads of a block, which a GPU runs at once and a test one after
+// How work is divided among the threads of a block.  A GPU runs them at once, and a test one after
 // the other.
 #pragma once
 #include "msda/portable.h"
 
 namespace msda {
 
-// One thread of a block.  Of a number of items it takes thread, thread + threads, ...
+// One thread of a block.  It takes the items number thread, thread + threads, ...
 struct BlockThread {
   int32_t thread, threads;
 };
@@ -25,8 +25,8 @@ MSDA_FN void each_item(BlockThread me, uint32_t rows, uint32_t columns, Take tak
   }
 }
 
-// A number to divide by, made ready: a GPU takes three instructions then, and some twenty for a
-// division.  Granlund and Montgomery, "Division by invariant integers using multiplication", 1994.
+// What replaces a division by one number: three instructions of a GPU, where a division takes about
+// twenty.  Granlund and Montgomery, "Division by invariant integers using multiplication", 1994.
 struct Divisor {
   uint32_t multiplier, shift;
 };

@@ -1,5 +1,5 @@
-// Fills plans from (seed, rank, step) and a policy.  CPU only, for every backend: lambda, boxes,
-// partners and counts are then the same everywhere.  Exact arithmetic is float64 and integers.
+// Fills plans from (seed, rank, step) and a policy, in float64 and integers.  Only CPUs do this,
+// for every backend, so that lambdas, boxes, partners and counts are the same everywhere.
 #pragma once
 #include "msda/draw/boxes.h"
 #include "msda/draw/bump.h"
@@ -7,8 +7,7 @@
 
 namespace msda {
 
-// Zhang et al., mixup, ICLR 2018; with more sources the weights are Dirichlet.  Where lambda is
-// given the others share what it leaves, again Dirichlet among themselves.
+// Zhang et al., mixup, ICLR 2018.  With more than two sources their weights are the `shares`.
 MSDA_FN void draw_mixup(Plan& p, const MsdaLeaf& leaf, const double* shares) {
   set_weight(p, p.lam);
   p.inside = p.outside = leaf.mode == kMixupAverage ? 0.5f : p.lam;
@@ -16,6 +15,7 @@ MSDA_FN void draw_mixup(Plan& p, const MsdaLeaf& leaf, const double* shares) {
   for (int32_t k = 1; k < leaf.sources; ++k) p.weight[k] = static_cast<float>(shares[k]);
 }
 
+// The record of a sample that is not mixed.
 MSDA_FN Plan unmixed(const MsdaDraw& draw, int32_t slot) {
   Plan p = {};
   p.version = kPlanVersion;
@@ -29,7 +29,7 @@ MSDA_FN Plan unmixed(const MsdaDraw& draw, int32_t slot) {
 // What is drawn for each of a unit's interpolations.
 enum class Amount {
   kLambda,  // the own share
-  kSide,    // the side of what the partner gets, as a share of the image's
+  kSide,    // the side of what the partner gets, as a share of the image's; SmoothMix's sigma
   kNone,
 };
 
@@ -53,8 +53,8 @@ MSDA_FN Amount amount_of(const MsdaLeaf& leaf) {
   return Amount::kNone;
 }
 
-// The amounts of a unit's interpolations: lambdas in falling order, sides in rising order.  They
-// are successive draws of one stream, sorted.
+// The amounts of a unit's interpolations: successive draws of one stream, sorted so that lambdas
+// fall and sides rise.
 MSDA_FN void draw_amounts(double* amounts, const MsdaDraw& draw, const MsdaLeaf& leaf,
                           const Unit& unit) {
   const bool is_tau = amount_of(leaf) == Amount::kSide;
@@ -74,7 +74,8 @@ MSDA_FN void draw_amounts(double* amounts, const MsdaDraw& draw, const MsdaLeaf&
   }
 }
 
-// Weights of three or four sources; `given` is the own one, or null.
+// The weights of three or four sources, which are Dirichlet.  If the own weight is given, the
+// others share what it leaves, again by a Dirichlet draw; else `given` is null.
 MSDA_FN void draw_shares(double* shares, const double* given, const MsdaLeaf& leaf,
                          const Unit& unit) {
   Stream stream = unit.stream(kDrawLam);
@@ -84,7 +85,8 @@ MSDA_FN void draw_shares(double* shares, const double* given, const MsdaLeaf& le
   for (int32_t k = 1; k < leaf.sources; ++k) shares[k] *= 1.0 - *given;
 }
 
-// One record of a slot: `amount` is its drawn lambda or tau, `given` its given lambda or null.
+// Fills one record of a slot.  `amount` is its drawn lambda or side, `given` its given lambda or
+// null.
 MSDA_FN void draw_record(Plan& p, const MsdaLeaf& leaf, const Unit& unit, double amount,
                          const double* given) {
   double shares[kMaxSources] = {};
@@ -118,9 +120,9 @@ MSDA_FN void draw_record(Plan& p, const MsdaLeaf& leaf, const Unit& unit, double
   }
 }
 
-// The records of one slot, one for each interpolation; `partners[k]` is the slot of source k + 1,
-// and `peak_slot` the one whose peak a kSaliencyMix box is centred on.
-// They share every draw but lambda, so boxes and masks are nested.
+// Fills the records of one slot, one for each interpolation.  They share every draw but lambda, so
+// boxes and masks are nested.  `partners[k]` is the slot of source k + 1, and `peak_slot` is the
+// one whose peak a kSaliencyMix box is centred on.
 MSDA_FN void draw_slot(Plan* plans, const MsdaDraw& draw, const MsdaLeaf& leaf, int32_t number,
                        int32_t slot, const int32_t* partners, int32_t peak_slot,
                        uint64_t unit_identity) {

@@ -60,7 +60,8 @@ MSDA_FN bool shrinks(const Plan& p) { return p.method == kResizeMix && p.sources
 // Whether the output is 0 in the box.
 MSDA_FN bool erases(const Plan& p) { return p.method == kCutout; }
 
-// Whether `at` lies in [begin, end) on an axis of `size` pixels whose border may be wrapped.
+// Whether `at` lies in [begin, end) on an axis of `size` pixels.  An `end` above `size` wraps round
+// the border.
 MSDA_FN bool in_interval(int32_t at, int32_t begin, int32_t end, int32_t size) {
   return (at >= begin && at < end) || at + size < end;
 }
@@ -117,7 +118,8 @@ MSDA_FN int32_t shrunk_from(int32_t at, int32_t begin, float spacing, int32_t si
   return source < static_cast<float>(size) ? static_cast<int32_t>(source) : size - 1;
 }
 
-// The place of the partner's pixel that ResizeMix shows at (y, x): in the box that of shrunk_from.
+// Moves (y, x) to the place of the partner's pixel that ResizeMix shows there.  Only places in the
+// box move.
 MSDA_FN void find_shrunk(const Plan& p, int32_t* y, int32_t* x) {
   if (!in_box(p, *y, *x)) return;
   *y = shrunk_from(*y, p.y0, p.falloff[1], p.height);

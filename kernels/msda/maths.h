@@ -1,17 +1,17 @@
-// exp, log, sin and cos as fixed chains of fmaf, for everything that CPU and GPU must agree on:
-// libm and CUDA round differently, these return the same bits wherever fmaf is correctly rounded.
+// exp, log, sin and cos as fixed chains of fmaf, for everything that CPU and GPU must agree on.
+// libm and CUDA round differently; these return the same bits wherever fmaf is correctly rounded.
 //
-// Polynomials: least squares, reweighted towards the smallest greatest error, coefficients rounded
-// to float.  Greatest errors against the exact value, over every float of the range
-// (tests/test_maths.py measures them again):
+// The polynomials are least-squares fits, reweighted towards the smallest greatest error, with
+// coefficients rounded to float.  Their greatest errors against the exact value, over every float
+// of the range, are (tests/plan/test_maths.py measures them again):
 //
 //   exp32   all floats                    1.05 ulp
 //   log32   all positive floats           0.81 ulp
 //   sin32   |x| <= 65536                  1.49 ulp
 //   cos32   |x| <= 65536                  1.49 ulp
 //
-// exp64 and log64 (2 ulp) serve the draws, on the CPU only: libm's are not the same on every
-// machine.
+// exp64 and log64 (2 ulp) serve the draws, on the CPU only.  They are here because libm's are not
+// the same on every machine.
 #pragma once
 #include "msda/portable.h"
 
@@ -68,10 +68,10 @@ MSDA_FN float log32(float x) {
   return bits < 0x00800000u ? log32_normal(x * 0x1p23f, -23) : log32_normal(x, 0);
 }
 
-// a / b, given 1 / b: what a division gives, in five instructions and without its special cases,
-// for quotients and remainders that are 0 or normal numbers.  Markstein, "Computation of elementary
-// functions on the IBM RISC System/6000 processor", 1990: from an approximation to the last place
-// one step with a reciprocal that is correctly rounded makes a quotient that is, too.
+// a / b, given 1 / b.  It equals a division where quotient and remainders are 0 or normal numbers,
+// and takes five instructions.  Markstein, "Computation of elementary functions on the IBM RISC
+// System/6000 processor", 1990: from a quotient that is right but for the last place, one step with
+// a correctly rounded reciprocal makes a correctly rounded one.
 MSDA_FN float quotient(float a, float b, float inverse) {
   const float rough = a * inverse;
   const float close = fmaf(fmaf(-rough, b, a), inverse, rough);
@@ -80,11 +80,11 @@ MSDA_FN float quotient(float a, float b, float inverse) {
 
 struct Reduced {
   float r;            // in [-pi/4, pi/4]
-  uint32_t quadrant;  // x = r + quadrant pi/2, as far as its last two bits go
+  uint32_t quadrant;  // x = r + quadrant pi/2; only its last two bits count
 };
 
 MSDA_FN Reduced reduce_half_pi(float x) {
-  // Adding 1.5 2^23 rounds to an integer, which the last bits of the sum then are.
+  // Adding 1.5 2^23 rounds to an integer, which then stands in the last bits of the sum.
   const float sum = x * 0.636619772f + 0x1.8p23f, k = sum - 0x1.8p23f;
   float r = fmaf(-k, 0x1.921fb6p+0f, x);  // pi/2 in three parts
   r = fmaf(-k, -0x1.777a5cp-25f, r);
@@ -109,12 +109,12 @@ MSDA_FN float cos_polynomial(float r) {
   return fmaf(z, p, 1.0f);
 }
 
-// -value in the quadrants 2 and 3 of a turn, by its sign bit.
+// `value`, or -value in the quadrants 2 and 3 of a turn.
 MSDA_FN float signed_by(uint32_t quadrant, float value) {
   return float_of(bits_of(value) ^ ((quadrant & 2u) << 30));
 }
 
-// sin and cos in range, again without branches.
+// sin x and cos x for |x| <= kTrigRange.  No branches: loops over them vectorise.
 MSDA_FN float sin32_in_range(float x) {
   const Reduced a = reduce_half_pi(x);
   const float value = (a.quadrant & 1) ? cos_polynomial(a.r) : sin_polynomial(a.r);
@@ -164,7 +164,7 @@ MSDA_FN double exp64(double x) {
          double_of(static_cast<uint64_t>(whole - half + 1023) << 52);
 }
 
-// e^x for any x that exp64 serves, or whose opposite it does.
+// e^x for x of either sign.
 MSDA_FN double exp_any(double x) { return x > 0.0 ? 1.0 / exp64(-x) : exp64(x); }
 
 // ln x in double for normal x > 0, to about 2 ulp: 2 atanh(s), s = (m - 1) / (m + 1), s^2 < 0.0295.

@@ -40,13 +40,13 @@ enum Purpose : uint32_t {
   kDrawSide = 7,
   kDrawRatio = 8,
   kDrawRounding = 9,
-  // Of loaders, from the greatest number down (dali_msda/loader_draws.py).
+  // Those of loaders, numbered from the greatest down (dali_msda/loader_draws.py).
   kDrawOrder = 253,
   kDrawCrop = 254,
   kDrawFlip = 255,
 };
 
-// Number `index` of the 64-bit words of one (seed, identity, step, purpose): two to a block.
+// Number `index` of the 64-bit words of one (seed, identity, step, purpose).  A block holds two.
 MSDA_FN uint64_t word64(uint64_t seed, uint64_t identity, uint32_t step, uint32_t purpose,
                         uint32_t index) {
   const Words4 counter = {{static_cast<uint32_t>(identity), static_cast<uint32_t>(identity >> 32),
@@ -62,7 +62,8 @@ MSDA_FN double uniform(uint64_t word) { return (static_cast<double>(word >> 12) 
 
 // The same in float: 23 bits.  (24 would round up to 1.)
 MSDA_FN float uniform_float(uint32_t word) {
-  return float_of(0x3F800000u | (word >> 9)) - (1.0f - 0x1p-24f);  // of [1, 2), and exact
+  const float from_1_to_2 = float_of(0x3F800000u | (word >> 9));
+  return from_1_to_2 - (1.0f - 0x1p-24f);  // exact
 }
 
 }  // namespace msda

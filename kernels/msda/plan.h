@@ -25,7 +25,7 @@ enum Method : uint8_t {
   kFMix = 3,         // bits of a thresholded Fourier field, `count` of them set
   kHMix = 4,         // as kCutMix, with 0 < outside < 1
   kGMix = 5,         // outside + (inside - outside) exp(-falloff . d^2) around the point
-  kResizeMix = 6,    // the whole partner, shrunk into the box: pixels falloff apart, nearest
+  kResizeMix = 6,    // the whole partner, shrunk into the box; falloff is the step
   kSaliencyMix = 7,  // as kCutMix
   kCutout = 8,       // the output is 0 in the box; one source, whose label is kept
   kSmoothMix = 9,    // as kGMix

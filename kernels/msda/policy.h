@@ -1,7 +1,8 @@
 // What to draw for a batch, as draw.h reads it: the leaves of a policy, and the batch.
 //
-// A policy is a tree.  Its leaves are methods with their settings; what joins them, a choice among
-// some and an alternation of such choices, stands in the leaves themselves.
+// A policy is a tree whose leaves are methods with their settings.  The tree is stored in its
+// leaves: stages take turns (`stage`, `count`), and each draws one of its leaves (`choice`,
+// `share`).
 #pragma once
 #include "msda/portable.h"
 
@@ -37,8 +38,8 @@ struct MsdaLeaf {
 };
 static_assert(sizeof(MsdaLeaf) == 128, "the record's size is part of its format");
 
-// What C++ has to know of a method where its name does not matter; TRAITS in
-// dali_msda/policy/cards.py says what each means and which methods have it.
+// What C++ has to know of a method besides its number.  TRAITS in dali_msda/policy/cards.py says
+// what each of these means, and the cards there which methods have it.
 enum MsdaTrait : int32_t { kAnyShape = 1, kErases = 2, kNeedsField = 4, kNeedsPeaks = 8 };
 
 enum MsdaScope : int32_t { kScopeSample = 0, kScopePair = 1, kScopeBatch = 2 };

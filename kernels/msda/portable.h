@@ -93,13 +93,14 @@ MSDA_FN void store_lanes(float* at, const V& value) {
 }
 
 #if !defined(__CUDA_ARCH__)
-// Ends the program where a GPU would: it has no wide access to other addresses.
+// Ends the program at an address that is no multiple of `bytes`, where a GPU's wide loads and
+// stores would fail.
 MSDA_FN void expect_aligned(const void* at, uintptr_t bytes) {
   if (reinterpret_cast<uintptr_t>(at) % bytes) __builtin_trap();
 }
 #endif
 
-// Two floats at an address that is one of eight bytes.
+// Two floats at an address that is a multiple of 8.
 MSDA_FN void load8(float* first, float* second, const float* at) {
 #if defined(__CUDA_ARCH__)
   const float2 both = *reinterpret_cast<const float2*>(at);
@@ -119,7 +120,7 @@ MSDA_FN void store8(float* at, float first, float second) {
 #endif
 }
 
-// Sixteen bytes at an aligned address: the widest load and store there is.
+// 16 bytes at an address that is a multiple of 16: the widest load and store of a GPU.
 struct alignas(16) Words16 {
   uint32_t word[4];
 };
@@ -136,7 +137,8 @@ MSDA_FN Words16 load16(const char* at) {
 #endif
 }
 
-// On a GPU past the caches: an output is not read again soon, while inputs are, as partners.
+// A GPU is told not to keep the bytes in its caches: an output is not read again soon, while an
+// input is, as a partner.
 MSDA_FN void store16(char* at, const Words16& w) {
 #if defined(__CUDA_ARCH__)
   __stcs(reinterpret_cast<uint4*>(at), make_uint4(w.word[0], w.word[1], w.word[2], w.word[3]));
@@ -146,7 +148,7 @@ MSDA_FN void store16(char* at, const Words16& w) {
 #endif
 }
 
-// The first eight of them.
+// The first 8 bytes, at an address that is a multiple of 8.
 MSDA_FN void store8(char* at, const Words16& w) {
 #if defined(__CUDA_ARCH__)
   __stcs(reinterpret_cast<uint2*>(at), make_uint2(w.word[0], w.word[1]));
@@ -160,8 +162,8 @@ MSDA_FN uint32_t address_bits(const char* at) {
   return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(at));
 }
 
-// Two floats as binary16 (bfloat16), rounded to nearest even, the first in the low half: false
-// where the machine has no instruction for it.
+// Two floats as binary16 (below: as bfloat16), rounded to nearest even, the first in the low half.
+// Returns false where the machine has no instruction for it.
 MSDA_FN bool hardware_float16_pair(uint32_t* pair, float low, float high) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(*pair) : "f"(high), "f"(low));
@@ -197,7 +199,7 @@ MSDA_FN void add_one(uint32_t* counter) {
 #endif
 }
 
-// The same; returns what it was before.
+// The same, but returns what the counter was before.
 MSDA_FN uint32_t take_one(uint32_t* counter) {
 #if defined(__CUDA_ARCH__)
   return atomicAdd(counter, 1u);

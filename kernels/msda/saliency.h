@@ -1,9 +1,9 @@
-// Fine-grained saliency of an image, and where it is greatest: how much each pixel differs from the
-// mean of six squares around it, brighter and darker apart.  Montabone and Soto, "Human detection
-// using a mobile platform and novel features derived from a visual saliency mechanism", Image and
-// Vision Computing 2010, with the constants of OpenCV's StaticSaliencyFineGrained.
+// Fine-grained saliency of an image, and where it is greatest: how much brighter or darker each
+// pixel is than the means of six squares around it.  Montabone and Soto, "Human detection using a
+// mobile platform and novel features derived from a visual saliency mechanism", Image and Vision
+// Computing 2010, with the constants of OpenCV's StaticSaliencyFineGrained.
 //
-// All is integer arithmetic, or float arithmetic whose whole part is exact.  The phases at
+// All of it is integer arithmetic, or float arithmetic whose whole part is exact.  The phases at
 // the end are how a block of threads makes it, with a barrier after each (as in field/phases.h).
 #pragma once
 #include "msda/blend.h"
@@ -37,7 +37,7 @@ MSDA_FN uint8_t grey_at(const In* image, int64_t pixel, int32_t channels) {
                                             : grey_of(first, as_byte(at[1]), as_byte(at[2])));
 }
 
-// Index -1 or n, read as its mirror image about the border pixel.
+// Index i, or for -1 and n its mirror image about the border pixel.
 MSDA_FN int32_t reflected(int32_t i, int32_t n) {
   if (i >= 0 && i < n) return i;
   return n == 1 ? 0 : i < 0 ? 1 : n - 2;
@@ -65,7 +65,8 @@ MSDA_FN int32_t contrast(float value, float sum, float area) {
 // sums there are (up to 6 x 255) OpenCV's quotient in floats, times 255 in doubles, gives the same.
 MSDA_FN int32_t share_of(int32_t sum, int32_t most) { return most == 0 ? 0 : 255 * sum / most; }
 
-// Where several pixels have the greatest value the first is the peak: orders are compared.
+// A number that is greatest for the peak: the greatest value and, of several pixels with it, the
+// first.
 MSDA_FN uint64_t peak_order(int32_t value, int64_t pixel) {
   return static_cast<uint64_t>(value) << 32 | (0xFFFFFFFFu - static_cast<uint32_t>(pixel));
 }
@@ -79,13 +80,13 @@ struct SaliencyBlock {
   uint32_t* integral;     // (H + 1, W + 1): sum of all pixels above and to the left
   uint32_t* sums;         // (H, W): brighter in the low half of each word, darker in the high one
   uint8_t *grey, *other;  // (H, W) each
-  uint8_t* map;           // (H, W), flipped left to right if `mirrored`; null where nobody asks
+  uint8_t* map;           // (H, W), flipped left to right if `mirrored`; null if it is not wanted
   bool mirrored;
   uint32_t *most_brighter, *most_darker;  // all three are 0 at first
   uint64_t* peak;
 };
 
-// Memory of a block for images of this size: whole lines of 256 bytes.
+// Bytes of memory of a block for images of this size, a multiple of 256.
 MSDA_FN int64_t saliency_block_bytes(int32_t height, int32_t width) {
   const int64_t pixels = int64_t{height} * width, corners = (height + 1) * (width + int64_t{1});
   return (4 * (corners + pixels) + 2 * pixels + 255) / 256 * 256;
@@ -147,7 +148,7 @@ MSDA_FN void phase_row_sums(const SaliencyBlock& b, BlockThread me) {
   }
 }
 
-// Some rows at a time, so that a GPU has as many loads under way.
+// Sums down each column, kRows rows at a time, so that a GPU has that many loads under way.
 MSDA_FN void phase_column_sums(const SaliencyBlock& b, BlockThread me) {
   constexpr uint32_t kRows = 8;
   const uint32_t step = static_cast<uint32_t>(b.width) + 1u, height = b.height;
@@ -207,7 +208,7 @@ MSDA_FN void phase_map(const SaliencyBlock& b, BlockThread me) {
   raise_to(b.peak, peak);
 }
 
-// One thread: y and x of the peak.
+// Writes y and x of the peak; one thread does it.
 MSDA_FN void phase_peak(const SaliencyBlock& b, int32_t* out, BlockThread me) {
   if (me.thread != 0) return;
   const uint32_t pixel = static_cast<uint32_t>(pixel_of_order(*b.peak)), width = b.width;

@@ -29,7 +29,7 @@ MSDA_FN float target_from_labels_at(const Plan& p, const Label* labels, int32_t 
   return floor;
 }
 
-// Row of class indices: one value per class, all `floor = smoothing / classes` but the sources'.
+// All of such a row: every class has `floor`, but for those of the sources.
 MSDA_FN void target_from_labels(float* row, const Plan& p, const int64_t* labels, int32_t classes,
                                 float smoothing) {
   const float floor = smoothing / static_cast<float>(classes);
@@ -38,7 +38,7 @@ MSDA_FN void target_from_labels(float* row, const Plan& p, const int64_t* labels
     row[labels[p.source[k]]] = smoothed(label_mass(p, labels, k), smoothing, floor);
 }
 
-// The same of labels that are soft already: (samples, classes).
+// The same from labels that are soft already: (samples, classes).
 MSDA_FN float target_from_rows_at(const Plan& p, const float* rows, int32_t c, int32_t classes,
                                   float smoothing) {
   float mass = 0.0f;

@@ -7,7 +7,7 @@
 namespace msda::native {
 namespace {
 
-constexpr int64_t kChunksPerThread = 4;     // so that a slow thread is waited for a short while
+constexpr int64_t kChunksPerThread = 4;     // so that a slow thread is soon waited for
 constexpr int64_t kLeastChunk = 64 * 1024;  // values; less is not worth waking a thread for
 
 }  // namespace
@@ -30,7 +30,7 @@ class BlendCpu final : public BlendOp<CPUBackend> {
   }
 
  private:
-  // The masks of FMix, one job each.
+  // Makes the masks of FMix, with one job for the interpolations of a pair.
   void MakeFields(dali::ThreadPool& pool) {
     const Plan* plans = plans_.data();
     bool any = false, soft = false;

@@ -72,8 +72,7 @@ class BlendOp : public dali::StatelessOperator<Backend> {
     return true;
   }
 
-  // Where the samples of the current batch and all that belongs to them lie; the output gets its
-  // layout.
+  // Fills `blend_` in with what belongs to the current batch, and gives the output its layout.
   void FindSamples(Workspace& ws) {
     const auto& images = ws.Input<Backend>(0);
     auto& out = ws.Output<Backend>(0);
@@ -99,7 +98,7 @@ class BlendOp : public dali::StatelessOperator<Backend> {
   MsdaBlend blend_ = {};  // of the current batch
 
  private:
-  // Interpolations are frames of a sequence to DALI, where the samples have none of their own.
+  // To DALI interpolations are the frames of a sequence, unless the samples have frames already.
   TensorLayout OutputLayout() const {
     if (plans_.Shaped({}).size() == 0) return layout_;
     return TensorLayout(layout_.contains('F') ? "K" : "F") + layout_;

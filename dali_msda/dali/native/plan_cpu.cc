@@ -36,8 +36,8 @@ int32_t interpolations_of(const OpSpec& spec) {
   return count;
 }
 
-// The policy's records, one for each leaf, copied out of the argument's integers and checked:
-// whoever made the pipeline's file may have had another version, or anything in mind.
+// The policy's records, one for each leaf, copied out of the argument's integers.  They are
+// checked, because a pipeline's file may come from another version, or from anybody.
 std::vector<MsdaLeaf> leaves_of(const OpSpec& spec) {
   constexpr size_t kWords = sizeof(MsdaLeaf) / sizeof(int);
   constexpr const char* kWayOut = "; make the pipeline anew, with dali_msda.dali.plan or mix.";
@@ -174,8 +174,8 @@ void PlanCpu::CheckMethods(const SampleSize& size, const TensorLayout& layout) c
   }
 }
 
-// A padded last batch ends in copies of one sample.  Mixing it with itself would do nothing but
-// look like mixing, so the copies take no part.
+// A padded last batch ends in copies of one sample.  Mixing it with itself would change nothing, so
+// the copies take no part.
 template <typename Images>
 void PlanCpu::ReadPadding(const Images& images) {
   draw_.distinct = draw_.batch;
@@ -213,7 +213,7 @@ void PlanCpu::ReadLam(const Workspace& ws) {
   SpreadLam();
 }
 
-// From one value for each sample to one for each record.
+// Repeats each sample's value for each of its records.
 void PlanCpu::SpreadLam() {
   const size_t samples = lam_.size(), each = draw_.interpolations;
   lam_.resize(samples * each);
@@ -221,7 +221,7 @@ void PlanCpu::SpreadLam() {
   draw_.lam = lam_.empty() ? nullptr : lam_.data();
 }
 
-// y and x of one pixel of each sample.
+// Reads y and x of one pixel of each sample.
 void PlanCpu::ReadPeaks(const Workspace& ws) {
   peaks_.clear();
   draw_.peaks = nullptr;

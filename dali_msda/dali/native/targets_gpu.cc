@@ -1,4 +1,4 @@
-// fn.msda.targets on a GPU: labels and plans lie on the CPU, the targets go to the device.
+// fn.msda.targets on a GPU.  Labels and plans lie on the CPU, and the targets go to the device.
 #include "arguments/gpu_scratch.h"
 #include "targets_op.h"
 
@@ -25,7 +25,7 @@ class TargetsGpu final : public TargetsOp<GPUBackend> {
   }
 
  private:
-  // A few bytes a sample, from what lies on the CPU anyway: they are made there.
+  // Made on the CPU and copied: it is a few bytes a sample, from what lies on the CPU anyway.
   void Compact(Workspace& ws, const MsdaTargets& targets, GpuScratch& memory) {
     if (targets.batch == 0) return;
     const size_t values = size_t(targets.batch) * columns_;

@@ -10,7 +10,7 @@
 
 namespace msda::native {
 
-// Class indices and weights of all plans, of the first so many sources.
+// Makes the class indices and weights of all plans, of the first `columns` sources.
 inline void compact_columns(int64_t* labels, float* weights, int columns, MsdaTargets targets) {
   int plans = targets.batch;
   for (targets.batch = 1; plans > 0; --plans, ++targets.plans) {

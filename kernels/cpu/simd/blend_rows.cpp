@@ -1,10 +1,9 @@
 // Mixes a batch row by row, for one instruction set (kernels.h).
 //
-// Blocks of whole rows are mixed, normalised, rearranged, converted and stored; of several
-// interpolations of a pair each block is done for all of them in turn.  Each source byte is read
-// once and each output byte written once, past the caches where the batch is larger than they are.
-// RGB bytes stay in registers all the way; anything else is mixed into floats in the
-// first-level cache first.
+// Blocks of whole rows are mixed, normalised, rearranged, converted and stored.  A block is done
+// for all interpolations of a pair in turn.  Each source byte is read once, and each output byte is
+// written once, past the caches if the batch is larger than they are.  RGB bytes stay in registers
+// all the way; other values are first mixed into floats, which stay in the first-level cache.
 #include "cpu/simd/kernels.h"
 #include "cpu/simd/row_output.h"
 

@@ -9,15 +9,15 @@
 namespace msda {
 namespace {
 
-// Outputs of a batch larger than this are written past the caches: it is not read again soon, and
-// would push out what is.
+// The stores of a batch whose outputs are larger than this bypass the caches: outputs are not read
+// again soon, and would push out what is.
 constexpr int64_t kStreamBytes = 16 << 20;
 
-// Bytes are prefetched this far ahead of where they are read.  The machine's own prefetcher stops
-// at pages and loses its way where rows are left out.
+// Bytes are prefetched this far ahead of where they are read.  The CPU's own prefetcher stops at
+// the end of a page, and guesses wrong where rows are left out.
 constexpr int64_t kAheadBytes = 4 << 10;
 
-// Copies bytes past the caches.
+// Copies bytes by stores that bypass the caches.
 void stream_bytes(void* to, const void* from, int64_t bytes) {
   char* out = static_cast<char*>(to);
   const char* in = static_cast<const char*>(from);
@@ -48,15 +48,15 @@ struct BlendThread {
   const MsdaBlend& b;
   float* mixed;
   char *staged, *mirrored[kMaxSources];
-  // Those of the values of kLanes RGB pixels.  The scale 1 and the shift -0 change nothing, not
-  // even the sign of a zero.
+  // Scale and shift of each value of kLanes RGB pixels.  The scale 1 and the shift -0 change
+  // nothing, not even the sign of a zero.
   float scale[3 * kLanes], shift[3 * kLanes];
-  bool past;                                    // whether outputs are stored past the caches
+  bool past;                                    // whether the stores of outputs bypass the caches
   mutable int32_t along_first = -1;             // `along` holds what outputs from this one on need
   mutable MirroredRows held[kMaxSources] = {};  // what the memory at `mirrored` holds
   mutable const char* ahead = nullptr;          // what to prefetch with the first pixel of a block
-  mutable int32_t prefetched = -1, prefetched_before = -1;  // samples that this image prefetches,
-                                                            // and that the one before it did
+  mutable int32_t prefetched = -1, prefetched_before = -1;  // the sample that this image prefetches
+                                                            // all of, and the one before it did
   float *weights, *along;
 
   BlendThread(const MsdaBlend& blend, char* memory, int64_t value_bytes)
@@ -74,9 +74,10 @@ struct BlendThread {
     past = sample * b.batch * value_bytes >= kStreamBytes;
   }
 
-  // Whether bumps below 2^-62 change no bit of an output.  That is so where the weight rounds to
-  // the one outside; and where the inputs are bytes and the outputs bytes, or numbers of which the
-  // shift is so large that so little of a byte is lost in rounding.
+  // Whether no bit of an output changes if bumps below 2^-62 become 0.  That is so where the weight
+  // outside is at least 1/2, to which the pixel's weight then rounds.  It is also so for inputs of
+  // bytes, which such a bump changes by less than 2^-54, if the outputs are bytes too, or if every
+  // shift is so large beside its scale that the change is lost in rounding.
   bool tiny_is_none(const Plan& p) const {
     if (p.outside >= 0.5f) return true;
     if (b.in_dtype != kUint8) return false;
@@ -85,7 +86,8 @@ struct BlendThread {
     return true;
   }
 
-  // For output `index`: a bump along x and, behind it, along y, or the columns of a shrunk partner.
+  // What output `index` needs along its axes: a bump along x and, behind it, along y; or the
+  // columns of a shrunk partner.
   const float* along_of(int32_t index) const {
     const int32_t first = index - index % b.interpolations;
     const int64_t each = static_cast<int64_t>(b.width) + b.height;
@@ -125,18 +127,19 @@ struct BlendThread {
         break;
     }
     const int64_t pitch = static_cast<int64_t>(b.width) * b.channels;
-    // In the order of msda_order() the partner is the next own image, so that only the partner's
-    // pixels are new to the caches.  ResizeMix reads the partner's rows from all over the image,
-    // but memory is best read in order.  So the image before prefetches all of the partner, or else
-    // what is new of its own image: what the box before left out.  (Where bytes are only copied,
-    // that is slower.)
+    // In the order of msda_order() the partner is the next own image, so only the partner's pixels
+    // are new to the caches, and they are prefetched.  But ResizeMix reads its partner's rows from
+    // all over the image, while memory is best read in order.  So of two records of ResizeMix in a
+    // row, the first prefetches the second one's partner, `early`.  Else a record of ResizeMix
+    // prefetches its own image, of which the record before may have left rows out.  (Where bytes
+    // are only copied, prefetching early is slower.)
     const Plan& after = b.plans[next];
     const bool rgb_bytes = sizeof(In) == 1 && b.channels == 3;
     const bool early = rgb_bytes && b.out_dtype != kUint8 && shrinks(p) && shrinks(after);
     const int32_t latest = early ? after.source[1] : p.source[p.sources > 1 && !shrinks(p)];
     const int32_t asking = early ? latest : -1;
     if (asking != prefetched) prefetched_before = prefetched, prefetched = asking;
-    ahead = reinterpret_cast<const char*>(mixed);  // floats: they are there
+    ahead = reinterpret_cast<const char*>(mixed);  // for floats: it is in the caches anyway
     if (sizeof(In) == 1)
       ahead = static_cast<const char*>(b.ins[latest]) + y * pitch + (early ? 0 : kAheadBytes);
     for (int32_t k = 0; k < p.sources; ++k) {
@@ -158,8 +161,8 @@ struct BlendThread {
     return block;
   }
 
-  // The partner's rows `from`, with all of the partner shrunk into the box.  Around the box they
-  // may hold anything where the own weight is 1 there, as a rule.
+  // The partner's rows, with all of the partner shrunk into the box.  Around the box they are the
+  // rows `from`; where the own weight is 1 there, as it is as a rule, they may hold anything.
   template <typename In>
   const In* shrunk(int32_t index, int32_t y, int32_t rows, const In* from) const {
     const Plan& p = b.plans[index];
@@ -186,7 +189,7 @@ struct BlendThread {
       gather_pixels(to + static_cast<int64_t>(p.x0) * b.channels, row, static_cast<int32_t>(pitch),
                     row == whole + (p.height - 1) * pitch, columns, p.x1 - p.x0, b.channels);
     }
-    held[1] = {};  // that memory holds no mirrored rows any more
+    held[1] = {};  // that memory does not hold mirrored rows any more
     return reinterpret_cast<In*>(mirrored[1]);
   }
 };

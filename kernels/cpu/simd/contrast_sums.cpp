@@ -46,8 +46,8 @@ void measure_columns(ContrastScratch s) {
           least(x + square_reach(k) + 1, s.width) - greatest(x - square_reach(k) + 1, 0));
 }
 
-// Sums of each column over the rows [y0, y1), from the left: entry `reach` + x holds those of the
-// columns before x, and beyond either border the border's value is repeated.
+// Adds up the columns over the rows [y0, y1), from the left.  Entry reach + x is the sum of the
+// columns before x; beyond either border, the border's value is repeated.
 void fill_band(ContrastScratch s, int32_t reach, int32_t y0, int32_t y1) {
   const uint32_t* above = s.integral + int64_t{y0} * (s.width + 1);
   const uint32_t* below = s.integral + int64_t{y1} * (s.width + 1);
@@ -84,8 +84,8 @@ int32_t store_row(uint16_t* __restrict out, const int32_t* __restrict sums, int3
 
 namespace msda::MSDA_ISA {
 
-// Here and above the scratch is taken by value: what is stored could otherwise be one of its
-// members, as far as the compiler knows, and no loop would be vectorised.
+// Here and above the scratch is copied.  As far as the compiler knows, a store could otherwise
+// change one of its members, and no loop would be vectorised.
 void contrast_sums(ContrastScratch& scratch, const uint8_t* bytes, const float* floats,
                    int32_t channels) {
   const ContrastScratch s = scratch;

@@ -33,7 +33,8 @@ struct Layout {
   }
 };
 
-// Entries first + x .. of the half spectrum: normals, from number `from` on, times amplitudes.
+// Makes entries of the half spectrum, from `first` on: normals, from number `from` on, times
+// amplitudes.
 void scale_normals(const FieldTables& t, float* re, float* im, const FieldNormals& n, int32_t from,
                    int64_t first, int32_t blocks) {
   for (int32_t i = 0; i < blocks; i += kLanes) {
@@ -47,7 +48,7 @@ void scale_normals(const FieldTables& t, float* re, float* im, const FieldNormal
   }
 }
 
-// Rows from the first to the last: a vector may write on into the next one.
+// Draws the rows in order, because a vector may write on into the next row.
 void draw_spectrum(const FieldTables& t, const uint32_t* seed, const Layout& l) {
   Field f = t.f;
   f.seed[0] = seed[0], f.seed[1] = seed[1];
@@ -56,7 +57,7 @@ void draw_spectrum(const FieldTables& t, const uint32_t* seed, const Layout& l) 
     const int64_t first = static_cast<int64_t>(row) * f.half;
     float* re = l.re + row * l.stride;
     float* im = l.im + row * l.stride;
-    // Entries of even and odd number share a Philox block, whose first may be the last row's.
+    // Entries of even and odd number share a Philox block.  The first may begin in the row before.
     for (int32_t x = -static_cast<int32_t>(first & 1); x < t.drawn[row]; x += 2 * kBlocks) {
       const int32_t left = (t.drawn[row] - x + 1) / 2;
       const int32_t blocks = left < kBlocks ? left : kBlocks;
@@ -70,7 +71,7 @@ void draw_spectrum(const FieldTables& t, const uint32_t* seed, const Layout& l) 
     for (int64_t x = 0; x < l.columns; ++x) l.re[row * l.stride + x] = l.im[row * l.stride + x] = 0;
 }
 
-// `flatten`: a call for each butterfly would cost a fifth of the transforms.
+// `flatten` inlines the butterflies: calls would cost a fifth of the transforms' time.
 template <int32_t R>
 __attribute__((flatten)) void transform_pass(const Passes& p, int32_t radix, int32_t block,
                                              const Turns& turns, const Data& data, const Line& line,
@@ -80,7 +81,7 @@ __attribute__((flatten)) void transform_pass(const Passes& p, int32_t radix, int
       butterfly_at<R>(p.length, radix, block, first, j, turns, data, line, room);
 }
 
-// A pass of radix 4 and the next, of radix 2: values stay in registers between them.
+// A pass of radix 4 and the next, of radix 2.  Values stay in registers between them.
 __attribute__((flatten)) void transform_by_4_and_2(const Passes& p, int32_t block,
                                                    const Turns& turns, const Data& data,
                                                    const Line& line) {
@@ -129,7 +130,7 @@ void put_transposed(float* to, int64_t stride, Floats* v) {
   for (int32_t i = 0; i < kLanes; ++i) put(to + i * stride, v[i], false);
 }
 
-// One entry of one pair of rows: column p of the transposed lines.
+// Pairs up entry k of pair p: it goes to column p of the transposed lines.
 void pair_entry(const FieldTables& t, const Layout& l, int32_t p, int32_t k) {
   const int64_t a = 2 * p * l.stride + k, b = a + l.stride;
   Complex<float> low = {l.re[a], l.im[a]}, high = {l.re[b], l.im[b]};
@@ -139,7 +140,7 @@ void pair_entry(const FieldTables& t, const Layout& l, int32_t p, int32_t k) {
   if (k > 0 && 2 * k != t.f.width) set(lines, (t.f.width - k) * l.pair_stride + p, high);
 }
 
-// kLanes entries from k on of kLanes pairs from p on; no entry is its own mirror image.
+// Pairs up kLanes entries from k on of kLanes pairs from p on; none is its own mirror image.
 void pair_square(const FieldTables& t, const Layout& l, int32_t p, int32_t k) {
   Floats low_re[kLanes], low_im[kLanes], high_re[kLanes], high_im[kLanes];
   for (int32_t i = 0; i < kLanes; ++i) {

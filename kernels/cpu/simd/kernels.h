@@ -2,9 +2,9 @@
 // dali_msda/build.py's ISAS, and chosen at run time (cpu/isa.h).  Every value is computed by the
 // expressions of msda/ or by their vector twins, so that the bits do not depend on the build.
 //
-// No C++ library code may be called in this folder, and its functions are static, of an unnamed
-// namespace, or of the build's own: of an inline function that several builds hold the linker keeps
-// one copy, which another machine may be unable to run.
+// No C++ library code may be called in this folder.  Its functions are static, or in an unnamed
+// namespace, or in the build's own one.  The reason is the linker: of an inline function that
+// several builds hold it keeps one copy, which may use instructions that the machine does not have.
 #pragma once
 #include "cpu/api.h"
 #include "msda/field/phases.h"
@@ -21,9 +21,9 @@ MSDA_FN int32_t rows_per_block(const MsdaBlend& b) {
   return b.width >= kBlockPixels ? 1 : kBlockPixels / (b.width > 0 ? b.width : 1);
 }
 
-// One thread's scratch: the mixed block, a block on its way out and a mirrored block of each
-// source, in parts that are multiples of 64 bytes; then the weights of a row, of each pixel and of
-// each value, and those along x and along y for each interpolation.
+// One thread's scratch begins with parts that are multiples of 64 bytes: the mixed block, a block
+// on its way out, and a mirrored block of each source.  Behind them come the weights of a row, one
+// for each pixel and one for each value, and those along x and along y for each interpolation.
 constexpr int32_t kScratchParts = 2 + kMaxSources;
 
 MSDA_FN int64_t scratch_part(const MsdaBlend& b) {
@@ -49,11 +49,11 @@ struct FieldTables {
   Field f;  // its seed is not used
   Passes z, y, x;
   Turns turns_z, turns_y, turns_x;
-  const int32_t *place_z, *place_y, *place_x;
+  const int32_t* place_x;                    // where the entries of a transform along x end up
   const int32_t* line;                       // which line of pixels a row of the spectrum becomes
-  const float *amplitude_re, *amplitude_im;  // of every entry of the half spectrum, and zeros past
-                                             // it for a vector that reads on; the same memory
-                                             // where they are equal, which is read once then
+  const float *amplitude_re, *amplitude_im;  // of every entry of the half spectrum, and zeros
+                                             // behind it for a vector that reads on; the same
+                                             // memory where the two are equal
   const int32_t* drawn;                      // entries of each row up to the last that is not 0
   int32_t columns;                           // the greatest of those
   int32_t greatest_radix;
@@ -61,8 +61,8 @@ struct FieldTables {
 
 constexpr int32_t kMostLanes = 16;
 
-// Floats from row to row of a thread's scratch: whole vectors and an odd number of cache lines, so
-// that a column does not fall into a few sets of the cache.
+// How many floats lie from row to row of a thread's scratch.  It is an odd number of cache lines,
+// so that a column does not fall into a few sets of the cache.
 MSDA_FN int64_t padded(int64_t n) {
   const int64_t lines = (n + 15) / 16;
   return (lines + 1 - lines % 2) * 16;
@@ -75,7 +75,7 @@ struct FieldSizes {
   int64_t spectrum;     // each of the real and imaginary parts: pairs for whole vectors, and room
                         // for a vector that writes on past the last row
   int64_t lines;        // each of the parts of the transposed lines
-  int64_t room;         // of a large radix
+  int64_t room;         // for the butterflies of a large radix
 };
 
 MSDA_FN FieldSizes field_sizes(const FieldTables& t) {
@@ -90,8 +90,8 @@ MSDA_FN int64_t field_scratch(const FieldTables& t) {
   return 2 * s.spectrum + 2 * s.lines + s.room;
 }
 
-// The last own pixel and its value: own are the values above `least`, and of those equal to it the
-// ones up to pixel `last`.
+// The own pixels are those with values above `least` and, of those with this value, the ones up to
+// pixel `last`.
 struct Threshold {
   float least;
   int64_t last;
@@ -118,22 +118,23 @@ struct ContrastScratch {
 // ------------------------------------------------------------------------------------ the table
 
 struct Kernels {
-  // Rows [begin, end) of the batch's msda_blend_rows(); `scratch` holds scratch_bytes(), aligned to
-  // 64 bytes.
+  // Mixes rows [begin, end) of the batch's msda_blend_rows(); `scratch` holds scratch_bytes(),
+  // aligned to 64 bytes.
   void (*blend_rows)(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
-  // Both samples of each pair in place, for the outputs [begin, end) that are the first of theirs;
+  // Mixes both samples of each pair in place, if its first output is one of [begin, end);
   // `scratch` holds pair_scratch_bytes().
   void (*blend_pairs)(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
-  // The field's values, (depth * height, width), for one seed; `scratch` holds field_scratch().
+  // Makes the field's values, (depth * height, width), for one seed; `scratch` holds
+  // field_scratch().
   void (*field_values)(float* values, const FieldTables& tables, const uint32_t* seed,
                        float* scratch);
-  // The threshold above which `count` of the pixels lie, 1 to `pixels`; `scratch` holds
+  // Finds the threshold of the `count` greatest values, 1 to `pixels`; `scratch` holds
   // select_scratch().
   Threshold (*field_threshold)(const float* values, int64_t pixels, int64_t count, float* scratch);
-  // Bits of the own pixels.
+  // Writes the bits of the own pixels.
   void (*mask_bits)(uint32_t* bits, const float* values, int64_t pixels, Threshold threshold);
-  // From an image, which is either bytes or floats, to the sums of contrasts of each pixel and
-  // their greatest values.
+  // Makes the sums of contrasts of each pixel, and their greatest values, of an image that is given
+  // as bytes or as floats; the other pointer is null.
   void (*contrast_sums)(ContrastScratch& scratch, const uint8_t* bytes, const float* floats,
                         int32_t channels);
 };

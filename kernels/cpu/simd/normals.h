@@ -12,8 +12,9 @@ struct Product {
   Words high, low;
 };
 
-// The products a b: of the even lanes and of the odd ones, then their halves by kind.  Lanes are
-// moved by shuffles: shifts would wait for the multiplier's port.
+// `a` times each lane of `b`.  Even lanes and odd lanes are multiplied separately; then high
+// and low halves are put together.  Lanes are moved by shuffles, because shifts would wait for
+// the multiplier's port.
 inline Product product(uint32_t a, Words b) {
   constexpr int32_t kFromOdd = 0xF5, kFromEven = 0xA0;  // lanes 1, 1, 3, 3 and 0, 0, 2, 2
 #if defined(__AVX512F__)
@@ -38,7 +39,8 @@ inline Product product(uint32_t a, Words b) {
 #endif
 }
 
-// Philox blocks at a time: a round is a chain of slow operations, of which four are under way.
+// How many Philox blocks are made at a time.  A round is a chain of slow operations, so four chains
+// run beside each other.
 constexpr int32_t kBlocks = 4 * kLanes;
 
 // field_words() of kGroups * kLanes blocks from `first` on: w[k][i] is word k of block first + i.
@@ -71,15 +73,17 @@ inline void field_words_of(uint32_t (*w)[kBlocks], const Field& f, uint32_t firs
     for (int32_t k = 0; k < 4; ++k) __builtin_memcpy(w[k] + g * kLanes, &c[g][k], kVectorBytes);
 }
 
-// Normals of blocks of entries: those of even number (part 0) and those of odd number (1).  Made
-// ahead where the next blocks are wanted, too, since many at a time cost less.
+// The normals of Philox blocks: each has one for an entry of even number (part 0) and one for an
+// entry of odd number (part 1).  Where the next blocks are wanted too, they are made ahead, since
+// many at a time cost less.
 struct FieldNormals {
   static constexpr int32_t kRoom = 8 * kBlocks;
-  uint32_t first = 0;  // block
-  int32_t count = 0;   // whole vectors
+  uint32_t first = 0;  // number of the first block that is held
+  int32_t count = 0;   // how many are held, in whole vectors
   alignas(64) float re[2][kRoom + kLanes], im[2][kRoom + kLanes];
 
-  // Where blocks from `from` on are, kBlocks at most; those after them come next if `ahead`.
+  // Where the normals of `blocks` blocks from `from` on lie, kBlocks at most.  `ahead` says that
+  // the blocks after them come next.
   int32_t place(const Field& f, uint32_t from, int32_t blocks, bool ahead) {
     if (from < first || from >= first + count) first = from, count = 0;
     int32_t at = static_cast<int32_t>(from - first);
@@ -97,7 +101,7 @@ struct FieldNormals {
   }
 
  private:
-  // `flatten` brings all of normals() into the loop, which is vectorised then.
+  // `flatten` inlines all of normals(), so that the loop is vectorised.
   __attribute__((flatten)) int32_t make(const Field& f, int32_t blocks) {
     alignas(64) uint32_t w[4][kBlocks];
     blocks <= kLanes       ? field_words_of<1>(w, f, first + count)

@@ -1,5 +1,5 @@
-// RGB pixels in registers, from one of rgb_sources.h: normalised, erased, converted and stored as
-// planes or as pixels.
+// RGB pixels in registers, which come from rgb_sources.h: they are normalised, erased, converted
+// and stored as planes or as pixels.
 #pragma once
 #include "cpu/simd/rgb_sources.h"
 
@@ -41,24 +41,23 @@ Floats normalised(Floats v, Floats scale, Floats shift) {
   return fused(v, scale, shift);
 }
 
-// Asks for bytes with the pixels from x on; `ahead` is BlendThread's.
+// Prefetches the bytes that belong to the pixels from x on; `ahead` is BlendThread's.
 template <int32_t kPixels>
 __attribute__((always_inline)) inline void fetch_ahead(const char* ahead, int32_t x) {
-  // Of fewer lanes, computing takes so long that memory keeps up.
+  // With fewer lanes computing takes so long that memory keeps up.
   if constexpr (kLanes > 4) fetch(ahead + 3 * x, 3 * kPixels);
 }
 
 // Keeps the compiler from making vectors of a loop that has fewer turns than they have lanes.
 inline void one_by_one(int32_t* turn) { asm("" : "+r"(*turn)); }
 
-// Rows of n pixels into three planes; from_row(r) is where row r comes from.  A function of its
-// own: side by side with others it would run out of registers.  `ahead` is
-// BlendThread's.
+// Writes rows of n pixels into three planes; from_row(r) says where row r comes from.  It is not
+// inlined, because together with others it would run out of registers.  `ahead` is BlendThread's.
 template <bool past, typename Out, typename FromRow>
 __attribute__((noinline, flatten)) void rgb_to_planes(Out* const* planes, const FromRow from_row,
                                                       int32_t rows, int32_t n, const float* scale,
                                                       const float* shift, const char* ahead) {
-  // Locals: the stores could otherwise change them.
+  // Local copies: as far as the compiler knows, the stores could change the originals.
   Out *red = planes[0], *green = planes[1], *blue = planes[2];
   const Floats scales[3] = {splat(scale[0]), splat(scale[1]), splat(scale[2])};
   const Floats shifts[3] = {splat(shift[0]), splat(shift[1]), splat(shift[2])};
@@ -92,7 +91,7 @@ __attribute__((noinline, flatten)) void rgb_to_planes(Out* const* planes, const 
       put_at(x);
     }
     if (x == n) continue;
-    if (!past && n >= kLanes) {  // the last ones, and some again
+    if (!past && n >= kLanes) {  // the last vector overlaps the one before
       put_at(n - kLanes);
       continue;
     }
@@ -107,7 +106,8 @@ __attribute__((noinline, flatten)) void rgb_to_planes(Out* const* planes, const 
   }
 }
 
-// The same, interleaved as they come.  `scale` and `shift` hold those of kLanes pixels.
+// Writes them as interleaved pixels.  `scale` and `shift` hold those of the values of kLanes
+// pixels.
 template <bool past, typename Out, typename FromRow>
 __attribute__((noinline, flatten)) void rgb_to_pixels(Out* out, const FromRow from_row,
                                                       int32_t rows, int32_t n, const float* scale,

@@ -1,7 +1,7 @@
-// Where the RGB pixels of a block come from: from one source, mixed from several, or chosen between
-// two.  Each of these structs has three members for rgb_output.h.  `planes` gives the red, green
-// and blue values of the kLanes pixels from x on; `third` gives a third of their values in the
-// order of memory; `value` gives value i of the block.
+// Where the RGB pixels of a block come from: one source, a mix of several, or a choice between two.
+// Each of these structs has three members for rgb_output.h.  `planes` gives the red, green and blue
+// values of the kLanes pixels from x on; `third` gives a third of their values in the order of
+// memory; `value` gives value i of the block.
 #pragma once
 #include "cpu/simd/rgb_vector.h"
 #include "msda/blend.h"
@@ -9,7 +9,7 @@
 namespace msda {
 namespace {
 
-// Of which of kLanes pixels the values of a third are.
+// For each value of a third, which of the kLanes pixels it belongs to.
 template <int32_t kThird>
 __attribute__((always_inline)) inline Ints pixels_of_third() {
   Ints pixels = {};
@@ -53,7 +53,7 @@ struct FromOne {
   FromOne moved(int32_t n) const { return {source + n}; }
 };
 
-// The columns [begin, end) of a row, whose pixels are the partner's.  Own are those around them.
+// The columns [begin, end) of a row, whose pixels are the partner's.  Those around them are own.
 struct Box {
   int32_t begin, end;
 
@@ -77,7 +77,7 @@ struct Weights {
   Floats of(int32_t x) const { return load(weights + x); }
   float of_pixel(int32_t x) const { return weights[x]; }
 };
-struct BumpWeights {  // a row of a Gaussian field
+struct BumpWeights {  // a row of a Gaussian bump
   const float* along_x;
   float along_y, outside, height;
   Floats of(int32_t x) const {
@@ -116,8 +116,8 @@ struct FromTwo {
   float value(int32_t i) const { return mix_integers(own[i], partner[i], weight.of_pixel(i / 3)); }
 };
 
-// Three or four sources, as mix_many() mixes them: the first with a weight is the base.  Those
-// without one come last and change nothing.
+// Three or four sources, as mix_many() mixes them.  The first whose weight is not 0 is the base.
+// Those of weight 0 come last and change nothing.
 template <int32_t kCount>
 struct FromMany {
   const uint8_t* sources[kCount];

@@ -28,7 +28,7 @@ inline void store_pixels(uint8_t* to, Pixels pixels) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 32), _mm512_extracti32x4_epi32(pixels, 2));
 }
 
-// Their red, green and blue, as whole numbers.
+// The red, green and blue of the pixels, as whole numbers.
 inline void colours_of(Ints* colours, Pixels pixels) {
 #if defined(__AVX512VBMI__)
   Ints bytes = {};
@@ -38,18 +38,18 @@ inline void colours_of(Ints* colours, Pixels pixels) {
     colours[c] =
         (Ints)_mm512_maskz_permutexvar_epi8(0x1111111111111111, (__m512i)(bytes + c), pixels);
 #else
-  // Four pixels to a quarter of the vector.
+  // Each quarter of the vector gets four pixels.
   const __m512i words = _mm512_setr_epi32(0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 11);
   const __m512i quarters = _mm512_permutexvar_epi32(words, pixels);
   for (int32_t c = 0; c < 3; ++c) {
-    const __m128i bytes = _mm_setr_epi32(c, c + 3, c + 6, c + 9);  // the others: none
+    const __m128i bytes = _mm_setr_epi32(c, c + 3, c + 6, c + 9);  // other bytes become 0
     const __m512i taken = _mm512_or_si512(_mm512_broadcast_i32x4(bytes), _mm512_set1_epi32(-256));
     colours[c] = (Ints)_mm512_shuffle_epi8(quarters, taken);
   }
 #endif
 }
 #elif defined(__AVX2__)
-// The same: the first 16 bytes, and the last 16, of which 8 are both.
+// The same: kLanes pixels are 24 bytes.  A vector holds the first 16 and the last 16 of them.
 typedef __m256i Pixels;
 inline Pixels load_pixels(const uint8_t* from) {
   const __m128i* low = reinterpret_cast<const __m128i*>(from);
@@ -72,18 +72,18 @@ inline void colours_of(Ints* colours, Pixels pixels) {
 #endif
 
 #if defined(__AVX512VBMI__)
-// Pixels of a row from n columns, given as places in the row: as many of them as go by vectors,
-// from the first on; returns how many.  Those of a vector are picked from two or four that hold
-// them all.
+// Copies the pixels of a row at n columns, which are given as places of bytes in the row.  It
+// copies as many as vectors can, from the first on, and returns how many.  The pixels of a vector
+// are picked from two or four vectors of the row that hold them all.
 inline int32_t pick_pixels(uint8_t* to, const uint8_t* row, int32_t row_bytes,
                            const int32_t* columns, int32_t n) {
   if (n < kLanes) return 0;
   constexpr int32_t kTwo = 2 * kVectorBytes;
-  ManyBytes pixels = {}, colours = {};  // of each byte: its column in a vector of them, its colour
+  ManyBytes pixels = {}, colours = {};  // of each byte: where its pixel's place lies, its colour
 #pragma GCC unroll 64
   for (int32_t i = 0; i < 3 * kLanes; ++i) pixels[i] = i / 3 * 4, colours[i] = i % 3;
   for (int32_t x = 0; x < n; x += kLanes) {
-    if (x > n - kLanes) x = n - kLanes;  // the last ones, and some again
+    if (x > n - kLanes) x = n - kLanes;  // the last vector overlaps the one before
     const int32_t first = columns[x], last = columns[x + kLanes - 1];
     const int32_t low = first < last ? first : last, high = first < last ? last : first;
     const int32_t held = high + 3 - low > kTwo ? 2 * kTwo : kTwo;
@@ -118,13 +118,13 @@ inline void load_colours(Ints* colours, const uint8_t* from) {
 #endif
 }
 
-// Keeps the compiler from loading only the lanes that are chosen: see load_colours.
+// Keeps the compiler from loading only the lanes that are chosen.
 inline Ints whole(Ints v) {
   asm("" : "+x"(v));
   return v;
 }
 
-// Each bit of kLanes three times: of the values of RGB pixels, from those of the pixels.
+// Repeats each of kLanes bits three times: bits of pixels become bits of their RGB values.
 inline uint64_t bits_of_values(uint32_t bits) {
 #if defined(__BMI2__)
   return _pdep_u64(bits, 0x0000249249249249) * 7;
@@ -136,7 +136,7 @@ inline uint64_t bits_of_values(uint32_t bits) {
 }
 
 #if defined(__AVX2__)
-// kLanes pixels of two sources: those whose bit is set come from `own`.
+// Loads kLanes pixels from two sources.  Those whose bit is set come from `own`.
 inline Pixels load_chosen(uint32_t bits, const uint8_t* own, const uint8_t* partner) {
   const Pixels pixels = load_pixels(own), others = load_pixels(partner);
 #if defined(__AVX512F__)
@@ -152,7 +152,7 @@ inline Pixels load_chosen(uint32_t bits, const uint8_t* own, const uint8_t* part
 }
 #endif
 
-// As load_colours, of two sources.
+// The colours of kLanes pixels from two sources, chosen as load_chosen() does.
 inline void choose_colours(Ints* colours, uint32_t bits, const uint8_t* own,
                            const uint8_t* partner) {
 #if defined(__AVX2__)

@@ -22,7 +22,7 @@ void mix_values(float* __restrict mixed, const In* own, const In* partner, float
     mixed[i] = mix_two(static_cast<float>(own[i]), static_cast<float>(partner[i]), w, In{});
 }
 
-// mix_many for a row: source by source.
+// mix_many for a row, source by source.
 template <typename In>
 void mix_many_values(float* __restrict mixed, const In* const* sources, const Plan& p, int32_t n) {
   int32_t base = 0;
@@ -45,7 +45,7 @@ void mix_weighted(float* __restrict mixed, const In* own, const In* partner,
         mix_two(static_cast<float>(own[i]), static_cast<float>(partner[i]), weights[i], In{});
 }
 
-// The weights that bits stand for.
+// Writes bits as weights.
 void ones_and_zeros(float* weights, const Bits& bits, int32_t n) {
   int32_t x = 0;
   for (; x + kLanes <= n; x += kLanes)
@@ -65,15 +65,15 @@ void spread(float* __restrict values, const float* __restrict pixels, int32_t wi
     for (int32_t c = 0; c < channels; ++c) values[x * channels + c] = pixels[x];
 }
 
-// One axis of a Gaussian bump, for n pixels.  `flatten` brings all of bump() into the loop, which
-// is vectorised then.
+// One axis of a Gaussian bump, for n pixels.  `flatten` inlines all of bump(), so that the loop is
+// vectorised.
 __attribute__((flatten)) void bumps(float* __restrict along, float falloff, int32_t point,
                                     int32_t n) {
   for (int32_t i = 0; i < n; ++i) along[i] = bump(falloff, i - point);
 }
 
-// Makes values below 2^-62 zero: the product of two others is never subnormal, which would cost a
-// hundred times as much.
+// Makes values below 2^-62 zero.  The product of two others is then never subnormal; such products
+// cost a hundred times as much.
 void drop_tiny(float* along, int32_t n) {
   for (int32_t i = 0; i < n; ++i) along[i] = along[i] < 0x1p-62f ? 0.0f : along[i];
 }
@@ -84,8 +84,8 @@ struct Run {
   float weight;
 };
 
-// Cuts row y of a record with a box into runs; returns how many (at most 3: a wrapped box leaves
-// its middle out).
+// Cuts row y of a record with a box into runs, and returns how many: at most 3, since a wrapped box
+// only leaves the middle out.
 int32_t runs_of_row(Run* runs, const Plan& p, int32_t y) {
   if (!in_interval(y, p.y0, p.y1, p.height)) {
     runs[0] = {0, p.width, p.outside};
@@ -100,8 +100,8 @@ int32_t runs_of_row(Run* runs, const Plan& p, int32_t y) {
   return 3;
 }
 
-// Reverses the pixels of a row, those from `done` on.  It is read forwards: a row that is read
-// backwards defeats the prefetcher and costs three times as much.
+// Reverses the pixels of a row, those from `done` on.  The row is read forwards, because reading
+// backwards defeats the prefetcher and takes three times as long.
 template <typename In>
 void mirror_rest(In* __restrict out, const In* __restrict row, int32_t width, int32_t channels,
                  int32_t done) {
@@ -122,8 +122,7 @@ void mirror_row(uint8_t* out, const uint8_t* row, int32_t width, int32_t channel
   mirror_rest(out, row, width, channels, done);
 }
 
-// Of the columns of the box into which ResizeMix shrinks the partner: where its values lie in a
-// row.
+// Finds, for each column of ResizeMix's box, where in a row of the partner its values lie.
 void columns_shrunk(int32_t* columns, const Plan& p, int32_t channels, bool mirrored) {
   for (int32_t x = p.x0; x < p.x1; ++x) {
     const int32_t column = shrunk_from(x, p.x0, p.falloff[2], p.width);
@@ -131,8 +130,8 @@ void columns_shrunk(int32_t* columns, const Plan& p, int32_t channels, bool mirr
   }
 }
 
-// From a row of so many values; `is_last`: whether it is the last of its image, behind which
-// nothing may be read.
+// Copies the pixels at n columns of a row of `values` values.  `is_last` says whether the row is
+// the last of its image, behind which nothing may be read.
 template <typename In>
 void gather_pixels(In* __restrict to, const In* __restrict row, int32_t values, bool is_last,
                    const int32_t* columns, int32_t n, int32_t channels) {
@@ -142,7 +141,7 @@ void gather_pixels(In* __restrict to, const In* __restrict row, int32_t values, 
   }
   if (channels == 3) {
     int32_t x = pick_pixels(to, row, values, columns, n);
-    // A byte more than the pixel, over which the next one is written.
+    // Each copies a byte more than its pixel, which the next pixel overwrites.
     if (sizeof(In) == 1 && !is_last)
 #pragma GCC unroll 4
       for (; x < n - 1; ++x) memcpy(to + 3 * x, row + columns[x], 4);
@@ -188,6 +187,7 @@ struct Block {
     return false;
   }
 
+  // Mixes the block into floats.
   void mix(float* mixed) const {
     if (p.sources == 1) return copy_values(mixed, sources[0], values());
     if (p.sources > 2) return mix_many_values(mixed, sources, p, values());
@@ -206,7 +206,7 @@ struct Block {
     }
   }
 
-  // Own weight of each pixel of a row, of two sources.
+  // The own weight of each pixel of a row that is mixed from two sources.
   void weights_of_row(float* __restrict weights, int32_t row) const {
     const int64_t first = static_cast<int64_t>(row) * p.width;
     switch (kind) {

@@ -1,5 +1,5 @@
-// Writes blocks of rows into an output.  RGB bytes are mixed on the way, in registers; anything
-// else was mixed into floats before (row_block.h).
+// Writes blocks of rows into an output.  RGB bytes are mixed on the way, in registers; other values
+// are mixed into floats first (row_block.h).
 #pragma once
 #include "cpu/simd/blend_thread.h"
 #include "cpu/simd/rgb_output.h"
@@ -25,7 +25,7 @@ struct Target {
   bool staged, past;
 };
 
-// `alone`: how many pixels are put at a time, all of the block's or a row's.
+// `alone` is how many pixels are put at a time: all of the block's or a row's.
 template <typename Out>
 Target<Out> target_of(const BlendThread& thread, Out* out, int64_t first, int32_t pixels,
                       int32_t alone) {
@@ -49,6 +49,7 @@ Target<Out> target_of(const BlendThread& thread, Out* out, int64_t first, int32_
   return t;
 }
 
+// Copies a staged block to the output.
 template <typename Out>
 void send(const BlendThread& thread, const Target<Out>& t, int32_t pixels) {
   if (!t.staged) return;
@@ -115,7 +116,7 @@ void put_channels(const BlendThread& thread, Out* out, const float* mixed, int64
     copy_out(out + first * b.channels, staged, pixels * b.channels * sizeof(Out), thread.past);
 }
 
-// Cutout: what lies in the box becomes 0, after whatever else was done.
+// Sets the pixels in the box to 0, as Cutout wants it, after all else was done.
 template <typename Out>
 void clear_box(const MsdaBlend& b, Out* out, const Plan& p, int32_t y, int32_t rows,
                int64_t first) {
@@ -131,14 +132,14 @@ void clear_box(const MsdaBlend& b, Out* out, const Plan& p, int32_t y, int32_t r
   }
 }
 
-// Puts a block that has other channels than three and was mixed before.
+// Puts a block that was mixed into floats and does not have three channels.
 template <typename In, typename Out>
 void put_other_block(const BlendThread& thread, Out* out, const Block<In>& block, int64_t first) {
   put_channels(thread, out, thread.mixed, first, block.rows * block.p.width);
   if (erases(block.p)) clear_box(thread.b, out, block.p, block.y, block.rows, first);
 }
 
-// Whether a block pastes a box: each of its pixels is that of one of two sources, unchanged.
+// Whether a block pastes a box: each of its pixels is one of two sources' pixels, unchanged.
 template <typename In>
 bool pastes(const Block<In>& block) {
   const Plan& p = block.p;
@@ -163,7 +164,7 @@ void put_pasted_rgb(const BlendThread& thread, Out* out, const Block<uint8_t>& b
   });
 }
 
-// Puts rows with a box of zeros, whatever the values around it come from.
+// Puts rows with a box of zeros; `from` gives the values around it.
 template <typename Out, typename From>
 void put_erased_rgb(const BlendThread& thread, Out* out, const Plan& p, int32_t y, int32_t rows,
                     int64_t first, From from) {
@@ -228,7 +229,8 @@ void put_rgb_bytes(const BlendThread& thread, Out* out, const Block<uint8_t>& bl
   put_rgb(thread, out, FromTwo<Weights>{sources[0], sources[1], own}, first, pixels);
 }
 
-// Pixels of two sources by the bits of a field, where bytes can be chosen by bits.
+// Copies each pixel from one of two sources, by the bits of a mask.  Returns false where the
+// instruction set cannot choose bytes by bits.
 bool choose_bytes(const BlendThread& thread, uint8_t* out, const Block<uint8_t>& block,
                   int64_t first) {
 #if defined(__AVX2__)
@@ -251,7 +253,8 @@ bool choose_bytes(const BlendThread& thread, uint8_t* out, const Block<uint8_t>&
 #endif
 }
 
-// Bytes that stay as they are: whole blocks from one source, or runs of rows from two.
+// Copies bytes that stay as they are: whole blocks from one source, or runs of rows from two.
+// Returns false where bytes change.
 bool copy_bytes(const BlendThread& thread, uint8_t* out, const Block<uint8_t>& block,
                 int64_t first) {
   const Plan& p = block.p;
@@ -295,13 +298,12 @@ void put_block(const BlendThread& thread, Out* out, const Block<uint8_t>& block,
 
 template <typename Out>
 void put_block(const BlendThread& thread, Out* out, const Block<float>& block, int64_t first) {
-  const int32_t pixels = block.rows * block.p.width;
   block.mix(thread.mixed);
-  const FromFloats from = {thread.mixed};
   if (thread.b.channels != 3) return put_other_block(thread, out, block, first);
+  const FromFloats from = {thread.mixed};
   if (erases(block.p))
     return put_erased_rgb(thread, out, block.p, block.y, block.rows, first, from);
-  put_rgb(thread, out, from, first, pixels);
+  put_rgb(thread, out, from, first, block.rows * block.p.width);
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 namespace msda {
 namespace {
 
-// How many of n values are at least `bound`; above it, if it must be passed.
+// How many of n values are at least `bound` or, with `pass`, above it.
 int64_t count_from(const float* values, int64_t n, float bound, bool pass) {
   const Floats bounds = splat(bound);
   int64_t count = 0, i = 0;
@@ -22,12 +22,9 @@ int64_t count_from(const float* values, int64_t n, float bound, bool pass) {
   return count;
 }
 
-// A value's order as a number, 0 and -0 alike, and the value of such a number.
+// A number that rises with the value and is the same for 0 and -0; and the value of such a number.
 int64_t order_of(float value) { return 0xFFFFFFFFll - descending_key(value); }
-float value_of(int64_t order) {
-  const uint32_t key = static_cast<uint32_t>(0xFFFFFFFFll - order);
-  return float_of((key & 0x80000000u) ? key : key ^ 0x7FFFFFFFu);
-}
+float value_of(int64_t order) { return value_of_key(static_cast<uint32_t>(0xFFFFFFFFll - order)); }
 
 // Copies the values in [low, high]; returns how many, and through `above` how many are larger.
 int64_t keep_between(float* kept, int64_t* above, const float* values, int64_t pixels, float low,
@@ -50,13 +47,14 @@ int64_t keep_between(float* kept, int64_t* above, const float* values, int64_t p
 
 struct Ranked {
   float value;
-  int64_t equal, wanted;  // values that are equal to it, and how many of them to the rank
+  int64_t equal, wanted;  // values that are equal to it, and how many of those count
 };
 
-// The `rank`-th greatest of n values, 1 to n, all in [low, high].  Others are overwritten.
+// The `rank`-th greatest of n values, 1 to n, all in [low, high].  The array is overwritten.
 Ranked greatest(float* values, int64_t n, int64_t rank, float low, float high) {
-  constexpr int32_t kSteps = 8;  // from one copying of those that it may still be to the next
-  int64_t reached = order_of(low), missed = order_of(high) + 1;  // by at least `rank` values
+  constexpr int32_t kSteps = 8;  // then the values that are still possible are copied
+  // At least `rank` values come up to `reached`, and fewer to `missed`.
+  int64_t reached = order_of(low), missed = order_of(high) + 1;
   for (int32_t step = 1; missed - reached > 1; ++step) {
     const int64_t middle = reached + (missed - reached) / 2;
     (count_from(values, n, value_of(middle), false) >= rank ? reached : missed) = middle;

@@ -25,8 +25,9 @@ inline bool aligned(const void* at, int32_t bytes) {
   return (reinterpret_cast<uintptr_t>(at) & (bytes - 1)) == 0;
 }
 
-// Asks for memory that is to be read: into the second-level cache, or another.  Always in line: a
-// function that does nothing else passes for one that does nothing, and the compiler leaves it out.
+// Prefetches memory into the second-level cache, or into the one that kHint names.  It must be
+// inlined: the compiler takes a function that only prefetches for one without any effect, and
+// leaves its calls out.
 template <_mm_hint kHint = _MM_HINT_T1>
 __attribute__((always_inline)) inline void fetch(const void* from, int64_t bytes) {
   for (int64_t at = 0; at < bytes; at += 64)
@@ -49,7 +50,7 @@ inline Floats fused(Floats a, Floats b, Floats c) {
 #endif
 }
 
-// kLanes bytes as whole numbers.
+// Loads kLanes bytes as whole numbers.
 inline Ints load_integers(const uint8_t* from) {
 #if defined(__AVX512F__)
   return (Ints)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
@@ -62,7 +63,7 @@ inline Ints load_integers(const uint8_t* from) {
 
 inline Floats to_floats(Ints v) { return __builtin_convertvector(v, Floats); }
 
-// The lanes of `own` whose bit is set, of `partner` elsewhere.
+// The lanes of `own` where a bit is set, and those of `partner` elsewhere.
 inline Ints chosen(uint32_t bits, Ints own, Ints partner) {
 #if defined(__AVX512F__)
   return (Ints)_mm512_mask_blend_epi32(static_cast<__mmask16>(bits), (__m512i)partner,
@@ -74,7 +75,8 @@ inline Ints chosen(uint32_t bits, Ints own, Ints partner) {
 #endif
 }
 
-// Stores kLanes values, past the caches if `past`: `to` is then aligned to the bytes written.
+// Stores kLanes values.  If `past`, the store bypasses the caches, and `to` must be aligned to the
+// bytes that are written.
 inline void put(float* to, Floats v, bool past) {
   if (!past) {
     *reinterpret_cast<LooseFloats*>(to) = (LooseFloats)v;
@@ -125,7 +127,7 @@ inline void put(Bfloat16* to, Floats v, bool past) {
   __builtin_memcpy(to, &halves, sizeof halves);
 }
 
-// Of mixed bytes, which are numbers from 0 to 255: to_uint8 without its limits.
+// Mixed bytes are numbers from 0 to 255, so this is to_uint8 without its limits.
 inline void put(uint8_t* to, Floats v, bool past) {
   (void)past;  // a caller streams whole blocks of bytes
 #if defined(__AVX512F__)
@@ -143,12 +145,12 @@ inline void put(uint8_t* to, Floats v, bool past) {
 #endif
 }
 
-// How many values are stored together.  Past the caches they had better come as whole lines: one
-// that is half full may be written on its own, to be written again.
+// How many values are stored together.  Stores that bypass the caches should fill whole cache
+// lines: a line that is half full may be written to memory at once, and then a second time.
 template <typename Out>
 constexpr int32_t kTogether = sizeof(Out) > 1 && kLanes > 4 ? 64 / sizeof(Out) : kLanes;
 
-// Two vectors of them.
+// Stores two vectors, one behind the other.
 template <typename Out>
 inline void put(Out* to, Floats a, Floats b, bool past) {
   put(to, a, past);
@@ -167,7 +169,8 @@ inline void put(Float16* to, Floats a, Floats b, bool past) {
 }
 #endif
 
-// Bit i: whether a[i] > b[i]; whether it is at least that; whether they are equal.
+// Bit i says whether a[i] > b[i]; of the next two functions, whether a[i] >= b[i], and whether they
+// are equal.
 inline uint32_t greater(Floats a, Floats b) {
 #if defined(__AVX512F__)
   return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
@@ -198,8 +201,8 @@ inline uint32_t equal(Floats a, Floats b) {
 #endif
 }
 
-// Stores the lanes of which a bit is set side by side, and anything up to a vector's end; returns
-// how many there are.
+// Stores the lanes whose bit is set, side by side, and returns how many they are.  What follows
+// them, up to a vector's width, may be overwritten.
 inline int32_t keep(float* to, Floats v, uint32_t some) {
   if (some == 0) return 0;
 #if defined(__AVX512F__)
@@ -224,7 +227,7 @@ inline void interleave(Floats* out, Floats a, Floats b) {
   out[1] = __builtin_shuffle(a, b, high);
 }
 
-// Exchanges bit kBit of the row and of the lane, for all rows of a square.
+// Exchanges bit kBit of the row number with that of the lane number, for all values of a square.
 template <int32_t kBit>
 inline void exchange(Floats* v) {
   Ints low = {}, high = {};

@@ -2,20 +2,21 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string>
 
 #include "cpu/closed.h"
 
 namespace msda::gpu {
 namespace {
 
-constexpr size_t kAlignment = 256;  // of what is uploaded
+constexpr size_t kAlignment = 256;  // of each part of an Upload, in bytes
 
 const char* name_of(int32_t dtype) {
   constexpr const char* kNames[] = {"uint8", "float32", "float16", "bfloat16"};
   return kNames[dtype];
 }
 
-// Launches a kernel that walks the items of the rows of the samples.
+// Launches a kernel that takes its items as each_grid_item() does.
 void launch_items(Kernel& kernel, int64_t samples, int64_t rows, int64_t items, Handle stream,
                   const void* job) {
   if (samples == 0 || rows == 0 || items == 0) return;
@@ -25,7 +26,8 @@ void launch_items(Kernel& kernel, int64_t samples, int64_t rows, int64_t items, 
   kernel.launch(grid, block.threads, 0, stream, job);
 }
 
-// Calls take(first, count) for each run of addresses that lie `bytes` bytes apart.
+// Calls take(first, count) for each run of addresses, of which each lies `bytes` bytes behind the
+// last.
 template <typename Take>
 void for_each_run(const std::vector<void*>& addresses, size_t bytes, Take take) {
   const size_t n = addresses.size();
@@ -81,7 +83,7 @@ void Fields::Axis::Fit(int32_t length) {
 
 void Fields::AddAmplitudes(Upload& upload, const Plan* plans) {
   amplitudes_part_ = -1;
-  if (!how_.in_shared) return;  // the others are bound by memory
+  if (!how_.in_shared) return;  // larger fields are bound by memory: reading more would not help
   const Plan* end = plans + how_.batch;
   const Plan* first = std::find_if(
       plans, end, [](const Plan& p) { return p.method == kFMix && p.modes == 0 && p.flags == 0; });

@@ -1,12 +1,11 @@
-// The work of a batch on a GPU: what it brings along is put into one pinned buffer and copied at
-// once, then the kernels are launched.  Knows nothing of DALI; dali_msda/backends/cuda.py is its
-// twin.
+// The work of a batch on a GPU.  All that the kernels need of CPU memory is put into one pinned
+// buffer and copied at once; then the kernels are launched.  It knows nothing of DALI, and
+// dali_msda/backends/cuda.py does the same for arrays.
 //
-// Nothing here waits.  Addresses of samples are the device's, all else that is handed in lies in
-// CPU memory and may go as soon as a call returns.
+// Nothing here waits for the GPU.  Addresses of samples are those of the device.  All other memory
+// that is handed in is the CPU's, and may be freed as soon as a call returns.
 #pragma once
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "cpu/api.h"
@@ -17,7 +16,7 @@
 namespace msda::gpu {
 
 // Memory for one batch.  It must last until the device is done with what was put on the stream, and
-// be aligned to 256 bytes; no bytes may be null.
+// be aligned to 256 bytes.  For 0 bytes it may be null.
 class BatchMemory {
  public:
   virtual char* Pinned(size_t bytes) = 0;
@@ -27,19 +26,19 @@ class BatchMemory {
   ~BatchMemory() = default;
 };
 
-// What a batch brings along.
+// What a batch copies to the device.
 class Upload {
  public:
-  // Adds so many values, which must stay where they are until Send(); null for none.  The number
-  // returned finds them again.
+  // Adds `count` values, which must stay where they are until Send(), or null.  Returns the number
+  // by which At() finds them.
   template <typename T>
   int Add(const T* values, size_t count) {
     return AddBytes(values, count * sizeof(T));
   }
-  // One copy, and room for what the kernels make on the way.
+  // Copies all of it at once, and gets `scratch` more bytes for what the kernels make on the way.
   void Send(const Device& device, BatchMemory& memory, size_t scratch, Handle stream);
 
-  // On the device: null for null.
+  // Where a part lies on the device; null if null was added.
   template <typename T>
   const T* At(int part) const {
     return reinterpret_cast<const T*>(parts_[part].values ? device_ + parts_[part].offset
@@ -60,7 +59,8 @@ class Upload {
   char* device_ = nullptr;
 };
 
-// Samples of a batch at any addresses; those of even distance need no list of them.
+// The samples of a batch, at any addresses.  A list of them is copied only if their distances
+// differ.
 class SampleParts {
  public:
   SampleParts(Upload& upload, const void* const* samples, int32_t count);
@@ -76,11 +76,12 @@ class Fields {
  public:
   explicit Fields(Device& device) : device_(device) { device.load("field"); }
 
-  // Adds what the masks need; returns the bytes of scratch memory that they take, 0 for no masks.
+  // Adds what the masks need, and returns how many bytes of scratch memory they take: 0 for no
+  // masks.
   size_t Prepare(Upload& upload, const Plan* plans, int32_t batch, int32_t interpolations);
-  // Makes the masks at the start of the scratch memory, if there are any; one that records share
-  // once.
-  MsdaMasks Launch(const Upload& upload, const Plan* plans_on_device, Handle stream);
+  // Makes the masks, if there are any, at the start of the scratch memory.  A mask that records
+  // share is made once.  `plans` lie on the device.
+  MsdaMasks Launch(const Upload& upload, const Plan* plans, Handle stream);
 
  private:
   // The tables of an axis: cosines, sines, places.
@@ -91,8 +92,8 @@ class Fields {
 
     void Fit(int32_t length);
   };
-  // Amplitudes of the records with all modes of the paper's law, of the first such one's decay:
-  // their fields need not find their own.
+  // Adds the amplitudes of the first record with all modes of the paper's law.  Records with the
+  // same decay then need not compute them.
   void AddAmplitudes(Upload& upload, const Plan* plans);
 
   Device& device_;
@@ -129,7 +130,7 @@ class Targets {
  public:
   explicit Targets(Device& device) : device_(device) { device.load("targets"); }
 
-  // Dense rows, those of each sample at its own address on the device.
+  // Makes dense rows; those of each sample go to its own address on the device.
   void Run(const std::vector<void*>& rows, const MsdaTargets& targets, BatchMemory& memory,
            Handle stream);
 
@@ -143,8 +144,8 @@ class Saliency {
  public:
   explicit Saliency(Device& device) : device_(device) { device.load("saliency"); }
 
-  // Images of one size in each group; all but `mirror` and the lists of addresses lies on the
-  // device, `threads` and `isa` are not read.
+  // A group has images of one size.  All but `mirror` and the lists of addresses lies on the
+  // device; `threads` and `isa` are not read.
   void Run(const std::vector<MsdaSaliency>& groups, BatchMemory& memory, Handle stream);
 
  private:
@@ -152,8 +153,8 @@ class Saliency {
   Upload upload_;
 };
 
-// Copies `bytes` bytes for each address of the device, those of neighbours at once.  `from` is
-// pinned memory, which must last until the device has read it.
+// Copies `bytes` bytes to each address of the device; addresses that follow one another take one
+// copy.  `from` is pinned memory, which must last until the device has read it.
 void scatter(const Device& device, const std::vector<void*>& to, size_t bytes, const char* from,
              Handle stream);
 

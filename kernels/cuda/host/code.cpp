@@ -11,12 +11,12 @@
 namespace msda::gpu {
 namespace {
 
-constexpr int64_t kRoom = 16384;  // a path, or the end of a compiler's log
+constexpr int64_t kRoom = 16384;  // bytes for a path, or for the end of a compiler's log
 
 std::atomic<MsdaCompiler> compiler = nullptr;
 
-// libmsda_dali-<version>-<key>.so has its code in
-// libmsda_dali-<version>-<key>.<arch>.<source>.cubin
+// The code of libmsda_dali-<version>-<key>.so lies in
+// libmsda_dali-<version>-<key>.<arch>.<source>.cubin.
 std::string beside_this_library(const std::string& source, const std::string& arch) {
   Dl_info self = {};
   dladdr(reinterpret_cast<const void*>(&msda_set_compiler), &self);

@@ -10,7 +10,7 @@
 namespace msda::gpu {
 namespace {
 
-// CUdevice_attribute and CUfunction_attribute
+// Values of CUdevice_attribute, and of CUfunction_attribute
 enum { kMultiprocessors = 16, kMajor = 75, kMinor = 76, kSharedBytes = 97 };
 enum { kMaxDynamicShared = 8 };
 
@@ -61,7 +61,7 @@ Kernel::Block Kernel::occupancy(int32_t limit, int64_t shared) {
     const Driver& driver = device_.driver();
     const size_t bytes = static_cast<size_t>(shared);
     try {
-      if (shared > most_shared_) {  // never less: what is known must stay launchable
+      if (shared > most_shared_) {  // never less, so that all known blocks can still be launched
         driver.check(
             driver.set_function_attribute(function_, kMaxDynamicShared, static_cast<int>(shared)));
         most_shared_ = shared;
@@ -105,8 +105,8 @@ int Device::Attribute(int number) const {
 void Device::load(const std::string& source) {
   std::unique_lock lock(mutex_);
   if (modules_.count(source)) return;
-  // Python may make the code: a thread that waited for it here, holding Python's lock, would wait
-  // for ever.
+  // The lock is released because Python may make the code: a thread with Python's lock that waited
+  // for this one would wait for ever.
   lock.unlock();
   const std::string code = code_of_(source, arch_);
   lock.lock();

@@ -1,8 +1,8 @@
-// A GPU through the CUDA driver, which is looked up at run time: machine code, launches, copies.
-// The C++ twin of dali_msda/backends/driver.py; it knows nothing of DALI, and nothing in it waits
-// for a GPU.
+// A GPU by way of the CUDA driver, a library that is looked up at run time: machine code, launches,
+// copies.  It does in C++ what dali_msda/backends/driver.py does in Python, and knows nothing of
+// DALI.  Nothing in it waits for a GPU.
 //
-// Whatever the driver complains of is thrown as std::runtime_error.
+// Errors of the driver are thrown as std::runtime_error.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace msda::gpu {
 
-using Handle = void*;  // what the driver hands out: contexts, modules, functions, streams
+using Handle = void*;  // a context, module, function or stream of the driver
 
 // The functions of the driver that are used.
 class Driver {
@@ -68,7 +68,7 @@ class Kernel {
   std::map<std::pair<int32_t, int64_t>, Block> blocks_;
 };
 
-// Machine code of kernels/<source>.cu for a kind of device, such as "sm_90".
+// Returns the machine code of kernels/cuda/<source>.cu for a kind of device, such as "sm_90".
 using CodeOf = std::string (*)(const std::string& source, const std::string& arch);
 
 // A device in its primary context, which is DALI's, CuPy's and torch's too.
@@ -77,7 +77,7 @@ class Device {
   Device(const Driver& driver, int index, CodeOf code_of);
   Device(const Device&) = delete;
 
-  // Loads the kernels of a source, once.  Kernels must be loaded before they are asked for.
+  // Loads the kernels of a source, once.  They must be loaded before kernel() is called for them.
   void load(const std::string& source);
   // An entry point, msda_<source>_...
   Kernel& kernel(const std::string& name);
@@ -114,8 +114,8 @@ class Current {
   const Driver& driver_;
 };
 
-// The device of this number, opened once and kept for good: the driver may be gone before the
-// process ends.
+// The device of this number.  It is opened once and never closed, because the driver may be
+// unloaded before static objects are destroyed.
 Device& device(int index);
 
 }  // namespace msda::gpu

@@ -9,8 +9,8 @@
 
 namespace {
 
-constexpr int64_t kMostAcross = 65535;       // blocks along y
-constexpr int64_t kWaves = 64;               // "many times what the device holds"
+constexpr int64_t kMostAcross = 65535;       // blocks along y that CUDA allows
+constexpr int64_t kWaves = 64;               // how many times the resident blocks a grid may be
 constexpr int64_t kMostThreads = INT32_MAX;  // along x: the kernels count them
 constexpr int64_t kFieldThreads = 1024;      // of a block; the driver knows what field.cu allows
 constexpr int64_t kFieldShared = 9 * 1024;  // what field.cu has in shared memory besides the values
@@ -72,7 +72,7 @@ void msda_field_launch(MsdaFieldLaunch* l) {
 }
 
 int32_t msda_mask_owners(int32_t* owners, const msda::Plan* plans, int32_t batch) {
-  static thread_local std::vector<int32_t> slots;  // a hash table of records with other masks
+  static thread_local std::vector<int32_t> slots;  // a hash table of records with different masks
   uint64_t size = 2;
   while (size < 2 * static_cast<uint64_t>(batch)) size *= 2;
   if (msda::closed([=] { slots.assign(size, -1); }) != kDone) return -1;

@@ -1,18 +1,18 @@
-// The geometry of the GPU's launches: grids, blocks, shared memory and scratch memory, and which
-// kernels a batch needs.  Computed here for both hosts (dali_msda/backends/cuda.py and batch.h).
+// How the GPU's kernels are launched: grids, blocks, shared memory and scratch memory, and which
+// kernels a batch needs.  Both hosts ask here (dali_msda/backends/cuda.py and batch.cpp).
 #pragma once
 #include <cstdint>
 
 #include "msda/plan.h"
 
-// The launch of msda_field_masks: `shared` and `limit` follow from the first six members, the rest
-// from `threads` and `resident` too, which the driver says for those.
+// The launch of msda_field_masks.  `shared` and `limit` follow from the first six members.  With
+// those two the driver tells `threads` and `resident`, from which the rest follows.
 struct MsdaFieldLaunch {
   int32_t batch, depth, height, width;  // records, and the size of their masks
   int32_t soft;                         // whether there is a softened one
   int32_t most_shared;                  // bytes of shared memory that a block may ask for
   int32_t threads, resident;            // of a block; blocks that the device holds at once
-  int32_t limit;                        // more threads than that would have nothing to do
+  int32_t limit;                        // the most threads of a block that have enough to do
   int32_t blocks;                       // of the grid
   int32_t in_shared, radix;             // as in MsdaGpuFields
   int64_t values, room;                 // bytes of a field, and of a thread's butterflies
@@ -25,23 +25,24 @@ struct MsdaFieldLaunch {
 
 extern "C" {
 
-// Blocks along x and y of a launch that walks `items` items in each of `rows` rows of each sample
-// (grid_items.cuh), in blocks of so many threads.
-//
-// A thread takes one item while the grid is not many times what the device holds at once, of which
-// `resident` is the number of blocks; then the threads go round.
+// Sets how many blocks of `threads` threads a grid has along x and y (grid_items.cuh), for samples
+// with `rows` rows of `items` items.  `resident` is how many blocks the device holds at once.  Each
+// thread takes one item, unless that makes the grid many times larger than this; then threads take
+// several.
 void msda_grid(uint32_t* grid, int64_t samples, int64_t rows, int64_t items, int32_t threads,
                int32_t resident);
 
-// How many items a row of a blend has, each of which is one thread's; the type is an MsdaDtype.
+// How many items a row of a blend has.  The type is an MsdaDtype.
 int32_t msda_group_items(int32_t out_dtype, int32_t width, int32_t channels);
 
-// Whether a blend takes the kernels of gather.cu.
+// Whether a blend needs the kernels of gather.cu.
 int32_t msda_needs_gather(const msda::Plan* plans, int32_t batch, int32_t channels);
 
+// Fills in what follows from the members that are set; it is called before and after the driver is
+// asked.
 void msda_field_launch(MsdaFieldLaunch* launch);
 
-// Whose mask each record has: that of the first with the same mask of kFMix, or its own.  Returns
-// how many have another's, or -1 where memory is refused.
+// Finds whose mask each record has: that of the first record with the same mask of kFMix, or its
+// own.  Returns how many have another one's, or -1 if memory is refused.
 int32_t msda_mask_owners(int32_t* owners, const msda::Plan* plans, int32_t batch);
 }  // extern "C"

@@ -8,15 +8,15 @@ struct Interval {
   int32_t begin, end;
 };
 
-// Side of a box of share^2 of the area along an axis of n pixels.  The authors' code cuts
-// floor(n sqrt(1 - lam)) and then takes an even number of pixels; the modes of our own take the
-// nearest whole number.
+// The side, along an axis of n pixels, of a box with share^2 of the area.  CutMix's authors cut
+// n * share to a whole number, and that to an even one, which kBoxClip does too.  The other kinds
+// of box are not theirs, and take the nearest whole number.
 MSDA_FN int32_t box_side(int32_t box, int32_t n, double share) {
   const double side = n * share;
   return box == kBoxClip ? static_cast<int32_t>(side) / 2 * 2 : static_cast<int32_t>(rint(side));
 }
 
-// A box around a pixel: cut off at the border, shifted inside or wrapped round.
+// One axis of a box around a pixel: cut off at the border, shifted inside or wrapped round it.
 MSDA_FN Interval place_around(int32_t box, int32_t n, int32_t side, int32_t centre) {
   int32_t begin = centre - side / 2;
   if (box == kBoxClip) {
@@ -28,6 +28,7 @@ MSDA_FN Interval place_around(int32_t box, int32_t n, int32_t side, int32_t cent
   return {begin, begin + side};
 }
 
+// One axis of a box at a random place.
 MSDA_FN Interval place(int32_t box, int32_t n, int32_t side, uint64_t word) {
   if (box == kBoxClip) return place_around(box, n, side, bounded(word, n));
   const int32_t begin = bounded(word, box == kBoxWrap ? n : n - side + 1);
@@ -112,13 +113,11 @@ MSDA_FN void draw_resizemix(Plan& p, double tau, const Unit& unit) {
     box[axis] = {begin, begin + length};
     p.falloff[1 + axis] = length > 0 ? static_cast<float>(1.0 / tau) : 1.0f;
   }
-  p.y0 = box[0].begin, p.y1 = box[0].end, p.x0 = box[1].begin, p.x1 = box[1].end;
   p.inside = 0.0f, p.outside = 1.0f;
-  const double area = static_cast<double>(p.y1 - p.y0) * (p.x1 - p.x0);
-  set_weight(p, static_cast<float>(1.0 - area / pixels(p)));
+  set_weight(p, static_cast<float>(1.0 - set_box(p, box[0], box[1])));
 }
 
-// DeVries and Taylor, Cutout, arXiv:1708.04552: a square of nothing; the label is kept.
+// DeVries and Taylor, Cutout, arXiv:1708.04552: a square becomes 0; the label is kept.
 MSDA_FN void draw_cutout(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
   Stream position = unit.stream(kDrawPosition);
   const int32_t side = leaf.length / 2 * 2;

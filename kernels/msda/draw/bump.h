@@ -4,8 +4,8 @@
 
 namespace msda {
 
-// Mean over the pixels 0 .. n - 1 of exp(-falloff (j - point)^2): the terms' ratios form a
-// geometric series, so each costs two products.
+// The mean over the pixels j = 0 .. n - 1 of exp(-falloff (j - point)^2).  The ratios of successive
+// terms form a geometric series, so each term costs two products.
 MSDA_FN double mean_of_bump(double falloff, int32_t n, int32_t point) {
   const double ratio = exp64(-2.0 * falloff);
   double sum = 1.0;
@@ -25,10 +25,11 @@ MSDA_FN double mean_of_gaussian(const Plan& p, double falloff) {
 
 constexpr double kNarrowest = 64.0;  // a falloff whose bump is a single pixel
 
-// The falloff whose bump has a given mean: the mean falls from 1 at 0 to one pixel's share; found
-// on a logarithmic scale by the Illinois method, to 1e-10 of the mean or the last bit.
+// The falloff whose bump has a given mean.  The mean falls from 1, at falloff 0, to one pixel's
+// share.  The falloff is found on a logarithmic scale by the Illinois method, to 1e-10 of the mean
+// or to its last bit.
 MSDA_FN double falloff_of_mean(const Plan& p, double mean) {
-  double low = log64(1e-12), high = log64(kNarrowest);  // from wider than any image on
+  double low = log64(1e-12), high = log64(kNarrowest);  // the first is wider than any image
   double above = mean_of_gaussian(p, 1e-12) - mean;
   double below = mean_of_gaussian(p, kNarrowest) - mean;
   if (above <= 0.0) return 0.0;
@@ -60,7 +61,7 @@ MSDA_FN void draw_point(Plan& p, const Unit& unit) {
 }
 
 MSDA_FN void set_falloff(Plan& p, double falloff) {
-  if (falloff > 3e38) falloff = 3e38;  // lambda may be as small as floats get: one pixel
+  if (falloff > 3e38) falloff = 3e38;  // lambda may be as small as floats get
   p.falloff[1] = p.falloff[2] = static_cast<float>(falloff);
 }
 

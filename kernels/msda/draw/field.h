@@ -4,7 +4,7 @@
 
 namespace msda {
 
-// Harris et al., FMix, arXiv:2002.12047: how many pixels stay own, and the seed of the field.
+// Harris et al., FMix, arXiv:2002.12047.
 MSDA_FN void draw_fmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
   const double lam = p.lam, own = lam * pixels(p), whole = floor(own);
   const double u = unit.stream(kDrawRounding).uniform();
@@ -14,10 +14,9 @@ MSDA_FN void draw_fmix(Plan& p, const MsdaLeaf& leaf, const Unit& unit) {
   p.count = static_cast<int32_t>(whole) + up;
   const double least = lam < 1.0 - lam ? lam : 1.0 - lam;
   p.soft = static_cast<int32_t>(pixels(p) * (leaf.max_soft > least ? least : leaf.max_soft));
-  const int32_t room = p.count < static_cast<int32_t>(pixels(p)) - p.count
-                           ? p.count
-                           : static_cast<int32_t>(pixels(p)) - p.count;
-  if (p.soft > room) p.soft = room;  // the count may have been rounded towards the border
+  const int32_t others = static_cast<int32_t>(pixels(p)) - p.count;
+  const int32_t room = p.count < others ? p.count : others;
+  if (p.soft > room) p.soft = room;  // rounding may have made the smaller part smaller still
   Stream seed = unit.stream(kDrawField);
   const uint64_t word = seed.word();
   p.field_seed[0] = static_cast<uint32_t>(word);

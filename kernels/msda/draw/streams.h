@@ -21,7 +21,7 @@ MSDA_FN int32_t bounded(uint64_t word, int32_t n) {
                               64);
 }
 
-// Standard normal: Marsaglia's polar method, one of its pair.
+// A standard normal by Marsaglia's polar method; the other one of its pair is not used.
 MSDA_FN double normal64(Stream& stream) {
   for (;;) {
     const double a = 2.0 * stream.uniform() - 1.0, b = 2.0 * stream.uniform() - 1.0;
@@ -31,8 +31,8 @@ MSDA_FN double normal64(Stream& stream) {
 }
 
 // Logarithm of a Gamma(shape, 1) variate: exact rejection, Marsaglia & Tsang, "A simple method for
-// generating gamma variables", ACM TOMS 2000.  Below 1 their boost U^(1/shape) stays a logarithm:
-// at shape 0.01 the variate itself underflows.
+// generating gamma variables", ACM TOMS 2000.  For shapes below 1 their factor U^(1/shape) is added
+// as a logarithm, because at shape 0.01 the variate itself underflows.
 MSDA_FN double log_gamma_variate(Stream& stream, double shape) {
   const double d = (shape < 1.0 ? shape + 1.0 : shape) - 1.0 / 3.0, c = 1.0 / sqrt(9.0 * d);
   double log_value = 0.0;

@@ -1,15 +1,14 @@
 // The mask of FMix: the greatest `count` values of a random field with a power-law spectrum.
 // Harris et al., arXiv:2002.12047, eq. 3 to 5, in 1, 2 or 3 dimensions.
 //
-// The field is the real part of an inverse Fourier transform of complex normals over f^decay.  Its
-// half spectrum, depth x height x (width / 2 + 1), is drawn, transformed and thresholded in one
-// block's memory; only bits leave it.  Everything is written as phases between barriers:
-// within a phase each item touches memory that no other item of it touches, so that any
-// thread may take any item.
+// The field is the real part of an inverse Fourier transform of complex normals over f^decay.  It
+// is real, so only half of its spectrum is needed: depth x height x half entries, where `half` is
+// width / 2 + 1.
 //
-// Memory: `re` and `im`, rows of `half` values; row (z, y) of the spectrum is row z * height + y.
-// After the transforms along z and y two rows of real-valued lines share one complex transform
-// along x: a + i b needs `width` values, which are the first of the 2 * half of the two rows.
+// Row (z, y) of the half spectrum is row z * height + y in memory.  After the transforms along z
+// and y, two rows a and b are joined into one complex line a + i b: both become real lines, so that
+// one complex transform along x makes the two.  The line takes the first `width` of the 2 * half
+// places of its rows.
 #pragma once
 #include "msda/field/fourier.h"
 #include "msda/maths.h"
@@ -19,7 +18,7 @@ namespace msda {
 
 enum FieldLaw : int32_t {
   kLawPaper = 0,   // every frequency, eq. 3
-  kLawLegacy = 1,  // what the released code draws: see legacy_value
+  kLawLegacy = 1,  // what the released code draws: see legacy_amplitudes
 };
 
 struct Field {
@@ -30,7 +29,7 @@ struct Field {
   float per_depth, per_height, per_width;  // 1 / size
 };
 
-// Entries of a row of the half spectrum up to the last that is not 0 in all rows.
+// How many entries of a row of the half spectrum count: those behind them are 0 in every row.
 MSDA_FN int32_t columns_of(const Field& f) {
   const int32_t most = f.law == kLawLegacy ? 1 : f.modes > 0 ? f.modes : f.half;
   return most < f.half ? most + 1 : f.half;
@@ -41,11 +40,12 @@ MSDA_FN int32_t pairs_of(const Field& f) { return (rows_of(f) + 1) / 2; }
 
 // ------------------------------------------------------------------------------------- spectrum
 
-// Signed frequency, in cycles per `size` pixels, of entry k.
+// The signed frequency of entry k, in cycles per `size` pixels.
 MSDA_FN int32_t frequency(int32_t k, int32_t size) { return k <= (size - 1) / 2 ? k : k - size; }
 
-// Square of a frequency, relative to the lowest above 0: only the order of the field's values
-// counts, and amplitudes stay below 1.
+// The square of a frequency, in units of the lowest frequency above 0.  Any unit would do, since
+// only the order of the field's values counts; with this one the power law stays at about 1 or
+// below.
 MSDA_FN float squared_frequency(const Field& f, float cycles_z, float cycles_y, float cycles_x) {
   const int32_t deeper = f.depth > f.height ? f.depth : f.height;
   const float longest = static_cast<float>(f.width > deeper ? f.width : deeper);
@@ -58,7 +58,7 @@ MSDA_FN float cycles(int32_t frequency, int32_t size, float per_size) {
   return quotient(static_cast<float>(frequency), static_cast<float>(size), per_size);
 }
 
-// Of a square that is a normal number: they are about 1 and above.
+// f^-decay from the square of f.  Squares are about 1 or above, hence normal numbers.
 MSDA_FN float power_law(const Field& f, float square) {
   return exp32(-0.5f * f.decay * log32_normal(square, 0));
 }
@@ -67,9 +67,9 @@ struct Amplitudes {
   float re, im;
 };
 
-// Entry (z, y, x) of the half spectrum.  The constant is left out.  The planes x = 0 and
-// x = width / 2 are their own mirror images, of which a real transform sees half the power: they
-// are drawn sqrt(2) times larger.
+// The amplitudes of entry (z, y, x) of the half spectrum.  The constant term is 0.  The two planes
+// x = 0 and x = width / 2 are their own mirror images, and a real transform sees only half of their
+// power: they are made sqrt(2) times larger.
 MSDA_FN Amplitudes paper_amplitudes(const Field& f, int32_t z, int32_t y, int32_t x) {
   const int32_t kz = frequency(z, f.depth), ky = frequency(y, f.height), m = f.modes;
   if (m > 0 && (x > m || ky > m || -ky > m || kz > m || -kz > m)) return {0.0f, 0.0f};
@@ -82,10 +82,10 @@ MSDA_FN Amplitudes paper_amplitudes(const Field& f, int32_t z, int32_t y, int32_
   return {balanced, balanced};
 }
 
-// What the released code transforms (ecs-vlc/FMix, fmix.py): of its spectrum it takes the entries 0
-// and 1 of the FIRST axis as real and imaginary part, where it means those of the last.  What is
-// left has two columns, x = 0 and 1, and the other axes moved up by one: entry y stands for a
-// frequency along x, entry z (in 3-D) for one along x and y for one along y.
+// The amplitudes of the released code (ecs-vlc/FMix, fmix.py).  The last axis of its spectrum holds
+// real and imaginary part, but the code takes entries 0 and 1 of the FIRST axis for them.  What it
+// transforms has two columns, x = 0 and 1, and other frequencies along the other axes: in 2-D, y
+// stands for a frequency along x; in 3-D, z stands for one along x, and y for one along y.
 MSDA_FN Amplitudes legacy_amplitudes(const Field& f, int32_t z, int32_t y, int32_t x) {
   if (x > 1) return {0.0f, 0.0f};
   const auto along_z = [&f](int32_t k) {
@@ -97,7 +97,7 @@ MSDA_FN Amplitudes legacy_amplitudes(const Field& f, int32_t z, int32_t y, int32
   const auto along_x = [&f](int32_t k) {
     return cycles(frequency(k, f.width), f.width, f.per_width);
   };
-  float first, others;  // the axis whose entries 0 and 1 were taken, and the rest of the square
+  float first, others;  // squares along the axis whose entries are taken, and along the others
   if (rows_of(f) == 1) {
     first = squared_frequency(f, 0.0f, 0.0f, along_x(1));
     others = 0.0f;
@@ -119,23 +119,24 @@ MSDA_FN Amplitudes amplitudes(const Field& f, int32_t row, int32_t x) {
   return f.law == kLawLegacy ? legacy_amplitudes(f, z, y, x) : paper_amplitudes(f, z, y, x);
 }
 
-// Two normals from two words: Box and Muller.
+// Two normals from two random words, by the method of Box and Muller.
 MSDA_FN Complex<float> normals(uint32_t first, uint32_t second) {
   const float radius = sqrtf(-2.0f * log32_normal(uniform_float(first), 0));
   const float angle = uniform_float(second) * 6.28318531f;
   return {radius * cos32_in_range(angle), radius * sin32_in_range(angle)};
 }
 
-// The words of entries 2 * block and 2 * block + 1, counted row by row through the half spectrum.
+// The random words of entries 2 * block and 2 * block + 1, two for each.  Entries are counted row
+// by row through the half spectrum.
 MSDA_FN Words4 field_words(const Field& f, uint32_t block) {
   return philox4x32({{block, 0, 0, uint32_t{kDrawField} << 24}}, f.seed[0], f.seed[1]);
 }
 
-// ------------------------------------------------------------------------------ lines that share
+// ------------------------------------------------------------------------- two rows in one line
 
-// Lines a and b (real after the transform along x) become one complex line c = a + i b:
-// c[k] = a[k] + i b[k] and c[width - k] = conj(a[k]) + i conj(b[k]) for one k; at k = 0 and in the
-// middle only the real parts count.
+// Joins entry k of two rows a and b, which become real lines, into the spectrum of c = a + i b.
+// `a` becomes c[k] = a[k] + i b[k], and `b` becomes c[width - k] = conj(a[k]) + i conj(b[k]).  At
+// k = 0 and in the middle of an even width only the real parts count, and `b` stays as it is.
 template <typename V>
 MSDA_FN void pair_up(Complex<V>* a, Complex<V>* b, int32_t k, int32_t width) {
   if (k == 0 || 2 * k == width) {
@@ -150,9 +151,10 @@ MSDA_FN void pair_up(Complex<V>* a, Complex<V>* b, int32_t k, int32_t width) {
 
 // ------------------------------------------------------------------------------------- selection
 
-// Larger values have smaller keys: the own pixels are the `count` smallest (key, index).
+// A key that is smaller where the value is larger.  The own pixels are those with the `count`
+// smallest (key, index).
 MSDA_FN uint32_t descending_key(float value) {
-  const uint32_t bits = bits_of(value + 0.0f);  // -0 and 0 are one value
+  const uint32_t bits = bits_of(value + 0.0f);  // -0 and 0 get the same key
   return (bits & 0x80000000u) ? bits : bits ^ 0x7FFFFFFFu;
 }
 

@@ -1,13 +1,13 @@
 // Inverse Fourier transforms of any length, in place, as passes of independent butterflies.
 //
-// A transform of length n = r1 r2 ... rk is k passes; pass i splits each block into `radix` parts
-// (decimation in frequency), and no butterfly of a pass touches another's values, so that threads
-// may take them in any order.  Results lie in digit-reversed order: output number t at
-// reversed(t).  Every value is computed by the same expressions whoever walks the passes, so
-// CPU and GPU agree to the bit.
+// A transform of length n = r1 r2 ... rk takes k passes.  Pass i splits each block of entries into
+// ri parts (decimation in frequency).  No butterfly of a pass touches the values of another one, so
+// threads may take them in any order.  The results lie in digit-reversed order: output number t
+// lies at reversed(t).  CPU and GPU compute every value by the same expressions, so they agree to
+// the bit.
 //
-// V is a float, or a vector of floats whose lanes are separate transforms; `fused(a, b, c)` is
-// a b + c rounded once.
+// V is a float, or a vector of floats whose lanes are separate transforms.  `fused(a, b, c)` is
+// a b + c, rounded once.
 #pragma once
 #include "msda/portable.h"
 
@@ -17,7 +17,7 @@ constexpr int32_t kMaxPasses = 31;
 
 MSDA_FN float fused(float a, float b, float c) { return fmaf(a, b, c); }
 
-// A number in every lane; x - 0 is x, whatever its sign, and costs nothing.
+// The same number in every lane.  x - 0 is x, while x + 0 would lose the sign of -0.
 template <typename V>
 MSDA_FN V lanes(float x) {
   return x - V{};
@@ -40,7 +40,7 @@ template <typename V>
 MSDA_FN Complex<V> times_i(Complex<V> a) {
   return {-a.im, a.re};
 }
-// a (c + i s)
+// a (c + i s): `a` turned by an angle whose cosine is c and whose sine is s.
 template <typename V>
 MSDA_FN Complex<V> turned(Complex<V> a, V c, V s) {
   return {fused(a.re, c, -(a.im * s)), fused(a.re, s, a.im * c)};
@@ -80,8 +80,8 @@ struct Turns {
   const float *cosine, *sine;
 };
 
-// One butterfly of radix r over values a[0 .. r - 1], in place in registers (or in `a` at large):
-// b[p] = sum over q of a[q] e^(2 pi i p q / r).  `step` is length / r: the table's stride.
+// The sums of a butterfly of radix r over the values a[0 .. r - 1], in place:
+// a[p] becomes the sum over q of a[q] e^(2 pi i p q / r).
 template <typename V>
 MSDA_FN void sum_of_two(Complex<V>* a) {
   const Complex<V> b = a[0] - a[1];
@@ -99,7 +99,9 @@ MSDA_FN void sum_of_four(Complex<V>* a) {
   a[3] = even_difference - odd_difference;
 }
 
-// Odd radices: a[k] and a[r - k] meet every output through their sum and their difference.
+// The same for an odd radix.  Every output takes a[k] and a[r - k] by their sum and their
+// difference only, which `held` keeps: r - 1 values.  `step` is length / r, the stride in the table
+// of turns.
 template <typename V>
 MSDA_FN void sum_of_odd(Complex<V>* a, Complex<V>* held, int32_t r, const Turns& turns,
                         int32_t step) {
@@ -127,13 +129,14 @@ MSDA_FN void sum_of_odd(Complex<V>* a, Complex<V>* held, int32_t r, const Turns&
   a[0] = total;
 }
 
-// Where the entries of a transform lie.
+// Where the entries of a transform lie: entry k at first + k * stride.
 struct Line {
   int64_t first, stride;
 };
 
 MSDA_FN int64_t entry(const Line& line, int32_t k) { return line.first + k * line.stride; }
 
+// Real and imaginary parts, each in an array of its own.
 struct Data {
   float *re, *im;
 };
@@ -149,7 +152,7 @@ MSDA_FN void set(const Data& data, int64_t at, const Complex<V>& value) {
   store_lanes(data.im + at, value.im);
 }
 
-// The same with the real and the imaginary part of an entry side by side, as a GPU likes them.
+// Real and imaginary part of an entry side by side, which a GPU moves in one load or store.
 struct Entries {
   float* values;
 };
@@ -165,18 +168,18 @@ MSDA_FN void set(const Entries& data, int64_t at, const Complex<float>& value) {
   store8(data.values + 2 * at, value.re, value.im);
 }
 
-// The turns after butterfly j of a block, between a pass and the next.
+// Turns the values of butterfly j of a block for the next pass: by e^(2 pi i j q / block).
 template <int32_t R, typename V>
 MSDA_FN void turn_parts(Complex<V>* a, int32_t radix, int32_t length, int32_t block, int32_t j,
                         const Turns& turns) {
-  const int32_t spacing = length / block * j;  // e^(2 pi i j q / block)
+  const int32_t spacing = length / block * j;
   for (int32_t q = 1; q < (R ? R : radix) && j > 0; ++q)
     a[q] = turned(a[q], lanes<V>(turns.cosine[q * spacing]), lanes<V>(turns.sine[q * spacing]));
 }
 
-// One butterfly of a pass that splits blocks of `block` entries into R parts, or into any number in
-// `room`, which then holds 2 radix values, if R is 0: it takes entries first, first + part, ...,
-// where `first` is entry j of its block.
+// One butterfly of a pass that splits blocks of `block` entries into R parts.  It takes entries
+// first, first + part, ..., where `first` is entry j of its block.  If R is 0 it splits into any
+// number `radix` of parts, and works in `room`, which has 2 radix values.
 template <int32_t R, typename V, typename D>
 MSDA_FN void butterfly_at(int32_t length, int32_t radix, int32_t block, int32_t first, int32_t j,
                           const Turns& turns, const D& data, const Line& line, Complex<V>* room) {

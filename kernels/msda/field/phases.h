@@ -1,6 +1,8 @@
-// The field's mask as a block of threads makes it: phases with a barrier after each.  The GPU calls
-// a phase once per thread and synchronises; the CPU calls it for thread 0 .. threads - 1, in any
-// order.
+// The mask of FMix as a block of threads makes it: in phases, with a barrier after each.  Within a
+// phase no item touches what another one writes, but for counters that all of them raise, so any
+// thread may take any item.  The GPU calls a phase once per thread and synchronises; tests call it
+// for one thread after the other, in several orders.  (The CPU backend has its own loops, which
+// make the same bits: cpu/simd/field.cpp and threshold.cpp.)
 #pragma once
 #include "msda/field/field.h"
 #include "msda/field/steps.h"
@@ -8,6 +10,8 @@
 
 namespace msda {
 
+// The threshold is found digit by digit.  Every digit that may come next has a counter,
+// and counters are added up in groups first.
 constexpr int32_t kDigitBits = 11, kDigits = 1 << kDigitBits;
 constexpr int32_t kDigitGroup = 32, kDigitGroups = kDigits / kDigitGroup;
 
@@ -26,7 +30,7 @@ MSDA_FN Field field_of(const Plan& p) {
           1.0f / static_cast<float>(p.width)};
 }
 
-// Whether two records have one field, whatever their masks take of it.
+// Whether two records have the same field.  Their masks may still differ.
 MSDA_FN bool have_same_field(const Plan& a, const Plan& b) {
   return a.depth == b.depth && a.height == b.height && a.width == b.width &&
          (a.flags & kPlanLegacy) == (b.flags & kPlanLegacy) && a.modes == b.modes &&
@@ -34,24 +38,24 @@ MSDA_FN bool have_same_field(const Plan& a, const Plan& b) {
          a.field_seed[1] == b.field_seed[1];
 }
 
-// How far a threshold is known.
+// What is known of a threshold.
 struct Found {
-  uint64_t prefix;  // its digits that are known, from the top
-  uint32_t rank;    // how many more are to be taken below that prefix; 0: it is found
+  uint64_t prefix;  // its first digits, from the top
+  uint32_t rank;    // so many of the orders with that prefix are own; 0: the prefix is all of it
 };
 
-// What the threads of a block share, beside the field's values and the histogram: those are passed
-// on their own, so that a compiler knows which kind of memory they are in.
+// What the threads of a block share.  The field's values and the histogram are passed on their own,
+// so that the compiler knows which kind of memory they lie in.
 struct FieldBlock {
   Field f;
   int32_t lengths[3];  // of the axes z, y and x
   Steps steps;
   Turns turns[3];
   const int32_t* place[3];  // reversed() of every entry of each axis
-  const float* amplitudes;  // of every entry of the half spectrum and one more, or null: they are
-                            // found on the way
-  Complex<float>* room;     // a large radix: 2 radix values a thread, or null
-  Found found[2];           // level k finds [(k + 1) % 2] from [k % 2]
+  const float* amplitudes;  // of every entry of the half spectrum and one more; null: they are
+                            // computed where they are needed
+  Complex<float>* room;     // for a large radix: 2 radix values a thread; else null
+  Found found[2];           // level k reads found[k % 2] and writes the other one
 };
 
 // Bytes of the values of a field.
@@ -60,12 +64,13 @@ MSDA_FN int64_t field_bytes(const Field& f) {
          static_cast<int64_t>(sizeof(Complex<float>));
 }
 
-// Bytes that a block shares if all of it lies in shared memory: the values, the histogram and the
-// block's own record.  (The tables of the axes, 12 bytes a pixel of each, are only read, and room
-// for large radices is not asked for by sizes that are products of 2, 3, 5 and 7.)  224 x 224 takes
-// 202496 + 8448 bytes and the record, of the 232448 that a block may have on Hopper and Blackwell:
-// one block a multiprocessor.  The largest square is 235 x 235 there, 197 x 197 in the 163 KB of an
-// A100 and 150 x 150 in 99 KB.  Softened edges take no more (soft.h).
+// Bytes of shared memory that a block takes if its values lie there: the values, the histogram and
+// the FieldBlock.  The tables of the axes, 12 bytes for each pixel of an axis, lie elsewhere, and
+// so does the room for large radices, which sizes that are products of 2, 3, 5 and 7 do not need.
+// 224 x 224 takes 202496 + 8448 bytes and the FieldBlock, of the 232448 bytes that a block may have
+// on Hopper and Blackwell, so a multiprocessor holds one block.  The largest square is 235 x 235
+// there, 197 x 197 in the 163 KB of an A100, and 150 x 150 in 99 KB.  Softened edges take no more
+// (soft.h).
 MSDA_FN int64_t field_block_bytes(const Field& f) {
   return field_bytes(f) + (kDigits + kDigitGroups) * static_cast<int64_t>(sizeof(uint32_t)) +
          static_cast<int64_t>(sizeof(FieldBlock));
@@ -79,8 +84,8 @@ MSDA_FN uint32_t pixels_of(const Field& f) {
 
 MSDA_FN uint32_t entries_of(const Field& f) { return 2u * pairs_of(f) * f.half; }
 
-// The whole spectrum, where its amplitudes are known, two entries at a time: they share a Philox
-// block and, in memory, sixteen bytes.  Past an odd number of them is room for one more.
+// Draws the whole spectrum from known amplitudes, two entries at a time, which share a Philox block
+// and lie in the same 16 bytes.  Behind an odd number of entries there is room for one more.
 MSDA_FN void scale_known_amplitudes(const FieldBlock& b, const Entries& data, BlockThread me) {
   const uint32_t blocks = (static_cast<uint32_t>(rows_of(b.f)) * b.f.half + 1u) / 2u;
   for (uint32_t block = me.thread; block < blocks; block += me.threads) {
@@ -93,8 +98,8 @@ MSDA_FN void scale_known_amplitudes(const FieldBlock& b, const Entries& data, Bl
   }
 }
 
-// The columns that are not 0 everywhere.  Entries of even and odd number share a Philox block, so
-// that an item is one of those, of which a row may have half.
+// Draws the columns of the spectrum that are not 0 in every row.  Entries of even and odd number
+// share a Philox block, so an item is a block.  A row may begin or end with half of one.
 MSDA_FN void phase_spectrum(const FieldBlock& b, const Entries& data, BlockThread me) {
   if (b.amplitudes) return scale_known_amplitudes(b, data, me);
   const Field& f = b.f;
@@ -127,8 +132,8 @@ MSDA_FN Lines lines_of(const Field& f, int32_t axis) {
                    : Lines{columns * f.height, columns, half, 1, plane};
 }
 
-// Step of the transforms along z (axis 0), y (1) or x (2); kInTwos: whether steps may have two
-// passes, for which a GPU needs the short addresses of shared memory.
+// One step of the transforms along z (axis 0), y (1) or x (2).  kInTwos says whether steps may have
+// two passes, for which a GPU needs the short addresses of shared memory.
 template <bool kInTwos>
 MSDA_FN void phase_step(const FieldBlock& b, const Entries& data, int32_t axis, int32_t number,
                         BlockThread me) {
@@ -145,17 +150,19 @@ MSDA_FN int32_t steps_along(const FieldBlock& b, int32_t axis) {
   return b.steps.begin[axis + 1] - b.steps.begin[axis];
 }
 
-// Entry k of a row of the spectrum, whose end, and whose last row if that has no partner, are 0.
+// Entry k of a row of the spectrum.  It is 0 behind the columns that were drawn, and in the row
+// that the last one lacks for a partner.
 MSDA_FN Complex<float> paired_entry(const Field& f, const Entries& data, uint32_t row, uint32_t k) {
   if (row >= static_cast<uint32_t>(rows_of(f)) || k >= static_cast<uint32_t>(columns_of(f)))
     return {0.0f, 0.0f};
   return get<float>(data, int64_t{row} * f.half + k);
 }
 
-// Makes one line of two rows: entry k of it is put where entry k of the first was, and past those
-// come the others.  There, at width - half - k of the second row, lay what makes another two of the
-// line's entries: both are taken together.  Places that are left over get a value that comes behind
-// all pixels.
+// Joins the two rows of a pair into one line, in place.  Entries k of both rows make entries k and
+// width - k of the line.  Entry width - k goes where the second row had its entry `other`, which is
+// width - half - k, and so the other way round.  An item therefore takes k and `other` together,
+// and writes where it has read.  Places behind the line get -infinity, which comes behind all
+// pixels.
 MSDA_FN void phase_pair(const FieldBlock& b, const Entries& data, BlockThread me) {
   const Field& f = b.f;
   const uint32_t half = f.half, width = f.width, last = width - half;
@@ -190,14 +197,14 @@ MSDA_FN float* value_at(const FieldBlock& b, const Entries& data, uint32_t pixel
   return data.values + 2 * at + row % 2;
 }
 
-// Key and index of a pixel as one number: the own pixels are those of the smallest.
+// Key and index of a pixel as one number.  The own pixels have the `count` smallest orders.
 MSDA_FN uint64_t order_of(const FieldBlock& b, const Entries& data, uint32_t pixel) {
   return uint64_t{descending_key(*value_at(b, data, pixel))} << 32 | pixel;
 }
 
-// Digits of the order, from the top; the last is narrower.  Those of the first levels are in the
-// key alone (the highest bit of an index is 0), for which the values need not be looked up in order
-// of their pixels.
+// Level k looks at digit k of the orders, counted from the top; the last digit is narrower.  The
+// first kKeyLevels digits follow from the key alone, as the highest bit of an index is 0.  At those
+// levels the values may be read in the order of memory, whichever pixels they belong to.
 constexpr int32_t kLevels = 6, kKeyLevels = 3;
 MSDA_FN int32_t digit_shift(int32_t level) {
   const int32_t shift = 64 - kDigitBits * (level + 1);
@@ -213,10 +220,10 @@ MSDA_FN float value_of_key(uint32_t key) {
   return float_of((key & 0x80000000u) ? key : key ^ 0x7FFFFFFFu);
 }
 
-// Counts the digits of values whose keys agree with the threshold's so far: those of number 0,
-// `step`, ... up to `count`.  (Keys that agree are those of values between two bounds, but that 0
-// and -0 lie between the same ones.  A digit and those above it hold the whole exponent, so that no
-// bound of finite values is NaN.)
+// Counts the digits at this level of the values number 0, step, 2 step, ... below `count` whose
+// keys begin with the threshold's prefix.  Such values lie between two bounds, and comparing them
+// is cheaper than making their keys.  The key is still checked, because 0 and -0 compare as equal.
+// (The first digit holds the whole exponent, so a bound of finite values is not NaN.)
 MSDA_FN void count_keys(const FieldBlock& b, const float* values, uint32_t count, uint32_t step,
                         uint32_t* histogram, int32_t level, BlockThread me) {
   const int32_t shift = digit_shift(level);
@@ -241,6 +248,7 @@ MSDA_FN void count_keys(const FieldBlock& b, const float* values, uint32_t count
   }
 }
 
+// Counts the digits at this level of the pixels whose orders begin with the threshold's prefix.
 MSDA_FN void phase_count(const FieldBlock& b, const Entries& data, uint32_t* histogram,
                          int32_t level, BlockThread me) {
   if (level < kKeyLevels) {
@@ -258,7 +266,8 @@ MSDA_FN void phase_count(const FieldBlock& b, const Entries& data, uint32_t* his
   }
 }
 
-// Sums of kDigitGroup digits each, from different ones on: they lie in different banks of memory.
+// Adds up the counters of each group.  Each thread begins at another counter of its group, so that
+// threads read from different banks of shared memory.
 MSDA_FN void phase_sum(uint32_t* histogram, BlockThread me) {
   for (int32_t i = me.thread; i < kDigitGroups; i += me.threads) {
     uint32_t sum = 0;
@@ -268,9 +277,8 @@ MSDA_FN void phase_sum(uint32_t* histogram, BlockThread me) {
   }
 }
 
-// The digit in which the threshold lies; the thread that has its group finds it.  Where all orders
-// with this digit are below it, the threshold is the greatest such order, and no further level is
-// needed.
+// Finds the threshold's digit; the thread that has its group does it.  Where all orders with this
+// digit are own, the digits below are set to ones: no further level is needed then.
 MSDA_FN void phase_choose(FieldBlock* b, const uint32_t* histogram, int32_t level, BlockThread me) {
   const Found before = b->found[level % 2];
   const int32_t shift = digit_shift(level), above = level ? digit_shift(level - 1) : 64;
@@ -295,7 +303,8 @@ MSDA_FN void phase_choose(FieldBlock* b, const uint32_t* histogram, int32_t leve
   }
 }
 
-// Words of 32 pixels; bit i of word j is pixel 32 j + i.  `last` is the greatest own order.
+// Writes the bits of the own pixels: bit i of word j is pixel 32 j + i.  `last` is the greatest own
+// order, and `any` says whether there is one.
 MSDA_FN void phase_bits(const FieldBlock& b, const Entries& data, uint32_t* bits, uint64_t last,
                         bool any, BlockThread me) {
   const uint32_t pixels = pixels_of(b.f), width = b.f.width;

@@ -1,14 +1,14 @@
-// The transforms of fourier.h as a block of threads makes them: steps of one or two passes, whose
-// values a thread holds in registers between its loads and its stores.  The butterflies and their
-// turns are those of the passes, so that the values are, too.
+// The transforms of fourier.h as a block of threads makes them: in steps of one or two passes.  A
+// thread holds the values of a step in registers between its loads and its stores.  Butterflies and
+// turns are those of fourier.h, so the values have the same bits.
 #pragma once
 #include "msda/block_thread.h"
 #include "msda/field/fourier.h"
 
 namespace msda {
 
-// A pass of radix `first`, and another of radix `second` where that is not 1.  They make blocks of
-// first * second parts, each of `part` entries, out of `blocks` blocks.
+// A pass of radix `first`, and one of radix `second` where that is not 1.  They split each of
+// `blocks` blocks into first * second parts of `part` entries.
 struct Step {
   int32_t first, second, part, blocks;
   Divisor by_part;
@@ -21,12 +21,13 @@ struct Steps {
   Step step[kMaxSteps];
 };
 
-// Whether two passes may be one step: all of its values must fit into registers.
+// Whether two passes may be one step.  All values of a step must fit into registers.
 MSDA_FN bool are_one_step(int32_t first, int32_t second) {
   return (first == 4 && second <= 4) || (first == 2 && second <= 7);
 }
 
-// Appends the steps of an axis, in twos where they may be; those of the axes before it are there.
+// Appends the steps of an axis; those of the axes before it must be there.  `in_twos` says whether
+// a step may have two passes.
 MSDA_FN void append_steps(Steps* me, int32_t axis, const Passes& p, bool in_twos) {
   int32_t at = axis == 0 ? 0 : me->begin[axis], blocks = 1;
   me->begin[axis] = at;
@@ -42,8 +43,8 @@ MSDA_FN void append_steps(Steps* me, int32_t axis, const Passes& p, bool in_twos
   me->begin[axis + 1] = at;
 }
 
-// The sum of R values kStride places apart, each but the first turned by `spacing` times its
-// number.
+// The butterfly of R values, of which each lies kStride places behind the one before.  Value q is
+// then turned by entry q * spacing of the table.
 template <int32_t R, int32_t kStride>
 MSDA_FN void sum_and_turn(Complex<float>* a, const Turns& turns, int32_t step, uint32_t spacing) {
   Complex<float> v[R], held[R];
@@ -61,15 +62,15 @@ MSDA_FN void sum_and_turn(Complex<float>* a, const Turns& turns, int32_t step, u
     a[q * kStride] = turned(v[q], turns.cosine[q * spacing], turns.sine[q * spacing]);
 }
 
-// Entries first, first + gap, ... of one block, which are number j of its parts.
+// Does a step on entries first, first + gap, ... of one block: entry j of each of its parts.
 template <int32_t R1, int32_t R2>
 MSDA_FN void take_step(const Step& step, int32_t length, const Turns& turns, const Entries& data,
                        uint32_t first, uint32_t gap, uint32_t j) {
   Complex<float> a[R1 * R2];
   float* values = data.values + 2 * first;
-  const int32_t apart = 2 * static_cast<int32_t>(gap);
+  const int32_t distance = 2 * static_cast<int32_t>(gap);
 #pragma unroll
-  for (int32_t i = 0; i < R1 * R2; ++i) load8(&a[i].re, &a[i].im, values + i * apart);
+  for (int32_t i = 0; i < R1 * R2; ++i) load8(&a[i].re, &a[i].im, values + i * distance);
 #pragma unroll
   for (int32_t l = 0; l < R2; ++l)
     sum_and_turn<R1, R2>(a + l, turns, length / R1, step.blocks * (j + l * step.part));
@@ -78,13 +79,14 @@ MSDA_FN void take_step(const Step& step, int32_t length, const Turns& turns, con
     for (int32_t m = 0; m < R1; ++m)
       sum_and_turn<R2, 1>(a + m * R2, turns, length / R2, step.blocks * R1 * j);
 #pragma unroll
-  for (int32_t i = 0; i < R1 * R2; ++i) store8(values + i * apart, a[i].re, a[i].im);
+  for (int32_t i = 0; i < R1 * R2; ++i) store8(values + i * distance, a[i].re, a[i].im);
 }
 
-// Which lines a step works on: `count` of them, entry k of line n at first_of(n) + k * stride.
+// The lines that a step works on.  Entry k of line n lies at first_of(n) + k * stride.
 struct Lines {
-  uint32_t count, columns;  // they lie in rows of `columns` neighbours, `down` from row to row
-  uint32_t down, across, stride;
+  uint32_t count, columns;  // `columns` lines lie beside each other in a row
+  uint32_t down, across;    // entries from row to row, and from a line to its neighbour
+  uint32_t stride;
 };
 
 MSDA_FN uint32_t first_of(const Lines& lines, uint32_t number) {
@@ -92,7 +94,7 @@ MSDA_FN uint32_t first_of(const Lines& lines, uint32_t number) {
   return number / lines.columns * lines.down + number % lines.columns * lines.across;
 }
 
-// A step of all lines.  Neighbouring threads take neighbouring lines.
+// Does a step on all lines.  Neighbouring threads take neighbouring lines.
 template <int32_t R1, int32_t R2>
 MSDA_FN void take_steps(const Step& step, int32_t length, const Turns& turns, const Entries& data,
                         const Lines& lines, BlockThread me) {
@@ -105,7 +107,7 @@ MSDA_FN void take_steps(const Step& step, int32_t length, const Turns& turns, co
   });
 }
 
-// The same for a radix of any size, in `room` for 2 radix values.
+// The same for one pass of any radix, in `room` for 2 radix values.
 MSDA_FN void take_large_steps(const Step& step, int32_t length, const Turns& turns,
                               const Entries& data, const Lines& lines, Complex<float>* room,
                               BlockThread me) {
@@ -119,7 +121,7 @@ MSDA_FN void take_large_steps(const Step& step, int32_t length, const Turns& tur
   });
 }
 
-// Steps of two passes, those of are_one_step().
+// Does a step of two passes, which are_one_step() allows.
 MSDA_FN void take_two_passes(const Step& step, int32_t length, const Turns& turns,
                              const Entries& data, const Lines& lines, BlockThread me) {
   switch (step.first * 8 + step.second) {

@@ -1,7 +1,6 @@
 // Checks of the operators' inputs and arguments.  Every message reads "name: expected X, got Y" and
-// says what to do about it; DALI adds the operator and the user's line.
+// says what to do about it.  DALI adds the operator and the user's line.
 #pragma once
-#include <string>
 #include <vector>
 
 #include "arguments/dali_names.h"
@@ -17,7 +16,7 @@ void expect(bool ok, const Parts&... parts) {
   if (!ok) DALI_FAIL(parts...);
 }
 
-// Of what a C function of the kernels returns.
+// Throws if a C function of the kernels returns that it got no memory.
 inline void expect_done(int32_t status) {
   expect(status == kDone,
          "memory: expected room for what the kernels keep for such samples, got none; use fewer "
@@ -51,7 +50,7 @@ inline void expect_scalars(const TensorList<CPUBackend>& list, const char* name)
   }
 }
 
-// One integer (or bool) per sample, of whatever type the batch has.
+// Reads one integer (or bool) per sample, of any integer type.
 inline void read_integers(std::vector<int64_t>& values, const TensorList<CPUBackend>& list,
                           const char* name) {
   expect_scalars(list, name);
@@ -63,7 +62,7 @@ inline void read_integers(std::vector<int64_t>& values, const TensorList<CPUBack
                          "; cast it with fn.cast.")));
 }
 
-// One real number per sample, in single or double precision.
+// Reads one real number per sample, in single or double precision.
 inline void read_reals(std::vector<double>& values, const TensorList<CPUBackend>& list,
                        const char* name) {
   expect_scalars(list, name);

@@ -6,8 +6,8 @@
 
 namespace msda::native {
 
-// It goes back to DALI's pools when this ends, in the order of the stream: nobody gets it before
-// the device is done with what the stream holds by then.
+// The memory goes back to DALI's pools when this object ends, in the order of the stream.  So
+// nobody else gets it before the device is done with what the stream holds by then.
 class GpuScratch final : public gpu::BatchMemory {
  public:
   explicit GpuScratch(const Workspace& ws) : pad_(ws.output_order()) {}
@@ -21,9 +21,9 @@ class GpuScratch final : public gpu::BatchMemory {
   dali::kernels::DynamicScratchpad pad_;
 };
 
-// The device of an operator.  To be called when the operator is made: to load code, Python may be
-// needed, and the thread that makes operators is one that holds Python's lock or can wait for it.
-// RunImpl has a thread of DALI's, for which the thread with the lock may be waiting.
+// The device of an operator.  It must be asked for when the operator is made, because loading code
+// may need Python.  The thread that makes operators holds Python's lock or can wait for it, while
+// RunImpl runs on a thread of DALI, for which the thread with the lock may be waiting.
 inline gpu::Device& device_of(const OpSpec& spec) {
   return gpu::device(spec.GetArgument<int>("device_id"));
 }

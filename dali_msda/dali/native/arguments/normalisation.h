@@ -1,4 +1,5 @@
-// The arguments `mean` and `std` as the blend takes them: one scale and one shift per channel.
+// The arguments `mean` and `std`, or `scale` and `shift`, as the blend takes them: one scale and
+// one shift per channel.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -12,10 +13,11 @@ class Normalisation {
   explicit Normalisation(const OpSpec& spec);
 
   bool is_given() const { return !scales_.empty(); }
-  // For images of so many channels; throws if the arguments have neither one value nor as many.
+  // Makes them fit images of so many channels.  Throws unless there is one value, or one per
+  // channel.
   void Fit(int32_t channels);
 
-  // Null if neither mean nor std was given.
+  // Null if none of the arguments was given.
   const float* scale() const { return is_given() ? fitted_scales_.data() : nullptr; }
   const float* shift() const { return is_given() ? fitted_shifts_.data() : nullptr; }
 

@@ -1,5 +1,5 @@
-// The axes of a sample, by its layout.  A sequence has a width, an image a height too, a volume a
-// depth too; the frames of video are its depth.  Channels come first or last.
+// The axes of a sample, by its layout.  A sequence has a width, an image also a height, and a
+// volume also a depth; the frames of video are its depth.  Channels come first or last.
 #pragma once
 #include <cstdint>
 
@@ -12,7 +12,7 @@ struct SampleSize {
   bool is_image = false;  // neither a sequence nor a volume, even one of depth 1
 };
 
-// Throws unless there is a pixel, and the kernels can count the rows.
+// Throws unless there is a pixel and the kernels can count the rows.
 inline SampleSize size_of(const TensorLayout& layout, const TensorShape<>& shape) {
   SampleSize size;
   for (int axis = 0; axis < layout.ndim(); ++axis) {
@@ -31,7 +31,7 @@ inline SampleSize size_of(const TensorLayout& layout, const TensorShape<>& shape
   return size;
 }
 
-// Layout of the output for a layout that ends in C.
+// The layout of the output for an input whose layout ends in C.
 inline TensorLayout output_layout(const TensorLayout& layout, bool channels_first) {
   return channels_first ? TensorLayout("C") + layout.first(layout.ndim() - 1) : layout;
 }
