@@ -18,11 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dali_msda.pipelines.data.datasets import DatasetError, Shards, first_few
-from dali_msda.pipelines.loaders.epochs import (
-    Epochs,
-    EvaluationEpochs,
-    TrainingEpochs,
-)
+from dali_msda.pipelines.loaders.epochs import Epochs, EvaluationEpochs, TrainingEpochs
 from dali_msda.pipelines.loaders.torch_workers import (
     CentralCrops,
     CollateCopies,

@@ -155,7 +155,7 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     refused = f"resume: expected a whole checkpoint of this trainer, got {str(path)!r}"
     way_out = "Give another checkpoint, or another --out to start anew."
     try:
-        with zipfile.ZipFile(path) as archive:  # as torch.save writes; torch.load skips the sums
+        with zipfile.ZipFile(path) as archive:  # torch.load does not check its checksums
             damaged = archive.testzip()
         state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
