@@ -1,4 +1,4 @@
-"""The report: tables and figures from lines alone."""
+"""Writes the report, its tables and its figures, from the lines of results alone."""
 
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def peers(results: list[dict], folder: Path) -> list[Path]:
 
 
 def scaling(results: list[dict], folder: Path) -> list[Path]:
-    """Time over size, a line an axis."""
+    """Time over size, with a line for each axis."""
     drawn = []
     for made in chosen(results, "scaling", threads=1):
         points = [made["of"], *made["others"]]
@@ -109,7 +109,7 @@ def loaders(results: list[dict], folder: Path) -> list[Path]:
 
 
 def _ratios(made: dict) -> list[tuple[str, list[float | None]]]:
-    """Of a line about loaders: times with mixing over those without, in rows of a figure."""
+    """Rows of a figure from a line about loaders: time with mixing over that without."""
     case, times = made["case"], {name: other["times"] for name, other in made["others"].items()}
     name = f"{case['loader']} {case['policy']}"
     if case["device"] == "cpu":
