@@ -45,20 +45,15 @@ def roofline(results: list[dict], folder: Path) -> list[Path]:
         names = sorted({_series(made) for made in given})
         methods = list(dict.fromkeys(made["case"]["method"] for made in given))
         shares = {(made["case"]["method"], _series(made)): made["share"] for made in given}
-        rows = [(method, [shares.get((method, name)) for name in names]) for method in methods]
-        if rows and len(names) <= 4:
-            path = folder / f"roofline-{device}.svg"
-            label = "share of a plain copy's bytes per second"
-            written.append(plots.bars(path, rows, names, label, line=1.0))
-        elif rows:
-            for dtype in dict.fromkeys(made["case"]["dtype"] for made in given):
-                own = [name for name in names if name.split()[0] == dtype]
-                part = [
-                    (method, [shares.get((method, name)) for name in own]) for method in methods
-                ]
-                path = folder / f"roofline-{device}-{dtype}.svg"
-                label = f"{dtype}: share of a plain copy's bytes per second"
-                written.append(plots.bars(path, part, own, label, line=1.0))
+        dtypes = dict.fromkeys(made["case"]["dtype"] for made in given)
+        parts = {dtype: [name for name in names if name.split()[0] == dtype] for dtype in dtypes}
+        if 0 < len(names) <= 4:  # one figure holds them all
+            parts = {"": names}
+        for dtype, own in parts.items():
+            rows = [(method, [shares.get((method, name)) for name in own]) for method in methods]
+            path = folder / f"roofline-{device}{dtype and '-' + dtype}.svg"
+            label = f"{dtype}{dtype and ': '}share of a plain copy's bytes per second"
+            written.append(plots.bars(path, rows, own, label, line=1.0))
     return written
 
 

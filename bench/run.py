@@ -21,8 +21,8 @@ ALLOCATORS = {
     "tuned": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(32 << 30)},
 }
 # Where the third-level cache is large, glibc copies even 200 MB through it, at two thirds of the
-# speed that memory yields. With this, it writes copies of more than 4 MiB past the caches, so that a
-# plain copy is as fast as memory allows. Cases in processes of their own run without it, as users
+# speed that memory yields. With this, it writes copies of more than 4 MiB past the caches, so that
+# a plain copy is as fast as memory allows. Cases in processes of their own run without it, as users
 # run the libraries.
 STREAMING = {"GLIBC_TUNABLES": "glibc.cpu.x86_non_temporal_threshold=0x400000"}
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
