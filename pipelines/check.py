@@ -195,18 +195,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check_output(path: Path) -> None:
     """Raise ``ValueError`` unless a list can be written there: now, not after an hour."""
-    parent = path.parent
-    got = (
-        "a folder"
-        if path.is_dir()
-        else "a place in a folder that does not exist"
-        if not parent.is_dir()
-        else "a place in a folder that cannot be written to"
-        if not os.access(parent, os.W_OK)
-        else None
-    )
-    if got:
-        raise ValueError(f"--output: expected a file to write, got {path}, {got}")
+    wrong = {
+        "a folder": path.is_dir(),
+        "a place in a folder that does not exist": not path.parent.is_dir(),
+        "a place in a folder that cannot be written to": not os.access(path.parent, os.W_OK),
+    }
+    for got, is_so in wrong.items():
+        if is_so:
+            raise ValueError(f"--output: expected a file to write, got {path}, {got}")
 
 
 def _show(report: Report) -> None:
@@ -227,12 +223,8 @@ def _show(report: Report) -> None:
 def _printable(name: str) -> str:
     """A file name as one line, in characters that the terminal can show."""
     encoding = sys.stdout.encoding or "utf-8"
-    return (
-        name.replace("\n", "\\n")
-        .replace("\r", "\\r")
-        .encode(encoding, "backslashreplace")
-        .decode(encoding)
-    )
+    line = name.replace("\n", "\\n").replace("\r", "\\r")
+    return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _one_line(error: Exception) -> str:

@@ -29,12 +29,7 @@ def samples(batch: int, height: int, width: int) -> np.ndarray:
 
 
 def check(
-    images: np.ndarray,
-    method: str,
-    mixed: np.ndarray,
-    rows: np.ndarray,
-    *,
-    rounded: bool = False,
+    images: np.ndarray, method: str, mixed: np.ndarray, rows: np.ndarray, *, rounded: bool = False
 ) -> None:
     """Compare an output with what its own labels say, and with a blend by our kernels.
 

@@ -89,13 +89,7 @@ TABLES = {
     ]
     + [{"method": "mixup", **FLOATS, "batch": 64, "size": (32, 64, 160, 224, 352), **COMMON}],
     "all": [
-        {
-            "method": METHODS,
-            **outputs,
-            "batch": (64, 256),
-            "size": (32, 64, 160, 224, 352),
-            **where,
-        }
+        {"method": METHODS, **outputs, "batch": (64, 256), "size": (32, 64, 160, 224, 352), **where}
         for outputs in (FLOATS, {**FLOATS, "layout": "HWC"}, BYTES)
         for where in (COMMON | {"mirror": (False, True)}, CUDA | {"mirror": (False, True)})
     ]

@@ -1,13 +1,8 @@
 """The ImageNet loaders of FFCV: its threads read, decode, crop and mix.
 
-    source = datasets.find("imagenet/train.beton")
-    with TrainingLoader(source, batch_size=256, num_classes=1000, policy=policy) as loader:
-        for epoch in range(90):
-            for images, labels, weights in loader:  # (B, 3, 224, 224), (B, n), (B, n)
-                ...
-
-They take the arguments of those of DALI in dali.py and yield the same kind of batches, without
-DALI. Order, crops, flips and plans are functions of the seed, the epoch and the index of the image.
+They are used as the DALI loaders in dali.py are, take the same arguments and yield the same kind of
+batches, without DALI; but they read a .beton. Order, crops, flips and plans are functions of the
+seed, the epoch and the index of the image.
 
 Tensors are FFCV's own memory: a batch is valid until the next one is asked for.
 """
