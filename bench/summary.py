@@ -16,6 +16,12 @@ PEERS = {  # as the first page calls them
     "timm.Mixup": "timm's `Mixup`",
     "torchvision.v2": "torchvision's `MixUp`",
 }
+LOADERS = {"dali": "CPU time", "ffcv": "time", "torch": "time"}  # which time counts
+MASKS = {
+    "released": "the released code's",
+    "numpy64": "those of the same algorithm in NumPy",
+    "numpy32": "those of NumPy at its best",
+}
 
 
 def first_page(results: list[dict]) -> str:
@@ -93,14 +99,6 @@ def in_short(results: list[dict]) -> str:
     if ours:
         rows.append(f"| ours, per sample | {_range(min(ours), max(ours))} | | |")
     return "## In short\n\n" + "\n".join([*rows, "", *sentences(results)]) + "\n"
-
-
-LOADERS = {"dali": "CPU time", "ffcv": "time", "torch": "time"}  # which time counts
-MASKS = {
-    "released": "the released code's",
-    "numpy64": "those of the same algorithm in NumPy",
-    "numpy32": "those of NumPy at its best",
-}
 
 
 def sentences(results: list[dict]) -> list[str]:

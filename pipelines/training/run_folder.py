@@ -11,6 +11,9 @@ from typing import IO, Any
 
 import torch
 
+PARTS = ("config", "step", "model", "optimizer", "ranks")  # of a checkpoint
+PARTS_OF_A_RANK = ("loader", "loss_sum", "random")
+
 
 class RunFolder:
     """The output folder of a run; only the first process has one. No two runs share it.
@@ -140,10 +143,6 @@ def _locked(path: Path) -> IO[bytes]:
 def _reason(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text.splitlines()[0]
-
-
-PARTS = ("config", "step", "model", "optimizer", "ranks")
-PARTS_OF_A_RANK = ("loader", "loss_sum", "random")
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
