@@ -13,13 +13,13 @@ once, and a partition in place of the sort. What ``numpy32`` gains over ``numpy6
 the taking in NumPy, and is no merit of the kernels.
 
 What was found on one core of an Intel Xeon (AVX-512), at 224 x 224, in turns with the code before:
-calls of butterflies cost a fifth of the transforms, so they are inlined. A pass of radix 2
-waits for memory, so it shares registers with the pass of radix 4 before it. Philox waited for the
-one port that multiplies and shifts, so shuffles move its words. Signs and quadrants are bits.
-Together this left 0.83 of the time of a mask (with AVX2, too). Of that time the normals take 45 %
-and the transforms a fifth. That some words of the first rounds of Philox are known gained nothing.
-On an AMD EPYC, vectors of normals ended with a row, where the last was not full; now they go on
-from row to row (0.97 of the time; 0.9 at 160 pixels).
+calls of butterflies cost a fifth of the transforms, so they are inlined. A pass of radix 2 waits
+for memory, so it shares registers with the pass of radix 4 before it. Philox waited for the one
+port that multiplies and shifts, so shuffles move its words. Signs and quadrants are bits. Together
+this left 0.83 of the time of a mask (with AVX2, too). Of that time the normals take 45 % and the
+transforms a fifth. That some words of the first rounds of Philox are known gained nothing. On an
+AMD EPYC, vectors of normals ended with a row, where the last was not full; now they go on from row
+to row (0.97 of the time; 0.9 at 160 pixels).
 
 On a GPU, ``kernels`` is the copy of the plan and the launch that makes the bits. ``floats`` also
 spreads these to float weights, as ``msda.mask`` does.
