@@ -1,4 +1,4 @@
-"""Cases: what is measured, as tables of parameters that one function expands.
+"""Cases: what is measured, told by tables of parameters that one function expands.
 
 A case module has ``TABLES``, a list of tables for each level in :data:`LEVELS`, and ``prepare``,
 which makes a :class:`Job` of one row. A table maps each axis to a value or to a tuple of values;
@@ -32,15 +32,16 @@ class Job:
 
     Attributes:
         runs: Candidates, which take turns; the first is the one that the case is about.
-        moved: Bytes that it reads and writes at least, None where that does not bound it.
-        items: How many of ``unit`` one run yields.
-        unit: What it yields, in the plural.
-        others: How many items each of the other candidates yields, where it is not ``items``.
-        threads: Threads at work, 0 where it is not the benchmark that decides.
-        clock: "cpu" (time of all threads of the process) or "wall": which time counts.
-        figures: Further figures from the medians in seconds.
-        direct: On a GPU, candidates that are called, not replayed as a graph.
-        whole: On a GPU, that ``clock`` counts there too: a turn ends when the device is done.
+        moved: Bytes that a run reads and writes at least; None where these do not bound its time.
+        items: How many of ``unit`` a run yields.
+        unit: What a run yields, in the plural.
+        others: How many items another candidate yields, where that is not ``items``.
+        threads: Threads at work; 0 where the benchmark does not decide on them.
+        clock: Which time counts: "cpu" (of all threads of the process) or "wall".
+        figures: Makes further figures from the medians in seconds.
+        direct: On a GPU, the candidates that are called, not replayed as a graph.
+        whole: On a GPU, whether ``clock`` counts there, too; a turn then ends when the device is
+            done.
         loops: Whether short runs are repeated within a turn, so that clocks can resolve them.
     """
 
@@ -86,6 +87,11 @@ class Case:
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def clock_for(threads: int) -> str:
+    """Which time counts: on one thread CPU time, which others at the machine stretch less."""
+    return "cpu" if threads == 1 else "wall"
 
 
 def expand(tables: Iterable[Mapping[str, object]]) -> Iterator[dict[str, object]]:

@@ -1,11 +1,11 @@
-"""Two files of results side by side: ratios with their noise, and what is beyond it."""
+"""Compares two files of results: ratios with their noise, and what is beyond it."""
 
 import dataclasses
 import math
 
 from bench.records import identity
 
-LEAST = 0.05  # two runs of one program on one machine differ by that
+LEAST = 0.05  # as a share: two runs of one program on one machine differ by so much
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,13 +13,13 @@ class Change:
     """A case in both files.
 
     Attributes:
-        name: What it is.
+        name: The case in words.
         old: Milliseconds before.
         new: Milliseconds now.
         noise: By how much the ratio may differ from 1: the interquartile ranges of both, as shares
             of their medians, added as squares; at least 5 %.
-        copy: Ratio of the plain copy's time, of a second run against the first; None without.
-        copy_noise: As ``noise``, of the copies.
+        copy: Time of the plain copy now over that before; None where there is no copy.
+        copy_noise: As ``noise``, for the copies.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Timing on a GPU, through torch or CuPy, whichever is there.
+"""Timing on a GPU, through torch or else CuPy.
 
 A turn writes a buffer larger than the second-level cache, so that nothing of the turn before is
 left in it, and then stands between two events of the device. What can be captured is replayed as a
@@ -21,7 +21,7 @@ class Torch:
     """A GPU through torch.
 
     Attributes:
-        device: What tensors that lie there are told to move to.
+        device: Its name in torch, for tensors that move there.
         index: Its number, for loaders.
     """
 
@@ -163,7 +163,7 @@ class Cupy:
 
 
 def driver_version() -> str:
-    """The kernel driver's, as it says itself."""
+    """The version of the kernel driver, as it says itself."""
     try:
         with open("/proc/driver/nvidia/version") as file:
             words = file.readline().split()
@@ -189,7 +189,7 @@ def found() -> Torch | Cupy:
 
 
 def of_torch(what: str) -> Torch:
-    """The GPU, as torch has it; ``what`` needs it, in the plural.
+    """The GPU through torch; ``what`` names, in the plural, what needs it.
 
     Raises:
         Missing: If there is none.
@@ -203,7 +203,7 @@ def of_torch(what: str) -> Torch:
 def measure(
     runs: dict[str, Callable[[], object]], repeats: int, gpu: object, direct: frozenset[str]
 ) -> dict[str, Times]:
-    """Device time of candidates, which take turns, with an empty cache.
+    """Device time of candidates, which take turns; each begins with an empty cache.
 
     All but those in ``direct`` are replayed as graphs. ``wall`` is the time until a call has
     returned and the device is done, ``cpu`` that until the call has returned: what it costs to
@@ -211,7 +211,7 @@ def measure(
     """
     times, timed = {name: Times() for name in runs}, {}
     for name, run in runs.items():
-        for _ in range(3):  # compiles, loads, makes tables and memory
+        for _ in range(3):  # the first runs compile, load, and make tables and memory
             run()
         gpu.wait()
         timed[name] = run if name in direct else gpu.captured(run)

@@ -1,4 +1,4 @@
-"""Where a benchmark's arrays lie, and the plain copy there that it is compared with."""
+"""The memory where a benchmark's arrays lie, and the plain copy that it is compared with."""
 
 import math
 import time
@@ -7,12 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+# Of RGB, in units of the uint8 pixels, as the papers' training code has them.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-"""In units of the uint8 pixels, as the papers' training code has them."""
-
-
-ALIGNED = 64  # bytes, as memory of torch and DALI is at least; NumPy's is to 16 only
-BLOCK = 8 << 20  # bytes that stay in a cache, and are still copied past it: see STREAMING in run.py
+ALIGNED = 64  # bytes; torch and DALI align their memory at least so, NumPy to 16 only
+BLOCK = 8 << 20  # bytes that stay in a cache and are still copied past it: see STREAMING in run.py
 
 
 class Host:
@@ -25,11 +23,11 @@ class Host:
         return values
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """Memory for an output, warm: its pages are there.
+        """Warm memory for an output: its pages are there.
 
-        It starts where a cache line does. From 16 bytes further on, where ``np.empty`` of a batch
-        starts, streaming stores fill no line whole at the ends of rows: a float32 blend of 224
-        pixels takes 35 % longer (5.4 and 7.4 ms, measured on one core of an AMD EPYC).
+        It starts where a cache line does. ``np.empty`` of a batch starts 16 bytes further on, and
+        there streaming stores fill no line whole at the ends of rows: a float32 blend of 224 pixels
+        takes 35 % longer (7.4 ms instead of 5.4, measured on one core of an AMD EPYC).
         """
         size = math.prod(shape) * np.dtype(dtype).itemsize
         memory = np.ones(size + ALIGNED, np.uint8)
@@ -39,7 +37,7 @@ class Host:
     def copy(self, moved: int, threads: int = 1) -> Callable[[], object]:
         """A copy that reads and writes ``moved`` bytes in all, on ``threads`` threads.
 
-        It is the C library's: see ``STREAMING`` in run.py.
+        It is the copy of the C library: see ``STREAMING`` in run.py.
         """
         source, target = np.ones(moved // 2, np.uint8), np.zeros(moved // 2, np.uint8)
         if threads == 1:
@@ -49,7 +47,7 @@ class Host:
         return lambda: list(pool.map(np.copyto, *parts))
 
     def write(self, size: int, threads: int = 1) -> Callable[[], object]:
-        """The writing of ``size`` bytes alone: copies of a block that stays in a cache."""
+        """What only writes ``size`` bytes: copies of a block that stays in a cache."""
         block, target = np.ones(BLOCK, np.uint8), np.zeros(size, np.uint8)
 
         def fill(part: np.ndarray) -> None:
@@ -65,7 +63,7 @@ class Host:
         return time.perf_counter()
 
     def seconds(self, start: float, end: float) -> float:
-        """Between two moments."""
+        """Seconds between two moments."""
         return end - start
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-INK, OTHER, PALE = "#1f4e79", "#c55a11", "#9dc3e6"
+COLOURS = ("#1f4e79", "#c55a11", "#9dc3e6", "#7f7f7f", "#548235", "#bf9000")
 STYLE = {
     "svg.hashsalt": "dali_msda",
     "svg.fonttype": "none",
@@ -41,8 +41,7 @@ def bars(
     line: float | None = None,
     log: bool = False,
 ) -> Path:
-    """Horizontal bars, a group a row; ``line`` marks a value."""
-    colours = [INK, OTHER, PALE, "#7f7f7f"]
+    """Horizontal bars, a group of them for each row; a dashed line marks the value ``line``."""
 
     def draw(axes) -> None:
         thick = 0.8 / len(series)
@@ -51,7 +50,7 @@ def bars(
             given = [(place, value) for place, value in given if value is not None]
             heights = [place + (index - (len(series) - 1) / 2) * thick for place, _ in given]
             lengths = [value for _, value in given]
-            drawn = axes.barh(heights, lengths, thick * 0.92, label=name, color=colours[index])
+            drawn = axes.barh(heights, lengths, thick * 0.92, label=name, color=COLOURS[index])
             axes.bar_label(drawn, [f" {value:.3g}" for value in lengths], fontsize=7)
         axes.set_yticks(range(len(rows)), [name for name, _ in rows])
         axes.invert_yaxis()
@@ -66,12 +65,12 @@ def bars(
 
 
 def curves(path: Path, drawn: Iterable[tuple[str, list[float], list[float]]]) -> Path:
-    """Time over size, both from the first point on, in logarithms."""
+    """Time over size, both in multiples of the first point and on logarithmic axes."""
 
     def draw(axes) -> None:
         for index, (name, xs, ys) in enumerate(drawn):
             where = [x / xs[0] for x in xs]
-            colour = (INK, OTHER, PALE, "#7f7f7f", "#548235", "#bf9000")[index % 6]
+            colour = COLOURS[index % len(COLOURS)]
             axes.plot(where, ys, marker="o", markersize=3, label=name, color=colour)
         low, high = axes.get_xlim()
         axes.plot([1, high], [1, high], color="black", linewidth=0.8, linestyle="--")

@@ -15,7 +15,7 @@ from bench.timing import Times, spread
 
 RESULTS = Path(__file__).parent / "results"
 CPU_FILE, GPU_FILE = RESULTS / "cpu.jsonl", RESULTS / "gpu.jsonl"
-PACKAGES = {  # by module: whose version a line names, where it was imported
+PACKAGES = {  # by module; a line names the version of each that was imported
     "numpy": "numpy",
     "scipy": "scipy",
     "torch": "torch",
@@ -72,7 +72,7 @@ def _head(case: Case) -> dict:
 
 
 def _ratios(seconds: list[float], own: list[float]) -> list[float]:
-    """Turn by turn: what disturbs a whole turn is in neither."""
+    """Ratios turn by turn: what slows a whole turn does not show in them."""
     return [one / other for one, other in zip(seconds, own, strict=True)]
 
 
@@ -89,7 +89,7 @@ def _figures(times: Times, clock: str) -> dict[str, float]:
 
 
 def rounded(value: float) -> float:
-    """Four digits that count."""
+    """A number to four significant digits."""
     return float(f"{value:.4g}")
 
 
@@ -112,7 +112,7 @@ def _version(module: str) -> str:
 
 @functools.cache
 def _commit() -> str:
-    """Of the checkout; what a run writes itself does not make it dirty."""
+    """The commit of the checkout; files that a run itself writes do not make it dirty."""
     root, code = Path(__file__).parent.parent, [".", ":!bench/results", ":!README.md"]
     try:
         named = subprocess.run(
@@ -143,16 +143,16 @@ def _processor() -> str:
 
 
 def identity(made: dict) -> str:
-    """What a result is about."""
+    """Text that is the same for two results on the same case."""
     return json.dumps([made["bench"], made["case"]], sort_keys=True)
 
 
 def read(*paths: str | os.PathLike) -> list[dict]:
-    """Lines of files; of several about one case the last.
+    """Lines of files; of several lines on one case the last.
 
     Raises:
         OSError: If a file cannot be read.
-        ValueError: If a line is none of ours.
+        ValueError: If `python -m bench` did not write a line.
     """
     found = {}
     for path in paths:

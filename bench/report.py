@@ -1,4 +1,4 @@
-"""The report: tables and figures from lines alone."""
+"""Writes the report, its tables and its figures, from the lines of results alone."""
 
 from pathlib import Path
 
@@ -45,20 +45,15 @@ def roofline(results: list[dict], folder: Path) -> list[Path]:
         names = sorted({_series(made) for made in given})
         methods = list(dict.fromkeys(made["case"]["method"] for made in given))
         shares = {(made["case"]["method"], _series(made)): made["share"] for made in given}
-        rows = [(method, [shares.get((method, name)) for name in names]) for method in methods]
-        if rows and len(names) <= 4:
-            path = folder / f"roofline-{device}.svg"
-            label = "share of a plain copy's bytes per second"
-            written.append(plots.bars(path, rows, names, label, line=1.0))
-        elif rows:
-            for dtype in dict.fromkeys(made["case"]["dtype"] for made in given):
-                own = [name for name in names if name.split()[0] == dtype]
-                part = [
-                    (method, [shares.get((method, name)) for name in own]) for method in methods
-                ]
-                path = folder / f"roofline-{device}-{dtype}.svg"
-                label = f"{dtype}: share of a plain copy's bytes per second"
-                written.append(plots.bars(path, part, own, label, line=1.0))
+        dtypes = dict.fromkeys(made["case"]["dtype"] for made in given)
+        parts = {dtype: [name for name in names if name.split()[0] == dtype] for dtype in dtypes}
+        if 0 < len(names) <= 4:  # one figure holds them all
+            parts = {"": names}
+        for dtype, own in parts.items():
+            rows = [(method, [shares.get((method, name)) for name in own]) for method in methods]
+            path = folder / f"roofline-{device}{dtype and '-' + dtype}.svg"
+            label = f"{dtype}{dtype and ': '}share of a plain copy's bytes per second"
+            written.append(plots.bars(path, rows, own, label, line=1.0))
     return written
 
 
@@ -84,7 +79,7 @@ def peers(results: list[dict], folder: Path) -> list[Path]:
 
 
 def scaling(results: list[dict], folder: Path) -> list[Path]:
-    """Time over size, a line an axis."""
+    """Time over size, with a line for each axis."""
     drawn = []
     for made in chosen(results, "scaling", threads=1):
         points = [made["of"], *made["others"]]
@@ -109,7 +104,7 @@ def loaders(results: list[dict], folder: Path) -> list[Path]:
 
 
 def _ratios(made: dict) -> list[tuple[str, list[float | None]]]:
-    """Of a line about loaders: times with mixing over those without, in rows of a figure."""
+    """Rows of a figure from a line about loaders: time with mixing over that without."""
     case, times = made["case"], {name: other["times"] for name, other in made["others"].items()}
     name = f"{case['loader']} {case['policy']}"
     if case["device"] == "cpu":

@@ -13,15 +13,17 @@ from bench.cases import Case, Job, Mismatch, Missing, cores
 from bench.memory import memory_of
 from bench.peers import released
 
-# glibc hands big blocks back to the system and takes them anew, page by page. With these it keeps
-# them: no page faults after the first batch. Nobody trains like that unasked, hence both.
+# glibc hands large blocks back to the system and takes them anew, page by page. With these settings
+# it keeps them, so that there are no page faults after the first batch. Users have the default, so
+# both are measured.
 ALLOCATORS = {
     "default": {},
     "tuned": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(32 << 30)},
 }
 # Where the third-level cache is large, glibc copies even 200 MB through it, at two thirds of the
-# speed that memory yields. With this, copies of more than 4 MiB are written past the caches: what a
-# copy is compared with is then all there is. Libraries are measured as their users have them.
+# speed that memory yields. With this, it writes copies of more than 4 MiB past the caches, so that
+# a plain copy is as fast as memory allows. Cases in processes of their own run without it, as users
+# run the libraries.
 STREAMING = {"GLIBC_TUNABLES": "glibc.cpu.x86_non_temporal_threshold=0x400000"}
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
 
@@ -33,7 +35,7 @@ def run(cases: Iterable[Case], repeats: int) -> Iterator[dict]:
 
 
 def here(case: Case, repeats: int) -> dict:
-    """Measure a case in this process; what it lacks, or how it fails, is its line too."""
+    """Measure a case in this process; if it lacks something or fails, its line says so."""
     try:
         memory = memory_of(case["device"])
         before = memory.used() if case["device"] == "cuda" else 0

@@ -1,4 +1,4 @@
-"""What the lines say in words: the figures of the first page, and the report's summary."""
+"""Says in words what the lines hold: the figures of the first page, and the report's summary."""
 
 import textwrap
 from collections.abc import Callable
@@ -16,6 +16,12 @@ PEERS = {  # as the first page calls them
     "timm.Mixup": "timm's `Mixup`",
     "torchvision.v2": "torchvision's `MixUp`",
 }
+LOADERS = {"dali": "CPU time", "ffcv": "time", "torch": "time"}  # which time counts
+MASKS = {
+    "released": "the released code's",
+    "numpy64": "those of the same algorithm in NumPy",
+    "numpy32": "those of NumPy at its best",
+}
 
 
 def first_page(results: list[dict]) -> str:
@@ -27,9 +33,9 @@ def first_page(results: list[dict]) -> str:
 
 
 def headlines(results: list[dict]) -> list[str]:
-    """The figures of the first page, an item each; those of which there are no lines are left out.
+    """The figures of the first page, an item each; figures that no line holds are left out.
 
-    Of a peer's variants (per sample, per batch) the one counts that is closest to ours.
+    Of a peer's variants (per sample, per batch) the one that is closest to ours counts.
     """
     rows = side_by_side(results, method="mixup")
     default = _closest([pair[0] for _, pair in rows])
@@ -93,14 +99,6 @@ def in_short(results: list[dict]) -> str:
     if ours:
         rows.append(f"| ours, per sample | {_range(min(ours), max(ours))} | | |")
     return "## In short\n\n" + "\n".join([*rows, "", *sentences(results)]) + "\n"
-
-
-LOADERS = {"dali": "CPU time", "ffcv": "time", "torch": "time"}  # what counts there
-MASKS = {
-    "released": "the released code's",
-    "numpy64": "those of the same algorithm in NumPy",
-    "numpy32": "those of NumPy at its best",
-}
 
 
 def sentences(results: list[dict]) -> list[str]:

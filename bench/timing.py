@@ -1,7 +1,7 @@
-"""Timing of things side by side.
+"""Timing of candidates side by side.
 
-Machines are shared: figures are medians, candidates take turns within one run, and what is compared
-is their ratio.
+Machines are shared. So figures are medians, candidates take turns within one run, and their ratios
+are what is compared.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ LEAST = 1e-3  # seconds of a turn: shorter runs are repeated within it
 
 @dataclasses.dataclass
 class Times:
-    """Seconds of one candidate, one number a turn: wall time, CPU time, or a device's.
+    """Seconds of one candidate, one number for each turn: wall time, CPU time, or a device's.
 
-    ``waited`` is what its threads, all together, waited for a core that others had.
+    ``waited`` is how long its threads together waited for a core that others had.
     """
 
     wall: list[float] = dataclasses.field(default_factory=list)
@@ -30,7 +30,7 @@ class Times:
     waited: list[float] = dataclasses.field(default_factory=list)
 
     def of(self, clock: str) -> list[float]:
-        """Those of the clock that counts."""
+        """The seconds of a clock: "wall", "cpu" or "gpu"."""
         return getattr(self, clock)
 
 

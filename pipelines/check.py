@@ -3,11 +3,11 @@
     python -m dali_msda.pipelines.check DIR [--output LIST] [--workers N]
 
 DIR holds one folder of images per class; or `--list` names its files and their labels. A file that
-does not decode stops a pipeline, so each is given to the decoder of the loaders,
-`fn.decoders.image` on the CPU, after a look at the table of formats and sizes that all loaders take
-(data/image_formats.py). CMYK, greyscale, 16 bit, a PNG named .JPEG, broken EXIF and a single pixel
-are fine; a JPEG that lacks a part of its picture is not, though it decodes: to grey. `--output`
-writes a list of all that is fine, which the loaders take as their `file_list`.
+does not decode stops a pipeline. So each file must be in the table of formats and sizes that all
+loaders take (data/image_formats.py), and `fn.decoders.image`, the loaders' decoder, must decode it
+on the CPU. CMYK, greyscale, 16 bit, a PNG named .JPEG, broken EXIF and a single pixel are fine. A
+JPEG that lacks a part of its picture is not, although the decoder takes it and fills the part with
+grey. `--output` writes a list of all files that are fine, which the loaders take as `file_list`.
 
 Exit code: 0 if all files are fine, 1 if some are not, 2 if the command cannot work as given.
 """
@@ -28,7 +28,7 @@ from dali_msda.pipelines.data.decodable import try_all
 
 @dataclass
 class Report:
-    """What was found in one folder of class folders.
+    """What was found in a folder of images.
 
     Attributes:
         root: The folder.
@@ -78,15 +78,15 @@ def check(
     workers: int | None = None,
     progress: bool = False,
 ) -> Report:
-    """Try to decode every file of a folder of class folders.
+    """Try to decode every file of a folder of class folders, or every file of a list.
 
     Starts processes by ``spawn``: a script that calls it needs ``if __name__ == "__main__":``.
 
     Args:
         root: Folder with one folder of images per class.
         file_list: As for :func:`dali_msda.pipelines.data.datasets.find`: only these files.
-        classes: Likewise.
-        workers: Processes that decode, at least 1; all CPUs by default.
+        classes: As there: what the labels of the list stand for.
+        workers: Processes that decode, at least 1; by default one for each CPU.
         progress: Show a bar on stderr.
 
     Returns:
@@ -155,20 +155,20 @@ def _listed_files(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m dali_msda.pipelines.check",
         description="List every file of an image folder that the loaders cannot decode, and why.",
         epilog="Exit code: 0 if all files are fine, 1 if some are not, 2 if nothing was checked.",
     )
-    parser.add_argument("folder", metavar="DIR", type=Path, help="one folder of images per class")
-    parser.add_argument(
+    add = parser.add_argument
+    add("folder", metavar="DIR", type=Path, help="one folder of images per class")
+    add(
         "--output",
         metavar="LIST",
         type=Path,
         help="write the files that decode, as a list for the loaders",
     )
-    add = parser.add_argument
     add("--list", dest="file_list", help="check only these files: lines 'path label'")
     add("--classes-of", metavar="DIR", help="class folders that the list's labels mean")
     add("--workers", type=int, metavar="N", help="processes (all CPUs)")
@@ -194,19 +194,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_output(path: Path) -> None:
-    """Raise ``ValueError`` unless a list can be written there: known now, not after an hour."""
-    parent = path.parent
-    got = (
-        "a folder"
-        if path.is_dir()
-        else "a place in a folder that does not exist"
-        if not parent.is_dir()
-        else "a place in a folder that cannot be written to"
-        if not os.access(parent, os.W_OK)
-        else None
-    )
-    if got:
-        raise ValueError(f"--output: expected a file to write, got {path}, {got}")
+    """Raise ``ValueError`` unless a list can be written there: now, not after an hour."""
+    wrong = {
+        "a folder": path.is_dir(),
+        "a place in a folder that does not exist": not path.parent.is_dir(),
+        "a place in a folder that cannot be written to": not os.access(path.parent, os.W_OK),
+    }
+    for got, is_so in wrong.items():
+        if is_so:
+            raise ValueError(f"--output: expected a file to write, got {path}, {got}")
 
 
 def _show(report: Report) -> None:
@@ -225,18 +221,14 @@ def _show(report: Report) -> None:
 
 
 def _printable(name: str) -> str:
-    """A file name in one line that the terminal takes."""
+    """A file name as one line, in characters that the terminal can show."""
     encoding = sys.stdout.encoding or "utf-8"
-    return (
-        name.replace("\n", "\\n")
-        .replace("\r", "\\r")
-        .encode(encoding, "backslashreplace")
-        .decode(encoding)
-    )
+    line = name.replace("\n", "\\n").replace("\r", "\\r")
+    return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _one_line(error: Exception) -> str:
-    """Text of an error; one of the system names the file."""
+    """The text of an error; for an error of the system it names the file."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'a temporary file'}: {error.strerror}"
     return str(error)

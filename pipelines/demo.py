@@ -1,4 +1,4 @@
-"""The whole path on a small scale: photographs to JPEGs, checked, decoded, mixed, learnt from.
+"""The whole way on a small scale: makes JPEGs, checks them, and trains on them with mixing.
 
     python -m dali_msda.pipelines.demo [--out demo]
 
@@ -23,10 +23,10 @@ from dali_msda.pipelines.data import demo_data
 
 PRESET = "demo"
 POLICY = Choice([CutMix(alpha=1.0), Mixup(alpha=1.0)])
-LOSS_FALLS_TO = 0.75  # at most this share of the first epoch's; it starts near log(16) = 2.77
-TIMES_CHANCE = 3.0
+LOSS_FALLS_TO = 0.75  # bound of the last loss as a share of the first, which is near log(16) = 2.77
+TIMES_CHANCE = 3.0  # least accuracy on clean validation images, in multiples of chance
 
-# Of the measured loader. A round is long against the batches that were prepared before it.
+# The loader is measured in rounds, each far longer than the batches that are prepared ahead.
 BATCH, SIZE, ROUNDS, BATCHES, PREFETCH = 32, 224, 7, 10, 2
 SHEET_SIDE, SHEET_SIZE = 4, 224
 
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(out: Path) -> None:
-    """Make, check, train, measure, draw.
+    """Make the data, check it, train on it, measure the loader and draw pictures.
 
     Raises:
         Failed: If a step does not show what it should.
@@ -169,10 +169,10 @@ def _endless(loader) -> Iterator[tuple]:
 
 
 def _speed(stream: Iterator[tuple]) -> tuple[float, float]:
-    """Images per second and CPU milliseconds per image.
+    """Measure images per second, and CPU milliseconds per image.
 
-    Not counted are the batches that were prepared while the other loader was measured, nor those
-    that the other one still prepares.
+    The first batches do not count: they were prepared while the other loader was measured, and
+    meanwhile the other one still prepares its own.
     """
     for _ in range(PREFETCH + 1):
         next(stream)
@@ -184,7 +184,7 @@ def _speed(stream: Iterator[tuple]) -> tuple[float, float]:
 
 
 def _draw_batch(folder: Path, path: Path) -> None:
-    """Save a sheet of one batch, as the network gets it."""
+    """Save a picture of one batch, as the network gets it."""
     from dali_msda.commands.preview import SOURCES, Cell, save, sheet
     from dali_msda.pipelines.data.datasets import find
     from dali_msda.pipelines.loaders.dali import TrainingLoader

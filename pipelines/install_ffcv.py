@@ -2,9 +2,9 @@
 
 ``pip install ffcv`` alone fails on a fresh machine: it is compiled against OpenCV and libjpeg-turbo
 by way of pkg-config, and names an OpenCV wheel that overwrites the headless one. Debian's
-``libopencv-dev`` would do, with all of OpenCV and 600 MB of what it needs; FFCV uses two of its
-parts. So two headers' packages are installed, and the two files of ``libopencv-dev`` that FFCV's
-build reads are written for it.
+``libopencv-dev`` would do, but it brings all of OpenCV and 600 MB of packages, where FFCV uses two
+parts. So the packages of these two are installed, and the two files of ``libopencv-dev`` that
+FFCV's build reads are written here.
 
 The versions of NumPy and torch stay as they are. When FFCV works already, nothing is done. Where it
 cannot be installed, the command says why and ends with an error, after minutes at most.
@@ -20,15 +20,15 @@ import tempfile
 from pathlib import Path
 
 FFCV = "ffcv==1.0.2"
-# What FFCV imports; it does not name them all.
+# What FFCV imports, by module; its own package does not name all of them.
 NEEDS = {"torch": "torch", "numba": "numba>=0.61.2", "PIL": "pillow", "tqdm": "tqdm"}
 NEEDS |= {"cv2": "opencv-python-headless", "setuptools": "setuptools"}
 KEPT = ("numpy", "torch", "torchvision")
 APT = "g++ pkg-config libturbojpeg0-dev libopencv-core-dev libopencv-imgproc-dev"
-# A mirror that does not answer is given up, and a lock of another apt is waited for, this long.
+# How long apt waits for a mirror that does not answer, and for another apt to end, in seconds.
 QUICK = "-o Acquire::Retries=1 -o Acquire::http::Timeout=10 -o Acquire::https::Timeout=10"
 QUICK += " -o DPkg::Lock::Timeout=60"
-LIMITS = {"update": 60, "install": 300}  # seconds of each command of apt
+LIMITS = {"update": 60, "install": 300}  # of each command of apt, in seconds
 PIP_LIMIT = 300
 DNF = "gcc-c++ pkgconf turbojpeg-devel opencv-devel"
 INCLUDES = Path("/usr/include/opencv4")
@@ -42,7 +42,7 @@ Cflags: -I{folder} -I{includes}
 
 
 def works() -> str:
-    """Try it in another process; return what is wrong, or an empty string."""
+    """Import FFCV in another process; return what is wrong, or an empty string."""
     done = subprocess.run(
         [sys.executable, "-c", "import dali_msda.ffcv"], capture_output=True, text=True
     )
@@ -83,7 +83,7 @@ def install_system_packages(lacks: list[str]) -> None:
             f"--no-install-recommends {APT}; then try again"
         )
     apt = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *QUICK.split(), "-y"]
-    # It fails if one source of several does not answer; whether the others do is seen next.
+    # The update fails if one of several sources is down; the install shows if the others suffice.
     run([*apt, "update"], LIMITS["update"])
     install = [*apt, "install", "--no-install-recommends", *APT.split()]
     if failed := run(install, LIMITS["install"]):
@@ -116,7 +116,7 @@ def pip_install(*what: str, **environment: str) -> None:
 
 
 def write_opencv(folder: Path) -> dict[str, str]:
-    """Write what ``libopencv-dev`` would bring; return the environment that makes it found."""
+    """Write what ``libopencv-dev`` would bring; return the environment in which it is found."""
     if known_to_pkg_config("opencv4"):
         return {}
     (folder / "opencv2").mkdir()

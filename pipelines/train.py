@@ -47,7 +47,7 @@ WORKER_ENDED = (
     "loader: expected its worker processes to live as long as the training, got one that ended, "
     "as when memory runs out. Give fewer --threads or a smaller --prefetch; --resume auto goes on."
 )
-GLANCE = 50  # steps between looks at the loss, each of which waits for the GPU
+GLANCE = 50  # steps between looks at the loss; each look waits for the GPU
 # Settings that a run need not share with the checkpoint it goes on from: they say where things are
 # and how they are watched, not what is computed.
 FREE = ("data", "train", "val", "train_list", "val_list", "val_resize", "threads", "prefetch")
@@ -77,12 +77,12 @@ def train(config: Config) -> dict[str, float]:
 
 
 class Run:
-    """What changes in the course of training: weights, optimiser, place in the data.
+    """What changes in the course of training: the weights, the optimiser and the place in the data.
 
     Args:
         config: All settings.
         process: This process.
-        folder: Where to write; the first process only.
+        folder: Where to write; None in all processes but the first.
         loader: Training batches.
         val_loader: Validation batches, or None.
     """
@@ -118,7 +118,7 @@ class Run:
         return self.loader.epoch * len(self.loader) + self.loader.position
 
     def train_epoch(self, stopping: Stopping) -> dict[str, float]:
-        """Make the steps that are left of an epoch. A checkpoint stands at its end."""
+        """Make the steps that are left of an epoch. At its end a checkpoint is written."""
         config, device, loader = self.config, self.process.device, self.loader
         epoch, first, start = loader.epoch, loader.position, time.perf_counter()
         self.parallel.train()
@@ -163,7 +163,7 @@ class Run:
             return {}
         config, device, several = self.config, self.process.device, self.process.size > 1
         metrics = CleanMetrics(device)
-        if several:  # batch statistics differ by process until the next forward pass
+        if several:  # until the next step, batch statistics differ from process to process
             for buffer in self.model.buffers():
                 dist.broadcast(buffer, 0)
         self.model.eval()
@@ -173,7 +173,7 @@ class Run:
                     logits = self.model(images.to(device, non_blocking=True))
                 metrics.add(logits, labels.to(device, non_blocking=True))
                 bar.update(len(images) * self.process.size)  # other ranks are about as far
-                if stopping.signum and not several:  # of several, none may wait for the others
+                if stopping.signum and not several:  # if one of several left, the others would wait
                     raise Stopped(self._where_it_stopped(), stopping.signum)
         if several:
             dist.all_reduce(metrics.sums)
@@ -227,8 +227,8 @@ class Run:
             ) from error
         other_list = state["config"].get("train_list") != self.config.train_list
         if other_list and not self.loader.has_files_of(own["loader"]):
-            # Broken files were left out, as the message about them advises. The place in the old
-            # list is none in this one, so the epoch begins again.
+            # Broken files were left out, as the message about them advises. A place in the old list
+            # means nothing in the new one, so the epoch begins again.
             self.loader.start_epoch(own["loader"]["epoch"])
         else:
             self.loader.load_state_dict(own["loader"])
@@ -259,7 +259,7 @@ class Run:
             self.folder.plot(self.step, {"step_loss": loss, "lr": lr})
 
     def _bar(self, text: str, total: int, done: int = 0) -> tqdm:
-        """A bar that counts images, for people only: not in log files, and of one process."""
+        """A bar that counts images. The first process alone shows it, and on a terminal only."""
         hidden = None if self.folder else True  # None hides it where there is no terminal
         return tqdm(desc=text, total=total, initial=done, unit="img", disable=hidden, leave=False)
 

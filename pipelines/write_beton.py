@@ -4,11 +4,12 @@
 
 DIR holds one folder of images per class; labels are the indices of the sorted folder names, as for
 all loaders here. The file has two fields, `image` and `label`. It appears whole or not at all:
-until then it is called .OUT.unfinished.
+until it is done, its name is .OUT.unfinished.
 
-Files are decoded as by the other loaders, so whatever `python -m dali_msda.pipelines.check` takes
-is written, CMYK, greyscale and 16 bit included. The first file that cannot be decoded ends the
-command with its name; `--list` names the files to write, as `check --output` lists them.
+Files are decoded as the other loaders decode them. So whatever `python -m
+dali_msda.pipelines.check` takes is written, CMYK, greyscale and 16 bit included. The first file
+that cannot be decoded ends the command with its name. `--list` then names the files to write, as
+`check --output` lists them.
 """
 
 import argparse
@@ -42,7 +43,7 @@ def write_beton(
     chunk_size: int = 100,
     progress: bool = False,
 ) -> int:
-    """Write a folder of class folders into a .beton; options as the command has them.
+    """Write a folder of class folders, or the files of a list, into a .beton.
 
     Starts processes by ``spawn``: a script that calls it needs ``if __name__ == "__main__":``.
 
@@ -50,14 +51,14 @@ def write_beton(
         folder: Folder with one folder of images per class.
         out: The file to write; its name ends in ".beton".
         file_list: As for :func:`dali_msda.pipelines.data.datasets.find`: only these files.
-        classes: Likewise.
+        classes: As there: what the labels of the list stand for.
         write_mode: "raw" for pixels; "jpg"; "smart" for JPEGs of those images whose pixels take
             more than ``smart_threshold`` bytes; "proportion" for JPEGs of a random part.
-        max_resolution: Larger images are shrunk until no side is longer, in pixels.
-        jpeg_quality: From 1 to 100.
-        smart_threshold: Bytes, of "smart" alone.
-        compress_probability: Of each image, of "proportion" alone.
-        workers: Processes; all CPUs by default.
+        max_resolution: Longest side, in pixels, to which larger images are shrunk.
+        jpeg_quality: Quality of the images that become JPEGs, from 1 to 100.
+        smart_threshold: Bytes of pixels above which "smart" makes a JPEG; for "smart" only.
+        compress_probability: Probability that an image becomes a JPEG, for "proportion" only.
+        workers: Processes; by default one for each CPU.
         chunk_size: Files that a process takes at a time.
         progress: Show a bar on stderr.
 
@@ -65,8 +66,8 @@ def write_beton(
         The number of images.
 
     Raises:
-        ValueError: If an argument is out of range or the folder holds no images.
-            Or if a file cannot be decoded or stored; its name is in the text.
+        ValueError: If an argument is out of range, the folder holds no images, or a file cannot be
+            decoded or stored; the text names the file.
         OSError: If nothing can be read or written there.
         ImportError: If FFCV is not installed.
     """
@@ -125,9 +126,9 @@ def _check_mode(mode: str, quality: int, threshold: int | None, probability: flo
 
 @contextlib.contextmanager
 def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
-    """A place beside a file to write to; at the end it takes the file's name, or is removed.
+    """Yield a path beside a file to write to; at the end it takes the file's name, or is removed.
 
-    A run that was killed leaves the place as it is, and the next run begins it anew.
+    A run that was killed leaves that path as it is, and the next run begins it anew.
     """
     unfinished = path.with_name(f".{path.name}.unfinished")
     with open(unfinished, "ab") as held:
@@ -148,7 +149,7 @@ def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m dali_msda.pipelines.write_beton",
         description="Write a folder of images into a .beton file for FFCV's loader.",

@@ -1,6 +1,6 @@
-"""Whether a peer did the work: its pixels and labels against each other, and against our kernels.
+"""Checks that a peer did the work: its pixels against its labels, and both against our kernels.
 
-Draws differ from library to library, so they are read off the output. Every label is unique; a row
+Draws differ from library to library, so they are read off the output. Every label is unique. A row
 of soft labels therefore names the partner and the own weight, and the pixels must show the same.
 """
 
@@ -11,16 +11,16 @@ from bench.cases import Mismatch
 from bench.memory import MEAN, STD
 from dali_msda.policy import METHODS
 
-CLOSE = 1e-4  # of normalised pixels and of weights
-CLEAR = 60.0  # grey levels between two images of `samples` in every pixel, at least
-SLACK = {False: 1e-3, True: 0.03}  # of a pixel's weight, by whether pixels were rounded
-ROUNDED = 1.01 / min(STD)  # what rounding to bytes before the normalisation costs at most
+CLOSE = 1e-4  # largest error of normalised pixels and of weights
+CLEAR = 60.0  # least distance of two images of `samples` in any pixel, in grey levels
+SLACK = {False: 1e-3, True: 0.03}  # largest error of a pixel's weight, by whether it was rounded
+ROUNDED = 1.01 / min(STD)  # largest error that rounding to bytes before the normalisation makes
 
 
 def samples(batch: int, height: int, width: int) -> np.ndarray:
-    """Images to check with, uint8, at most 18: noise, each around a colour of its own.
+    """Images to check with, uint8, at most 18: each is noise around a colour of its own.
 
-    Whatever two of them are mixed, every pixel tells with which weight.
+    Whichever two of them are mixed, every pixel tells with which weight.
     """
     levels = np.array((24, 120, 216))
     colours = np.stack(np.meshgrid(levels, levels, levels[::2]), -1).reshape(-1, 3)[:batch]
@@ -29,12 +29,7 @@ def samples(batch: int, height: int, width: int) -> np.ndarray:
 
 
 def check(
-    images: np.ndarray,
-    method: str,
-    mixed: np.ndarray,
-    rows: np.ndarray,
-    *,
-    rounded: bool = False,
+    images: np.ndarray, method: str, mixed: np.ndarray, rows: np.ndarray, *, rounded: bool = False
 ) -> None:
     """Compare an output with what its own labels say, and with a blend by our kernels.
 
@@ -57,11 +52,7 @@ def check(
         raise Mismatch(f"targets: expected rows that sum to 1, got {rows.sum(1)}")
     plan = msda.draw(msda.Mixup(prob=0.0), batch, height, width, seed=0, step=0)
     for i, row in enumerate(rows):
-        others = np.delete(row, i)
-        partner = int(others.argmax())
-        partner += partner >= i
-        if row[partner] <= 0:
-            partner = i
+        partner = _partner(row, i)
         if abs(row[i] + (partner != i) * row[partner] - 1) > CLOSE:
             raise Mismatch(f"targets[{i}]: expected an own label and a partner's, got {row}")
         weights = _own_weights(mixed[i], images[i], images[partner], f"images[{i}]", rounded)
@@ -76,6 +67,13 @@ def check(
 def _expect(name: str, got: tuple, wanted: tuple) -> None:
     if got != wanted:
         raise Mismatch(f"{name}: expected {wanted}, got {got}")
+
+
+def _partner(row: np.ndarray, own: int) -> int:
+    """The sample that a row of soft labels names beside the own one, or else the own one."""
+    partner = int(np.delete(row, own).argmax())
+    partner += partner >= own
+    return partner if row[partner] > 0 else own
 
 
 def _own_weights(
@@ -99,7 +97,7 @@ def _own_weights(
 def _record(
     record: np.void, method: str, partner: int, weight: float, weights: np.ndarray, rounded: bool
 ) -> None:
-    """Fill in a record of the plan that the labels and the pixels show."""
+    """Fill in the record of a plan that the labels and the pixels show."""
     if partner == record["own"] or np.isnan(weights).all():
         return  # a sample mixed with itself stays as it is
     known = weights[~np.isnan(weights)]
@@ -108,8 +106,8 @@ def _record(
         raise Mismatch(f"{method}: expected pixels of one image or the other, got a mixture")
     if method == "mixup" and abs(known - weight).max() > slack:
         raise Mismatch(f"mixup: expected the label's weight {weight}, got {known.min()} in a pixel")
-    bias = slack if rounded else slack / 10  # FFCV cuts off what is behind the point
-    if abs(known.mean() - weight) > 1 / weights.size + bias:  # FMix counts to a pixel
+    bias = slack if rounded else slack / 10  # FFCV rounds pixels down
+    if abs(known.mean() - weight) > 1 / weights.size + bias:  # FMix rounds to whole pixels
         raise Mismatch(f"{method}: expected the label's weight {weight}, got {known.mean()} of it")
     record["sources"], record["partner"] = 2, partner
     record["weight"], record["partner_weight"] = weight, 1 - weight

@@ -1,4 +1,4 @@
-"""The peers that are graphs: DALI's own operators, wired by hand, and a layer of Keras."""
+"""The peers that build graphs: DALI's own operators, connected by hand, and a layer of Keras."""
 
 import os
 from collections.abc import Callable
@@ -44,7 +44,11 @@ def ours(images: np.ndarray, labels: np.ndarray, case: dict[str, object]) -> Cal
 
 
 def dali() -> tuple:
-    """DALI's functions, types and decorator, where DALI is."""
+    """DALI's functions, its types and its decorator of pipelines.
+
+    Raises:
+        Missing: If DALI is not installed.
+    """
     try:
         from nvidia.dali import fn, pipeline_def, types
     except ImportError as error:
@@ -58,7 +62,7 @@ def _pipeline(images: np.ndarray, labels: np.ndarray, case: dict[str, object], l
 
 
 def built(images: np.ndarray, labels: np.ndarray, threads: int, last: Callable) -> object:
-    """A pipeline, without prefetching, whose images and labels go through ``last``."""
+    """A pipeline without prefetching; ``last`` defines what becomes of its images and labels."""
     fn, _, pipeline_def = dali()
     column = labels[:, None].astype(np.int32)
 
@@ -82,7 +86,7 @@ def built(images: np.ndarray, labels: np.ndarray, threads: int, last: Callable) 
 
 
 def keras_fourier_mix(images: np.ndarray, labels: np.ndarray, case: dict[str, object]) -> Callable:
-    """keras-cv's FMix, compiled as tf.data would, on normalised pixels."""
+    """keras-cv's FMix on normalised pixels, compiled as tf.data would compile it."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     try:
         import tensorflow as tf

@@ -1,5 +1,6 @@
 """The peers that work on torch tensors. Each makes a function that mixes a batch."""
 
+import importlib
 from collections.abc import Callable
 
 import numpy as np
@@ -7,8 +8,8 @@ import numpy as np
 from bench.cases import Missing
 from bench.memory import MEAN, STD, normalisation
 from bench.peers import released
+from bench.peers.on_dali import CLASSES
 
-CLASSES = 1000
 MODES = {"batch": "batch", "pair": "pair", "sample": "elem"}  # timm's names
 
 
@@ -30,9 +31,7 @@ def torch_for(case: dict[str, object]):
 
 
 def _from(package: str, name: str, *names: str) -> list:
-    """Names of a peer's package; its absence is told with its reason."""
-    import importlib
-
+    """Import names from a peer's package; if that fails, Missing says why."""
     try:
         module = importlib.import_module(package)
         return [getattr(module, one) for one in (name, *names)]
@@ -46,7 +45,7 @@ def _tensors(torch, images: np.ndarray, labels: np.ndarray, case: dict[str, obje
 
 
 def _normaliser(torch, case: dict[str, object]) -> Callable:
-    """HWC bytes to CHW floats, in the way of timm's loader: a cast, then in place."""
+    """What makes normalised CHW floats of HWC bytes as timm does: by a cast, then in place."""
     dtype = getattr(torch, case["dtype"])
     mean, std = (
         torch.tensor(values, device=case["device"], dtype=dtype).view(1, 3, 1, 1)
@@ -66,7 +65,7 @@ def _alphas(method: str) -> dict[str, object]:
 
 
 def timm_mixup(images: np.ndarray, labels: np.ndarray, case: dict[str, object]) -> Callable:
-    """Timm's loader normalises, its Mixup mixes in place."""
+    """Timm's loader normalises, and its Mixup mixes in place."""
     torch = torch_for(case)
     (mixup,) = _from("timm.data.mixup", "Mixup")
     mix = _timm(mixup, case)
@@ -105,13 +104,13 @@ def timm_collate(images: np.ndarray, labels: np.ndarray, case: dict[str, object]
     torch = torch_for(case)
     (mixup,) = _from("timm.data.mixup", "FastCollateMixup")
     collate = _timm(mixup, case)
-    # Bytes lie CHW already, which its dataset leaves to a view: in the peer's favour.
+    # The samples lie in memory as CHW, which favours the peer: its dataset yields views of HWC.
     samples = [np.ascontiguousarray(image.transpose(2, 0, 1)) for image in images]
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
-    pairs = case["method"] == "cutmix" and case["scope"] == "pair"  # overwrites its samples
+    overwrites = case["method"] == "cutmix" and case["scope"] == "pair"  # its samples
 
     def run():
-        given = [sample.copy() for sample in samples] if pairs else samples
+        given = [sample.copy() for sample in samples] if overwrites else samples
         mixed, rows = collate(list(zip(given, labels.tolist(), strict=True)))
         return mixed.float().sub_(mean).div_(std), rows
 
@@ -136,11 +135,11 @@ def torchvision_v2(images: np.ndarray, labels: np.ndarray, case: dict[str, objec
 
 
 def kornia_v2(images: np.ndarray, labels: np.ndarray, case: dict[str, object]) -> Callable:
-    """Kornia's mixes, which return two labels and a weight; rows are made of those."""
+    """Kornia's mixes. They return two labels and a weight, of which rows are made here."""
     torch = torch_for(case)
     mixup, cutmix = _from("kornia.augmentation", "RandomMixUpV2", "RandomCutMixV2")
     how = {"p": 1.0, "data_keys": ["input", "class"], "same_on_batch": case["scope"] == "batch"}
-    own = case["method"] == "cutmix"  # whose weight it returns: the own, with the flag below
+    own = case["method"] == "cutmix"  # with the flag below it returns the own weight
     mix = cutmix(use_correct_lambda=True, **how) if own else mixup(**how)
     pixels, classes = _tensors(torch, images, labels, case)
     normalised = _normaliser(torch, case)

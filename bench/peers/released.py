@@ -11,8 +11,7 @@ from types import ModuleType
 
 from bench.cases import Missing
 
-CHECKOUTS: list[Path] = []
-"""Folders that were named on the command line."""
+CHECKOUTS: list[Path] = []  # folders that the command line names
 
 
 def load(name: str) -> ModuleType:

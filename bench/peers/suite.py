@@ -3,18 +3,19 @@
 uint8 HWC in; normalised, mixed float32 CHW and soft labels ``(B, 1000)`` out. Peers are imported
 from their own packages and do what their documentation says; a peer that is not installed is
 reported with the reason. Before anything is timed, the output of both sides is checked: pixels
-against labels, and against our kernels (peer_checks.py). Ours draws a plan of its own for every
-sample, also where a peer draws one for the batch.
+against labels, and against our kernels (checks.py). Ours draws a plan of its own for every sample,
+even where a peer draws one for the batch.
 
 By default, glibc hands every large block back to the system when it is freed, and the next batch
-pays for its pages again: nearly half of a peer's time. ``tuned`` keeps the memory
-(``MALLOC_MMAP_MAX_=0``, ``MALLOC_TRIM_THRESHOLD_`` large), which favours the peers: ours writes to
-memory that it was given. ``ours fresh`` is ours without that memory. The peers most in use are
-measured both ways, with ``--all`` every one.
+pays for its pages again, which is nearly half of a peer's time. ``tuned`` keeps the memory
+(``MALLOC_MMAP_MAX_=0``, ``MALLOC_TRIM_THRESHOLD_`` large). That favours the peers, because ours
+writes to memory that it was given. ``ours fresh`` is ours without that memory. The peers most in
+use are measured both ways, and with ``--all`` every peer is.
 
-Ours takes little more than the writing of its output (blend.py), so the ratios depend on how the
-speed of a machine's cores compares with that of its memory: timm's Mixup per sample, tuned, has
-taken 17.6 times as long on an Intel Xeon and 10.3 times on an AMD EPYC, whose cores are faster.
+Ours takes little more time than the writing of its output does (suites/blend.py). So the ratios
+depend on how the speed of a machine's cores compares with that of its memory: timm's Mixup per
+sample, tuned, took 17.6 times as long as ours on an Intel Xeon, and 10.3 times on an AMD EPYC,
+whose cores are faster.
 """
 
 import itertools
@@ -23,13 +24,13 @@ import numpy as np
 
 import dali_msda as msda
 from bench import gpu_timing
-from bench.cases import Job
+from bench.cases import Job, clock_for
 from bench.memory import memory_of, normalisation, pixels
 from bench.peers import checks, on_dali, on_torch
+from bench.peers.on_dali import CLASSES
 from bench.suites import blend
 
 ISOLATED = True
-CLASSES = 1000
 CHECKED = 16  # samples
 MAKERS = {
     "timm.Mixup": on_torch.timm_mixup,
@@ -49,12 +50,12 @@ POLICIES = {name: blend.POLICIES[name] for name in METHODS}
 
 TIMM = ("timm.Mixup", "timm.FastCollateMixup")
 SCOPES = ("batch", "pair", "sample")
-ROWS = [  # peer, methods, scopes
+ROWS = [  # the peers most in use, measured with both allocators
     {"peer": TIMM, "method": "mixup", "scope": SCOPES},
     {"peer": TIMM, "method": "cutmix", "scope": "sample"},
     {"peer": "torchvision.v2", "method": ("mixup", "cutmix"), "scope": "batch"},
 ]
-ONCE = [
+ONCE = [  # measured with the default allocator
     {"peer": "kornia.V2", "method": "mixup", "scope": "sample"},
     {"peer": "ffcv", "method": "mixup", "scope": ("batch", "sample")},
     {"peer": "dali.operators", "method": "mixup", "scope": ("batch", "sample")},
@@ -62,7 +63,7 @@ ONCE = [
     {"peer": "released.FMix", "method": "fmix", "scope": ("batch", "sample")},
     {"peer": "released.Mixup", "method": ("hmix", "gmix"), "scope": "batch"},
 ]
-MORE = [
+MORE = [  # with `--all` only
     {"peer": TIMM, "method": "cutmix", "scope": ("batch", "pair")},
     {"peer": "kornia.V2", "method": "cutmix", "scope": "sample"},
 ]
@@ -73,7 +74,7 @@ QUICK = [
     {"peer": "timm.Mixup", "method": "mixup", "scope": "sample"},
     {"peer": "torchvision.v2", "method": "mixup", "scope": "batch"},
 ]
-THERE = [  # those that mix where the batch is
+ON_GPU = [  # peers that mix where the batch is
     {"peer": "timm.Mixup", "method": ("mixup", "cutmix"), "scope": SCOPES},
     {"peer": "torchvision.v2", "method": ("mixup", "cutmix"), "scope": "batch"},
     {"peer": "kornia.V2", "method": ("mixup", "cutmix"), "scope": "sample"},
@@ -95,7 +96,7 @@ TABLES = {
         | {"threads": (1, "all"), **BOTH}
         for row in ROWS + ONCE + MORE
     ]
-    + [{**row, **LARGE, **CUDA} for row in THERE],
+    + [{**row, **LARGE, **CUDA} for row in ON_GPU],
 }
 
 
@@ -109,7 +110,7 @@ def prepare(case: dict[str, object]) -> Job:
         sides["ours"] = on_dali.ours
     few = checks.samples(CHECKED, case["size"], case["size"])
     classes = np.arange(CHECKED)
-    if case["dtype"] == "float32":  # the halves do the same work, less exactly
+    if case["dtype"] == "float32":  # float16 is the same work, but too coarse to check
         for name, side in sides.items():
             made = [to_numpy(one) for one in side(few, classes, case)()]
             checks.check(few, method, *made, rounded=name in ROUNDED)
@@ -117,19 +118,19 @@ def prepare(case: dict[str, object]) -> Job:
     images, labels = pixels(batch, case["size"], case["size"], 3), np.arange(batch) % CLASSES
     runs = {name: side(images, labels, case) for name, side in sides.items()}
     direct = frozenset(runs)
-    if case["device"] == "cuda":  # the device's work alone: a graph, which repeats its plan
+    if case["device"] == "cuda":  # the device's work alone, as a graph that repeats its plan
         runs["ours replayed"] = ours(images, labels, case)
     elif case["peer"] != "dali.operators":
         runs["ours fresh"] = ours(images, labels, case, fresh=True)
     width = np.dtype(case["dtype"]).itemsize
     reads = 1 if method in ("cutmix", "fmix") or case["device"] == "cuda" else 2
     moved = images.nbytes * (reads + width) + batch * CLASSES * 4
-    clock = "cpu" if threads == 1 else "wall"
+    clock = clock_for(threads)
     return Job(runs, moved, batch, "images", threads=threads, clock=clock, direct=direct)
 
 
 def ours(images: np.ndarray, labels: np.ndarray, case: dict[str, object], fresh: bool = False):
-    """`msda.mix` with per-sample plans, every batch drawn anew, into memory that is kept."""
+    """`msda.mix` with a new plan for every batch, drawn per sample, into memory that is kept."""
     memory, steps = memory_of(case["device"]), itertools.count()
     batch, height, width, channels = images.shape
     there, classes, policy = memory.put(images), memory.put(labels), POLICIES[case["method"]]

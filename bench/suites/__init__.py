@@ -1,1 +1,1 @@
-"""The benchmarks, a module for each."""
+"""The benchmarks of this project's own parts, one module for each."""

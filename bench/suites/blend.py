@@ -1,57 +1,59 @@
 """The blend alone: bytes per second against a plain copy, the most any backend could reach.
 
-CutMix, FMix and their like read one source per output pixel, the others two; all write one. (On a
-GPU, whose cache holds most of a batch, each byte of the input counts once for all methods.)
-``share`` is the blend's bytes per second over those of a plain copy on as many threads in the same
-run, so 1.0 is the best possible. FMix comes with its bits made, and they count among the bytes that
-are read: see fields.py for the making. Output memory is warm and reused: a fresh batch of 154 MB
-costs several times the kernel in page faults, which is why ``out=`` exists. On one thread CPU time
-counts, on several wall time. ``writes`` is the writing of the output alone: a copy reads as much as
-it writes, a blend to float32 writes two to four times what it reads, and machines that write slower
-than they read give it less.
+CutMix, FMix and their like read one source per output pixel, and the others read two; all write
+one. (On a GPU, whose cache holds most of a batch, each byte of the input counts once for all
+methods.) ``share`` is the blend's bytes per second over those of a plain copy on as many threads in
+the same run, so 1.0 is the best possible. FMix comes with its bits made, and they count among the
+bytes that are read; fields.py measures their making. Output memory is warm and reused: the page
+faults of a fresh batch of 154 MB take several times as long as the kernel, which is why ``out=``
+exists. On one thread CPU time counts, on several wall time. ``writes`` is the writing of the output
+alone. A copy reads as much as it writes, while a blend to float32 writes two to four times what it
+reads, so that it gets less from machines that write slower than they read.
 
 On a GPU the copy of the plan to the device is counted with the blend. ``with masks`` is the call
 that a user writes, which makes the bits of FMix on the way; without it they are there already.
 
-What was found, on one core of an Intel Xeon (AVX-512) in turns with the code before, each time
-after a copy that left nothing of the batch in the caches:
+What was found on one core of an Intel Xeon (AVX-512): each change took turns with the code before
+it, after a copy that left nothing of the batch in the caches. Figures say how many times as fast it
+became.
 
-- Lines that are written past the caches must be whole, or they are written twice (float16 of Cutout
-  and CutMix 1.4 times as fast, and float32 with AVX2 1.5).
+- Cache lines that are written past the caches must be whole, or they are written twice (float16 of
+  Cutout and CutMix 1.4, float32 with AVX2 1.5).
 - Partners that follow each other are read once (1.1).
-- The machine's prefetcher stops at pages and gets lost in boxes, so what is new of a partner is
-  asked for 4 KiB ahead, line by line (float16: Mixup, CutMix, FMix and Cutout 1.2 times as fast,
-  ResizeMix, which asks for the rows that it needs, 1.25). A block's lines all at once gained half
-  of that and cost float32 4 %. Where asking is all that a function does, GCC drops it: a test looks
-  for it in the machine code.
-- Products of weights next to nothing are subnormal, at a hundred times the cost: GMix drops them
-  where no bit of the output shows it (1.15).
+- The machine's prefetcher stops at pages and gets lost in boxes. So what is new of a partner is
+  prefetched 4 KiB ahead, line by line (float16: Mixup, CutMix, FMix and Cutout 1.2; ResizeMix,
+  which prefetches the rows that it needs, 1.25). To prefetch all lines of a block at once gained
+  half of that and cost float32 4 %. GCC drops a function that only prefetches, so a test looks for
+  these instructions in the machine code.
+- Products of weights next to zero are subnormal, at a hundred times the cost. GMix drops them where
+  no bit of the output shows it (1.15).
 - Three sources, the pixels of ResizeMix and the zeros of Cutout stay in registers (1.8, 1.6, 1.5);
   bytes of FMix are chosen by bits, not computed (uint8 2, with AVX2 2.8).
 
-On one core of an AMD EPYC (AVX-512 with VBMI), likewise:
+What was found in the same way on one core of an AMD EPYC (AVX-512 with VBMI):
 
-- With VBMI, a colour of 16 pixels is one permutation of bytes, of a vector that one masked load
-  fills: float16 1.05 to 1.15. Three sources, unrolled: 1.12 more.
-- ResizeMix waited for memory: asking for its partner's rows came too late, whether they were asked
-  for one block ahead or six, at once or one by one. Read in order while the image before is mixed,
-  they are in the second-level cache in time (float16 1.08, float32 1.06), and a block before they
-  are wanted in the first-level one (1.05). Its pixels are picked out of two or four vectors (1.03
-  to 1.07). In all float16 1.3 and float32 1.18; with AVX2, which has no such permutation, 1.08.
-- On two cores float32 is bound by writes, which that machine takes at 25 GB/s, a copy's two
-  directions together at 40: see ``writes``.
+- With VBMI, a colour of 16 pixels is one permutation of the bytes of a vector that one masked load
+  fills (float16 1.05 to 1.15). Three sources, unrolled, gained 1.12 more.
+- ResizeMix waited for memory. Its partner's rows were prefetched too late, whether one block ahead
+  or six, at once or one by one. Now they are read in order while the image before is mixed, which
+  brings them into the second-level cache in time (float16 1.08, float32 1.06), and into the
+  first-level one a block before they are needed (1.05). Its pixels are picked out of two or four
+  vectors (1.03 to 1.07). In all float16 gained 1.3 and float32 1.18; with AVX2, which has no such
+  permutation, 1.08.
+- On two cores float32 is bound by writes. That machine writes 25 GB/s, while the two directions of
+  a copy make 40 GB/s together: see ``writes``.
 
-Where it still falls short of a copy it is instructions, not bytes: some thirty for each 16 pixels
-of two sources, on the two ports that have vectors, whatever the output's type. So float16, of half
-the bytes, is further from its copy than float32, and the more so where others use the other half of
-the core: the same case has shown 70 and 85 % within an hour. FMix reads both images everywhere: to
-skip one where 16 bits are equal cost more in branches than it saved.
+Where the blend still falls short of a copy, instructions bound it, not bytes: some thirty for each
+16 pixels of two sources, on the two ports that have vectors, whatever the output's type. So
+float16, of half the bytes, is further from its copy than float32, and more so where others use the
+other half of the core: the same case has shown 70 and 85 % within an hour. FMix reads both images
+everywhere, because to skip one where 16 bits are equal cost more in branches than it saved.
 """
 
 import numpy as np
 
 import dali_msda as msda
-from bench.cases import Job
+from bench.cases import Job, clock_for
 from bench.memory import memory_of, normalisation, pixels
 from dali_msda.backends import cpu, cuda, cuda_arrays
 from dali_msda.backends.cpu_arrays import scale_and_shift
@@ -87,13 +89,7 @@ TABLES = {
     ]
     + [{"method": "mixup", **FLOATS, "batch": 64, "size": (32, 64, 160, 224, 352), **COMMON}],
     "all": [
-        {
-            "method": METHODS,
-            **outputs,
-            "batch": (64, 256),
-            "size": (32, 64, 160, 224, 352),
-            **where,
-        }
+        {"method": METHODS, **outputs, "batch": (64, 256), "size": (32, 64, 160, 224, 352), **where}
         for outputs in (FLOATS, {**FLOATS, "layout": "HWC"}, BYTES)
         for where in (COMMON | {"mirror": (False, True)}, CUDA | {"mirror": (False, True)})
     ]
@@ -126,12 +122,7 @@ def prepare(case: dict[str, object]) -> Job:
             runs[method] = with_bits(source, plan, out, options, flags, threads)
     if case["device"] == "cpu":
         runs["writes"] = memory.write(out.nbytes, threads)
-    return Job(runs, moved, batch, "images", threads=threads, clock=clock(threads))
-
-
-def clock(threads: int) -> str:
-    """Which time counts: CPU time on one thread, which others at the machine stretch less."""
-    return "cpu" if threads == 1 else "wall"
+    return Job(runs, moved, batch, "images", threads=threads, clock=clock_for(threads))
 
 
 def blending(images, plan, out, options, mirror, threads):
@@ -140,13 +131,13 @@ def blending(images, plan, out, options, mirror, threads):
 
 
 def with_bits(images, plan, out, options, mirror, threads):
-    """The same with the masks of FMix made before."""
+    """The same call, with the masks of FMix made before."""
     how = backend_options(options, mirror) | {"fields": made_bits(plan), "threads": threads}
     return lambda: cpu.blend(out, images, plan, **how)
 
 
 def with_bits_there(memory, images, plan, out, options, mirror):
-    """Likewise, on a GPU."""
+    """The same as :func:`with_bits`, on a GPU."""
     given = {"out": out, "images": images, "fields": memory.put(made_bits(plan).view(np.int32))}
     views = [cuda_arrays.view(name, array) for name, array in given.items()]
     how = backend_options(options, mirror) | {"fields": views[2]}
@@ -161,7 +152,7 @@ def made_bits(plan):
 
 
 def backend_options(options, mirror):
-    """What a backend makes of the options of a call."""
+    """The arguments of a backend that stand for the options of a call."""
     scale, shift = scale_and_shift(options.get("mean"), options.get("std"), CHANNELS)
     how = {"scale": scale, "shift": shift, "mirror": mirror}
     return how | {"layout": options["layout"], "out_dtype": options["dtype"]}

@@ -1,9 +1,8 @@
 """What a call costs beside the bytes: drawing, checking, uploading a plan, launching.
 
 ``draw`` draws a plan on the CPU. ``launch`` blends images of 8 x 8 pixels, so that hardly anything
-is left but the call: on a GPU its ``cpu_ms`` is what it takes to enqueue it, and ``ms`` what the
-device takes for the copy of the plan and the kernel. ``mix`` is a whole batch: plan, pixels and
-labels.
+is left but the call. On a GPU its ``cpu_ms`` is the time to enqueue it, and ``ms`` the device's
+time for the copy of the plan and the kernel. ``mix`` is a whole batch: plan, pixels and labels.
 """
 
 import itertools

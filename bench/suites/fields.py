@@ -1,27 +1,28 @@
 """Masks of FMix per second on one core, beside what the released code does.
 
-CPU time of one thread; candidates take turns, and every turn draws masks that were not drawn
+CPU time of one thread counts. Candidates take turns, and every turn draws masks that were not drawn
 before. ``numpy64`` is the algorithm of the released code (github.com/ecs-vlc/FMix) written anew: a
-draw of the half spectrum, an inverse real transform, the whole field sorted, in double precision.
-It has what the algorithm needs and neither the beta distribution of lambda nor checks around it.
+draw of the half spectrum, an inverse real transform, and the whole field sorted, all in double
+precision. It leaves out the beta distribution of lambda and all checks.
 ``legacy`` is measured beside the spectrum that the released code ends up with, two columns of what
 it draws; ``soft`` beside masks that are not softened. ``released`` is that code itself, where
 ``--fmix-repo`` names a checkout.
 
 ``numpy32`` is how one would write it today: single precision, a fast generator, amplitudes computed
-once, a partition in place of the sort. Most of what separates ``times`` of the two was there for
+once, and a partition in place of the sort. What ``numpy32`` gains over ``numpy64`` was there for
 the taking in NumPy, and is no merit of the kernels.
 
-What was found, on one core of an Intel Xeon (AVX-512), 224 x 224, in turns with the code before:
-calls of butterflies cost a fifth of the transforms, and a pass of radix 2 waits for memory, so it
-shares registers with the one of radix 4 before it; Philox waited for the one port that multiplies
-and shifts, so shuffles move its words; signs and quadrants are bits. Together 0.83 of the time of a
-mask (AVX2: 0.83). Of what is left 45 % are the normals, a fifth the transforms. That some words of
-the first rounds of Philox are known gained nothing. On an AMD EPYC: normals came in vectors of one
-row, of which the last was not full, and now go on from row to row (0.97; 0.9 of 160 pixels).
+What was found on one core of an Intel Xeon (AVX-512), at 224 x 224, in turns with the code before:
+calls of butterflies cost a fifth of the transforms, so they are inlined. A pass of radix 2 waits
+for memory, so it shares registers with the pass of radix 4 before it. Philox waited for the one
+port that multiplies and shifts, so shuffles move its words. Signs and quadrants are bits. Together
+this left 0.83 of the time of a mask (with AVX2, too). Of that time the normals take 45 % and the
+transforms a fifth. That some words of the first rounds of Philox are known gained nothing. On an
+AMD EPYC, vectors of normals ended with a row, where the last was not full; now they go on from row
+to row (0.97 of the time; 0.9 at 160 pixels).
 
-On a GPU, ``kernels`` is the copy of the plan and the launch that makes the bits, ``floats`` that
-and their spreading to weights, ``msda.mask``.
+On a GPU, ``kernels`` is the copy of the plan and the launch that makes the bits. ``floats`` also
+spreads these to float weights, as ``msda.mask`` does.
 """
 
 import itertools
@@ -30,7 +31,7 @@ from collections.abc import Callable
 import numpy as np
 
 import dali_msda as msda
-from bench.cases import Job, Mismatch, Missing
+from bench.cases import Job, Mismatch, Missing, clock_for
 from bench.memory import memory_of
 from bench.peers import released
 from dali_msda.backends import cpu, cuda, cuda_arrays, driver
@@ -43,7 +44,7 @@ POLICIES = {
     "soft": msda.FMix(max_soft=0.1),
 }
 DECAY = 3.0
-PIXELS_PER_TURN = 1_000_000  # of the kernels; a turn of NumPy's makes an eighth as many masks
+PIXELS_PER_TURN = 1_000_000  # of the kernels; NumPy makes an eighth as many masks in a turn
 ISOLATED = True  # one core, whatever NumPy may start
 
 ONE = {"size": 224, "threads": 1}
@@ -86,9 +87,9 @@ def numpy64(size: int, legacy: bool) -> np.ndarray:
 
 
 def numpy32(size: int, scale: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """One mask as NumPy can make it today; ``scale`` is complex64, with room for one column more.
+    """One mask as NumPy can make it today; ``scale`` holds the amplitudes in float32.
 
-    The planes that are their own mirror images are not balanced, which would cost nothing.
+    The columns that are their own mirror images are not made symmetric, which would cost nothing.
     """
     drawn = generator.standard_normal((*scale.shape, 2), np.float32)
     field = np.fft.irfft2(drawn.view(np.complex64)[..., 0] * scale, (size, size)).reshape(-1)
@@ -121,10 +122,10 @@ def prepare(case: dict[str, object]) -> Job:
         soft = policy.max_soft
         runs["released"] = lambda: [sample(1.0, DECAY, (size, size), max_soft=soft) for _ in fewer]
     except Missing:
-        pass  # said by the peers' case of its name
+        pass  # the case of the same peer in peers/ says why
     others = dict.fromkeys(runs, masks // 8)
-    clock = "cpu" if threads == 1 else "wall"
-    return Job(runs, masks * words * 4, masks, "masks", others=others, threads=threads, clock=clock)
+    how = {"others": others, "threads": threads, "clock": clock_for(threads)}
+    return Job(runs, masks * words * 4, masks, "masks", **how)
 
 
 def check_released(sample: Callable, size: int) -> None:
@@ -143,7 +144,7 @@ def check_released(sample: Callable, size: int) -> None:
 
 
 def on_gpu(policy: msda.FMix, size: int, masks: int) -> Job:
-    """Masks as bits, the plan's way to the device counted; and as float weights in memory."""
+    """Masks as bits, with the copy of the plan to the device; and as float weights."""
     plan = msda.draw(policy, masks, size, size, seed=0, step=0)
     out = memory_of("cuda").empty((masks, size, size), "float32")
     view = cuda_arrays.view("out", out)

@@ -28,7 +28,7 @@ def opened(
         Missing: If the framework is not here.
     """
     kind, takes_gpu = _module(case["loader"])
-    how = _settings(case) | options
+    how = settings(case) | {"threads": cores()} | options
     how["device_id"] = spot.index if takes_gpu else None
     return lambda policy: Moved(kind.TrainingLoader(source, policy=policy, **how), spot.device)
 
@@ -47,14 +47,15 @@ def opened_bytes(
         def _collate_fn(self) -> CollateCopies:
             return CollateCopies(Collate(None), 1)
 
+    how = settings(case) | {"threads": cores()}
     return lambda policy: MixedThere(
-        Moved(Bytes(source, policy=None, **_settings(case)), spot.device), policy, case["dtype"]
+        Moved(Bytes(source, policy=None, **how), spot.device), policy, case["dtype"]
     )
 
 
-def _settings(case: dict[str, object]) -> dict[str, object]:
-    how = {"batch_size": case["batch"], "size": case["size"], "dtype": case["dtype"]}
-    return how | {"threads": cores()}
+def settings(case: dict[str, object]) -> dict[str, object]:
+    """Arguments of a loader that a case names."""
+    return {"batch_size": case["batch"], "size": case["size"], "dtype": case["dtype"]}
 
 
 def _module(loader: str) -> tuple[object, bool]:

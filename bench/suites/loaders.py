@@ -7,22 +7,24 @@ A loader with mixing and the same loader without take turns, over crops of the d
 mixing it mirrors and normalises with FFCV's operations, and ``own`` mixes with FFCV's ImageMixup
 and LabelMixup per sample; all have the same crops of the same .beton of JPEGs.
 
-Of DALI, CPU time counts: a turn ends when the loader has prepared ahead all that it prepares, so
-that no work of one is counted for the other. FFCV and torch's processes are given all cores, and
-the time of whole epochs on the clock counts: ``times`` is the loader's throughput with mixing over
-that of the other, turn by turn.
+For DALI, CPU time counts. A turn ends when the loader has prepared ahead all that it prepares, so
+that no work of one loader is counted for the other. FFCV and torch's processes are given all cores,
+and the time of whole epochs on the clock counts: ``times`` is the loader's throughput with mixing
+over that of the other, turn by turn.
 
-What was found of DALI: a blend costs a quarter to a third of what ``crop_mirror_normalize`` costs,
-so Mixup and CutMix gain a tenth; a mask of FMix costs about what is gained. With FMix throughput
-was 0.99 to 1.005 of that without on an Intel Xeon, and 0.95 to 1.01, 0.98 on average of six runs,
-on an AMD EPYC, which decodes faster: 0.12 ms of a mask in 1 ms of an image.
+What was found with DALI: a blend costs a quarter to a third of what ``crop_mirror_normalize``
+costs, so Mixup and CutMix make the loader a tenth faster. A mask of FMix costs about what that
+gains. With FMix, throughput was 0.99 to 1.005 of that without mixing on an Intel Xeon. On an AMD
+EPYC, which decodes faster, it was 0.95 to 1.01, and 0.98 on average of six runs: a mask takes
+0.12 ms of the 1 ms of an image.
 
 On a GPU all are the training program's loaders (gpu_loaders.py), whose batches end there. A turn is
-an epoch on the clock: it begins and ends with nothing under way, neither on the device nor on the
-CPU, but for the batches that DALI has prepared ahead. ``without`` is the same loader without a
-policy. Of torch, ``mixing`` mixes in the workers, which hand on floats; ``mixer`` on the GPU, to
-which bytes are copied, and ``mixes nothing`` is the same with a policy that mixes none. The epoch
-is the photographs by turns, ``BATCHES`` or two for each core, so that they come from memory.
+an epoch on the clock. It begins and ends with nothing under way, neither on the device nor on the
+CPU, except for the batches that DALI has prepared ahead. ``without`` is the same loader without a
+policy. With torch, ``mixing`` mixes in the workers, which hand on floats; ``mixer`` mixes on the
+GPU, to which bytes are copied; and ``mixes nothing`` does the same with a policy that never mixes.
+An epoch repeats the photographs, for ``BATCHES`` batches or two for each core, so that they come
+from memory.
 """
 
 import functools
@@ -51,7 +53,7 @@ TABLES = {
     "quick": [{**CUDA, "policy": "cutmix", "dtype": "float16"}],
     "default": [
         {"loader": ("dali", "torch"), "policy": METHODS, **COMMON},
-        {"loader": "ffcv", "policy": "mixup", **COMMON},  # a minute each, which FFCV compiles
+        {"loader": "ffcv", "policy": "mixup", **COMMON},  # FFCV compiles for a minute each
         {**CUDA, "policy": METHODS, "dtype": "float16"},
         {**CUDA, "policy": "cutmix", "dtype": "float32"},
     ],
@@ -61,7 +63,7 @@ TABLES = {
         {**CUDA, "policy": METHODS, "batch": (64, 256), "dtype": ("float16", "float32")},
     ],
 }
-DALI_BATCHES = 8  # of a turn: the difference looked for is a hundredth
+DALI_BATCHES = 8  # of a turn, enough to see a difference of one per cent
 BATCHES = 16  # of an epoch on a GPU, at least
 
 
@@ -82,7 +84,7 @@ def prepare(case: dict[str, object]) -> Job:
 
 
 def photographs(count: int = 0) -> object:
-    """The demo's photographs as a source of the loaders, made once; by turns up to a count."""
+    """The demo's photographs as a source of the loaders, made once; repeated up to a count."""
     try:
         from dali_msda.pipelines.data import datasets, demo_data
     except ImportError as error:
@@ -103,7 +105,7 @@ def photographs(count: int = 0) -> object:
 
 
 def beton(source: object) -> Path:
-    """The same as a .beton of JPEGs, written once."""
+    """The same images as a .beton of JPEGs, written once."""
     try:
         from dali_msda.pipelines.write_beton import write_beton
 
@@ -118,7 +120,7 @@ def beton(source: object) -> Path:
 
 
 def source_on_gpu(case: dict[str, object]) -> object:
-    """What a loader reads whose batches end on a GPU: an epoch of whole batches."""
+    """What a loader reads whose batches end on a GPU; the epoch has whole batches only."""
     source = photographs(max(BATCHES, 2 * cores()) * case["batch"])
     if case["loader"] != "ffcv":
         return source
@@ -147,7 +149,7 @@ def loader(source: object, case: dict[str, object], policy: msda.Policy | None):
     """Endless batches of the training program's DALI loader."""
     from dali_msda.pipelines.loaders.dali import TrainingLoader
 
-    made = TrainingLoader(source, policy=policy, **_options(case))
+    made = TrainingLoader(source, policy=policy, **gpu_loaders.settings(case))
     while True:
         yield from made
 
@@ -160,7 +162,7 @@ def batches(endless) -> None:
 
 
 def settle(pause: float, wait: Callable[[], object] = lambda: None) -> None:
-    """Waits for the device until this process has hardly worked for so many seconds."""
+    """Waits for the device until this process has hardly worked for ``pause`` seconds."""
     worked = pause
     while worked > pause / 20:
         wait()
@@ -185,7 +187,7 @@ def torch_loaders(source, case: dict[str, object], policy: msda.Policy) -> dict[
     """The training program's loaders of torch, on as many processes as there are cores."""
     from dali_msda.pipelines.loaders.torch import TrainingLoader
 
-    how = _options(case) | {"threads": cores()}
+    how = gpu_loaders.settings(case) | {"threads": cores()}
     each = {"mixing": policy, "without": None}
     return {name: TrainingLoader(source, policy=one, **how) for name, one in each.items()}
 
@@ -227,10 +229,6 @@ def ffcv_loaders(source, case: dict[str, object], policy: msda.Policy) -> dict[s
             drop_last=True,
         )
     return made
-
-
-def _options(case: dict[str, object]) -> dict[str, object]:
-    return {"batch_size": case["batch"], "size": case["size"], "dtype": case["dtype"]}
 
 
 if __name__ == "__main__":

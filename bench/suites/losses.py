@@ -1,29 +1,30 @@
 """Cross-entropy with soft labels in PyTorch, forward and backward: compact against dense.
 
 ``dense`` is ours with rows, ``torch`` PyTorch's own ``cross_entropy`` with rows of probabilities,
-``timm`` its ``SoftTargetCrossEntropy``; none counts the making of the rows. Loss and gradient of
-all are compared first. ``hard`` is PyTorch's loss of hard labels.
+and ``timm`` timm's ``SoftTargetCrossEntropy``. The making of the rows is not counted. Loss and
+gradient of all are compared first. ``hard`` is PyTorch's loss of hard labels.
 
-Each reads the logits, writes their gradient, and makes the logarithms of the softmax between. Dense
-also reads the rows twice and writes two tensors of their size. Compact did little better while its
-gradient was autograd's: a tensor of zeros, a scatter, and log_softmax's backward, 1.2 times as fast
-as dense on one thread and as fast on two. Now it is the softmax, scaled, less a few entries: 1.35
-to 1.5 times as fast on one thread, 1.2 to 1.5 on two (256 x 1000), 1.5 with 21841 classes. With 10
-there is nothing to save, and its more calls make it the slower one, 0.9 times. The rows, which a
-loader makes and copies, come on top of dense. The softmax in the backward and scaled in place would
-save a tenth more, but not serve gradients taken several at a time, ``is_grads_batched``.
+Each reads the logits, computes the logarithms of their softmax, and writes their gradient. Dense
+also reads the rows twice and writes two tensors of their size. While autograd made the gradient of
+compact, with a tensor of zeros, a scatter and log_softmax's backward, compact was only 1.2 times as
+fast as dense on one thread, and as fast on two. Now the gradient is the scaled softmax less a few
+entries: 1.35 to 1.5 times as fast on one thread, 1.2 to 1.5 on two (256 x 1000), and 1.5 with 21841
+classes. With 10 classes there is nothing to save, and more calls leave compact 0.9 times as fast.
+The rows, which a loader makes and copies, come on top of dense. To compute the softmax in the
+backward and scale it in place would save a tenth more, but it would not serve gradients that are
+taken several at a time, ``is_grads_batched``.
 
-Those figures are of an Intel Xeon. On an AMD EPYC compact was the slower one, at 0.7 times the
-speed of dense: there PyTorch's exp, by Intel's library, takes longer than its whole log_softmax.
-The softmax and the greatest value of a row, from which the logarithms of a few entries follow, do
-without: 1.4 times as fast as before, 1.1 to 1.2 times as fast as dense on one thread and as fast
-on two, where half of its 0.3 ms are calls, and a backward in Python costs more of them.
+Those figures are from an Intel Xeon. On an AMD EPYC compact had 0.7 times the speed of dense: there
+PyTorch's exp, from Intel's library, takes longer than its whole log_softmax. Now compact does
+without it: the logarithms of a few entries follow from the softmax and the greatest value of a
+row. It is 1.4 times as fast as before. That is 1.1 to 1.2 times as fast as dense on one thread, and
+as fast on two, where half of its 0.3 ms are calls, of which a backward in Python has more.
 """
 
 import numpy as np
 
 import dali_msda as msda
-from bench.cases import Job, Mismatch
+from bench.cases import Job, Mismatch, clock_for
 from bench.peers.on_torch import torch_for
 
 ISOLATED = True
@@ -72,8 +73,7 @@ def prepare(case: dict[str, object]) -> Job:
     losses["hard"] = lambda: functional.cross_entropy(logits, labels)
     runs = {name: lambda loss=loss: step(loss) for name, loss in losses.items()}
     moved = 2 * logits.nbytes  # the logits are read and their gradient is written
-    clock = "cpu" if threads == 1 else "wall"
-    return Job(runs, moved, batch, "samples", threads=threads, clock=clock)
+    return Job(runs, moved, batch, "samples", threads=threads, clock=clock_for(threads))
 
 
 def _check(logits, losses, step) -> None:

@@ -1,12 +1,12 @@
 """Five interpolations of each pair in one pass, against five separate mixes of the batch.
 
 Both draw their plans and write as many images. Apart, every image reads its sources anew and FMix
-makes a field for it; together, a pair is read once and has one field. ``bytes_times`` is what
-``apart`` would take, in times of ``together``, if nothing but the bytes moved counted. It is not
-reached, because a processor that both reads and writes moves more bytes a second than one that
-writes almost only: ``fill`` is what filling the output with a constant takes, the least that K
-outputs can cost. What is saved for certain is the field of FMix. (Two further ways were tried: the
-pair's difference once as floats in the first-level cache, and once in registers for all K outputs.
+makes a field for it. Together, a pair is read once and has one field. ``bytes_times`` is how many
+times as long as ``together`` ``apart`` would take if only the bytes that are moved counted. It is
+not reached, because a processor that both reads and writes moves more bytes a second than one that
+almost only writes. ``fill`` fills the output with a constant, which is the least that K outputs can
+cost. What is saved for certain is the field of FMix. (Two other ways were tried: to keep the pair's
+difference as floats in the first-level cache, and to keep it in registers for all K outputs.
 Neither was faster throughout.)
 """
 

@@ -1,8 +1,8 @@
 """Mixing in a DALI pipeline against the ``crop_mirror_normalize`` that it replaces.
 
-Pipelines over one batch of random bytes, on one thread and without prefetching, take turns; CPU
-time of the whole process counts. ``of_normalize`` compares what mixing costs with what plain
-normalising does, each less the source alone: below 1, mixing is cheaper than not mixing.
+Pipelines over one batch of random bytes take turns, on one thread and without prefetching, and the
+CPU time of the whole process counts. ``of_normalize`` is the cost of mixing over that of plain
+normalising, each less that of the source alone: below 1, mixing is cheaper than not mixing.
 """
 
 import numpy as np

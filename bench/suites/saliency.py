@@ -1,7 +1,7 @@
 """The saliency filter, beside OpenCV's.
 
-SaliencyMix runs it over every image of a batch, as a step before the blend. The maps of both are
-compared first; this side then yields peaks alone, as SaliencyMix needs them.
+SaliencyMix runs it over every image of a batch before the blend. The maps of both are compared
+first. Ours then makes only the peaks, which are all that SaliencyMix needs.
 """
 
 import numpy as np
@@ -38,7 +38,7 @@ def prepare(case: dict[str, object]) -> Job:
 
 
 def _check(images: np.ndarray, found: object) -> None:
-    """Equal but for single grey levels of large images, see dali_msda.saliency."""
+    """The maps are equal up to single grey levels in large images: see dali_msda.saliency."""
     maps, peaks = np.empty(images.shape[:3], np.uint8), np.empty((len(images), 2), np.int32)
     cpu.saliency(peaks, images, maps=maps)
     for ours, image in zip(maps, images, strict=True):

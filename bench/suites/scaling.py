@@ -1,7 +1,8 @@
 """How time grows with the batch, the pixels, the classes and the interpolations.
 
 A case measures points along one axis, by turns, and fits time = c * x ** exponent through them by
-least squares of the logarithms: 1 is in proportion, less says that something is paid once.
+least squares of the logarithms. An exponent of 1 says that time grows in proportion, and less that
+something is paid once.
 """
 
 import itertools
@@ -10,7 +11,7 @@ import math
 import numpy as np
 
 import dali_msda as msda
-from bench.cases import Job
+from bench.cases import Job, clock_for
 from bench.memory import MEAN, STD, Host, pixels
 from bench.suites.blend import POLICIES
 
@@ -33,7 +34,7 @@ TABLES = {
 
 
 def prepare(case: dict[str, object]) -> Job:
-    """Whole mixes, float16 CHW, one at each point of the axis; of ``classes`` the labels alone."""
+    """Whole mixes to float16 CHW, one at each point of the axis; along ``classes`` only labels."""
     axis, policy, threads = case["axis"], POLICIES[case["method"]], case["threads"]
     runs = {
         str(point): point_at({**BASE, axis: point}, axis, policy, threads) for point in POINTS[axis]
@@ -43,8 +44,7 @@ def prepare(case: dict[str, object]) -> Job:
     def figures(medians: dict[str, float]) -> dict[str, float]:
         return {"exponent": exponent(xs, list(medians.values()))}
 
-    clock = "cpu" if threads == 1 else "wall"
-    return Job(runs, threads=threads, clock=clock, figures=figures)
+    return Job(runs, threads=threads, clock=clock_for(threads), figures=figures)
 
 
 def point_at(sizes: dict[str, int], axis: str, policy: msda.Policy, threads: int):

@@ -1,8 +1,8 @@
 """What is paid once: the import, the first batch of a process, and memory.
 
-Every run is a process of its own; ``numpy`` beside it imports NumPy and nothing else. Libraries
-have been compiled before. ``memory_mb`` is what the process took at most beyond the arrays that it
-was given, after ten batches.
+Every run is a process of its own. ``numpy`` beside it imports NumPy and nothing else. Libraries
+have been compiled before. ``memory_mb`` is the most memory that the process took in ten batches
+beyond the arrays that it was given.
 """
 
 import subprocess
@@ -69,9 +69,7 @@ def prepare(case: dict[str, object]) -> Job:
         taken = [float(text) / 1024 for text in told if text]
         return {"memory_mb": round(max(taken), 2)} if taken else {}
 
-    return Job(
-        runs, items=1, unit="processes", threads=0, clock="wall", loops=False, figures=figures
-    )  # fmt: skip
+    return Job(runs, unit="processes", threads=0, clock="wall", loops=False, figures=figures)
 
 
 def python(program: str) -> str:

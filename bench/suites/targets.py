@@ -1,7 +1,4 @@
-"""Soft labels of a batch: dense rows, or the labels and weights that hold as much.
-
-``blend`` beside them is what the pixels of the same batch cost.
-"""
+"""Soft labels of a batch: dense rows, or the labels and weights that say the same."""
 
 import numpy as np
 

@@ -1,14 +1,14 @@
 """Training steps on real JPEGs, and the share of them that is spent waiting for the loader.
 
-The network, the optimiser step and the loader are those of the training program; with mixing and
-without take turns. The loader's threads and the network's share the cores here. ``wait`` is the
-time the loop stood still for a batch, as a share of the whole.
+The network, the optimiser step and the loader are those of the training program. Steps with mixing
+and without take turns. The loader's threads and the network's share the cores here. ``wait`` is the
+time that the loop stood still for a batch, as a share of the whole.
 
 On a GPU steps are as a training run makes them there: in bfloat16 by autocast, channels last,
 without waiting for one another. A turn is ``STEPS`` of them and ends when the device is done.
-``wait`` is then the device's: from the end of a step's work to the moment when the next batch is
-there, between two of its events, as a share of all time between events. It is 0 where the loader
-keeps ahead, however long Python waits.
+``wait`` is then the device's idle time: from the end of a step's work until the next batch is
+there, measured between events of the device, as a share of all time between events. It is 0 where
+the loader keeps ahead, however long Python waits.
 """
 
 from collections.abc import Callable, Iterable, Iterator

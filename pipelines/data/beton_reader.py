@@ -1,4 +1,4 @@
-"""The tables of a .beton, FFCV's file format, checked before a loader maps the file."""
+"""Reads the tables of a .beton, FFCV's file format, and checks them before a loader does."""
 
 import os
 
@@ -14,13 +14,13 @@ from ffcv.reader import Reader
 from dali_msda.pipelines.data.image_formats import MAX_PIXELS
 
 RAW = IMAGE_MODES["raw"]
-# At most, in a JPEG: two bits, of at least twelve in 16 x 16 pixels, are the shortest block.
+# The most pixels in a byte of a JPEG: 16 x 16 pixels take six blocks of at least two bits each.
 PIXELS_OF_A_BYTE = 16 * 16 * 8 // 12 + 1
 FIELDS = {"image": RGBImageField, "label": IntField}
 
 
 def read(path: str, name: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Read what :class:`dali_msda.pipelines.data.datasets.Beton` holds.
+    """Read what a :class:`dali_msda.pipelines.data.datasets.Beton` holds.
 
     Args:
         path: The file.
@@ -30,11 +30,11 @@ def read(path: str, name: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]
         Labels, int64 ``(N,)``; heights and widths, uint16 ``(N, 2)``; and the names of all fields.
 
     Raises:
-        ValueError: If it is no such file, was cut off, or has other fields.
+        ValueError: If the file is no .beton, was cut off, or has other fields.
     """
     try:
         reader = Reader(path)
-    except Exception as error:  # of whatever its first bytes mean to FFCV
+    except Exception as error:  # FFCV does not check the file, and fails in any way
         raise ValueError(
             f"{name}: expected a .beton file of FFCV's, got {path!r}: {error}"
         ) from error
@@ -60,8 +60,8 @@ def read(path: str, name: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]
 
 
 def _what_is_wrong(images: np.ndarray, regions: np.ndarray, size: int) -> str | None:
-    """What in the tables of a file of ``size`` bytes cannot be true, or None."""
-    # The difference, since a sum could pass 2^64.
+    """Say what in the tables of a file of ``size`` bytes cannot be true; None if all can be."""
+    # These compare a difference, because a sum could pass 2^64.
     if (regions["ptr"] > size).any() or (regions["size"] > size - regions["ptr"]).any():
         return "whose end is missing"
     order = np.argsort(regions["ptr"])

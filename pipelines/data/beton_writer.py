@@ -1,9 +1,9 @@
-"""Writes a folder of images into a .beton, FFCV's file format, by several processes.
+"""Writes a folder of images into a .beton, FFCV's file format, with several processes.
 
 FFCV's own ``DatasetWriter`` waits for ever when a file cannot be decoded or a process dies, and
-draws from the same numbers in each process. Its file format is used here, not its processes: files
-are decoded as the loaders of folders do, the first one that cannot be ends all, and what is drawn
-for a file depends on its number alone.
+each of its processes draws the same random numbers. So only its file format is used here. Files are
+decoded as the loaders of folders decode them, the first one that cannot be decoded ends the run,
+and what is drawn for a file depends on its number alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from dali_msda.pipelines.data.datasets import ImageFolder
 from dali_msda.pipelines.data.decodable import Decoder, Undecodable
 
 FIELDS = ("image", "label")
-PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
+PR_SET_PDEATHSIG = 1  # option of prctl(2): the signal that a process gets when its parent ends
 
 
 class Unwritable(ValueError):
@@ -43,10 +43,10 @@ class Unwritable(ValueError):
 
 
 class Pages(NamedTuple):
-    """How many pages of the file are taken and written, for all processes.
+    """How many pages of the file have been taken and written, by all processes together.
 
-    FFCV's own counters are for forked processes; its allocator holds a page besides, which is too
-    much to give to a process that is started.
+    FFCV's own counters serve only processes that are forked. They belong to an allocator that also
+    holds a page, which is too large to hand to a new process.
     """
 
     taken: Synchronized[int]
@@ -59,9 +59,9 @@ class Writer:
     Args:
         path: The file.
         field: How images are stored.
-        max_resolution: Greatest height and width, in pixels, or None for any: larger images are
-            shrunk to it.
-        workers: Processes, at least 1.
+        max_resolution: Greatest height and width, in pixels; larger images are shrunk to it. None
+            keeps every size.
+        workers: Number of processes, at least 1.
         chunk_size: Files that a process takes at a time.
     """
 
@@ -79,10 +79,10 @@ class Writer:
         self._format = DatasetWriter(str(path), fields, num_workers=workers)
 
     def write(self, source: ImageFolder, progress: Callable[[int], object]) -> None:
-        """Write all files; ``progress`` is called with the number of files that became done.
+        """Write all files; ``progress`` gets the number of files done since its last call.
 
         Raises:
-            Unwritable: If one cannot be.
+            Unwritable: If a file cannot be written.
             OSError: If the disk is full.
         """
         layout = self._format
@@ -93,7 +93,7 @@ class Writer:
         try:
             regions = self._run(source, pages, progress)
             end = start + pages.written.value * layout.page_size
-            if os.path.getsize(layout.fname) != end:  # FFCV does not look how much was written
+            if os.path.getsize(layout.fname) != end:  # FFCV does not check how much was written
                 raise OSError(f"{layout.fname}: expected {end} bytes, got fewer: the disk is full")
             layout.finalize(regions)
         finally:
@@ -103,19 +103,19 @@ class Writer:
     def _run(
         self, source: ImageFolder, pages: Pages, progress: Callable[[int], object]
     ) -> list[tuple[int, int, int]]:
-        """Let the processes work; return which regions of the file they gave to which sample."""
+        """Run the processes; return the regions of the file that they gave to the samples."""
         chunks = range(0, len(source.files), self.chunk_size)
         starts = iter(chunks)
         pool: dict[Connection, tuple[BaseProcess, deque[str]]] = {}
         regions = []
 
         def give(connection: Connection, pending: deque[str]) -> None:
-            """The next files to a process; none, and it ends."""
+            """Send a process its next files, or an empty list, which ends it."""
             chunk = []
             if (start := next(starts, None)) is not None:
                 numbers = range(start, min(start + self.chunk_size, len(source.files)))
                 chunk = [(k, source.files[k], source.labels[k]) for k in numbers]
-            with contextlib.suppress(BrokenPipeError):  # its end is seen where it is waited for
+            with contextlib.suppress(BrokenPipeError):  # the loop below sees that the process ended
                 connection.send(chunk)
                 pending.extend(file for _, file, _ in chunk)
 
@@ -127,16 +127,16 @@ class Writer:
                 for connection in wait(list(pool)):
                     process, pending = pool[connection]
                     try:
-                        said = connection.recv()
+                        answer = connection.recv()
                     except (EOFError, OSError):
                         raise Unwritable(_death(process, pending)) from None
-                    if isinstance(said, str):
-                        raise Unwritable(said)
-                    if said is not None:
-                        regions += said
+                    if isinstance(answer, str):
+                        raise Unwritable(answer)
+                    if answer is not None:
+                        regions += answer
                         del pool[connection]
                         continue
-                    if pending:  # or else it is ready to begin
+                    if pending:  # nothing is pending when a process says that it is ready
                         pending.popleft()
                         progress(1)
                     if not pending:
@@ -148,11 +148,12 @@ class Writer:
         return regions
 
     def _work(self, connection: Connection, pages: Pages) -> None:
-        """Body of a process: writes the files that come in.
+        """Write the files that come in; this is what each process runs.
 
-        It sends None when it is ready and after each file, text for an error, its regions at last.
+        It sends None when it is ready and after each file, a text if a file fails, and at the end
+        its regions.
         """
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no process is left behind
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no process outlives its parent
         cv2.setNumThreads(1)
         layout = self._format
         table = np.frombuffer(layout.metadata_sm.buf, layout.metadata_type)
@@ -160,12 +161,12 @@ class Writer:
         allocator = MemoryAllocator(layout.fname, layout.data_region_start, layout.page_size)
         allocator.next_page_allocated, allocator.next_page_written = pages
         with Decoder() as decoder:
-            allocator.__enter__()  # not as a context: after an error it would wait for its turn
+            allocator.__enter__()  # no `with`: after an error, its end would wait for its turn
             connection.send(None)
             while chunk := connection.recv():
                 for index, file, label in chunk:
                     allocator.set_current_sample(index)
-                    np.random.seed(index)  # FFCV draws from it
+                    np.random.seed(index)  # FFCV draws from this generator
                     try:
                         pixels = shrunk(decoder.decode(file), self.max_resolution)
                         self.field.encode(images[index : index + 1], pixels, allocator.malloc)
@@ -176,7 +177,7 @@ class Writer:
                     connection.send(None)
             allocator.__exit__(None, None, None)
         connection.send(allocator.allocations)
-        os._exit(0)  # FFCV's shared memory is still looked at
+        os._exit(0)  # an ordinary exit cannot close FFCV's shared memory, which `table` still views
 
     def _reason(self, file: str, error: Exception) -> str:
         if isinstance(error, Undecodable):
@@ -194,9 +195,9 @@ class Writer:
 
 
 def shrunk(pixels: np.ndarray, max_resolution: int | None) -> np.ndarray:
-    """An image with sides of at most ``max_resolution``, its aspect kept as far as pixels go.
+    """Shrink an image until no side is longer than ``max_resolution`` pixels; keep its aspect.
 
-    FFCV's own shrinking fails for images so narrow that nothing would be left.
+    FFCV's own function fails for images so narrow that no pixel of the shorter side would be left.
     """
     height, width = pixels.shape[:2]
     if max_resolution is None or max(height, width) <= max_resolution:
@@ -207,7 +208,7 @@ def shrunk(pixels: np.ndarray, max_resolution: int | None) -> np.ndarray:
 
 
 def _death(process: BaseProcess, pending: Sequence[str]) -> str:
-    """Text for a process that ended by itself; the first file is the one that it was at."""
+    """Say how a process ended by itself; it was at the first of its pending files."""
     end = spawned.end_of(process)
     if not pending:
         return (

@@ -1,7 +1,7 @@
 """A folder with one folder of images per class, read as torchvision's ``ImageFolder`` reads it.
 
-Images in folders inside a class folder belong to the class. Unlike there, folders whose names begin
-with a dot are no classes: editors and notebooks leave such folders behind.
+Images in folders inside a class folder belong to the class. Unlike torchvision, this passes over
+folders whose names begin with a dot, because editors and notebooks leave such folders behind.
 """
 
 import os
@@ -21,8 +21,8 @@ class ClassFolders(NamedTuple):
     Attributes:
         classes: Names of the class folders, sorted by their bytes; a label is an index into them.
         files: Path relative to the root, and label, of each file with the name of an image.
-        skipped: Path relative to the root -> why, of all else.
-        hidden: The folders among these whose names begin with a dot.
+        skipped: For everything else, its path relative to the root, and why it is skipped.
+        hidden: The skipped folders whose names begin with a dot.
     """
 
     classes: tuple[str, ...]
@@ -43,7 +43,7 @@ def scan(root: str) -> ClassFolders:
             found.skipped[entry.name] = reason
     for label, folder in enumerate(classes):
         places = dict(_places(root, folder, found, ()))
-        for place in sorted(places, key=os.fsencode):  # as os.walk's results, sorted
+        for place in sorted(places, key=os.fsencode):  # as torchvision sorts them
             for entry in places[place]:
                 path = f"{place}/{entry.name}"
                 if reason := why_skipped(entry):
@@ -54,7 +54,7 @@ def scan(root: str) -> ClassFolders:
 
 
 def expect_no_splits(root: str, found: ClassFolders) -> None:
-    """Raise ``ValueError`` for the folder above those of training and validation images."""
+    """Raise ``ValueError`` for a folder of training and validation images, not classes."""
     nested = all(path.count("/") > 1 for path, _ in found.files)
     if found.files and nested and {"train", *found.classes} <= {"train", "val", "valid", "test"}:
         raise ValueError(
@@ -102,5 +102,5 @@ def _is_hidden(entry: os.DirEntry, path: str, found: ClassFolders) -> bool:
 
 
 def _sorted(folder: str) -> list[os.DirEntry]:
-    """Entries in the order of their bytes; that of a directory differs by machine."""
+    """Entries of a folder in the order of their bytes, since the system's order is arbitrary."""
     return sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))

@@ -1,7 +1,7 @@
-"""What lies on the disk: a folder of class folders with images, WebDataset shards, or a .beton.
+"""Finds a data set on the disk: a folder of class folders, WebDataset shards, or a .beton.
 
-Everything that can be wrong with a path is found here, before a pipeline is built, because a reader
-that meets an empty folder or a stray class says little about it.
+Whatever can be wrong with a path is found here, before a pipeline is built, because a reader that
+meets an empty folder or a stray class says little about it.
 """
 
 import functools
@@ -29,8 +29,8 @@ class ImageFolder:
 
     Attributes:
         root: The folder, with one folder per class, or with the files of a list.
-        classes: Names of the classes, in general of the class folders, sorted by their bytes; a
-            label is an index into them.
+        classes: Names of the classes, as a rule those of the class folders, sorted by their bytes.
+            A label is an index into them.
         files: Paths of the images.
         labels: One label per file.
     """
@@ -41,7 +41,7 @@ class ImageFolder:
     labels: tuple[int, ...]
 
     def fingerprint(self) -> int:
-        """A number that differs for other files, labels or order, wherever the folder lies."""
+        """A number that tells other files, labels and orders apart, wherever the folder lies."""
         names = [file.removeprefix(self.root).lstrip("/") for file in self.files]
         return _checksum([*names, *map(str, self.labels)])
 
@@ -52,8 +52,8 @@ class Shards:
 
     Attributes:
         paths: The ``.tar`` files, sorted.
-        indexes: One index file (DALI's ``wds2idx.py``) per archive, or nothing: the archives are
-            then read once before the first batch to find the samples.
+        indexes: One index file per archive, as DALI's ``wds2idx.py`` writes it. Without them the
+            archives are read once before the first batch, to find the samples.
     """
 
     paths: tuple[str, ...]
@@ -61,7 +61,7 @@ class Shards:
 
     @functools.cached_property
     def index_files(self) -> tuple[str, ...]:
-        """An index for each archive: those that lie there, or temporary ones that are made now.
+        """An index for each archive: the one beside it, or a temporary one that is made now.
 
         Raises:
             DatasetError: If an archive is no tar file or lacks samples.
@@ -78,7 +78,7 @@ class Shards:
         return tuple(made)
 
     def fingerprint(self) -> int:
-        """A number that differs for other archives, judged by name and size."""
+        """A number that tells other archives apart, by their names and sizes."""
         return _checksum([f"{os.path.basename(p)} {os.path.getsize(p)}" for p in self.paths])
 
 
@@ -90,7 +90,7 @@ class Beton:
         path: The file.
         labels: One label per image, int64 ``(N,)``.
         sizes: Height and width of the images as they are stored, ``(N, 2)``.
-        fields: Names of all that the file holds of a sample.
+        fields: Names of all fields that the file has for a sample.
     """
 
     path: str
@@ -99,7 +99,7 @@ class Beton:
     fields: tuple[str, ...]
 
     def fingerprint(self) -> int:
-        """A number that differs for other labels, sizes or order, whoever wrote the file."""
+        """A number that tells other labels, sizes and orders apart, whoever wrote the file."""
         return zlib.crc32(self.sizes.tobytes(), zlib.crc32(self.labels.tobytes()))
 
 
@@ -113,7 +113,7 @@ def find(
     file_list: file_lists.FileList | None = None,
     classes: Sequence[str] | None = None,
 ) -> Source:
-    """Find the images that a loader shall read, and check all that can be checked by name.
+    """Find the images that a loader is to read, and check all that their names can tell.
 
     Args:
         path: A folder with one folder of images per class, read as torchvision's ``ImageFolder``
@@ -126,8 +126,9 @@ def find(
             these files are read. A label is an index or the name of a class, so that folders
             without class folders can be read: the flat validation folder of ImageNet, or that of
             Tiny ImageNet with its ``val_annotations.txt``.
-        classes: Names of the classes that labels of a list mean, if its files do not all lie in
-            class folders: those of the training images. By default the labels tell them.
+        classes: Names of the classes that the labels of a list stand for, where its files do not
+            all lie in class folders: for validation, the classes of the training images. By
+            default the labels themselves tell the classes.
 
     Raises:
         FileNotFoundError: If nothing is there.
@@ -166,7 +167,7 @@ def find(
 
 
 def check_same_classes(train: Source, val: Source) -> None:
-    """Raise ``ValueError`` unless a label means the same class in both; only folders tell."""
+    """Raise ``ValueError`` unless a label means the same class in both; only folders can tell."""
     folders = isinstance(train, ImageFolder) and isinstance(val, ImageFolder)
     if not folders or train.classes == val.classes:
         return

@@ -1,9 +1,9 @@
-"""Which files DALI's image decoder takes, asked of the decoder itself, in processes of their own.
+"""Finds out which files DALI's image decoder takes, by decoding them in processes of their own.
 
-A file that does not decode makes a pipeline unusable, and DALI says little about why. Here every
-worker decodes one file at a time (as fast as whole batches, and it needs the memory of one image),
-makes a new pipeline after a failure, and collects what the libraries below DALI write to stderr. A
-file that crashes the decoder ends its worker only.
+A file that does not decode makes a pipeline unusable, and DALI says little about why. So every
+worker here decodes one file at a time, makes a new pipeline after a failure, and collects what the
+libraries below DALI write to stderr. This is as fast as whole batches and needs the memory of one
+image. A file that crashes the decoder ends only its worker.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ import numpy as np
 from dali_msda.pipelines.data import decoding, image_formats, spawned
 from dali_msda.pipelines.data.image_formats import Undecodable
 
-CHUNK = 32  # files on their way to a worker: enough to hide the round trip
-READY = ""  # stands for a file in the first answer of a worker
+CHUNK = 32  # files that a worker is sent at a time, so that it seldom waits for more
+READY = ""  # stands in place of a file name for the first answer of a worker, that it has started
 
 
 def try_all(root: Path, names: Sequence[str], *, workers: int) -> Iterator[tuple[str, str | None]]:
@@ -77,7 +77,7 @@ def try_all(root: Path, names: Sequence[str], *, workers: int) -> Iterator[tuple
 
 
 def _death(process: BaseProcess, name: str) -> str:
-    """Text for a file at which its worker died."""
+    """Say why a file fails at which its worker died."""
     end = spawned.end_of(process)
     if name is READY:
         raise RuntimeError(
@@ -88,7 +88,10 @@ def _death(process: BaseProcess, name: str) -> str:
 
 
 def _serve(connection: Connection, root: Path) -> None:
-    """Body of a worker: for each name that comes in, sends back a reason or None."""
+    """Decode the files whose names come in; this is what a worker runs.
+
+    It sends None when it is ready. For each file it sends why that does not decode, or None.
+    """
     with Decoder() as decoder, contextlib.suppress(EOFError):
         connection.send(None)
         while True:
@@ -102,7 +105,7 @@ def _serve(connection: Connection, root: Path) -> None:
 
 
 class Decoder:
-    """The decoder of the loaders, for one file at a time, in a process of its own.
+    """The decoder of the loaders, for one file at a time; it takes a process of its own.
 
     As a context manager it collects what the libraries below DALI write to stdout and stderr.
     """
@@ -134,7 +137,7 @@ class Decoder:
             Pixels in RGB, uint8 ``(H, W, 3)``, turned upright as the file says.
 
         Raises:
-            Undecodable: If that is not possible.
+            Undecodable: If the file cannot be decoded.
         """
         try:
             data = image_formats.read_file(path)
@@ -151,12 +154,13 @@ class Decoder:
             self._pipeline = self._make()
             reason = image_formats.described(image_formats.kind_of(data), data)
             raise Undecodable(reason + self._last_error()) from error
-        pixels, log = pixels.at(0), self._logged()  # of libjpeg's warnings
+        pixels, log = pixels.at(0), self._logged()  # the log holds libjpeg's warnings
         is_grey = image_formats.is_grey(pixels[-1, -1])
         if "premature end" in log or ("Corrupt JPEG" in log and is_grey):
             raise Undecodable(image_formats.INCOMPLETE)
-        # The torch loader has no warnings to go by, but must refuse the same files. It looks twice
-        # at few of them: the corner that was decoded last may be any, as the camera was turned.
+        # The torch loader sees no such warnings, but must refuse the same files. So its decoder is
+        # asked, too, where it looks more closely: at progressive JPEGs, and at those whose last
+        # pixel is grey, which may be any corner here, since the picture has been turned upright.
         corners = [pixels[y, x] for y in (0, -1) for x in (0, -1)]
         if image.info.get("progressive") or any(map(image_formats.is_grey, corners)):
             decoding.decode(path)

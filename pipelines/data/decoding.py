@@ -1,4 +1,4 @@
-"""Image files decoded and cropped by PIL, as the DALI loaders decode and crop them."""
+"""Decodes and crops image files with Pillow, as the DALI loaders decode and crop them."""
 
 import contextlib
 import math
@@ -29,7 +29,7 @@ def decode(path: str) -> Image.Image:
 
     Raises:
         OSError: If the file cannot be read or is empty.
-        Undecodable: If it cannot be decoded, or image_formats.py does not list what it is.
+        Undecodable: If it cannot be decoded, or image_formats.py does not list its format.
     """
     data = image_formats.read_file(path)
     image = image_formats.opened(data)

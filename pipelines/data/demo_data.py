@@ -1,12 +1,12 @@
-"""A small ImageFolder of real JPEGs, cut from the photographs that come with two wheels.
+"""Makes a small ImageFolder of real JPEGs from photographs that come with two Python packages.
 
     python -m dali_msda.pipelines.data.demo_data demo/data
 
-scikit-image and scikit-learn carry a few photographs inside their wheels, so nothing is downloaded.
+scikit-image and scikit-learn have a few photographs inside their wheels, so nothing is downloaded.
 Each photograph is a class. A straight cut divides it in two: training crops come from one side,
-validation crops from the other, so no pixel is ever seen in both. The crops differ in size, aspect,
-JPEG quality, chroma subsampling and scan order, and six of the photographs are greyscale, as files
-in the wild are.
+validation crops from the other, so no pixel is ever seen in both. As files in the wild do, the
+crops differ in size, aspect, JPEG quality, chroma subsampling and scan order, and some are
+greyscale.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from PIL import Image
 SPLITS = ("train", "val")
 MARKER = "SOURCES.txt"  # written last, before the folder gets its name: it marks a whole data set
 VALIDATION_SHARE = 0.4  # of the photograph's width or height
-SHORT_SIDE = (96, 360)  # pixels of a JPEG
+SHORT_SIDE = (96, 360)  # bounds of the shorter side of a JPEG, in pixels
 
 
 class Photograph(NamedTuple):
@@ -65,7 +65,7 @@ def make(folder: str | os.PathLike, *, per_class: int = 24, seed: int = 0) -> bo
     folder appears whole or not at all: it is written beside its place and then renamed.
 
     Args:
-        folder: Where ``train/<class>/*.jpg`` and ``val/<class>/*.jpg`` shall be.
+        folder: Where ``train/<class>/*.jpg`` and ``val/<class>/*.jpg`` are put.
         per_class: Training crops of each class, at least 3; validation has a third of it.
         seed: Seed of the crops, at least 0.
 
@@ -117,7 +117,7 @@ def _sources(per_class: int, seed: int) -> str:
 
 
 def _is_made(folder: Path, sources: str) -> bool:
-    """Whether the folder holds this very data. Raises if it holds anything else."""
+    """Whether the folder holds exactly this data; FileExistsError if it holds anything else."""
     parent = folder.parent
     if os.path.lexists(parent) and not parent.is_dir():
         raise FileExistsError(f"{parent}: expected a folder, got a file. Name another place.")
@@ -146,7 +146,7 @@ def _open(name: str) -> Image.Image:
     """The photograph of a class."""
     photograph = PHOTOGRAPHS[name]
     project = PROJECTS[photograph.package]
-    found = importlib.util.find_spec(photograph.package)  # finds, does not import
+    found = importlib.util.find_spec(photograph.package)  # finds it without importing it
     if found is None:
         raise FileNotFoundError(
             f"{project}: expected it to be installed. Run: pip install {project}"
@@ -191,8 +191,9 @@ def _write_class(folder: Path, region: Image.Image, count: int, rng: np.random.G
 def _crop(region: Image.Image, rng: np.random.Generator) -> Image.Image:
     """A random rectangle of a region, enlarged or reduced at random.
 
-    Its size is 0.45 to 1 of the region's short side, its aspect 3/4 to 4/3. Then its short side
-    becomes one of ``SHORT_SIDE``, but is enlarged 1.6 times at the most.
+    The root of its area is 0.45 to 1 times the region's shorter side, and its aspect 3/4 to 4/3.
+    Its shorter side then becomes a random length within ``SHORT_SIDE``. The crop is enlarged at
+    most 1.6 times, unless it takes more to reach the least of these lengths.
     """
     side = min(region.size) * rng.uniform(0.45, 1.0)
     aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
@@ -210,7 +211,7 @@ def _crop(region: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m dali_msda.pipelines.data.demo_data",
         description=(

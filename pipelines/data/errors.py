@@ -1,4 +1,4 @@
-"""What is said about files of a data set that cannot be used."""
+"""The error for files of a data set that cannot be used, and how messages list their names."""
 
 from collections.abc import Sequence
 
@@ -16,5 +16,5 @@ def first_few(names: Sequence[str]) -> str:
 
 
 def quoted(names: Sequence[str]) -> str:
-    """Likewise, each in quotation marks."""
+    """The same as :func:`first_few`, with each name in quotation marks."""
     return first_few([repr(name) for name in names])

@@ -16,8 +16,8 @@ def read(
         file_list: See :func:`dali_msda.pipelines.data.datasets.find`.
         root: Folder that the paths start from.
         own: Class folders in the root.
-        given: Classes that labels mean where not all files lie in class folders; if None, they are
-            taken from the labels.
+        given: Classes that the labels stand for where not all files lie in class folders; if None,
+            the labels themselves tell them.
         name: What messages call the root: "train", "val".
 
     Returns:

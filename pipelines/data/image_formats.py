@@ -1,8 +1,9 @@
 """Which image files can be read: one table that ``check``, ``write_beton`` and the loaders obey.
 
-A file counts as what its first bytes say, whatever its name. Only formats that DALI's decoder and
-Pillow both read, to the same pixels, are on the list, so that no loader shows what another does
-not. Pillow opens nothing else: of its other plugins some start programs, as Ghostscript for EPS.
+A file counts as what its first bytes say, whatever its name. The table holds only formats that
+DALI's decoder and Pillow both read, to the same pixels, so that no loader shows what another does
+not. Pillow may open nothing else, because some of its other plugins start programs, as Ghostscript
+for EPS.
 """
 
 import io
@@ -98,7 +99,7 @@ def opened(data: bytes) -> Image.Image:
         Undecodable: If its format, its kind of pixels or its size is not on the list.
     """
     name = kind_of(data)
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours stands in its place
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # MAX_PIXELS is checked instead
     try:
         image = Image.open(io.BytesIO(data), formats=[FORMATS[name].plugin])
     except Exception as error:  # Pillow's plugins raise what they like
@@ -108,9 +109,9 @@ def opened(data: bytes) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise Undecodable(f"{width} x {height} pixels, more than {MAX_PIXELS}")
-    deep = name == "PNM" and b"255" not in data[:64] and image.mode != "1"
-    if image.mode not in FORMATS[name].modes or deep:
-        what = f"pixels of kind {image.mode!r}" + " with a maximum other than 255" * deep
+    other_maximum = name == "PNM" and b"255" not in data[:64] and image.mode != "1"
+    if image.mode not in FORMATS[name].modes or other_maximum:
+        what = f"pixels of kind {image.mode!r}" + " with a maximum other than 255" * other_maximum
         raise Undecodable(f"{name} with {what}, which the loaders do not read alike")
     return image
 
@@ -150,7 +151,7 @@ def _restarts_fit(data: bytes, image: Image.Image) -> bool:
 
 
 def described(name: str, data: bytes) -> str:
-    """What is wrong with a file on the list that does not decode, as far as its end tells."""
+    """Say what is wrong with a file of a known format that does not decode, judging by its end."""
     if name in _ENDS:
         whole = _ENDS[name] in data[-16:]
     elif name in ("WebP", "BMP"):

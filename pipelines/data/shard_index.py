@@ -1,6 +1,6 @@
-"""Indexes of WebDataset shards: where in an archive which part of which sample lies.
+"""Writes and checks indexes of WebDataset shards, which tell where in an archive each sample lies.
 
-DALI's reader can find the samples by itself, but it knows only the oldest tar headers: names that
+DALI's reader can find the samples by itself, but it knows only the oldest tar headers. Names that
 are long or not ASCII, as Python's ``tarfile`` writes them by default (PAX), make it merge samples.
 """
 

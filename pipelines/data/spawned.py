@@ -1,7 +1,7 @@
-"""Processes that work for this one, begun afresh, each at the end of a connection.
+"""Starts processes that work for this one, each at the other end of a connection.
 
-Not forked: a fork of a process where DALI or FFCV ran may wait for ever for threads that it does
-not have.
+They are not forked: a fork of a process where DALI or FFCV ran may wait for ever for threads that
+the fork does not have.
 """
 
 import multiprocessing
@@ -18,16 +18,16 @@ def start(target: Callable[..., object], *arguments: object) -> tuple[Connection
     """Start a process.
 
     Args:
-        target: What it does; takes its end of the connection before the arguments.
-        arguments: All together must fit into a pipe (64 KiB): a process that ends before it has
-            read them is waited for otherwise.
+        target: What the process calls, with its end of the connection before the arguments.
+        arguments: Together they must fit into a pipe (64 KiB), because otherwise this process would
+            wait for ever if the new one ended before it had read them.
 
     Returns:
         This end of the connection, which ends when the process does, and the process.
     """
     ours, theirs = CONTEXT.Pipe()
     process = CONTEXT.Process(target=target, args=(theirs, *arguments), daemon=True)
-    # Ctrl-C is for this process, which then ends the others; they inherit the mask.
+    # Ctrl-C is for this process, which then ends the others. They inherit the mask of signals.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         process.start()
@@ -38,7 +38,7 @@ def start(target: Callable[..., object], *arguments: object) -> tuple[Connection
 
 
 def end_of(process: BaseProcess) -> str:
-    """How a process ended that did so by itself."""
+    """Say how a process ended that ended by itself: by which signal, or with which exit code."""
     process.join()
     code = process.exitcode
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"

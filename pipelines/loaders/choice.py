@@ -1,4 +1,4 @@
-"""The loaders of a training run, of the framework that its settings name."""
+"""Opens the loaders of a training run, in the framework that its settings name."""
 
 import contextlib
 import importlib
@@ -18,7 +18,7 @@ class Kind(NamedTuple):
 
     Attributes:
         module: The module here with its TrainingLoader and its EvaluationLoader.
-        suffix: What follows "train" and "val" in the names of the data that it finds by itself.
+        suffix: What follows "train" and "val" in the names of its files or folders below --data.
         takes_gpu: Whether it can work on a GPU.
     """
 

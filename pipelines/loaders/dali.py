@@ -12,7 +12,7 @@ since plans are drawn there; without a policy they are yielded there. Tensors ar
 handed over without a copy.
 
 DALI's decoder takes more than the table of image_formats.py lists, which the other loaders obey: it
-fills with grey what a damaged JPEG lacks. A pipeline on its way cannot look, so run
+fills with grey what a damaged JPEG lacks. A running pipeline cannot see that, so run
 ``python -m dali_msda.pipelines.check`` first, which obeys the table.
 
 Every rank is given the same dataset and seed and its own ``shard_id``. The order of the samples is
@@ -25,10 +25,7 @@ import torch
 from nvidia.dali import fn, types
 
 from dali_msda.pipelines.loaders.dali_epochs import Loader
-from dali_msda.pipelines.loaders.epochs import (
-    EvaluationEpochs,
-    TrainingEpochs,
-)
+from dali_msda.pipelines.loaders.epochs import EvaluationEpochs, TrainingEpochs
 from dali_msda.pipelines.training.schedules import size_at
 
 __all__ = ["EvaluationLoader", "TrainingLoader"]

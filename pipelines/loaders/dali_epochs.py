@@ -1,4 +1,4 @@
-"""One epoch of batches per loop, from a DALI pipeline: what the DALI loaders have in common."""
+"""What the DALI loaders have in common: each loop takes one epoch of batches from a pipeline."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ class Loader(Epochs):
         raise NotImplementedError
 
     def _own(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Give a batch the shape that is handed out, and the samples that count."""
+        """Give a batch the shape that is handed out, and only the samples that count."""
         return tensors
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
@@ -58,7 +58,7 @@ class Loader(Epochs):
             raise
         tensors = [torch.from_dlpack(output.as_tensor()) for output in outputs]
         labels = tensors[1]
-        # Of rows, the operator has checked the labels, as of those on a GPU: nobody waits for it.
+        # Where targets are rows or lie on a GPU, the operator has checked the labels already.
         if not labels.is_floating_point() and labels.device.type == "cpu":
             low, high = labels.aminmax()
             if low < 0 or high >= self.num_classes:
@@ -110,7 +110,7 @@ class Loader(Epochs):
 
     @property
     def _pipeline_seed(self) -> int:
-        """Seed of a pipeline, which counts from its own beginning: of each beginning another."""
+        """Seed of the pipeline, which counts from its own beginning: each beginning has its own."""
         first = getattr(self, "_first_epoch", 0)
         if not first:
             return self.seed

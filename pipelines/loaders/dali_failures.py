@@ -1,9 +1,9 @@
 """Names the files that stopped a pipeline.
 
-DALI says that "nvImageCodec failure: '#4'" happened, not in which file, and after it the pipeline
-cannot be used any more. But its state before the batch that failed is known, so a second pipeline,
-of the reader alone, is put into that state and returns the encoded images of that batch, their
-labels and their names. They are then looked at one by one.
+DALI says that "nvImageCodec failure: '#4'" happened, but not in which file, and after that the
+pipeline cannot be used any more. But its state before the batch is known. So a second pipeline,
+which only reads, is put into that state and returns the encoded images of that batch, their labels
+and their names. They are then looked at one by one.
 """
 
 import os
@@ -24,9 +24,9 @@ class Batch(NamedTuple):
     """What is known about the batch that failed.
 
     Attributes:
-        state: Checkpoint of its pipeline before it.
+        state: Checkpoint of its pipeline, from before the batch.
         size: Number of samples.
-        read: Defines the reader of its pipeline, as :func:`readers.read` does.
+        read: Defines the reader of its pipeline, as :func:`dali_readers.read` does.
         way_out: A sentence for messages: what to do about a broken file.
     """
 

@@ -1,6 +1,7 @@
-"""One epoch of batches per loop: what the loaders of all frameworks have in common.
+"""What the loaders of all frameworks have in common: each loop takes one epoch of batches.
 
-Their arguments, the checks of them, the place in the data, and what a loader needs to go on there.
+Here are their arguments with the checks of them, the place in the data, and what another loader
+needs to go on from there.
 """
 
 import functools
@@ -18,10 +19,10 @@ DTYPES = ("float32", "float16")
 
 
 class Epochs:
-    """Arguments of a loader and its place; the base of the loaders of each framework.
+    """Arguments of a loader and its place in the data; the base of every framework's loaders.
 
     A loop that is left early is continued by the next one, as a restored loader continues its
-    epoch. What is read, and what becomes of the last batch, the kinds of loaders decide.
+    epoch. The kinds of loaders decide what is read and what becomes of the last batch.
 
     Attributes:
         epoch: Number of the current epoch, from 0.
@@ -197,7 +198,7 @@ class TrainingEpochs(Epochs):
     """
 
     training = True
-    _first_epoch = 0  # in which batches are counted from 0, for the turns of an Alternate
+    _first_epoch = 0  # batches are counted from its beginning, for the turns of an Alternate
 
     def __init__(
         self,
@@ -235,7 +236,7 @@ class TrainingEpochs(Epochs):
         """
         epoch = self.epoch - self._first_epoch
         batch = epoch * self._runs_per_epoch() + self.position - 1
-        if epoch and not self.position:  # some at the end of an epoch are not handed out
+        if epoch and not self.position:  # the last batches of an epoch may not be handed out
             batch = (epoch - 1) * self._runs_per_epoch() + len(self) - 1
         if self.policy is None or batch < 0:
             return None
@@ -276,7 +277,7 @@ class TrainingEpochs(Epochs):
 
     @functools.cached_property
     def _identity(self) -> dict:
-        """What decides on the batches, and so must be the same to go on."""
+        """What decides on the batches, and so must be the same in a loader that goes on."""
         names = ("samples", "batch_size", "sizes", "min_area", "copies", "seed", "shard_id")
         names += ("num_shards",)
         own = {name: getattr(self, name) for name in names}

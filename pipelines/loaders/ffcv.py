@@ -1,13 +1,8 @@
-"""The ImageNet loaders of FFCV: it reads, decodes and crops; its threads' batches are mixed there.
+"""The ImageNet loaders of FFCV: its threads read, decode, crop and mix.
 
-    source = datasets.find("imagenet/train.beton")
-    with TrainingLoader(source, batch_size=256, num_classes=1000, policy=policy) as loader:
-        for epoch in range(90):
-            for images, labels, weights in loader:  # (B, 3, 224, 224), (B, n), (B, n)
-                ...
-
-They take the arguments of those of DALI in dali.py and yield the same kind of batches, without
-DALI. Order, crops, flips and plans are functions of the seed, the epoch and the index of the image.
+They are used as the DALI loaders in dali.py are, take the same arguments and yield the same kind of
+batches, without DALI; but they read a .beton. Order, crops, flips and plans are functions of the
+seed, the epoch and the index of the image.
 
 Tensors are FFCV's own memory: a batch is valid until the next one is asked for.
 """
@@ -18,7 +13,7 @@ import numpy as np
 import torch
 
 # isort: off
-from dali_msda.ffcv import Loader as FfcvLoader  # before ffcv: what to do where it is missing
+from dali_msda.ffcv import Loader as FfcvLoader  # first: it says what to do where FFCV is missing
 from dali_msda.ffcv import Mixer, RandomResizedCrop
 from ffcv.fields.decoders import CenterCropRGBImageDecoder, IntDecoder
 from ffcv.pipeline import PipelineSpec
@@ -27,11 +22,7 @@ from numba import config as numba_config
 
 # isort: on
 from dali_msda import Mixup
-from dali_msda.pipelines.loaders.epochs import (
-    Epochs,
-    EvaluationEpochs,
-    TrainingEpochs,
-)
+from dali_msda.pipelines.loaders.epochs import Epochs, EvaluationEpochs, TrainingEpochs
 from dali_msda.pipelines.training.schedules import size_at
 
 __all__ = ["EvaluationLoader", "TrainingLoader"]
@@ -74,7 +65,7 @@ class Loader(Epochs):
             batches_ahead=self.prefetch,
             drop_last=self.training,
             seed=self.seed,
-            # Each copy has pipelines of its own, so the fields' names have none.
+            # Pipelines have the names of copies, so those with the fields' own names are None.
             pipelines=dict.fromkeys(self.source.fields) | self._pipelines(),
         )
 
@@ -90,7 +81,7 @@ class Loader(Epochs):
         labels = mixer.targets(**options)
         if self.device_id is not None:
             move = ToDevice(torch.device("cuda", self.device_id))
-            saliency = mixer.policy.needs_peaks  # found on the CPU
+            saliency = mixer.policy.needs_peaks  # they are found on the CPU
             images = [*images, move] if saliency else [ToTensor(), move, *images]
             labels = [ToTensor(), ToDevice(move.device), *labels]
         return {
@@ -153,7 +144,7 @@ class TrainingLoader(TrainingEpochs, Loader):
             yield self._joined(targets, 1)
 
     def _joined(self, parts: list[torch.Tensor], axes: int) -> torch.Tensor:
-        """The same thing of all copies, image by image; ``axes`` are those of one sample."""
+        """Join what all copies yield, image by image; ``axes`` counts those of a sample."""
         part = parts[0] if len(parts) == 1 else torch.stack(parts, 1)
         return part.flatten(0, part.ndim - axes - 1)
 
@@ -165,7 +156,7 @@ class TrainingLoader(TrainingEpochs, Loader):
         self._resize()
 
     def _resize(self) -> None:
-        """Begin anew if the images of this epoch have another size."""
+        """Make another loader of FFCV's if the images of this epoch have another size."""
         size, self.size = self.size, size_at(self.sizes, self.epoch)
         if size != self.size:
             self._loader = None  # two loaders at once would need twice the memory
@@ -227,7 +218,7 @@ class _CopyMixer(Mixer):
 
 
 class _CopyCrop(RandomResizedCrop):
-    """Likewise, for its crop."""
+    """Crops a copy of each sample as a sample of another index."""
 
     def __init__(self, first: int, *args, **options):
         super().__init__(*args, **options)

@@ -1,14 +1,8 @@
 """The ImageNet loaders of plain PyTorch: workers of a ``DataLoader`` decode, crop and mix.
 
-    source = datasets.find("imagenet/train")
-    with TrainingLoader(source, batch_size=256, num_classes=1000, policy=policy) as loader:
-        for epoch in range(90):
-            for images, labels, weights in loader:  # (B, 3, 224, 224), (B, n), (B, n)
-                ...
-
-They take the arguments of those of DALI in dali.py and yield the same kind of batches, without
-DALI. Order, crops, flips and plans are functions of the seed, the epoch and the index of the image,
-and the bits do not depend on the number of workers.
+They are used as the DALI loaders in dali.py are, take the same arguments and yield the same kind of
+batches, without DALI. Order, crops, flips and plans are functions of the seed, the epoch and the
+index of the image, and the bits do not depend on the number of workers.
 """
 
 from collections.abc import Iterator
@@ -18,11 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dali_msda.pipelines.data.datasets import DatasetError, Shards, first_few
-from dali_msda.pipelines.loaders.epochs import (
-    Epochs,
-    EvaluationEpochs,
-    TrainingEpochs,
-)
+from dali_msda.pipelines.loaders.epochs import Epochs, EvaluationEpochs, TrainingEpochs
 from dali_msda.pipelines.loaders.torch_workers import (
     CentralCrops,
     CollateCopies,

@@ -16,15 +16,15 @@ from dali_msda.torch import Collate, Indices, Sample
 
 
 class FolderImages(Dataset):
-    """Images of a folder, decoded by the batch; what is made of one, the kinds below decide.
+    """Images of a folder, decoded batch by batch; the classes below decide what is made of them.
 
     Args:
         source: The files and their labels.
-        way_out: What a message about a broken file says in the end.
+        way_out: The sentence that ends a message about a broken file: what to do.
     """
 
     def __init__(self, source: ImageFolder, way_out: str):
-        # Not as Python objects: counting references to them would copy their memory to each worker.
+        # Not Python objects: counting references to these would copy their memory to each worker.
         names = [os.fsencode(file) for file in source.files]
         self._names = np.frombuffer(b"".join(names), np.uint8)
         self._ends = np.cumsum([len(name) for name in names])
@@ -40,7 +40,7 @@ class FolderImages(Dataset):
         return os.fsdecode(self._names[start : self._ends[index]].tobytes())
 
     def __getitems__(self, indices: Indices) -> list[Sample] | DatasetError:
-        """Images of a batch, copy by copy; or, of files that cannot be used, the error."""
+        """Images of a batch, copy by copy; or an error that names the files that cannot be used."""
         samples, unread, damaged = [], [], []
         for index in indices:
             path = self.path(index)
@@ -128,7 +128,7 @@ class CollateCopies:
         return tuple(self._stacked(parts) for parts in zip(*batches, strict=True))
 
     def _stacked(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The same thing of all copies, in memory image by image."""
+        """Join what all copies yield, image by image."""
         turn = parts[0].ndim == 4 and self.collate.channels_last
         rows = [part.permute(0, 2, 3, 1) if turn else part for part in parts]
         each = self.collate.drawn.interpolations or 1
@@ -137,7 +137,7 @@ class CollateCopies:
 
 
 def ignore_signals(_: int) -> None:
-    """Start of a worker: signals are for the training, which may want to finish its step."""
+    """Prepare a worker: signals are for the training, which finishes its step before it stops."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd EXIF, once for each image
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # it would warn of every odd EXIF

@@ -31,7 +31,7 @@ class Stopped(Exception):
 
 
 class Stopping:
-    """Whether the user asked to stop. A step is never torn, so it is looked at between steps."""
+    """Whether the user asked to stop. Training looks at it between steps, so that none is torn."""
 
     def __init__(self, process: Process):
         self.process = process

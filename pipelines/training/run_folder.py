@@ -11,6 +11,9 @@ from typing import IO, Any
 
 import torch
 
+PARTS = ("config", "step", "model", "optimizer", "ranks")  # of a checkpoint
+PARTS_OF_A_RANK = ("loader", "loss_sum", "random")
+
 
 class RunFolder:
     """The output folder of a run; only the first process has one. No two runs share it.
@@ -142,10 +145,6 @@ def _reason(error: Exception) -> str:
     return text.splitlines()[0]
 
 
-PARTS = ("config", "step", "model", "optimizer", "ranks")
-PARTS_OF_A_RANK = ("loader", "loss_sum", "random")
-
-
 def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
@@ -155,7 +154,7 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     refused = f"resume: expected a whole checkpoint of this trainer, got {str(path)!r}"
     way_out = "Give another checkpoint, or another --out to start anew."
     try:
-        with zipfile.ZipFile(path) as archive:  # as torch.save writes; torch.load skips the sums
+        with zipfile.ZipFile(path) as archive:  # torch.load does not check its checksums
             damaged = archive.testzip()
         state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except OSError:

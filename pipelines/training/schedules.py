@@ -28,7 +28,7 @@ def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
 
 
 def interpolated(points: Points, at: float) -> float:
-    """Value of a line through points ``(x, y)``; of two at the same ``x``, from there the second.
+    """Value of a line through points ``(x, y)``. Of two points at one ``x`` the second counts.
 
     Args:
         points: As :func:`checked_points` returns them. After the last the line is flat.
