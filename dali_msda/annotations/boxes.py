@@ -55,7 +55,20 @@ def _lists(boxes: object, labels: object) -> tuple[list[np.ndarray], list[np.nda
         if not len(one) and isinstance(labels[i], list | tuple):
             one = one.astype(np.int64)
         classes.append(one)
+    _expect_one_kind(classes)
     return arrays, classes
+
+
+def _expect_one_kind(labels: list[np.ndarray]) -> None:
+    """Raise TypeError if some samples' labels are numbers and others' are not: they are joined."""
+    named = {i: one.dtype for i, one in enumerate(labels) if len(one)}
+    for i, dtype in named.items():
+        first, model = next(iter(named.items()))
+        if (dtype.kind in "biuf") != (model.kind in "biuf"):
+            raise TypeError(
+                f"labels[{i}]: expected a type like that of labels[{first}], {model}, got {dtype}; "
+                "give the labels of all samples as numbers, or all as names"
+            )
 
 
 def _placed(boxes: np.ndarray, record: np.void, mirrored: bool, shrunk: bool) -> np.ndarray:

@@ -88,7 +88,7 @@ def card(name: str) -> str:
         _item(f"**Own weight of a pixel**: {method.own_weight}."),
         _item(f"**Own label weight**: {method.label_weight}."),
         _item(f"**When to use it**: {method.when}."),
-        _item(f"**Differs from the authors' code** ({_code(method)}): {method.deviations}."),
+        _item(f"**Differs from {_original(method)}: {method.deviations}."),
         _item(f"**Paper**: {_paper(method)}"),
     ]
     summary = _wrapped(f"{method.summary[:1].upper()}{method.summary[1:]}.")
@@ -96,15 +96,17 @@ def card(name: str) -> str:
 
 
 def _paper(method: Method) -> str:
-    where, _, identifier = method.paper.rpartition(", arXiv:")
+    where, _, identifier = method.paper.partition(", arXiv:")
     return f"[{where}](https://arxiv.org/abs/{identifier})" if identifier else method.paper
 
 
-def _code(method: Method) -> str:
+def _original(method: Method) -> str:
     code = method.authors_code
-    return (
-        f"[{code}](https://github.com/{code})" if re.fullmatch(r"[\w.-]+/[\w.-]+", code) else code
-    )
+    if not code:
+        return "the paper**"
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", code):
+        code = f"[{code}](https://github.com/{code})"
+    return f"the authors' code** ({code})"
 
 
 def _own_fields(kind: type[Leaf]) -> list:

@@ -17,7 +17,7 @@ class Method:
         policy: Name of the policy class that draws it.
         summary: What it does, in one line.
         paper: Where it was published.
-        authors_code: The authors' released code.
+        authors_code: The authors' released code; empty where we know of none.
         own_weight: Own weight of a pixel.
         label_weight: Own label weight.
         deviations: Where the default differs from the authors' code.
@@ -194,7 +194,7 @@ METHODS = {
         weights="bump",
         summary="a Gaussian bump of the partner, of random width",
         paper="Lee et al., CVPR Workshops 2020",
-        authors_code="none that we know of",
+        authors_code="",
         own_weight="1 - exp(-d^2 / (2 sigma^2))",
         label_weight="mean of the mask",
         deviations="a width and a place per sample instead of per batch (scope='batch' restores "

@@ -248,6 +248,7 @@ def sized(which, pixels):
     return plan
 
 
+BOX = [[0, 0, 2, 2]]
 ERRORS = [
     (lambda: boxes(None), "boxes: expected a list, one entry per sample, got None"),
     (lambda: boxes({}), "boxes: expected a list"),
@@ -256,6 +257,10 @@ ERRORS = [
     (lambda: boxes(labels=[[1]]), "labels: expected 2, one per entry of boxes, got 1"),
     (lambda: boxes(labels=[[1, 2], []]), r"labels\[0\]: expected 1, one per box, got .*\(2,\)"),
     (lambda: boxes(labels=[np.int64(1), []]), r"labels\[0\]: expected"),
+    (
+        lambda: boxes([BOX, BOX], labels=[torch.tensor([1]), [b"cat"]]),
+        r"labels\[1\]: expected a type like that of labels\[0\], int64, got \|?S3",
+    ),
     (lambda: boxes([[0, 0, 2, 2], []]), r"boxes\[0\]: expected .*\(n, 4\).* got int64 \(4,\)"),
     (lambda: boxes([[[0, 0, 2]], []]), r"boxes\[0\]: expected .*got int64 \(1, 3\)"),
     (lambda: boxes([[["a"] * 4], []]), r"boxes\[0\]: expected numbers"),

@@ -222,7 +222,8 @@ def anchors(page):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_somewhere(name):
-    for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[name]):
+    for text, link in re.findall(r"\[([^\]]*)\]\(([^)]*)\)", prose(PAGES[name])):
+        assert text and link and not re.search(r"\s", link), (text, link)
         path, _, anchor = link.partition("#")
         if path.startswith("https://"):
             continue
