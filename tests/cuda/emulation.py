@@ -71,6 +71,13 @@ def library():
     return ctypes.CDLL(str(compiled("emulated_kernels")))
 
 
+def stub_driver():
+    """A CUDA driver whose kernels are those."""
+    kernels = compiled("emulated_kernels")
+    links = "-Wl,--no-as-needed", kernels, f"-Wl,-rpath,{kernels.parent}"  # found by name only
+    return compiled("stub_driver", *links)
+
+
 class Fault(AssertionError):
     pass
 

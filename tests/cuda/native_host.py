@@ -11,7 +11,7 @@ import numpy as np
 
 from dali_msda import build
 from dali_msda.backends import cpu, nvrtc
-from tests.cuda.emulation import State, Walled, compiled, walled
+from tests.cuda.emulation import State, Walled, compiled, stub_driver, walled
 from tests.support.doors import STORED, output_shape, widened
 
 STREAM = 7
@@ -48,7 +48,7 @@ class Native:
     """A device, its kernels and what the last batch took."""
 
     def __init__(self, folder, *, index=0, path=None, **state):
-        driver = compiled("stub_driver")
+        driver = stub_driver()
         self.stub = ctypes.CDLL(str(driver))
         self.stub.stub_state.restype = ctypes.POINTER(State)
         self.state = self.stub.stub_state().contents

@@ -8,7 +8,7 @@ import pytest
 
 import dali_msda as msda
 from dali_msda.backends import cuda, cuda_arrays, driver, nvrtc
-from tests.cuda.emulation import State, compiled
+from tests.cuda.emulation import State, stub_driver
 from tests.cuda.host_gpu import STREAM, HostArray
 from tests.support.batches import every_kind_of_record, random_images
 
@@ -19,7 +19,7 @@ SHAPE = (6, 7, 19, 3)
 def stub(monkeypatch):
     """The stub in the place of libcuda.so.1, as it is after start-up."""
     nvrtc.library()
-    path, load = str(compiled("stub_driver")), ctypes.CDLL
+    path, load = str(stub_driver()), ctypes.CDLL
     lib = load(path)
     lib.stub_state.restype = ctypes.POINTER(State)
     state = lib.stub_state().contents

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "emulated_kernels.cpp"
+#include "emulated_cuda.h"
 
 namespace {
 
@@ -94,7 +94,7 @@ int cuModuleLoadData(void** module, const void* code) {
 int cuModuleGetFunction(void** function, void*, const char* name) {
   Dl_info self;
   dladdr(reinterpret_cast<void*>(&stub_state), &self);
-  void* library = dlopen(self.dli_fname, RTLD_NOW);
+  void* library = dlopen(self.dli_fname, RTLD_NOW);  // linked with the emulated kernels
   auto run = reinterpret_cast<void (*)(const void*, emulated::Launch*)>(
       dlsym(library, (std::string("run_") + name).c_str()));
   auto size = static_cast<const size_t*>(dlsym(library, (std::string("size_") + name).c_str()));

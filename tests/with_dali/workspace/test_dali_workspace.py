@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dali_msda import build, cache
-from tests.cuda.emulation import compiled
+from tests.cuda.emulation import stub_driver
 from tests.support import ROOT
 
 PLUGIN = [*build.PLUGIN.split(), "-O1", "-shared"]
@@ -33,7 +33,7 @@ def made(name, *links):
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory):
     """The stub, the functions that run operators, and an environment with both in their places."""
-    folder, stub = tmp_path_factory.mktemp("driver"), compiled("stub_driver")
+    folder, stub = tmp_path_factory.mktemp("driver"), stub_driver()
     (folder / "libcuda.so.1").symlink_to(stub)
     home = build._dali_folder()
     workspace = made("dali_workspace", f"-L{home}", "-ldali", "-ldali_core")
