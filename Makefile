@@ -99,6 +99,6 @@ $(INSTALLED): pyproject.toml constraints.txt setup.py
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	    echo 'Python 3.10 or newer is needed; name one with: make PYTHON=python3.12'; exit 1; } >&2; \
 	  echo '$(PYTHON) -m venv $(VENV)'; $(PYTHON) -m venv $(VENV); }
-	$(RUN) pip install --no-compile 'setuptools>=77'
-	$(RUN) pip install --no-compile -c constraints.txt --no-build-isolation -e '.[headers,train,demo,test,dev]'
+	$(RUN) pip install 'setuptools>=77'
+	$(RUN) pip install -c constraints.txt --no-build-isolation -e '.[headers,train,demo,test,dev]'
 	@echo '$(CURDIR)' >$@

@@ -110,7 +110,7 @@ def pip_install(*what: str, **environment: str) -> None:
     Raises:
         SystemExit: If that fails.
     """
-    pip = [sys.executable, *"-m pip install --no-compile --retries 1 --timeout 15".split()]
+    pip = [sys.executable, *"-m pip install --retries 1 --timeout 15".split()]
     if failed := run([*pip, *what], PIP_LIMIT, **environment):
         raise SystemExit(f"FFCV could not be installed: pip failed ({failed}), see above")
 
