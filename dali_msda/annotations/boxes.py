@@ -55,13 +55,21 @@ def _lists(boxes: object, labels: object) -> tuple[list[np.ndarray], list[np.nda
         if not len(one) and isinstance(labels[i], list | tuple):
             one = one.astype(np.int64)
         classes.append(one)
-    _expect_one_kind(classes)
+    _expect_one_kind(classes, labels)
     return arrays, classes
 
 
-def _expect_one_kind(labels: list[np.ndarray]) -> None:
-    """Raise TypeError if some samples' labels are numbers and others' are not: they are joined."""
-    named = {i: one.dtype for i, one in enumerate(labels) if len(one)}
+def _expect_one_kind(classes: list[np.ndarray], labels: Sequence[object]) -> None:
+    """Raise TypeError if some samples' labels are numbers and others' are not: they are joined.
+
+    Empty ones may be of any type, but for tensors, which must hold what is joined to them.
+    """
+    untyped = (list, tuple, np.ndarray)
+    named = {
+        i: one.dtype
+        for i, one in enumerate(classes)
+        if len(one) or not isinstance(labels[i], untyped)
+    }
     for i, dtype in named.items():
         first, model = next(iter(named.items()))
         if (dtype.kind in "biuf") != (model.kind in "biuf"):

@@ -261,6 +261,10 @@ ERRORS = [
         lambda: boxes([BOX, BOX], labels=[torch.tensor([1]), [b"cat"]]),
         r"labels\[1\]: expected a type like that of labels\[0\], int64, got \|?S3",
     ),
+    (
+        lambda: boxes([[], BOX], labels=[torch.empty(0), [None]]),
+        r"labels\[1\]: expected a type like that of labels\[0\], float32, got object",
+    ),
     (lambda: boxes([[0, 0, 2, 2], []]), r"boxes\[0\]: expected .*\(n, 4\).* got int64 \(4,\)"),
     (lambda: boxes([[[0, 0, 2]], []]), r"boxes\[0\]: expected .*got int64 \(1, 3\)"),
     (lambda: boxes([[["a"] * 4], []]), r"boxes\[0\]: expected numbers"),
