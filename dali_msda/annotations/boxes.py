@@ -196,6 +196,9 @@ def boxes(
             weights.append(np.array([seen[j][0] for j in kept], np.float32))
         model = int(record["own"])
         results[0].append(like(np.concatenate(left), boxes[model]))
-        results[1].append(like(np.concatenate(tags), labels[model]))
+        named = [each for each in tags if len(each)] or tags[
+            :1
+        ]  # empty ones have no say in the type
+        results[1].append(like(np.concatenate(named), labels[model]))
         results[2].append(like(np.concatenate(weights), boxes[model]))
     return results

@@ -302,3 +302,9 @@ def test_records_of_false_sizes_are_refused_before_masks_are_made(which, message
         ValueError, match=r"plan\[0\]: size: expected fewer than 2\*\*31 pixels, got"
     ):
         boxes(plan=sized([0, 1], 50_000))
+
+
+def test_empty_labels_have_no_say_in_the_type():
+    labels = [torch.tensor([3]), np.array([], object)]
+    _, mixed, _ = msda.boxes([BOX, []], labels, plan_of(msda.CutMix(partner="flip"), (2, 8, 8)))
+    assert mixed[0].dtype == torch.int64
