@@ -22,7 +22,7 @@ def torch_for(case: dict[str, object]):
     if case["threads"]:
         torch.set_num_threads(case["threads"])
     try:  # lets a CUDA wheel of torchvision be imported beside a CPU build of torch
-        from dali_msda.pipelines.training.torchvision_cpu import declare_operators
+        from dali_msda.torch.torchvision_cpu import declare_operators
 
         declare_operators()
     except ImportError:

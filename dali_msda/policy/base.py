@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -72,17 +73,17 @@ class Policy:
     interpolations: ClassVar[int | None] = None
     shares_lam: ClassVar[bool] = False
 
-    @property
+    @cached_property
     def needs_peaks(self) -> bool:
         """Whether a method places its box by the peaks of the images, which must then be given."""
         return bool(has_trait(self.leaves(), "needs_peaks").any())
 
-    @property
+    @cached_property
     def max_sources(self) -> int:
         """The greatest number of samples that a method mixes into one, 2 to 4."""
         return int(self.leaves()["sources"].max())
 
-    @property
+    @cached_property
     def takes_turns(self) -> bool:
         """Whether different methods serve different batches, as in :class:`Alternate`."""
         return bool(self.leaves()["stage"].any())

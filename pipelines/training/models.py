@@ -6,7 +6,7 @@ import difflib
 import torch
 from torch import Tensor, nn
 
-from dali_msda.pipelines.training.torchvision_cpu import declare_operators
+from dali_msda.torch.torchvision_cpu import declare_operators
 
 # Classifiers of torchvision with extra heads, which the loss would not know what to do with.
 WITH_EXTRA_HEADS = ("googlenet", "inception_v3")

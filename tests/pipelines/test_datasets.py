@@ -12,8 +12,8 @@ from dali_msda.pipelines.data import datasets, shard_index
 from dali_msda.pipelines.data.datasets import DatasetError
 from dali_msda.pipelines.loaders import dali
 from dali_msda.pipelines.loaders import torch as torch_loaders
-from dali_msda.pipelines.training.torchvision_cpu import declare_operators
 from dali_msda.pipelines.write_beton import write_beton
+from dali_msda.torch.torchvision_cpu import declare_operators
 from tests.support.coloured_folders import encoded, identities, write_folder, write_shard
 from tests.support.ffcv_processes import needs_ffcv
 

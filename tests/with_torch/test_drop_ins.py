@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 import dali_msda as msda
-from dali_msda.pipelines.training.torchvision_cpu import declare_operators
+from dali_msda.torch.torchvision_cpu import declare_operators
 from tests.support.loader_workers import raises_in_worker
 
 declare_operators()

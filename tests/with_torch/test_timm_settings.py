@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dali_msda.pipelines.training.torchvision_cpu import declare_operators
+from dali_msda.torch.torchvision_cpu import declare_operators
 
 declare_operators()
 timm_mixup = pytest.importorskip("timm.data.mixup")

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from dali_msda.pipelines.training.torchvision_cpu import declare_operators
+from dali_msda.torch.torchvision_cpu import declare_operators
 
 declare_operators()
 v2 = pytest.importorskip("torchvision.transforms.v2")
