@@ -34,7 +34,7 @@ import dali_msda as msda
 from bench.cases import Job, Mismatch, Missing, clock_for
 from bench.memory import memory_of
 from bench.peers import released
-from dali_msda.backends import cpu, cuda, cuda_arrays, driver
+from dali_msda.backends import cpu, cuda, cuda_arrays
 
 POLICIES = {
     "paper": msda.FMix(),
@@ -146,15 +146,9 @@ def check_released(sample: Callable, size: int) -> None:
 def on_gpu(policy: msda.FMix, size: int, masks: int) -> Job:
     """Masks as bits, with the copy of the plan to the device; and as float weights."""
     plan = msda.draw(policy, masks, size, size, seed=0, step=0)
-    out = memory_of("cuda").empty((masks, size, size), "float32")
-    view = cuda_arrays.view("out", out)
-    job = cuda.FieldJob.of(driver.device(view.gpu), plan)
-
-    def bits() -> None:
-        device, stream = driver.device(view.gpu), cuda.current_stream(view)
-        parts = [plan, job.owners]
-        with device.current(), device.batch(parts, job.scratch, stream) as addresses:
-            job.launch(stream, *addresses)
-
-    runs = {"kernels": bits, "floats": lambda: msda.mask(plan, size, size, out=out)}
+    memory, words = memory_of("cuda"), -(-size * size // (1 if policy.max_soft else 32))
+    out = memory.empty((masks, size, size), "float32")
+    rows = cuda_arrays.view("out", memory.put(np.zeros((masks, words), np.int32)))
+    runs = {"kernels": lambda: cuda.fields(rows, plan)}
+    runs["floats"] = lambda: msda.mask(plan, size, size, out=out)
     return Job(runs, masks * (-(-size * size // 32) * 4 + plan.itemsize), masks, "masks")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Callable
 from ctypes import POINTER, c_char_p, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 
 from dali_msda import build
@@ -82,14 +83,10 @@ _SIGNATURES = {
     "msda_saliency": [POINTER(Saliency)],
     "msda_targets_dense": [c_void_p, POINTER(Targets)],
     "msda_targets_compact": [c_void_p, c_void_p, POINTER(Targets)],
-    "msda_axis": [c_void_p],
-    "msda_amplitudes": [c_void_p, c_void_p],
-    "msda_grid": [c_void_p, *[c_int64] * 3, c_int32, c_int32],
-    "msda_field_launch": [c_void_p],
 }
 _RETURN_A_STATUS = {  # the others of these cannot fail
     "msda_draw", "msda_mask", "msda_order", "msda_blend", "msda_blend_range", "msda_fields",
-    "msda_saliency", "msda_axis", "msda_amplitudes",
+    "msda_saliency",
 }  # fmt: skip
 _RESULTS = {  # of functions with another result than a status, before their arguments
     "msda_check": [c_int64, c_void_p, c_int64, c_int32, c_void_p, c_int32, c_char_p, c_int32],
@@ -98,13 +95,10 @@ _RESULTS = {  # of functions with another result than a status, before their arg
     "msda_isa_name": [c_char_p, c_int32],
     "msda_field_block_bytes": [c_int64, c_void_p],
     "msda_saliency_block_bytes": [c_int64, c_int32, c_int32],
-    "msda_mask_owners": [c_int32, c_void_p, c_void_p, c_int32],
-    "msda_needs_gather": [c_int32, c_void_p, c_int32, c_int32],
-    "msda_group_items": [c_int32, c_int32, c_int32, c_int32],
 }
 
 
-def _expect_done(status: int, *_: object) -> None:
+def expect_done(status: int, *_: object) -> None:
     """Raise what an MsdaStatus says."""
     if status:
         raise MemoryError(
@@ -113,9 +107,12 @@ def _expect_done(status: int, *_: object) -> None:
         )
 
 
-def _expect_count(count: int, *_: object) -> int:
-    _expect_done(count < 0)
-    return count
+def declare(lib: ctypes.CDLL, name: str, arguments: list[type], result: type | None) -> Callable:
+    """A function of a library, with its signature; sizes that int32 cannot hold are refused."""
+    function = getattr(lib, name)
+    function.argtypes = [_Int32 if kind is c_int32 else kind for kind in arguments]
+    function.restype = result
+    return function
 
 
 @functools.cache
@@ -123,13 +120,10 @@ def library() -> ctypes.CDLL:
     """The compiled kernels, loaded once."""
     lib = ctypes.CDLL(str(build.library("cpu")))
     for name, arguments in _SIGNATURES.items():
-        function = getattr(lib, name)
-        function.argtypes = [_Int32 if kind is c_int32 else kind for kind in arguments]
-        function.restype = c_int32 if name in _RETURN_A_STATUS else None
+        function = declare(lib, name, arguments, c_int32 if name in _RETURN_A_STATUS else None)
         if function.restype:
-            function.errcheck = _expect_done
+            function.errcheck = expect_done
     for name, (result, *arguments) in _RESULTS.items():
         function = getattr(lib, name)
         function.argtypes, function.restype = arguments, result
-    lib.msda_mask_owners.errcheck = _expect_count
     return lib

@@ -1,4 +1,4 @@
-"""The kernels of the GPU: kernels/cuda/arguments.h's entry points, launched on a caller's stream.
+"""The verbs on a GPU: kernels/cuda/host/api.h through ctypes, on a caller's stream.
 
 Callers have checked the arguments. The functions are those of :mod:`dali_msda.backends.cpu`, for
 arrays of :mod:`dali_msda.backends.cuda_arrays`; they start work on the current stream and do not
@@ -7,124 +7,100 @@ wait for it. ``threads`` is for the CPU and means nothing here.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
-from collections.abc import Iterator
+from ctypes import POINTER, byref, c_char, c_char_p, c_int32, c_int64, c_void_p
 from math import prod
 
 import numpy as np
 
-from dali_msda.backends import cpu, driver
-from dali_msda.backends.cuda_arrays import GpuArray, current_stream
-from dali_msda.backends.cuda_structures import (
-    Axis,
+from dali_msda.backends import cpu, nvrtc
+from dali_msda.backends.cpu_library import (
     Blend,
-    FieldLaunch,
     Fields,
-    Mask,
-    Masks,
-    Passes,
     Saliency,
-    Samples,
     Targets,
+    declare,
+    expect_done,
+    structure,
 )
+from dali_msda.backends.cuda_arrays import GpuArray, current_stream
 from dali_msda.backends.records import interpolations
-from dali_msda.backends.shapes import AXES
-from dali_msda.policy import METHODS, has_trait
-from dali_msda.record import PLAN_DTYPE
+
+FAILED = 2  # an MsdaStatus
+
+Call = structure(
+    "MsdaGpuCall",
+    {"device": c_int32, "count": c_int32, "stream": c_void_p, "others": c_void_p}
+    | {"text": c_char * 16384},
+)
+_SIGNATURES = {  # behind the call
+    "msda_gpu_of": [c_void_p],
+    "msda_gpu_blend": [POINTER(Blend), c_void_p, c_int32, c_int64, c_int64],
+    "msda_gpu_mask": [c_void_p, c_void_p, *[c_int32] * 4],
+    "msda_gpu_fields": [POINTER(Fields)],
+    "msda_gpu_targets_dense": [c_void_p, c_int32, POINTER(Targets), c_void_p, c_char_p],
+    "msda_gpu_targets_compact": [c_void_p, c_void_p, POINTER(Targets), c_void_p, c_char_p],
+    "msda_gpu_saliency": [POINTER(Saliency), c_int32, c_void_p],
+}
 
 
-@functools.lru_cache(64)
-def axis(length: int) -> tuple[np.ndarray, Passes]:
-    """Tables of an axis of a field: ``(3, length)`` cosines, sines and places, and its passes."""
-    tables = np.empty((3, length), np.float32)
-    made = Axis(*(row.ctypes.data for row in tables), Passes(length))
-    cpu.library().msda_axis(ctypes.byref(made))
-    return tables, made.passes
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The CPU backend's library, which holds the GPU's host too."""
+    return opened(cpu.library())
 
 
-def field_launch(shape: tuple[int, int, int], batch: int = 1, **known: int) -> FieldLaunch:
-    """How to launch the masks of FMix of this size; ``known`` gives members by name."""
-    made = FieldLaunch(batch, *shape, **known)
-    cpu.library().msda_field_launch(ctypes.byref(made))
-    return made
+def opened(lib: ctypes.CDLL) -> ctypes.CDLL:
+    """The same library, with signatures and with what compiles the kernels."""
+    for name, arguments in _SIGNATURES.items():
+        declare(lib, name, [POINTER(Call), *arguments], c_int32).errcheck = _expect_done
+    nvrtc.offer(lib)
+    return lib
 
 
-def group_items(out_dtype: str, width: int, channels: int) -> int:
-    """How many items a row has for the threads of a blend to share out."""
-    return cpu.library().msda_group_items(cpu.DTYPES[out_dtype], width, channels)
+def _expect_done(status: int, _: object, arguments: tuple) -> None:
+    """Raise what a call says."""
+    if status == FAILED:
+        raise RuntimeError(arguments[0]._obj.text.decode(errors="replace"))
+    expect_done(status)
 
 
-def blend_name(plans: np.ndarray, in_dtype: str, out_dtype: str, channels: int) -> str:
-    """The entry point of a blend: records that gather pixels take another than the rest."""
-    gathers = cpu.library().msda_needs_gather(plans.ctypes.data, plans.size, channels)
-    return f"msda_{'gather' if gathers else 'blend'}_{in_dtype}_{out_dtype}"
-
-
-def grid(samples: int, rows: int, items: int, block: int, resident: int) -> tuple[int, int]:
-    """Blocks along x and y of a launch over ``items`` items in each of ``rows`` rows.
-
-    ``block`` is the number of threads of a block, of which the device holds ``resident`` at once.
-    """
-    made = (ctypes.c_uint32 * 2)()
-    cpu.library().msda_grid(made, samples, rows, items, block, resident)
-    return made[0], made[1]
-
-
-@contextlib.contextmanager
-def _stream_for(**given: object) -> Iterator[tuple[driver.Device, int]]:
-    """The GPU that the arrays lie on, made current, and the stream to work on.
+def _call(name: str, arrays: dict[str, object], *arguments: object) -> None:
+    """Calls the library on the GPU where the arrays lie that have one, each with its name.
 
     The stream is that of the first array's library. If other arrays have other streams, ours first
     waits (on the GPU) for the work under way there, and later work there waits for ours.
 
     Raises:
         ValueError: If the arrays lie on several GPUs.
+        RuntimeError: If the driver, the GPU or the compiler fails.
     """
-    arrays = {name: array for name, array in given.items() if isinstance(array, GpuArray)}
-    places = {name: _gpu_of(array) for name, array in arrays.items()}
-    if len({*places.values()} - {None}) > 1:
+    there = {name: array for name, array in arrays.items() if isinstance(array, GpuArray)}
+    places = {name: _gpu_of(array) for name, array in there.items()}
+    numbers = {*places.values()} - {None}
+    if len(numbers) > 1:
         got = ", ".join(f"{name} on {place}" for name, place in places.items())
-        raise ValueError(f"{next(iter(arrays))}: expected all arrays on one GPU, got {got}")
-    device = driver.device(next((place for place in places.values() if place is not None), 0))
-    with device.current():
-        named = dict.fromkeys(current_stream(array) for array in arrays.values())
-        stream, *others = [one for one in named if one is not None] or [0]
-        for other in others:
-            device.wait_for(stream, other)
-        yield device, stream
-        for other in others:
-            device.wait_for(other, stream)
+        raise ValueError(f"{next(iter(there))}: expected all arrays on one GPU, got {got}")
+    named = dict.fromkeys(current_stream(array) for array in there.values())
+    stream, *others = [one for one in named if one is not None] or [0]
+    others = (c_void_p * len(others))(*others)
+    call = Call(max(numbers, default=0), len(others), stream, ctypes.addressof(others))
+    getattr(library(), name)(byref(call), *arguments)
 
 
 def _gpu_of(array: GpuArray) -> int | None:
     """Number of an array's GPU; None if it is empty and does not tell."""
-    unknown = array.gpu is None and array.ctypes.data
-    return driver.device_of(array.ctypes.data) if unknown else array.gpu
+    if array.gpu is not None or not array.ctypes.data:
+        return array.gpu
+    call = Call()
+    library().msda_gpu_of(byref(call), array.ctypes.data)
+    return call.device
 
 
-def _samples(batch: GpuArray, axes: int = 1) -> Samples:
-    """A batch whose first ``axes`` axes count samples, which lie one behind the other."""
-    return Samples(batch.ctypes.data, batch.strides[axes - 1], None)
-
-
-def mask_owners(plans: np.ndarray) -> np.ndarray | None:
-    """The record whose mask of FMix each record uses, int32; None if each has its own."""
-    owners = np.empty(plans.size, np.int32)
-    shared = cpu.library().msda_mask_owners(owners.ctypes.data, plans.ctypes.data, plans.size)
-    return owners if shared else None
-
-
-def _launch(
-    device: driver.Device, stream: int, name: str, extent: tuple[int, int, int], argument: object
-) -> None:
-    """Launches a kernel over an extent of (samples, rows, items)."""
-    if not min(extent):
-        return
-    entry = device.entry(name)
-    block, resident = entry.occupancy()
-    entry.launch(grid(*extent, block, resident), block, 0, stream, argument)
+def _on_either_side(flags: np.ndarray | GpuArray | None) -> tuple[np.ndarray | None, int | None]:
+    """Flags on the CPU, or the address of flags on the GPU."""
+    return (None, flags.ctypes.data) if isinstance(flags, GpuArray) else (flags, None)
 
 
 def blend(
@@ -132,15 +108,9 @@ def blend(
     images: GpuArray,
     plans: np.ndarray,
     *,
-    out_dtype: str,
-    layout: str,
-    scale: np.ndarray | None = None,
-    shift: np.ndarray | None = None,
-    mirror: np.ndarray | GpuArray | None = None,
-    pairs: np.ndarray | None = None,
     planar: bool = False,
-    fields: GpuArray | None = None,
-    threads: int = 0,
+    mirror: np.ndarray | GpuArray | None = None,
+    **how: object,
 ) -> None:
     """Fills ``outs`` from ``images``, ``(B, ..., W, C)``, as the CPU's ``blend`` does.
 
@@ -150,166 +120,56 @@ def blend(
     Raises:
         ValueError: If there are both ``pairs`` and ``mirror``.
     """
-    if pairs is not None and mirror is not None:
+    if how.get("pairs") is not None and mirror is not None:
         raise ValueError("mirror: expected None in place on a GPU, got flags; give another out=")
-    with _stream_for(images=images, out=outs, mirror=mirror) as (device, stream):
-        fmix = None if fields is not None else FieldJob.of(device, plans)
-        flags = None if isinstance(mirror, GpuArray) else mirror
-        parts = [plans, flags, scale, shift, pairs, fmix and fmix.owners]
-        room = fmix.scratch if fmix else 0
-        with device.batch(parts, room, stream) as (*addresses, owners, scratch):
-            masks = fmix.launch(stream, addresses[0], owners, scratch) if fmix else Masks()
-            if fields is not None:
-                masks = Masks(fields.ctypes.data, fields.strides[0])
-            job = Blend(_samples(outs, plans.ndim), _samples(images), masks, *addresses)
-            if isinstance(mirror, GpuArray):
-                job.mirror = mirror.ctypes.data
-            job.batch, job.interpolations = plans.size, interpolations(plans)
-            _, *axes, job.width, channels = images.shape
-            job.channels = 1 if planar else channels
-            job.height = prod(axes)
-            job.chw = layout == "CHW"
-            items = group_items(out_dtype, job.width, job.channels)
-            extent = (job.batch // job.interpolations, job.height, items)
-            name = blend_name(plans, images.dtype.name, out_dtype, job.channels)
-            _launch(device, stream, name, extent, job)
-            for _ in range(channels - 1 if planar else 0):
-                job.ins.first += images.strides[-1]
-                job.outs.first += outs.strides[plans.ndim]
-                if scale is not None:
-                    job.scale += scale.itemsize
-                    job.shift += shift.itemsize
-                _launch(device, stream, name, extent, job)
+    given, planes = {"images": images, "out": outs, "mirror": mirror}, (1, 0, 0)
+    here, there = _on_either_side(mirror)
+    if planar:
+        planes = images.shape[-1], images.strides[-1], outs.strides[plans.ndim]
+        images, outs = images[..., :1], outs[(slice(None),) * plans.ndim + (0,)]
+    job = cpu.blend_arguments(outs, images, plans, mirror=here, **how)
+    _call("msda_gpu_blend", given, byref(job), there, *planes)
 
 
 def mask(weights: GpuArray, plans: np.ndarray) -> None:
     """Fills ``weights``, float32 ``(*plans.shape, ..., W)``."""
-    with _stream_for(out=weights) as (device, stream):
-        fmix = FieldJob.of(device, plans)
-        parts, room = [plans, fmix and fmix.owners], fmix.scratch if fmix else 0
-        with device.batch(parts, room, stream) as (address, owners, scratch):
-            masks = fmix.launch(stream, address, owners, scratch) if fmix else Masks()
-            height, width = prod(weights.shape[plans.ndim : -1]), weights.shape[-1]
-            job = Mask(weights.ctypes.data, masks, address, plans.size, height, width)
-            extent = (plans.size, height, -(-width // 4))
-            _launch(device, stream, "msda_mask_float32", extent, job)
+    size = prod(weights.shape[plans.ndim : -1]), weights.shape[-1]
+    how = plans.ctypes.data, plans.size, interpolations(plans), *size
+    _call("msda_gpu_mask", {"out": weights}, weights.ctypes.data, *how)
+
+
+def fields(rows: GpuArray, plans: np.ndarray) -> None:
+    """Fills ``rows`` as the CPU's ``fields`` does, but of shared masks only the first's."""
+    _call("msda_gpu_fields", {"out": rows}, byref(cpu.fields_arguments(rows, plans)))
 
 
 def targets_dense(out: GpuArray, plans: np.ndarray, labels: GpuArray, smoothing: float) -> None:
     """Fills ``out``, float32 ``(*plans.shape, C)``; labels: int ``(N,)``, float32 ``(N, C)``."""
-    job = Targets(out.ctypes.data, None, None, labels.ctypes.data)
-    job.batch, job.classes, job.smoothing = plans.size, out.shape[-1], smoothing
-    name = f"msda_targets_dense_{labels.dtype.name}"
-    given = {"labels": labels, "out": out}
-    with (
-        _stream_for(**given) as (device, stream),
-        device.batch([plans], 0, stream) as (job.plans, _),
-    ):
-        _launch(device, stream, name, (1, plans.size, job.classes), job)
+    job = Targets(plans.ctypes.data, None, None, plans.size, out.shape[-1], smoothing)
+    given, rows = {"labels": labels, "out": out}, (c_void_p * 1)(out.ctypes.data)
+    source = labels.ctypes.data, labels.dtype.name.encode()
+    _call("msda_gpu_targets_dense", given, rows, 1, byref(job), *source)
 
 
 def targets_compact(
     out_labels: GpuArray, out_weights: GpuArray, plans: np.ndarray, labels: GpuArray
 ) -> None:
     """Fills ``(*plans.shape, 4)``: int64 class indices and float32 weights."""
-    job = Targets(None, out_labels.ctypes.data, out_weights.ctypes.data, labels.ctypes.data)
-    job.batch = plans.size
-    name = f"msda_targets_compact_{labels.dtype.name}"
+    job = Targets(plans.ctypes.data, None, None, plans.size, 0, 0.0)
     given = {"labels": labels, "out": out_labels, "weights": out_weights}
-    with (
-        _stream_for(**given) as (device, stream),
-        device.batch([plans], 0, stream) as (job.plans, _),
-    ):
-        _launch(device, stream, name, (1, plans.size, 4), job)
+    outs, source = (out_labels.ctypes.data, out_weights.ctypes.data), labels.ctypes.data
+    kind = labels.dtype.name.encode()
+    _call("msda_gpu_targets_compact", given, *outs, byref(job), source, kind)
 
 
 def saliency(
-    peaks: GpuArray,
-    images: GpuArray,
-    *,
-    maps: GpuArray | None = None,
-    mirror: np.ndarray | GpuArray | None = None,
-    threads: int = 0,
+    peaks: GpuArray, images: GpuArray, *, mirror: np.ndarray | GpuArray | None = None, **how: object
 ) -> None:
-    """Fills ``peaks``, int32 ``(B, 2)``, and ``maps``, uint8 ``(B, H, W)``.
+    """Fills ``peaks``, int32 ``(B, 2)``, and ``maps``, uint8 ``(B, H, W)`` or None.
 
     ``mirror`` may lie on the GPU or on the CPU.
     """
-    if not len(images):
-        return
-    flags = None if isinstance(mirror, GpuArray) else mirror
-    given = {"images": images, "peaks": peaks, "maps": maps, "mirror": mirror}
-    with _stream_for(**given) as (device, stream):
-        entry = device.entry(f"msda_saliency_{images.dtype.name}")
-        threads, resident = entry.occupancy()
-        per_block = cpu.library().msda_saliency_block_bytes(*images.shape[1:3])
-        blocks = min(len(images), resident)
-        with device.batch([flags], blocks * per_block, stream) as (there, workspace):
-            outs = Samples() if maps is None else _samples(maps)
-            job = Saliency(_samples(images), outs, peaks.ctypes.data, there, workspace, per_block)
-            if isinstance(mirror, GpuArray):
-                job.mirror = mirror.ctypes.data
-            job.batch, job.height, job.width, job.channels = images.shape
-            entry.launch((blocks, 1), threads, 0, stream, job)
-
-
-class FieldJob:
-    """The masks of a batch's FMix records: their memory and their launch.
-
-    A mask that records share is made once. ``owners`` says which those are: it goes to the device
-    with the plans, and is None where there are none.
-    """
-
-    @classmethod
-    def of(cls, device: driver.Device, plans: np.ndarray) -> FieldJob | None:
-        """None where no record has a field."""
-        return cls(device, plans) if has_trait(plans, "needs_field").any() else None
-
-    def __init__(self, device: driver.Device, plans: np.ndarray):
-        first = plans.reshape(-1)[0]
-        self.shape = tuple(int(first[axis]) for axis in AXES)
-        self.device, self.entry = device, device.entry("msda_field_masks")
-        self.interpolations, self.owners = interpolations(plans), mask_owners(plans)
-        known = {"soft": bool(plans["soft"].any()), "most_shared": device.shared_bytes}
-        block = field_launch(self.shape, plans.size, **known)
-        threads, resident = self.entry.occupancy(block.limit, block.shared)
-        known |= {"threads": threads, "resident": resident}
-        self.how = field_launch(self.shape, plans.size, **known)
-        self.scratch = self.how.scratch
-        whole = has_trait(plans, "needs_field") & (plans["modes"] == 0) & (plans["flags"] == 0)
-        self.decay, self.amplitudes = 0.0, None
-        if self.how.in_shared and whole.any():  # other fields are bound by memory
-            self.decay = float(plans["decay"][whole][0])
-            self.amplitudes = resident_amplitudes(device, self.shape, self.decay)
-
-    def launch(self, stream: int, plans: int, owners: int | None, scratch: int) -> Masks:
-        """Makes the masks in the scratch memory; all but the stream are addresses on the device."""
-        how = self.how
-        rows = Masks(scratch, how.row, owners)
-        job = Fields(rows, plans, workspace=scratch + how.workspace, per_block=how.per_block)
-        for k, length in enumerate(self.shape):
-            job.axes[k] = resident_axis(self.device, length)
-        job.batch, job.in_shared, job.radix = how.batch, how.in_shared, how.radix
-        job.interpolations = self.interpolations
-        job.amplitudes, job.decay = self.amplitudes, self.decay
-        self.entry.launch((how.blocks, 1), how.threads, how.shared, stream, job)
-        return rows
-
-
-@functools.lru_cache(256)
-def resident_axis(device: driver.Device, length: int) -> Axis:
-    """The tables of an axis in the memory of a device."""
-    tables, passes = axis(length)
-    first = device.resident_copy(tables)
-    return Axis(first, first + 4 * length, first + 8 * length, passes)
-
-
-@functools.lru_cache(256)
-def resident_amplitudes(device: driver.Device, shape: tuple[int, int, int], decay: float) -> int:
-    """Amplitudes of the paper's law in the memory of a device, which all fields of a size share."""
-    plan = np.zeros(1, PLAN_DTYPE)
-    depth, height, width = plan["depth"], plan["height"], plan["width"] = shape
-    plan["method"], plan["decay"] = METHODS["fmix"].code, decay
-    values = np.empty(depth * height * (width // 2 + 1) + 1, np.float32)
-    cpu.library().msda_amplitudes(values.ctypes.data, plan.ctypes.data)
-    return device.resident_copy(values)
+    here, there = _on_either_side(mirror)
+    job = cpu.saliency_arguments(peaks, images, mirror=here, **how)
+    given = {"images": images, "peaks": peaks, "maps": how.get("maps"), "mirror": mirror}
+    _call("msda_gpu_saliency", given, byref(job), 1, there)

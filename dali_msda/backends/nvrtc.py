@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-from ctypes import byref, c_char_p, c_int, c_size_t, c_void_p
+from ctypes import byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_void_p
 from pathlib import Path
 
 from dali_msda import build, cache
@@ -148,3 +148,21 @@ def archs() -> tuple[str, ...]:
 def _check(status: int) -> None:
     if status:
         raise RuntimeError(f"NVRTC: {library().nvrtcGetErrorString(status).decode()}")
+
+
+@ctypes.CFUNCTYPE(c_int32, c_char_p, c_char_p, c_void_p, c_int64)
+def _compile(source: bytes, arch: bytes, answer: int, room: int) -> int:
+    """An ``MsdaCompiler`` (kernels/cuda/host/code.h)."""
+    try:
+        text, found = str(cubin(source.decode(), arch.decode())), 1
+    except Exception as error:  # which the library's caller raises
+        text, found = str(error), 0
+    content = text.encode()[:room]
+    ctypes.memmove(answer, content, len(content))
+    return found
+
+
+def offer(lib: ctypes.CDLL) -> None:
+    """Lets a library with the GPU's host have its kernels compiled here."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_compile))  # the library outlives this module
+    lib.msda_set_compiler(_compile)

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dali_msda import build
-from dali_msda.backends import cpu, driver, nvrtc
+from dali_msda.backends import cpu, nvrtc
 from dali_msda.cache import folder as cache_folder
+from dali_msda.commands import cuda_driver as driver
 
 
 class Finding(NamedTuple):

@@ -33,18 +33,6 @@ def load() -> None:
     _add_to_dynamic_mode()
 
 
-@ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int64)
-def _compile(source: bytes, arch: bytes, answer: int, room: int) -> int:
-    """An ``MsdaCompiler`` (kernels/cuda/host/code.h)."""
-    try:
-        text, found = str(nvrtc.cubin(source.decode(), arch.decode())), 1
-    except Exception as error:  # the operator raises it
-        text, found = str(error), 0
-    content = text.encode()[:room]
-    ctypes.memmove(answer, content, len(content))
-    return found
-
-
 def _offer_compiler() -> None:
     """Lets the GPU's operators have their kernels compiled by this process's NVRTC.
 
@@ -56,8 +44,7 @@ def _offer_compiler() -> None:
         plugin = ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_NOLOAD)
     except OSError:
         return
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_compile))  # the plugin outlives this module
-    plugin.msda_set_compiler(_compile)
+    nvrtc.offer(plugin)
 
 
 def _add_to_dynamic_mode() -> None:

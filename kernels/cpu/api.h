@@ -11,7 +11,11 @@ extern "C" {
 
 enum MsdaDtype : int32_t { kUint8 = 0, kFloat32 = 1, kFloat16 = 2, kBfloat16 = 3 };
 enum MsdaLayout : int32_t { kHwc = 0, kChw = 1 };
-enum MsdaStatus : int32_t { kDone = 0, kNoMemory = 1 };  // memory was refused
+enum MsdaStatus : int32_t {
+  kDone = 0,
+  kNoMemory = 1,  // memory was refused
+  kFailed = 2     // a GPU or its driver failed (cuda/host/api.h)
+};
 
 // How to mix a batch.
 struct MsdaBlend {

@@ -1,7 +1,6 @@
-// The arguments of the GPU's kernels (*.cu), which take them by value.  The hosts fill them in:
-// dali_msda/backends/cuda.py, whose cuda_structures.py declares the same structs, and
-// host/batch.cpp.  Every pointer is an address of the device.  The hosts check arguments; the CPU
-// draws plans.
+// The arguments of the GPU's kernels (*.cu), which take them by value.  The host fills them in
+// (host/); tests/cuda/kernel_arguments.py declares the same structs.  Every pointer is an address of
+// the device.  The host's callers check arguments; the CPU draws plans.
 #pragma once
 #include "msda/field/fourier.h"
 #include "msda/plan.h"

@@ -38,8 +38,12 @@ def photographs(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def fake(monkeypatch):
-    install(monkeypatch)
+def device(monkeypatch):
+    return install(monkeypatch)
+
+
+@pytest.fixture
+def fake(monkeypatch, device):
     there = FakeGpu()
     monkeypatch.setattr(gpu_timing, "found", lambda: there)
     return there

@@ -9,7 +9,7 @@ from bench import cases, gpu_timing, run
 from bench.cases import Case
 from bench.peers import checks, suite
 from bench.suites import blend, loaders
-from dali_msda.backends import cuda_arrays, driver
+from dali_msda.backends import cuda_arrays
 from tests.bench.small_cases import NEEDED, TINY, FakeTorchGpu, one
 from tests.cuda.host_gpu import install
 
@@ -42,9 +42,8 @@ def test_cases_on_a_gpu(fake, monkeypatch):
     assert made["moved_mb"] == pytest.approx(2 * 16 * 16 * 3 * (1 + 2) / 1e6, rel=1e-3)
 
 
-def test_masks_of_fmix_are_made_before_they_are_read(fake):
+def test_masks_of_fmix_are_made_before_they_are_read(fake, device):
     """Both candidates write what the user's call writes; one makes masks, the other does not."""
-    device = driver.device(0)
     case = dict(one("blend", device="cuda", method="fmix", threads=0, dtype="float16").parameters)
     case |= {"mirror": True}
     for layout in ("CHW", "HWC"):

@@ -5,8 +5,9 @@ import importlib.metadata
 import pytest
 
 from dali_msda import build, cache
-from dali_msda.backends import cpu, driver, nvrtc
+from dali_msda.backends import cpu, nvrtc
 from dali_msda.commands import cli, doctor
+from dali_msda.commands import cuda_driver as driver
 
 
 def report(capsys):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dali_msda import build, cache
-from dali_msda.backends import cuda
+from tests.cuda import kernel_arguments as cuda
 
 NATIVE = Path(__file__).parent / "native"
 PAGE = mmap.PAGESIZE
@@ -168,9 +168,14 @@ def scattered(memories):
 
 class State(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_int32) for name in ("capturing", "unfinished", "relaxed")),
-        *((name, ctypes.c_int32) for name in ("deferred", "shared_bytes", "failing")),
+        *((name, ctypes.c_int32) for name in ("capturing", "elsewhere", "unfinished", "deferred")),
+        *((name, ctypes.c_int32) for name in ("shared_bytes", "failing", "relaxed", "broken")),
         *((name, ctypes.c_int32) for name in ("allocations", "pinned", "copies", "launches")),
         *((name, ctypes.c_int32) for name in ("records", "waits", "modules", "contexts")),
+        ("tables", ctypes.c_int32),
+        *(
+            (name, ctypes.c_int64)
+            for name in ("table_bytes", "bytes", "pinned_bytes", "most_bytes")
+        ),
         ("stream", ctypes.c_uint64),
     ]

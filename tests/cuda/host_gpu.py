@@ -1,16 +1,24 @@
-"""A GPU that is none: arrays in CPU memory that pass for a GPU's, a device that emulates kernels.
+"""A GPU that is none: arrays in CPU memory that pass for a GPU's, and a driver that is a stub.
 
-With it everything but the driver itself runs without a GPU: checks, arguments, launches.
+With it everything runs without a GPU: checks, the host's calls, and the kernels, emulated.
 """
 
-import contextlib
+import ctypes
+import functools
 
 import numpy as np
 
-from dali_msda.backends import cuda_arrays, driver
-from tests.cuda.emulation import Walled, launch, walled
+from dali_msda import build
+from dali_msda.backends import cuda, cuda_arrays, nvrtc
+from tests.cuda.emulation import State, compiled, stub_driver
 
 STREAM = 7
+COMPILER = ctypes.CFUNCTYPE(
+    ctypes.c_int32, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int64
+)
+LAUNCHED = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+WAITED = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_uint64)
+HOST = build.KERNELS / "cuda/host"
 
 
 class HostArray:
@@ -37,59 +45,84 @@ class HostArray:
         return about | {"data": (about["data"][0], not self.values.flags.writeable)}
 
 
-class HostEntry:
-    def __init__(self, device, name):
-        self.device, self.name = device, name
+def library_file():
+    """The GPU's host, compiled for tests."""
+    backend = build.library("cpu")
+    sources = sorted(HOST.glob("*.cpp"))
+    return compiled("native_gpu", backend, f"-Wl,-rpath,{backend.parent}", sources=sources)
 
-    def occupancy(self, limit=0, shared=0):
-        assert shared <= self.device.shared_bytes
-        return min(limit or 96, 256), 3
 
-    def launch(self, grid, block, shared, stream, argument):
-        assert stream == STREAM and block <= 1024
-        self.device.launched.append(self.name)
-        launch(self.name, argument, grid, block, order="shuffled")
+def loaded(path):
+    """A library with the GPU's host, and signatures of what only tests call."""
+    lib = cuda.opened(ctypes.CDLL(str(path)))
+    lib.msda_gpu_load.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    lib.msda_gpu_load.errcheck = lib.msda_gpu_blend.errcheck
+    lib.msda_gpu_scatter.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32]
+    lib.msda_gpu_scatter.argtypes += [ctypes.c_int64, ctypes.c_void_p]
+    lib.msda_gpu_scatter.errcheck = lib.msda_gpu_blend.errcheck
+    lib.host_use.argtypes, lib.host_use.restype = [ctypes.c_char_p], None
+    lib.host_open.argtypes, lib.host_open.restype = [ctypes.c_char_p], ctypes.c_char_p
+    return lib
+
+
+@functools.cache
+def library():
+    return loaded(library_file())
+
+
+@functools.cache
+def stub():
+    """The driver."""
+    lib = ctypes.CDLL(str(stub_driver()))
+    lib.stub_state.restype = ctypes.POINTER(State)
+    lib.stub_listen.argtypes = [LAUNCHED, WAITED]
+    lib.stub_reuse_handle.argtypes = [ctypes.c_uint64]
+    return lib
 
 
 class HostDevice:
-    """What dali_msda.backends.driver.Device does, without a driver."""
+    """The stub as device number 0, as after start-up.
 
-    def __init__(self, index, shared_bytes=227 * 1024):
-        self.index, self.shared_bytes, self.multiprocessors = index, shared_bytes, 3
-        self.launched, self.kept, self.waited = [], [], []
+    Attributes:
+        state: What may be set and read of the stub.
+        launched: Names of the kernels that were launched.
+        waited: Pairs of streams, of which the first waits for the second.
+        asked: What code was asked for: sources and kinds of devices.
+    """
 
-    def current(self):
-        return contextlib.nullcontext()
+    def __init__(self, path=None, compiler=True, **state):
+        self.lib = loaded(path) if path else library()
+        self.stub, self.launched, self.waited, self.asked = stub(), [], [], []
+        self.stub.stub_reset()
+        self.state = self.stub.stub_state().contents
+        for name, value in state.items():
+            setattr(self.state, name, value)
+        self.compiler = COMPILER(self._compile)
+        self.lib.msda_set_compiler(self.compiler if compiler else None)
+        self.listeners = (
+            LAUNCHED(lambda name: self.launched.append(name.decode())),
+            WAITED(lambda stream, other: self.waited.append((stream, other))),
+        )
+        self.stub.stub_listen(*self.listeners)
+        self.lib.host_use(self.stub._name.encode())
 
-    def wait_for(self, stream, other):
-        self.waited.append((stream, other))
+    def _compile(self, source, arch, answer, room):
+        self.asked.append((source.decode(), arch.decode()))
+        assert source.decode() in nvrtc.sources()
+        content = self.stub._name.encode()  # any machine code will do
+        ctypes.memmove(answer, content, len(content))
+        return 1
 
-    def entry(self, name):
-        return HostEntry(self, name)
-
-    def resident_copy(self, values):
-        self.kept.append(as_on_a_gpu(values.nbytes))
-        self.kept[-1].array[: values.nbytes] = np.ascontiguousarray(values).view(np.uint8).ravel()
-        return self.kept[-1].address
-
-    @contextlib.contextmanager
-    def batch(self, parts, scratch, stream):
-        memory = [part if part is None else walled(np.ascontiguousarray(part)) for part in parts]
-        memory.append(as_on_a_gpu(scratch))
-        memory[-1].array[...] = 0xCD
-        yield [part if part is None else part.address for part in memory]
+    def forget(self):
+        """Leaves the stub as it was, but all memory is new from now on."""
+        self.lib.host_use(self.stub._name.encode())
 
 
-def as_on_a_gpu(size):
-    """Memory that ends at a wall but for what is needed to start where a GPU's may."""
-    return Walled(-(-size // 16) * 16, np.uint8)
-
-
-def install(monkeypatch, **how):
-    """Puts such a device in the place of the driver's; returns it."""
-    device = HostDevice(0, **how)
-    monkeypatch.setattr(driver, "device", lambda index: device)
-    monkeypatch.setattr("dali_msda.backends.cuda.current_stream", lambda array: STREAM)
+def install(monkeypatch, **state):
+    """Puts such a device in the place of a real one; returns it."""
+    device = HostDevice(**state)
+    monkeypatch.setattr(cuda, "library", lambda: device.lib)
+    monkeypatch.setattr(cuda, "current_stream", lambda array: STREAM)
     stored = {"bfloat16": "uint16"}
 
     def empty(shape, dtype, model):

@@ -1,100 +1,55 @@
-"""The DALI operators' host of the GPU, without DALI and without a GPU: over a stub of the driver.
+"""The GPU's host as the DALI operators call it, without DALI and over a stub of the driver.
 
 What a batch hands over is overwritten before the stub's device starts to work, as it may be in a
 pipeline; memory has walls around it.
 """
 
-import ctypes
-from ctypes import c_char_p, c_int32, c_int64, c_void_p
+from ctypes import byref
 
 import numpy as np
 
-from dali_msda import build
-from dali_msda.backends import cpu, nvrtc
-from tests.cuda.emulation import State, Walled, compiled, stub_driver, walled
+from dali_msda.backends import cpu, cuda
+from tests.cuda.emulation import Walled, walled
+from tests.cuda.host_gpu import STREAM, HostDevice
 from tests.support.doors import STORED, output_shape, widened
 
-STREAM = 7
-ALLOCATE = ctypes.CFUNCTYPE(c_void_p, c_int64, c_int32)
-COMPILER = ctypes.CFUNCTYPE(c_int32, c_char_p, c_char_p, c_void_p, c_int64)
-SOURCES = sorted((build.KERNELS / "cuda/host").glob("*.cpp"))
+SOURCES = ("blend", "gather", "field", "targets", "saliency")  # of the operators
 
 
-def library_file():
-    """The host's functions, compiled for tests."""
-    cpu_library = build.library("cpu")
-    return compiled("native_gpu", cpu_library, f"-Wl,-rpath,{cpu_library.parent}", sources=SOURCES)
+class Native(HostDevice):
+    """A device whose streams are busy; ``fresh``: batches get memory that nobody had before."""
 
-
-def load(path):
-    lib = ctypes.CDLL(str(path))
-    for name, arguments in {
-        "host_open": [c_void_p, c_char_p, c_int32],
-        "host_blend": [c_void_p, c_void_p, ALLOCATE, c_void_p],
-        "host_targets": [c_void_p, c_void_p, c_int32, c_void_p, ALLOCATE, c_void_p],
-        "host_scatter": [c_void_p, c_void_p, c_int32, c_int64, c_void_p, c_void_p],
-        "host_saliency": [c_void_p, c_void_p, c_int32, ALLOCATE, c_void_p],
-    }.items():
-        getattr(lib, name).argtypes, getattr(lib, name).restype = arguments, c_char_p
-    return lib
-
-
-def raise_error(text):
-    if text is not None:
-        raise RuntimeError(text.decode())
-
-
-class Native:
-    """A device, its kernels and what the last batch took."""
-
-    def __init__(self, folder, *, index=0, path=None, **state):
-        driver = stub_driver()
-        self.stub = ctypes.CDLL(str(driver))
-        self.stub.stub_state.restype = ctypes.POINTER(State)
-        self.state = self.stub.stub_state().contents
-        ctypes.memset(ctypes.byref(self.state), 0, ctypes.sizeof(self.state))
-        for name, value in state.items():
-            setattr(self.state, name, value)
-        self.lib, self.asked = load(path or library_file()), []
-        (folder / "code").write_bytes(b"\x7fELF of every kernel")
-        self.code = str(folder / "code").encode()
-        if path is None:
-            self.compiler = COMPILER(self._compile)
-            self.lib.msda_set_compiler(self.compiler)
-        self.host, self.taken = c_void_p(), []
-        self.allocate = ALLOCATE(self._allocate)
-        raise_error(self.lib.host_open(ctypes.byref(self.host), str(driver).encode(), index))
+    def __init__(self, *, index=0, fresh=True, **how):
+        super().__init__(**how)
+        self.call, self.fresh = cuda.Call(index, 0, STREAM), fresh
+        self.load()
         self.state.deferred = 1
 
-    def _compile(self, source, arch, answer, room):
-        self.asked.append((source.decode(), arch.decode()))
-        assert source.decode() in nvrtc.sources()
-        ctypes.memmove(answer, self.code, len(self.code))
-        return 1
-
-    def _allocate(self, size, pinned):
-        memory = walled(np.full(size, 0xCD, np.uint8))
-        memory.pinned = pinned
-        self.taken.append(memory)
-        return memory.address
+    def load(self):
+        """Loads the kernels, as operators do when they are made."""
+        for source in SOURCES:
+            self.lib.msda_gpu_load(byref(self.call), source.encode())
 
     def run(self, name, *arguments, given=()):
         """Calls the host, spoils what it was given, and lets the device work."""
-        self.taken.clear()
-        self.state.copies = self.state.launches = 0
-        error = getattr(self.lib, name)(self.host, *arguments)
-        for array in given:
-            if array is not None:
-                array.view(np.uint8)[...] = 0xEE
-        status = self.stub.stub_finish()
-        assert self.state.contexts == 0
-        assert self.state.waits == self.state.allocations == self.state.records == 0
-        raise_error(error)
+        state = self.state
+        if self.fresh:
+            self.forget()
+            self.load()
+        for counter in ("copies", "launches", "tables", "allocations", "pinned", "records"):
+            setattr(state, counter, 0)
+        try:
+            getattr(self.lib, name)(byref(self.call), *arguments)
+        finally:
+            for array in given:
+                if array is not None:
+                    array.view(np.uint8)[...] = 0xEE
+            status = self.stub.stub_finish()
+            assert state.contexts == state.relaxed == state.waits == 0
+            assert state.pinned <= 1 and state.allocations - state.tables <= 1
         assert status == 0
-        if self.state.launches or self.state.copies:
-            assert self.state.stream == STREAM
-        assert sum(memory.pinned for memory in self.taken) <= 1
-        assert sum(not memory.pinned for memory in self.taken) <= 1
+        if state.launches or state.copies:
+            assert state.stream == STREAM
 
     def blend(self, images, plan, dtype, layout, *, apart, mirror=None, scale=None, shift=None):
         """Mixed images, ``(*plan.shape, ...)``; ``apart``: each sample at an address of its own."""
@@ -122,7 +77,7 @@ class Native:
         job.in_dtype, job.out_dtype = cpu.DTYPES[images.dtype.name], cpu.DTYPES[dtype]
         job.out_layout = cpu.LAYOUTS[layout]
         given = [in_list, out_list, plans, *small]
-        self.run("host_blend", ctypes.byref(job), self.allocate, STREAM, given=given)
+        self.run("msda_gpu_blend", byref(job), None, 1, 0, 0, given=given)
         mixed = np.stack([out.array for out in outs]) if outs else np.empty((0, *size))
         return widened(mixed.reshape(*plan.shape, *shape), dtype)
 
@@ -138,8 +93,9 @@ class Native:
         kind = "rows" if labels.dtype == np.float32 else "labels"
         setattr(job, kind, labels.ctypes.data)
         job.batch, job.classes, job.smoothing = plans.size, classes, smoothing
-        arguments = (rows.ctypes.data, samples, ctypes.byref(job), self.allocate, STREAM)
-        self.run("host_targets", *arguments, given=[plans, rows, labels])
+        kind = b"float32" if kind == "rows" else b"int64"
+        arguments = (rows.ctypes.data, samples, byref(job), None, kind)
+        self.run("msda_gpu_targets_dense", *arguments, given=[plans, rows, labels])
         holes = np.delete(memory.array, at, axis=0)
         assert np.isnan(holes).all()
         return memory.array[at].reshape(*plan.shape, classes)
@@ -163,8 +119,7 @@ class Native:
             job.batch, job.height, job.width, job.channels = images.shape
             job.in_dtype = cpu.DTYPES[images.dtype.name]
             first += len(images)
-        arguments = (jobs, len(groups), self.allocate, STREAM)
-        self.run("host_saliency", *arguments, given=given)
+        self.run("msda_gpu_saliency", jobs, len(groups), None, given=given)
         return peaks.array.copy(), [np.stack([out.array for out in outs]) for _, outs in kept]
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import dali_msda as msda
-from dali_msda.backends import cpu, cuda
+from dali_msda.backends import cpu
 from dali_msda.policy import METHODS
+from tests.cuda import kernel_arguments as cuda
 from tests.cuda.emulation import ORDERS, Fault, Walled, launch, masks_at, rows_at, scattered, walled
 from tests.support.batches import KINDS, every_kind_of_record, on_the_cpu, options_of, random_images
 from tests.support.doors import STORED, assert_same, output_shape, widened

@@ -12,6 +12,7 @@ import dali_msda as msda
 from dali_msda.backends import backend_of, cuda, cuda_arrays
 from dali_msda.backends.places import on_gpu
 from dali_msda.policy import METHODS
+from tests.cuda import kernel_arguments
 from tests.cuda.host_gpu import STREAM, HostArray, install
 from tests.support.batches import every_kind_of_record, random_images
 from tests.support.doors import assert_same
@@ -301,6 +302,6 @@ def test_threads_of_a_launch():
     """Whatever the sizes, every item has a thread."""
     for width, channels in itertools.product((1, 15, 16, 17, 224), (1, 2, 3, 4)):
         for dtype, size in (("uint8", 1), ("float16", 2), ("bfloat16", 2), ("float32", 4)):
-            items = cuda.group_items(dtype, width, channels)
+            items = kernel_arguments.group_items(dtype, width, channels)
             assert items * (16 // size if channels in (1, 3) else 1) >= width
             assert channels in (1, 3) or items == width * channels

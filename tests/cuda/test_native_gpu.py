@@ -1,4 +1,4 @@
-"""The DALI operators' host of the GPU gives the CPU backend's bits, over a stub of the driver.
+"""The GPU's host, called as DALI's operators do, gives the CPU's bits over a stub of the driver.
 
 The kernels are the GPU's, emulated; DALI's part, memory and shapes, is played by the test.
 """
@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import dali_msda as msda
-from tests.cuda.native_host import COMPILER, STREAM, Native, library_file, load, raise_error
+from tests.cuda.host_gpu import COMPILER, library, library_file
+from tests.cuda.native_host import SOURCES, Native
 from tests.support import ROOT
 from tests.support.batches import KINDS, every_kind_of_record, on_the_cpu, options_of, random_images
 from tests.support.doors import assert_same
@@ -22,8 +23,8 @@ from tests.support.variants import CASES, draw_any, make, name_of
 
 
 @pytest.fixture
-def native(tmp_path):
-    return Native(tmp_path)
+def native():
+    return Native()
 
 
 def has_fields(plan):
@@ -51,9 +52,9 @@ def test_every_method(native, case):
 
 @pytest.mark.parametrize("shared_bytes", [0, 9 * 1024 + 1000, 1], ids=["all", "some", "none"])
 @pytest.mark.parametrize("layout", ["CHW", "HWC"])
-def test_one_copy_and_one_launch_whatever_the_batch_holds(tmp_path, layout, shared_bytes):
+def test_one_copy_and_one_launch_whatever_the_batch_holds(layout, shared_bytes):
     """Records of all kinds, at odd sizes, softened or not; masks in shared memory or not."""
-    native = Native(tmp_path, shared_bytes=shared_bytes)
+    native = Native(shared_bytes=shared_bytes)
     for seed, (source, dtype) in enumerate(KINDS):
         for batch in (1, 2, 31):
             shape = (batch, 5, 19 + seed, (3, 1, 4)[seed % 3])
@@ -66,8 +67,8 @@ def test_one_copy_and_one_launch_whatever_the_batch_holds(tmp_path, layout, shar
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("shape", [(1, 12, 10), (1, 11, 97), (1, 61, 64), (5, 7, 6), (1, 1, 97)])
 @pytest.mark.parametrize("shared_bytes", [1, 0], ids=["workspace", "shared"])
-def test_masks_of_images_volumes_and_sequences(tmp_path, shape, law, shared_bytes):
-    native = Native(tmp_path, shared_bytes=shared_bytes)
+def test_masks_of_images_volumes_and_sequences(shape, law, shared_bytes):
+    native = Native(shared_bytes=shared_bytes)
     for soft in (0, 1):
         plan = records(7, shape, lam=np.linspace(0, 1, 7), seed=soft, **LAWS[law])
         plan["own"], plan["partner"] = np.arange(7), (np.arange(7) + 3) % 7
@@ -128,7 +129,8 @@ def test_an_empty_batch_asks_nothing_of_the_device(native):
     assert native.blend(images, plan, "uint8", "HWC", apart=True).shape == (0, 4, 5, 3)
     assert native.targets(np.arange(0), plan, 3).shape == (0, 3)
     native.saliency([], maps=True)
-    assert (native.state.copies, native.state.launches) == (0, 0) and not native.taken
+    assert (native.state.copies, native.state.launches) == (0, 0)
+    assert native.state.allocations == native.state.pinned == 0
 
 
 @pytest.mark.parametrize("k", [None, 3])
@@ -155,7 +157,7 @@ def test_rows_from_pinned_memory(native):
     for at, runs in [([0, 1, 2, 3, 4, 5], 1), ([0, 1, 3, 4, 6, 7], 3), ([5, 4, 3, 2, 1, 0], 6)]:
         memory = np.full((8, 5), -1, np.int64)
         rows = np.array([memory[k].ctypes.data for k in at], np.int64)
-        native.run("host_scatter", rows.ctypes.data, 6, 40, values.ctypes.data, STREAM)
+        native.run("msda_gpu_scatter", rows.ctypes.data, 6, 40, values.ctypes.data)
         np.testing.assert_array_equal(memory[at], values)
         assert (np.delete(memory, at, axis=0) == -1).all()
         assert (native.state.copies, native.state.launches) == (runs, 0)
@@ -200,41 +202,38 @@ def test_a_failing_driver_is_told_and_nothing_is_lost(native):
         small_batch(native)
 
 
-def test_devices_and_drivers_that_are_not_there(tmp_path):
+def test_devices_and_drivers_that_are_not_there():
     with pytest.raises(RuntimeError, match=r"^CUDA: stub error \(101\); see `python -m dali_msda"):
-        Native(tmp_path, index=5)
-    host, lib = ctypes.c_void_p(), load(library_file())
-    with pytest.raises(RuntimeError, match=r"^CUDA: no driver \(libnone.so.1 was not found\)"):
-        raise_error(lib.host_open(ctypes.byref(host), b"libnone.so.1", 0))
-    libc = ctypes.util.find_library("m")
-    with pytest.raises(RuntimeError, match="^CUDA: cuInit is missing from the driver; install a"):
-        raise_error(lib.host_open(ctypes.byref(host), libc.encode(), 0))
+        Native(index=5)
+    lib = library()
+    assert lib.host_open(b"libnone.so.1") == b"CUDA: no driver (libnone.so.1 was not found)"
+    said = lib.host_open(ctypes.util.find_library("m").encode())
+    assert said.startswith(b"CUDA: cuInit is missing from the driver; install a")
 
 
-def test_code_is_asked_for_once_and_before_any_batch(native):
-    assert sorted(native.asked) == [
-        (source, "sm_90") for source in ("blend", "field", "gather", "saliency", "targets")
-    ]
+def test_code_is_asked_for_once_and_before_any_batch():
+    native = Native(fresh=False)
+    assert sorted(native.asked) == sorted((source, "sm_90") for source in SOURCES)
     assert native.state.modules == 5
     small_batch(native)
     assert len(native.asked) == 5
 
 
-def test_threads_that_hold_pythons_lock_may_ask_at_once(tmp_path):
+def test_threads_that_hold_pythons_lock_may_ask_at_once():
     """One is at the compiler, which waits for the lock; those that hold it must not wait for it."""
     code = f"""
-import ctypes, pathlib, sys, threading, time
+import ctypes, sys, threading, time
 sys.path.insert(0, {str(ROOT)!r})
-from tests.cuda.native_host import COMPILER, Native, library_file
-native = Native(pathlib.Path({str(tmp_path)!r}))
+from tests.cuda.host_gpu import COMPILER, library_file
+from tests.cuda.native_host import Native
+native = Native()
 lib = ctypes.PyDLL(str(library_file()))  # as DALI's functions, it keeps the lock
-lib.host_load.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
 def slow(source, arch, answer, room):
     time.sleep(0.2)
     return native._compile(source, arch, answer, room)
 compiler = COMPILER(slow)
 lib.msda_set_compiler(compiler)
-ask = lambda: lib.host_load(native.host, b"mask")
+ask = lambda: lib.msda_gpu_load(ctypes.byref(native.call), b"mask")
 threads = [threading.Thread(target=ask) for _ in range(3)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
@@ -262,21 +261,22 @@ def refuse(text, returned=0):
         (b"x" * 20_000, 0, "^x{16383}$"),
     ],
 )
-def test_no_code(native, tmp_path, text, returned, message):
+def test_no_code(native, text, returned, message):
     compiler = refuse(text, returned)
+    native.forget()
     native.lib.msda_set_compiler(compiler)
-    host = ctypes.c_void_p()
-    driver = native.stub._name.encode()
     with pytest.raises(RuntimeError, match=message):
-        raise_error(native.lib.host_open(ctypes.byref(host), driver, 0))
+        native.load()
     native.lib.msda_set_compiler(native.compiler)
-    raise_error(native.lib.host_open(ctypes.byref(host), driver, 0))
+    native.load()
 
 
 def test_code_beside_the_library_serves_a_process_without_python(tmp_path):
     copy = shutil.copy(library_file(), tmp_path / "libother-1.2.so")
+    for source in SOURCES:
+        if source != "field":
+            (tmp_path / f"libother-1.2.sm_90.{source}.cubin").write_bytes(b"\x7fELF")
     with pytest.raises(RuntimeError, match=r"libother-1\.2\.sm_90\.field\.cubin: not found; `pyth"):
-        Native(tmp_path, path=copy)
-    for source in ("blend", "field", "gather", "saliency", "targets"):
-        (tmp_path / f"libother-1.2.sm_90.{source}.cubin").write_bytes(b"\x7fELF")
-    small_batch(Native(tmp_path, path=copy))
+        Native(path=copy, compiler=False)
+    (tmp_path / "libother-1.2.sm_90.field.cubin").write_bytes(b"\x7fELF")
+    small_batch(Native(path=copy, compiler=False))

@@ -43,6 +43,8 @@ MAY_INCLUDE = {
     "cuda": "msda cuda cpu/api.h",
     "cuda/host": "msda cuda cpu/api.h cpu/closed.h",
 }
+# What DALI's operators may include of the kernels: their C interfaces, and who draws.
+OPERATORS_INCLUDE = {"cpu/api.h", "cuda/host/api.h", "msda/philox.h"}
 # What two folders may include of the system. The arithmetic needs as good as nothing; what is
 # compiled once per instruction set may have no C++ library code.
 SYSTEM = {"msda": {"<cmath>", "<cstdint>"}, "cpu/simd": {"<immintrin.h>", "<string.h>"}}
@@ -142,6 +144,17 @@ def test_includes_point_down(path):
     assert system <= SYSTEM.get(str(folder), system)
     if str(folder) == "msda" and path.name != "portable.h":
         assert not system
+
+
+@sources(build.NATIVE)
+def test_operators_call_the_kernels_by_their_c_interfaces(path):
+    names = set(re.findall(r'#include "((?:cpu|cuda|msda)/\S+)"', path.read_text()))
+    assert names <= OPERATORS_INCLUDE
+
+
+def test_only_the_gpu_backend_calls_the_gpus_host():
+    callers = {path.stem for path in PACKAGE.rglob("*.py") if "msda_gpu_" in path.read_text()}
+    assert callers == {"cuda"}
 
 
 def test_an_include_that_points_up_is_noticed():

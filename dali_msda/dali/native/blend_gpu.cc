@@ -1,24 +1,27 @@
-// fn.msda.blend on a GPU.
-#include "arguments/gpu_scratch.h"
+// fn.msda.blend on a GPU.  Not in place, because an operator of DALI has outputs of its own, and not
+// planar, because its images are HWC on either device.
+#include "arguments/gpu_call.h"
 #include "blend_op.h"
 
 namespace msda::native {
 
 class BlendGpu final : public BlendOp<GPUBackend> {
  public:
-  explicit BlendGpu(const OpSpec& spec) : BlendOp(spec), kernels_(device_of(spec)) {}
+  explicit BlendGpu(const OpSpec& spec)
+      : BlendOp(spec), gpu_(spec, {"blend", "gather", "field"}) {}
 
  protected:
   using dali::Operator<GPUBackend>::RunImpl;
 
   void RunImpl(Workspace& ws) override {
     FindSamples(ws);
-    GpuScratch memory(ws);
-    kernels_.Run(blend_, memory, ws.stream());
+    gpu_.Run(ws, [&](MsdaGpuCall* call) {
+      return msda_gpu_blend(call, &blend_, nullptr, 1, 0, 0);
+    });
   }
 
  private:
-  gpu::Blend kernels_;
+  Gpu gpu_;
 };
 
 DALI_REGISTER_OPERATOR(msda__Blend, BlendGpu, GPU);

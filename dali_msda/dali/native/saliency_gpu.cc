@@ -1,13 +1,13 @@
 // fn.msda.saliency on a GPU: one launch for each run of images of one size, which in most batches
 // is one.
-#include "arguments/gpu_scratch.h"
+#include "arguments/gpu_call.h"
 #include "saliency_op.h"
 
 namespace msda::native {
 
 class SaliencyGpu final : public SaliencyOp<GPUBackend> {
  public:
-  explicit SaliencyGpu(const OpSpec& spec) : SaliencyOp(spec), kernels_(device_of(spec)) {}
+  explicit SaliencyGpu(const OpSpec& spec) : SaliencyOp(spec), gpu_(spec, {"saliency"}) {}
 
  protected:
   using dali::Operator<GPUBackend>::RunImpl;
@@ -18,8 +18,9 @@ class SaliencyGpu final : public SaliencyOp<GPUBackend> {
     ins_.resize(batch), map_rows_.resize(batch);
     groups_.clear();
     for (int i = 0; i < batch; ++i) AddSample(ws, i);
-    GpuScratch memory(ws);
-    kernels_.Run(groups_, memory, ws.stream());
+    gpu_.Run(ws, [&](MsdaGpuCall* call) {
+      return msda_gpu_saliency(call, groups_.data(), groups_.size(), nullptr);
+    });
   }
 
  private:
@@ -39,7 +40,7 @@ class SaliencyGpu final : public SaliencyOp<GPUBackend> {
            group.channels == image.channels && group.peaks + 2 * group.batch == image.peaks;
   }
 
-  gpu::Saliency kernels_;
+  Gpu gpu_;
   std::vector<const void*> ins_;  // kept from batch to batch
   std::vector<void*> map_rows_;
   std::vector<MsdaSaliency> groups_;

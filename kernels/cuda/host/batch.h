@@ -1,51 +1,54 @@
-// The work of a batch on a GPU.  All that the kernels need of CPU memory is put into one pinned
-// buffer and copied at once; then the kernels are launched.  It knows nothing of DALI, and
-// dali_msda/backends/cuda.py does the same for arrays.
-//
-// Nothing here waits for the GPU.  Addresses of samples are those of the device.  All other memory
-// that is handed in is the CPU's, and may be freed as soon as a call returns.
+// What the calls of api.h have in common: errors, what a batch sends to the device, and the masks
+// of kFMix.
 #pragma once
 #include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
 #include <vector>
 
-#include "cpu/api.h"
 #include "cuda/arguments.h"
+#include "cuda/host/api.h"
 #include "cuda/host/driver.h"
 #include "cuda/host/geometry.h"
 
 namespace msda::gpu {
 
-// Memory for one batch.  It must last until the device is done with what was put on the stream, and
-// be aligned to 256 bytes.  For 0 bytes it may be null.
-class BatchMemory {
- public:
-  virtual char* Pinned(size_t bytes) = 0;
-  virtual char* OnDevice(size_t bytes) = 0;
+// Runs the body of a call, and returns a status and a text for what it throws.
+int32_t reported(MsdaGpuCall& call, const std::function<void()>& body) noexcept;
+// The same, with the device current, and in order with the call's other streams.
+int32_t on_device(MsdaGpuCall& call, const std::function<void(Device&)>& body) noexcept;
 
- protected:
-  ~BatchMemory() = default;
-};
+const char* name_of(int32_t dtype);
 
-// What a batch copies to the device.
+// Launches a kernel that takes its items as each_grid_item() does.
+void launch_items(Kernel& kernel, int64_t samples, int64_t rows, int64_t items, Handle stream,
+                  const void* job);
+
+// What a batch copies to the device: through pinned memory, all of it at once.
 class Upload {
  public:
+  Upload(Device& device, Handle stream) : device(device), stream(stream) {}
+
   // Adds `count` values, which must stay where they are until Send(), or null.  Returns the number
   // by which At() finds them.
   template <typename T>
   int Add(const T* values, size_t count) {
     return AddBytes(values, count * sizeof(T));
   }
-  // Copies all of it at once, and gets `scratch` more bytes for what the kernels make on the way.
-  void Send(const Device& device, BatchMemory& memory, size_t scratch, Handle stream);
+  // Copies all, and takes `scratch` more bytes for what the kernels make on the way.
+  void Send(size_t scratch);
 
-  // Where a part lies on the device; null if null was added.
+  // Where a part lies on the device, until this ends; null if null was added.
   template <typename T>
   const T* At(int part) const {
-    return reinterpret_cast<const T*>(parts_[part].values ? device_ + parts_[part].offset
-                                                          : nullptr);
+    const Part& p = parts_[static_cast<size_t>(part)];
+    return reinterpret_cast<const T*>(p.values ? memory_->address + p.offset : nullptr);
   }
-  char* Scratch() const { return device_ + size_; }
-  void Clear() { parts_.clear(), size_ = 0; }
+  char* Scratch() const { return memory_ ? memory_->address + size_ : nullptr; }
+
+  Device& device;
+  const Handle stream;
 
  private:
   int AddBytes(const void* values, size_t bytes);
@@ -54,9 +57,9 @@ class Upload {
     const void* values;
     size_t bytes, offset;
   };
-  std::vector<Part> parts_;  // kept from batch to batch
+  std::vector<Part> parts_;
   size_t size_ = 0;
-  char* device_ = nullptr;
+  std::optional<Lease> memory_;
 };
 
 // The samples of a batch, at any addresses.  A list of them is copied only if their distances
@@ -74,88 +77,26 @@ class SampleParts {
 // The masks of a batch's kFMix records.
 class Fields {
  public:
-  explicit Fields(Device& device) : device_(device) { device.load("field"); }
+  // Adds what the masks need to what is sent.
+  Fields(Upload& upload, const Plan* plans, int32_t batch, int32_t interpolations);
 
-  // Adds what the masks need, and returns how many bytes of scratch memory they take: 0 for no
-  // masks.
-  size_t Prepare(Upload& upload, const Plan* plans, int32_t batch, int32_t interpolations);
-  // Makes the masks, if there are any, at the start of the scratch memory.  A mask that records
-  // share is made once.  `plans` lie on the device.
-  MsdaMasks Launch(const Upload& upload, const Plan* plans, Handle stream);
+  size_t scratch() const { return static_cast<size_t>(how_.scratch); }  // 0 for no masks
+  // Makes the masks, if there are any: at the start of the scratch memory, or in the rows that are
+  // given.  A mask that records share is made once.  `plans` lie on the device.
+  MsdaMasks Launch(const Plan* plans, const MsdaMasks& rows = {}) const;
 
  private:
-  // The tables of an axis: cosines, sines, places.
-  struct Axis {
-    Passes passes = {};
-    std::vector<float> tables;
-    int part = -1;
+  void AddAxis(int32_t k, int32_t length);
+  void AddAmplitudes(const Plan* plans);
 
-    void Fit(int32_t length);
-  };
-  // Adds the amplitudes of the first record with all modes of the paper's law.  Records with the
-  // same decay then need not compute them.
-  void AddAmplitudes(Upload& upload, const Plan* plans);
-
-  Device& device_;
+  Upload& upload_;
   Kernel* kernel_ = nullptr;
-  Axis axes_[3];  // z, y, x; kept from batch to batch
-  std::vector<float> amplitudes_;
-  Plan amplitudes_of_ = {};
-  int amplitudes_part_ = -1;
+  MsdaFieldLaunch how_ = {};
+  MsdaGpuFields job_ = {};
+  std::vector<float> tables_[3];  // of the axes z, y, x that are not on the device
+  int axes_parts_[3] = {-1, -1, -1};
   std::vector<int32_t> owners_;  // whose mask each record has
   int owners_part_ = -1;
-  int32_t interpolations_ = 1;
-  MsdaFieldLaunch how_ = {};
 };
-
-// The mixed batch.
-class Blend {
- public:
-  explicit Blend(Device& device);
-
-  // `outs` and `ins` of `blend` are addresses on the device; its `fields`, `pairs`, `threads` and
-  // `isa` are not read.
-  void Run(const MsdaBlend& blend, BatchMemory& memory, Handle stream);
-
- private:
-  void Launch(const MsdaBlend& blend, const MsdaGpuBlend& job, Handle stream);
-
-  Device& device_;
-  Fields fields_;
-  Upload upload_;
-};
-
-// Soft labels.
-class Targets {
- public:
-  explicit Targets(Device& device) : device_(device) { device.load("targets"); }
-
-  // Makes dense rows; those of each sample go to its own address on the device.
-  void Run(const std::vector<void*>& rows, const MsdaTargets& targets, BatchMemory& memory,
-           Handle stream);
-
- private:
-  Device& device_;
-  Upload upload_;
-};
-
-// The most salient pixels of images, and their maps.
-class Saliency {
- public:
-  explicit Saliency(Device& device) : device_(device) { device.load("saliency"); }
-
-  // A group has images of one size.  All but `mirror` and the lists of addresses lies on the
-  // device; `threads` and `isa` are not read.
-  void Run(const std::vector<MsdaSaliency>& groups, BatchMemory& memory, Handle stream);
-
- private:
-  Device& device_;
-  Upload upload_;
-};
-
-// Copies `bytes` bytes to each address of the device; addresses that follow one another take one
-// copy.  `from` is pinned memory, which must last until the device has read it.
-void scatter(const Device& device, const std::vector<void*>& to, size_t bytes, const char* from,
-             Handle stream);
 
 }  // namespace msda::gpu

@@ -1,18 +1,27 @@
 #include "cuda/host/driver.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <stdexcept>
+#include <vector>
 
 #include "cuda/host/code.h"
 
 namespace msda::gpu {
 namespace {
 
-// Values of CUdevice_attribute, and of CUfunction_attribute
+// Values of CUdevice_attribute, CUfunction_attribute and CUstream_flags
 enum { kMultiprocessors = 16, kMajor = 75, kMinor = 76, kSharedBytes = 97 };
 enum { kMaxDynamicShared = 8 };
+enum { kNonBlocking = 1 };
+
+const char* driver_library = "libcuda.so.1";
+std::mutex devices_mutex;
+auto* const devices = new std::map<int, std::unique_ptr<Device>>;
+
+int (*error_string)(int, const char**);
 
 template <typename Function>
 void find(void* library, Function& function, const char* name) {
@@ -24,81 +33,65 @@ void find(void* library, Function& function, const char* name) {
 
 }  // namespace
 
-Driver::Driver(const char* name) {
-  void* library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-  if (!library)
-    throw std::runtime_error(std::string("CUDA: no driver (") + name + " was not found)");
-  int (*init)(unsigned);
-  find(library, init, "cuInit");
-  find(library, error_string_, "cuGetErrorString");
-  find(library, device_get, "cuDeviceGet");
-  find(library, attribute, "cuDeviceGetAttribute");
-  find(library, retain_context, "cuDevicePrimaryCtxRetain");
-  find(library, push_context, "cuCtxPushCurrent_v2");
-  find(library, pop_context, "cuCtxPopCurrent_v2");
-  find(library, load_module, "cuModuleLoadData");
-  find(library, get_function, "cuModuleGetFunction");
-  find(library, set_function_attribute, "cuFuncSetAttribute");
-  find(library, best_block, "cuOccupancyMaxPotentialBlockSize");
-  find(library, resident_blocks, "cuOccupancyMaxActiveBlocksPerMultiprocessor");
-  find(library, launch, "cuLaunchKernel");
-  find(library, copy_to_device, "cuMemcpyHtoDAsync_v2");
-  check(init(0));
-}
-
-void Driver::check(int status) const {
+void check(int status) {
   if (!status) return;
   const char* text = nullptr;
-  error_string_(status, &text);
+  error_string(status, &text);
   throw std::runtime_error(std::string("CUDA: ") + (text ? text : "unknown error") + " (" +
                            std::to_string(status) + "); see `python -m dali_msda doctor`");
 }
 
+Driver::Driver(const char* name) {
+  void* library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+  if (!library)
+    throw std::runtime_error(std::string("CUDA: no driver (") + name + " was not found)");
+#define MSDA_FIND(member, name, ...) find(library, member.raw, name);
+  MSDA_DRIVER_FUNCTIONS(MSDA_FIND)
+#undef MSDA_FIND
+  gpu::error_string = error_string.raw;
+  init(0);
+}
+
+const Driver& driver() {
+  static const Driver* opened = new Driver(driver_library);
+  return *opened;
+}
+
 Kernel::Block Kernel::occupancy(int32_t limit, int64_t shared) {
   const std::lock_guard lock(mutex_);
-  const auto [found, is_new] = blocks_.try_emplace({limit, shared});
-  if (is_new) {
-    const Driver& driver = device_.driver();
-    const size_t bytes = static_cast<size_t>(shared);
-    try {
-      if (shared > most_shared_) {  // never less, so that all known blocks can still be launched
-        driver.check(
-            driver.set_function_attribute(function_, kMaxDynamicShared, static_cast<int>(shared)));
-        most_shared_ = shared;
-      }
-      int grid = 0, held = 0;
-      Block& block = found->second;
-      driver.check(driver.best_block(&grid, &block.threads, function_, nullptr, bytes, limit));
-      driver.check(driver.resident_blocks(&held, function_, block.threads, bytes));
-      block.resident = std::max(1, held) * device_.multiprocessors();
-    } catch (...) {
-      blocks_.erase(found);
-      throw;
-    }
+  const auto known = blocks_.find({limit, shared});
+  if (known != blocks_.end()) return known->second;
+  const size_t bytes = static_cast<size_t>(shared);
+  if (shared > most_shared_) {  // never less, so that all known blocks can still be launched
+    driver().set_function_attribute(function_, kMaxDynamicShared, static_cast<int>(shared));
+    most_shared_ = shared;
   }
-  return found->second;
+  Block block = {};
+  int grid = 0, held = 0;
+  driver().best_block(&grid, &block.threads, function_, nullptr, bytes, limit);
+  driver().resident_blocks(&held, function_, block.threads, bytes);
+  block.resident = std::max(1, held) * multiprocessors_;
+  return blocks_[{limit, shared}] = block;
 }
 
 void Kernel::launch(const uint32_t (&grid)[2], int32_t threads, int64_t shared, Handle stream,
                     const void* arguments) const {
   void* values[] = {const_cast<void*>(arguments)};
-  device_.driver().check(
-      device_.driver().launch(function_, grid[0], grid[1], 1, static_cast<unsigned>(threads), 1, 1,
-                              static_cast<unsigned>(shared), stream, values, nullptr));
+  driver().launch(function_, grid[0], grid[1], 1, static_cast<unsigned>(threads), 1, 1,
+                  static_cast<unsigned>(shared), stream, values, nullptr);
 }
 
-Device::Device(const Driver& driver, int index, CodeOf code_of)
-    : driver_(driver), code_of_(code_of) {
-  driver.check(driver.device_get(&handle_, index));
-  driver.check(driver.retain_context(&context_, handle_));
+Device::Device(int index) {
+  driver().device_get(&handle_, index);
+  driver().retain_context(&context, handle_);
   multiprocessors_ = Attribute(kMultiprocessors);
-  shared_bytes_ = Attribute(kSharedBytes);
+  shared_bytes = Attribute(kSharedBytes);
   arch_ = "sm_" + std::to_string(Attribute(kMajor)) + std::to_string(Attribute(kMinor));
 }
 
 int Device::Attribute(int number) const {
   int value = 0;
-  driver_.check(driver_.attribute(&value, number, handle_));
+  driver().attribute(&value, number, handle_);
   return value;
 }
 
@@ -108,49 +101,72 @@ void Device::load(const std::string& source) {
   // The lock is released because Python may make the code: a thread with Python's lock that waited
   // for this one would wait for ever.
   lock.unlock();
-  const std::string code = code_of_(source, arch_);
+  const std::string code = machine_code(source, arch_);
   lock.lock();
   if (modules_.count(source)) return;  // another thread was faster
   const Current current(*this);
   Handle module = nullptr;
-  driver_.check(driver_.load_module(&module, code.data()));
+  driver().load_module(&module, code.data());
   modules_[source] = module;
 }
 
 Kernel& Device::kernel(const std::string& name) {
+  const size_t from = name.find('_') + 1;
+  const std::string source = name.substr(from, name.find('_', from) - from);
+  load(source);
   const std::lock_guard lock(mutex_);
-  auto& kernel = kernels_[name];
-  if (!kernel) {
-    const size_t from = name.find('_') + 1;
-    const std::string source = name.substr(from, name.find('_', from) - from);
-    Handle function = nullptr;
-    driver_.check(driver_.get_function(&function, modules_.at(source), name.c_str()));
-    kernel = std::make_unique<Kernel>(*this, function);
-  }
-  return *kernel;
+  const auto known = kernels_.find(name);
+  if (known != kernels_.end()) return known->second;
+  Handle function = nullptr;
+  driver().get_function(&function, modules_.at(source), name.c_str());
+  return kernels_.try_emplace(name, multiprocessors_, function).first->second;
 }
 
-void Device::copy(void* to, const void* from, size_t bytes, Handle stream) const {
-  driver_.check(driver_.copy_to_device(to, from, bytes, stream));
+void Device::wait(Handle stream, Handle other) const {
+  Handle event = nullptr;
+  driver().create_event(&event, kWithoutTiming);
+  driver().record_event(event, other);
+  driver().wait_event(stream, event, 0);
+  driver().destroy_event(event);  // the driver keeps it until it has occurred
 }
 
-Current::Current(const Device& device) : driver_(device.driver()) {
-  driver_.check(driver_.push_context(device.context()));
+const float* Device::table(const Key& key, size_t count, const std::function<void(float*)>& make) {
+  const std::lock_guard lock(tables_mutex_);
+  const auto known = tables_.find(key);
+  if (known != tables_.end()) return known->second;
+  const size_t bytes = count * sizeof(float);
+  if (tables_bytes_ + bytes > kMostTables) return nullptr;
+  std::vector<float> values(count);
+  make(values.data());
+  void* address = nullptr;
+  driver().allocate(&address, bytes);
+  tables_bytes_ += bytes;
+  // A stream of its own: while a graph is captured, nothing may touch the default one.
+  if (!tables_stream_) driver().create_stream(&tables_stream_, kNonBlocking);
+  driver().copy(address, values.data(), bytes, tables_stream_);
+  driver().finish_stream(tables_stream_);
+  return tables_[key] = static_cast<float*>(address);
+}
+
+Current::Current(const Device& device) {
+  driver().push_context(device.context);
+  driver().exchange_capture_mode.raw(&mode_);
 }
 
 Current::~Current() {
   Handle context;
-  driver_.pop_context(&context);
+  driver().exchange_capture_mode.raw(&mode_);
+  driver().pop_context.raw(&context);
 }
 
 Device& device(int index) {
-  static std::mutex mutex;
-  static const Driver* driver = nullptr;
-  static auto* devices = new std::map<int, std::unique_ptr<Device>>;
-  const std::lock_guard lock(mutex);
-  if (!driver) driver = new Driver;
+  static const pid_t opened_by = getpid();
+  if (getpid() != opened_by)
+    throw std::runtime_error(
+        "CUDA: a forked process cannot use a GPU that its parent has used; start it by \"spawn\"");
+  const std::lock_guard lock(devices_mutex);
   auto& found = (*devices)[index];
-  if (!found) found = std::make_unique<Device>(*driver, index, machine_code);
+  if (!found) found = std::make_unique<Device>(index);
   return *found;
 }
 

@@ -1,53 +1,77 @@
 // A GPU by way of the CUDA driver, a library that is looked up at run time: machine code, launches,
-// copies.  It does in C++ what dali_msda/backends/driver.py does in Python, and knows nothing of
-// DALI.  Nothing in it waits for a GPU.
-//
-// Errors of the driver are thrown as std::runtime_error.
+// memory.  Errors of the driver are thrown as std::runtime_error.
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <tuple>
 #include <utility>
+
+#include "cuda/host/memory.h"
 
 namespace msda::gpu {
 
-using Handle = void*;  // a context, module, function or stream of the driver
+void check(int status);  // throws what the driver says of it
 
-// The functions of the driver that are used.
-class Driver {
- public:
-  // Throws if there is no such library, or if it finds no GPU.
-  explicit Driver(const char* library = "libcuda.so.1");
-
-  void check(int status) const;
-
-  int (*device_get)(int*, int);
-  int (*attribute)(int*, int, int);
-  int (*retain_context)(Handle*, int);
-  int (*push_context)(Handle);
-  int (*pop_context)(Handle*);
-  int (*load_module)(Handle*, const void*);
-  int (*get_function)(Handle*, Handle, const char*);
-  int (*set_function_attribute)(Handle, int, int);
-  int (*best_block)(int*, int*, Handle, Handle, size_t, int);
-  int (*resident_blocks)(int*, Handle, int, size_t);
-  int (*launch)(Handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
-                Handle, void**, void**);
-  int (*copy_to_device)(void*, const void*, size_t, Handle);
-
- private:
-  int (*error_string_)(int, const char**);
+// A function of the driver.
+template <typename... Arguments>
+struct DriverFunction {
+  int (*raw)(Arguments...) = nullptr;  // returns a status
+  void operator()(Arguments... arguments) const { check(raw(arguments...)); }
 };
 
-class Device;
+// The functions of the driver that are used.
+#define MSDA_DRIVER_FUNCTIONS(F)                                                                  \
+  F(init, "cuInit", unsigned)                                                                     \
+  F(error_string, "cuGetErrorString", int, const char**)                                          \
+  F(device_get, "cuDeviceGet", int*, int)                                                         \
+  F(attribute, "cuDeviceGetAttribute", int*, int, int)                                            \
+  F(pointer_attribute, "cuPointerGetAttribute", void*, int, const void*)                          \
+  F(retain_context, "cuDevicePrimaryCtxRetain", Handle*, int)                                     \
+  F(push_context, "cuCtxPushCurrent_v2", Handle)                                                  \
+  F(pop_context, "cuCtxPopCurrent_v2", Handle*)                                                   \
+  F(exchange_capture_mode, "cuThreadExchangeStreamCaptureMode", int*)                             \
+  F(load_module, "cuModuleLoadData", Handle*, const void*)                                        \
+  F(get_function, "cuModuleGetFunction", Handle*, Handle, const char*)                            \
+  F(set_function_attribute, "cuFuncSetAttribute", Handle, int, int)                               \
+  F(best_block, "cuOccupancyMaxPotentialBlockSize", int*, int*, Handle, Handle, size_t, int)      \
+  F(resident_blocks, "cuOccupancyMaxActiveBlocksPerMultiprocessor", int*, Handle, int, size_t)    \
+  F(launch, "cuLaunchKernel", Handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, \
+    unsigned, Handle, void**, void**)                                                             \
+  F(allocate, "cuMemAlloc_v2", void**, size_t)                                                    \
+  F(allocate_pinned, "cuMemHostAlloc", void**, size_t, unsigned)                                  \
+  F(free, "cuMemFree_v2", void*)                                                                  \
+  F(free_pinned, "cuMemFreeHost", void*)                                                          \
+  F(copy, "cuMemcpyHtoDAsync_v2", void*, const void*, size_t, Handle)                             \
+  F(create_stream, "cuStreamCreate", Handle*, unsigned)                                           \
+  F(finish_stream, "cuStreamSynchronize", Handle)                                                 \
+  F(wait_event, "cuStreamWaitEvent", Handle, Handle, unsigned)                                    \
+  F(is_capturing, "cuStreamIsCapturing", Handle, int*)                                            \
+  F(create_event, "cuEventCreate", Handle*, unsigned)                                             \
+  F(record_event, "cuEventRecord", Handle, Handle)                                                \
+  F(query_event, "cuEventQuery", Handle)                                                          \
+  F(finish_event, "cuEventSynchronize", Handle)                                                   \
+  F(destroy_event, "cuEventDestroy_v2", Handle)
 
-// A kernel of a device.  The device's context must be current.
+struct Driver {
+  // Throws if there is no such library, or if it finds no GPU.
+  explicit Driver(const char* library);
+
+#define MSDA_MEMBER(member, name, ...) DriverFunction<__VA_ARGS__> member;
+  MSDA_DRIVER_FUNCTIONS(MSDA_MEMBER)
+#undef MSDA_MEMBER
+};
+const Driver& driver();  // opened once
+
+// A kernel of a device, whose context must be current.
 class Kernel {
  public:
-  Kernel(const Device& device, Handle function) : device_(device), function_(function) {}
+  Kernel(int32_t multiprocessors, Handle function)
+      : multiprocessors_(multiprocessors), function_(function) {}
 
   // Threads of a block that keep the device busiest, at most `limit` (0: any number), with
   // `shared` bytes of dynamic shared memory; and how many such blocks the device holds.
@@ -61,49 +85,53 @@ class Kernel {
               const void* arguments) const;
 
  private:
-  const Device& device_;
+  const int32_t multiprocessors_;
   const Handle function_;
   std::mutex mutex_;
   int64_t most_shared_ = 0;
   std::map<std::pair<int32_t, int64_t>, Block> blocks_;
 };
 
-// Returns the machine code of kernels/cuda/<source>.cu for a kind of device, such as "sm_90".
-using CodeOf = std::string (*)(const std::string& source, const std::string& arch);
-
 // A device in its primary context, which is DALI's, CuPy's and torch's too.
 class Device {
  public:
-  Device(const Driver& driver, int index, CodeOf code_of);
+  explicit Device(int index);
   Device(const Device&) = delete;
 
-  // Loads the kernels of a source, once.  They must be loaded before kernel() is called for them.
+  // Loads the kernels of a source, once.  Their code may have to be compiled.
   void load(const std::string& source);
-  // An entry point, msda_<source>_...
+  // An entry point, msda_<source>_..., whose source is loaded if need be.
   Kernel& kernel(const std::string& name);
+  // Makes a stream wait for what was launched on another one; the caller goes on.
+  void wait(Handle stream, Handle other) const;
 
-  void copy(void* to, const void* from, size_t bytes, Handle stream) const;
+  // Values on the device that are made once, of depth, height, width and decay, or of an axis's
+  // length.  They are kept for good, since graphs may hold their address.  Null once all of them
+  // take kMostTables bytes: such values must be sent along.
+  using Key = std::tuple<int32_t, int32_t, int32_t, float>;
+  const float* table(const Key& key, size_t count, const std::function<void(float*)>& make);
+  static constexpr size_t kMostTables = size_t{64} << 20;
 
-  int32_t multiprocessors() const { return multiprocessors_; }
-  int32_t shared_bytes() const { return shared_bytes_; }  // the most that a block may ask for
-  const Driver& driver() const { return driver_; }
-  Handle context() const { return context_; }
+  int32_t shared_bytes;  // the most that a block may ask for
+  Handle context = nullptr;
+  Pool pinned{true}, memory{false};
 
  private:
   int Attribute(int number) const;
 
-  const Driver& driver_;
-  const CodeOf code_of_;
   int handle_ = 0;
-  Handle context_ = nullptr;
-  int32_t multiprocessors_, shared_bytes_;
+  int32_t multiprocessors_;
   std::string arch_;
-  std::mutex mutex_;
+  std::mutex mutex_, tables_mutex_;
   std::map<std::string, Handle> modules_;
-  std::map<std::string, std::unique_ptr<Kernel>> kernels_;
+  std::map<std::string, Kernel> kernels_;
+  Handle tables_stream_ = nullptr;
+  size_t tables_bytes_ = 0;
+  std::map<Key, const float*> tables_;
 };
 
-// Makes a device's context the calling thread's while it lives.
+// While it lives, a device's context is the calling thread's, and the thread may do what it may not
+// while others capture a graph: take memory, ask for events.  None of that enters a graph.
 class Current {
  public:
   explicit Current(const Device& device);
@@ -111,7 +139,7 @@ class Current {
   Current(const Current&) = delete;
 
  private:
-  const Driver& driver_;
+  int mode_ = 2;  // CU_STREAM_CAPTURE_MODE_RELAXED
 };
 
 // The device of this number.  It is opened once and never closed, because the driver may be

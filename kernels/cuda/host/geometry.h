@@ -1,5 +1,5 @@
 // How the GPU's kernels are launched: grids, blocks, shared memory and scratch memory, and which
-// kernels a batch needs.  Both hosts ask here (dali_msda/backends/cuda.py and batch.cpp).
+// kernels a batch needs.
 #pragma once
 #include <cstdint>
 

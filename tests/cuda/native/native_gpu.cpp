@@ -1,85 +1,54 @@
-// The GPU's host (kernels/cuda/host), with neither DALI nor a GPU: on a
-// driver and in memory that a test brings.  Functions return null, or what was thrown.
+// The GPU's host (kernels/cuda/host) on a driver that a test brings.
+#include "cuda/host/api.cpp"
 #include "cuda/host/batch.cpp"
+#include "cuda/host/blend.cpp"
 #include "cuda/host/code.cpp"
 #include "cuda/host/driver.cpp"
+#include "cuda/host/memory.cpp"
 
-namespace {
+extern "C" {
 
-using Allocate = void* (*)(int64_t bytes, int32_t pinned);
+// Forgets all devices, and opens them by this driver from now on.
+void host_use(const char* library) {
+  static std::string kept;
+  kept = library;
+  driver_library = kept.c_str();
+  devices->clear();
+}
 
-struct Memory final : msda::gpu::BatchMemory {
-  Allocate allocate;
+// Sends parts to the device, and finds where they and the scratch memory lie.
+void host_send(void* stream, const void* const* parts, const int64_t* sizes, int32_t count,
+               int64_t scratch, const void** addresses) {
+  Device& there = device(0);
+  const Current current(there);
+  Upload upload(there, stream);
+  for (int32_t k = 0; k < count; ++k)
+    upload.Add(static_cast<const char*>(parts[k]), static_cast<size_t>(sizes[k]));
+  upload.Send(static_cast<size_t>(scratch));
+  for (int32_t k = 0; k < count; ++k) addresses[k] = upload.At<void>(k);
+  addresses[count] = upload.Scratch();
+}
 
-  explicit Memory(Allocate allocate) : allocate(allocate) {}
-  char* Pinned(size_t bytes) override { return Get(bytes, 1); }
-  char* OnDevice(size_t bytes) override { return Get(bytes, 0); }
-  char* Get(size_t bytes, int32_t pinned) {
-    return bytes ? static_cast<char*>(allocate(static_cast<int64_t>(bytes), pinned)) : nullptr;
-  }
-};
+// Threads of a block of a kernel, and how many blocks the device holds and has room to run.
+void host_occupancy(const char* name, int32_t* found) {
+  Device& there = device(0);
+  const Current current(there);
+  const Kernel::Block block = there.kernel(name).occupancy();
+  int count = 0, handle = 0;
+  driver().device_get(&handle, 0);
+  driver().attribute(&count, 16, handle);  // of multiprocessors
+  found[0] = block.threads, found[1] = block.resident, found[2] = count;
+}
 
-struct Host {
-  msda::gpu::Driver driver;
-  msda::gpu::Device device;
-  msda::gpu::Blend blend;
-  msda::gpu::Targets targets;
-  msda::gpu::Saliency saliency;
-
-  Host(const char* library, int index)
-      : driver(library),
-        device(driver, index, msda::gpu::machine_code),
-        blend(device),
-        targets(device),
-        saliency(device) {}
-};
-
-template <typename Work>
-const char* error_of(Work work) {
+// What opening a driver throws, or null.
+const char* host_open(const char* library) {
   static std::string text;
   try {
-    work();
+    (void)Driver(library);
     return nullptr;
   } catch (const std::exception& error) {
     text = error.what();
     return text.c_str();
   }
-}
-
-}  // namespace
-
-extern "C" {
-
-const char* host_open(Host** host, const char* library, int32_t index) {
-  return error_of([=] { *host = new Host(library, index); });
-}
-const char* host_load(Host* host, const char* source) {
-  return error_of([=] { host->device.load(source); });
-}
-const char* host_blend(Host* host, const MsdaBlend* blend, Allocate allocate, void* stream) {
-  return error_of([=] {
-    Memory memory(allocate);
-    host->blend.Run(*blend, memory, stream);
-  });
-}
-const char* host_targets(Host* host, void* const* rows, int32_t samples, const MsdaTargets* targets,
-                         Allocate allocate, void* stream) {
-  return error_of([=] {
-    Memory memory(allocate);
-    host->targets.Run({rows, rows + samples}, *targets, memory, stream);
-  });
-}
-const char* host_scatter(Host* host, void* const* to, int32_t samples, int64_t bytes,
-                         const char* from, void* stream) {
-  return error_of([=] {
-    msda::gpu::scatter(host->device, {to, to + samples}, static_cast<size_t>(bytes), from, stream);
-  });
-}
-const char* host_saliency(Host* host, const MsdaSaliency* groups, int32_t count, Allocate allocate,
-                          void* stream) {
-  return error_of([=] {
-    Memory memory(allocate);
-    host->saliency.Run({groups, groups + count}, memory, stream);
-  });
 }
 }  // extern "C"

@@ -1,8 +1,12 @@
 // A CUDA driver without a GPU: its memory is the CPU's, its kernels are emulated.  What a test may
 // set or read stands in `stub`.
 #include <dlfcn.h>
+#include <sys/mman.h>
 
-#include <cstdlib>
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <string>
 
 #include "emulated_cuda.h"
@@ -10,23 +14,72 @@
 namespace {
 
 struct Stub {
-  int32_t capturing, unfinished, relaxed;  // set: whether a stream records, events are not over
-  int32_t deferred;                        // set: streams only start when stub_finish() is called
-  int32_t shared_bytes;                    // set: of shared memory for a block, 0 for Hopper's
-  int32_t failing;                         // set: copies (1) or launches (2) fail
+  int32_t capturing;     // set: whether streams record a graph, in place of working
+  int32_t elsewhere;     // set: whether another thread captures, and forbids what would disturb it
+  int32_t unfinished;    // set: no event is over
+  int32_t deferred;      // set: streams only start when stub_finish() is called
+  int32_t shared_bytes;  // set: of shared memory for a block, 0 for Hopper's
+  int32_t failing;       // set: copies (1), launches (2), synchronising (3) or memory (4) fail
+  int32_t relaxed, broken;  // threads in that capture mode; how often a capture was disturbed
   int32_t allocations, pinned, copies, launches, records, waits, modules, contexts;
-  uint64_t stream;  // of the last copy, launch or record
+  int32_t tables, spare;                    // copies on the host's own stream
+  int64_t table_bytes;                      // of those copies
+  int64_t bytes, pinned_bytes, most_bytes;  // held now; of the device, at most at a time
+  uint64_t stream;                          // of the last copy, launch or record
 } stub;
 
-std::vector<std::function<int()>> queue;  // of all streams
+void* const kOwnStream = reinterpret_cast<void*>(uint64_t{1000});  // of the host
 
-int enqueue(std::function<int()> work) {
-  if (!stub.deferred) return work();
-  queue.push_back(std::move(work));
+std::recursive_mutex mutex;
+thread_local int capture_mode = 0;  // of the thread: 0 global, 2 relaxed
+void (*on_launch)(const char*) = nullptr;
+void (*on_wait)(uint64_t, uint64_t) = nullptr;
+
+struct Work {
+  uint64_t stream;
+  std::function<int()> run;
+  std::function<bool()> is_ready;  // or null: always
+};
+std::vector<Work> queue, graph;
+
+int enqueue(void* stream, std::function<int()> run, std::function<bool()> is_ready = nullptr) {
+  const Work work = {reinterpret_cast<uint64_t>(stream), std::move(run), std::move(is_ready)};
+  const bool is_captured = stub.capturing && stream != kOwnStream;
+  if (!is_captured && !stub.deferred) return work.run();
+  (is_captured ? graph : queue).push_back(work);
   return 0;
 }
 
+// Runs what may run, of one stream or of all, until something is over.  Of streams that need not
+// wait for others the last goes first.
+int run_queue(const uint64_t* only = nullptr, const std::function<bool()>& is_over = nullptr) {
+  int status = 0;
+  for (bool found = true; found && !(is_over && is_over());) {
+    found = false;
+    std::map<uint64_t, size_t, std::greater<>> heads;
+    for (size_t k = 0; k < queue.size(); ++k) heads.try_emplace(queue[k].stream, k);
+    for (const auto& [stream, k] : heads) {
+      if ((only && stream != *only) || (queue[k].is_ready && !queue[k].is_ready())) continue;
+      const Work work = std::move(queue[k]);
+      queue.erase(queue.begin() + static_cast<std::ptrdiff_t>(k));
+      if (const int failed = work.run(); !status) status = failed;
+      found = true;
+      break;
+    }
+  }
+  return status;
+}
+
+struct Event {
+  struct State {
+    int64_t recorded = 0, done = 0;
+    uint64_t stream = 0;
+  };
+  std::shared_ptr<State> state = std::make_shared<State>();
+};
+
 struct Function {
+  std::string name;
   void (*run)(const void*, emulated::Launch*);
   size_t arguments;  // bytes
   bool barriers;
@@ -35,27 +88,79 @@ struct Function {
 
 int32_t shared_bytes() { return stub.shared_bytes ? stub.shared_bytes : 232448; }
 
-int allocated(void** to, size_t size) {
-  if (stub.capturing && !stub.relaxed) return 900;  // would end the capture
-  ++stub.allocations;
-  *to = std::aligned_alloc(256, (size + 255) / 256 * 256);
-  std::memset(*to, 0xCD, (size + 255) / 256 * 256);
-  return *to ? 0 : 2;
+// Whether the thread may not do this now, because a graph is captured.
+bool is_forbidden() {
+  const bool forbidden = (stub.capturing || stub.elsewhere) && capture_mode != 2;
+  stub.broken += forbidden;
+  return forbidden;
 }
+
+constexpr size_t kPage = 4096;
+struct Block {
+  void* base;
+  size_t pages, bytes;
+  bool is_pinned;
+};
+std::map<void*, Block> memory;
+
+// Memory that ends where none is, but for what is needed to start where a GPU's may.
+int allocated(void** to, size_t bytes, bool is_pinned) {
+  if (is_forbidden()) return 900;
+  if (stub.failing == 4 || !bytes) return 2;
+  const size_t pages = (bytes + kPage - 1) / kPage * kPage + kPage;
+  void* base = mmap(nullptr, pages, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  mprotect(base, pages - kPage, PROT_READ | PROT_WRITE);
+  *to = static_cast<char*>(base) + pages - kPage - (bytes + 15) / 16 * 16;
+  std::memset(*to, 0xCD, std::min(bytes, size_t{1} << 20));
+  memory[*to] = {base, pages, bytes, is_pinned};
+  ++(is_pinned ? stub.pinned : stub.allocations);
+  (is_pinned ? stub.pinned_bytes : stub.bytes) += static_cast<int64_t>(bytes);
+  stub.most_bytes = std::max(stub.most_bytes, stub.bytes);
+  return 0;
+}
+
+int freed(void* address, bool is_pinned) {
+  if (is_forbidden()) return 900;
+  const auto found = memory.find(address);
+  if (found == memory.end() || found->second.is_pinned != is_pinned) return 1;
+  munmap(found->second.base, found->second.pages);
+  (is_pinned ? stub.pinned_bytes : stub.bytes) -= static_cast<int64_t>(found->second.bytes);
+  memory.erase(found);
+  return 0;
+}
+
+using Lock = std::lock_guard<std::recursive_mutex>;
 
 }  // namespace
 
 extern "C" {
 
 Stub* stub_state() { return &stub; }
-
+void stub_listen(void (*launch)(const char*), void (*wait)(uint64_t, uint64_t)) {
+  on_launch = launch, on_wait = wait;
+}
+// As if nothing had ever been asked of it.
+void stub_reset() {
+  for (const auto& [address, block] : memory) munmap(block.base, block.pages);
+  memory.clear(), queue.clear(), graph.clear();
+  stub = {};
+  on_launch = nullptr, on_wait = nullptr;
+}
 // The device catches up; the first error of what it does.
 int stub_finish() {
-  int status = 0;
-  for (const auto& work : queue)
-    if (!status) status = work();
-  queue.clear();
-  return status;
+  const int status = run_queue();
+  return status ? status : queue.empty() ? 0 : 999;
+}
+// What waits to be run never is.
+void stub_drop() { queue.clear(); }
+// The graph that was captured is launched.
+void stub_replay() {
+  for (const Work& work : graph) enqueue(reinterpret_cast<void*>(work.stream), work.run);
+}
+// A stream is destroyed with work under way, and its handle given to a new one.
+void stub_reuse_handle(uint64_t stream) {
+  for (Work& work : queue)
+    if (work.stream == stream) work.stream = stream - 1;
 }
 
 int cuInit(unsigned) { return 0; }
@@ -75,18 +180,22 @@ int cuDevicePrimaryCtxRetain(void** context, int) {
   *context = &stub;
   return 0;
 }
-int cuCtxPushCurrent_v2(void* context) { return context == &stub ? ++stub.contexts, 0 : 201; }
+int cuCtxPushCurrent_v2(void* context) {
+  const Lock lock(mutex);
+  return context == &stub ? ++stub.contexts, 0 : 201;
+}
 int cuCtxPopCurrent_v2(void** context) {
+  const Lock lock(mutex);
   *context = &stub;
   return stub.contexts-- > 0 ? 0 : 201;
 }
-int cuCtxSynchronize() { return 0; }
 int cuModuleLoadData(void** module, const void* code) {
   if (std::memcmp(code,
                   "\x7f"
                   "ELF",
                   4) != 0)
     return 200;
+  if (is_forbidden()) return 900;
   ++stub.modules;
   *module = &stub;
   return stub.contexts ? 0 : 201;
@@ -99,7 +208,7 @@ int cuModuleGetFunction(void** function, void*, const char* name) {
       dlsym(library, (std::string("run_") + name).c_str()));
   auto size = static_cast<const size_t*>(dlsym(library, (std::string("size_") + name).c_str()));
   const bool barriers = std::strstr(name, "field") || std::strstr(name, "saliency");
-  *function = new Function{run, size ? *size : 0, barriers};
+  *function = new Function{name, run, size ? *size : 0, barriers};
   return run ? 0 : 500;
 }
 int cuFuncSetAttribute(void* function, int attribute, int value) {
@@ -117,6 +226,7 @@ int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void*, int, size_t)
 }
 int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned block, unsigned,
                    unsigned, unsigned shared, void* stream, void** arguments, void**) {
+  const Lock lock(mutex);
   const Function& f = *static_cast<Function*>(function);
   if (static_cast<int64_t>(shared) > f.most_shared) return 1;
   if (z != 1 || !block || block > 1024 || !x || !y || y > 65535 || !stub.contexts) return 1;
@@ -125,54 +235,104 @@ int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned 
   launch.grid[0] = launch.count[0] = x, launch.grid[1] = launch.count[1] = y;
   launch.block = block, launch.order = 2, launch.barriers = f.barriers;
   ++stub.launches, stub.stream = reinterpret_cast<uint64_t>(stream);
+  if (on_launch) on_launch(f.name.c_str());
   const auto* first = static_cast<const char*>(arguments[0]);
   const std::vector<char> taken(first, first + f.arguments);  // at once, as the driver does
-  return enqueue([f, launch, taken]() mutable {
+  return enqueue(stream, [f, launch, taken]() mutable {
     f.run(taken.data(), &launch);
     return launch.fault ? 700 : 0;
   });
 }
-int cuMemAlloc_v2(void** memory, size_t size) { return allocated(memory, size); }
-int cuMemHostAlloc(void** memory, size_t size, unsigned) {
-  ++stub.pinned;
-  return allocated(memory, size);
+int cuMemAlloc_v2(void** address, size_t size) {
+  const Lock lock(mutex);
+  return allocated(address, size, false);
+}
+int cuMemHostAlloc(void** address, size_t size, unsigned) {
+  const Lock lock(mutex);
+  return allocated(address, size, true);
+}
+int cuMemFree_v2(void* address) {
+  const Lock lock(mutex);
+  return freed(address, false);
+}
+int cuMemFreeHost(void* address) {
+  const Lock lock(mutex);
+  return freed(address, true);
 }
 int cuMemcpyHtoDAsync_v2(void* to, const void* from, size_t size, void* stream) {
+  const Lock lock(mutex);
   if (!stub.contexts) return 201;
+  if (!stream && (stub.capturing || stub.elsewhere)) return ++stub.broken, 906;
   if (stub.failing == 1) return 719;
-  ++stub.copies, stub.stream = reinterpret_cast<uint64_t>(stream);
-  return enqueue([to, from, size] {
+  if (stream == kOwnStream)
+    ++stub.tables, stub.table_bytes += static_cast<int64_t>(size);
+  else
+    ++stub.copies, stub.stream = reinterpret_cast<uint64_t>(stream);
+  return enqueue(stream, [to, from, size] {
     std::memcpy(to, from, size);
     return 0;
   });
 }
+int cuStreamCreate(void** stream, unsigned flags) {
+  *stream = kOwnStream;
+  return flags == 1 ? 0 : 1;  // one that waits for the default stream disturbs a capture
+}
+int cuStreamSynchronize(void* stream) {
+  const Lock lock(mutex);
+  if (is_forbidden()) return 900;
+  const auto only = reinterpret_cast<uint64_t>(stream);
+  return run_queue(&only);
+}
 int cuEventCreate(void** event, unsigned) {
-  *event = std::malloc(1);
+  *event = new Event;
   return 0;
 }
-int cuEventRecord(void*, void* stream) {
+int cuEventRecord(void* event, void* stream) {
+  const Lock lock(mutex);
   ++stub.records, stub.stream = reinterpret_cast<uint64_t>(stream);
-  return stub.capturing ? 900 : 0;
+  if (stub.capturing) return 900;
+  auto state = static_cast<Event*>(event)->state;
+  state->stream = stub.stream;
+  return enqueue(stream, [state, ticket = ++state->recorded] {
+    state->done = ticket;
+    return 0;
+  });
 }
-int cuEventQuery(void*) { return stub.capturing ? 900 : stub.unfinished ? 600 : 0; }
-int cuEventSynchronize(void*) {
+int cuEventQuery(void* event) {
+  const Lock lock(mutex);
+  if (is_forbidden()) return 900;
+  const auto& state = *static_cast<Event*>(event)->state;
+  return stub.unfinished || state.done < state.recorded ? 600 : 0;
+}
+int cuEventSynchronize(void* event) {
+  const Lock lock(mutex);
+  if (is_forbidden()) return 900;
   ++stub.waits;
-  return 0;
+  const auto& state = *static_cast<Event*>(event)->state;
+  if (stub.failing == 3) return 719;
+  return run_queue(nullptr, [&] { return state.done >= state.recorded; });
 }
 int cuEventDestroy_v2(void* event) {
-  std::free(event);
+  delete static_cast<Event*>(event);
   return 0;
 }
-int cuStreamWaitEvent(void* stream, void*, unsigned flags) {
+int cuStreamWaitEvent(void* stream, void* event, unsigned flags) {
+  const Lock lock(mutex);
   stub.stream = reinterpret_cast<uint64_t>(stream);
-  return flags;
+  auto state = static_cast<Event*>(event)->state;
+  if (on_wait && state->stream != stub.stream) on_wait(stub.stream, state->stream);
+  const auto nothing = [] { return 0; };
+  const auto is_over = [state, ticket = state->recorded] { return state->done >= ticket; };
+  return flags ? 1 : enqueue(stream, nothing, is_over);
 }
 int cuStreamIsCapturing(void*, int* status) {
   *status = stub.capturing;
   return 0;
 }
 int cuThreadExchangeStreamCaptureMode(int* mode) {
-  std::swap(*mode, stub.relaxed);
+  const Lock lock(mutex);
+  stub.relaxed += (*mode == 2) - (capture_mode == 2);
+  std::swap(*mode, capture_mode);
   return 0;
 }
 int cuPointerGetAttribute(void* value, int attribute, void*) {

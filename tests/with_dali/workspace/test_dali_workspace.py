@@ -38,8 +38,7 @@ def libraries(tmp_path_factory):
     home = build._dali_folder()
     workspace = made("dali_workspace", f"-L{home}", "-ldali", "-ldali_core")
     path = f"{folder}:{os.environ.get('LD_LIBRARY_PATH', '')}"
-    environment = {"LD_LIBRARY_PATH": path, "LD_PRELOAD": str(made("dali_memory"))}
-    return stub, workspace, folder, os.environ | environment
+    return stub, workspace, folder, os.environ | {"LD_LIBRARY_PATH": path}
 
 
 @pytest.mark.parametrize("case", "blend volumes targets saliency errors code".split())
