@@ -14,34 +14,25 @@ from math import prod
 
 import numpy as np
 
-from dali_msda.backends import cpu, nvrtc
-from dali_msda.backends.cpu_library import (
-    Blend,
-    Fields,
-    Saliency,
-    Targets,
-    declare,
-    expect_done,
-    structure,
-)
+from dali_msda.backends import cpu, cpu_library, nvrtc
 from dali_msda.backends.cuda_arrays import GpuArray, current_stream
 from dali_msda.backends.records import interpolations
 
 FAILED = 2  # an MsdaStatus
 
-Call = structure(
+Call = cpu_library.structure(
     "MsdaGpuCall",
     {"device": c_int32, "count": c_int32, "stream": c_void_p, "others": c_void_p}
     | {"text": c_char * 16384},
 )
 _SIGNATURES = {  # behind the call
     "msda_gpu_of": [c_void_p],
-    "msda_gpu_blend": [POINTER(Blend), c_void_p, c_int32, c_int64, c_int64],
+    "msda_gpu_blend": [POINTER(cpu.Blend), c_void_p, c_int32, c_int64, c_int64],
     "msda_gpu_mask": [c_void_p, c_void_p, *[c_int32] * 4],
-    "msda_gpu_fields": [POINTER(Fields)],
-    "msda_gpu_targets_dense": [c_void_p, c_int32, POINTER(Targets), c_void_p, c_char_p],
-    "msda_gpu_targets_compact": [c_void_p, c_void_p, POINTER(Targets), c_void_p, c_char_p],
-    "msda_gpu_saliency": [POINTER(Saliency), c_int32, c_void_p],
+    "msda_gpu_fields": [POINTER(cpu.Fields)],
+    "msda_gpu_targets_dense": [c_void_p, c_int32, POINTER(cpu.Targets), c_void_p, c_char_p],
+    "msda_gpu_targets_compact": [c_void_p, c_void_p, POINTER(cpu.Targets), c_void_p, c_char_p],
+    "msda_gpu_saliency": [POINTER(cpu.Saliency), c_int32, c_void_p],
 }
 
 
@@ -54,7 +45,8 @@ def library() -> ctypes.CDLL:
 def opened(lib: ctypes.CDLL) -> ctypes.CDLL:
     """The same library, with signatures and with what compiles the kernels."""
     for name, arguments in _SIGNATURES.items():
-        declare(lib, name, [POINTER(Call), *arguments], c_int32).errcheck = _expect_done
+        function = cpu_library.declare(lib, name, [POINTER(Call), *arguments], c_int32)
+        function.errcheck = _expect_done
     nvrtc.offer(lib)
     return lib
 
@@ -63,7 +55,7 @@ def _expect_done(status: int, _: object, arguments: tuple) -> None:
     """Raise what a call says."""
     if status == FAILED:
         raise RuntimeError(arguments[0]._obj.text.decode(errors="replace"))
-    expect_done(status)
+    cpu_library.expect_done(status)
 
 
 def _call(name: str, arrays: dict[str, object], *arguments: object) -> None:
@@ -98,7 +90,7 @@ def _gpu_of(array: GpuArray) -> int | None:
     return call.device
 
 
-def _on_either_side(flags: np.ndarray | GpuArray | None) -> tuple[np.ndarray | None, int | None]:
+def _sides(flags: np.ndarray | GpuArray | None) -> tuple[np.ndarray | None, int | None]:
     """Flags on the CPU, or the address of flags on the GPU."""
     return (None, flags.ctypes.data) if isinstance(flags, GpuArray) else (flags, None)
 
@@ -123,7 +115,7 @@ def blend(
     if how.get("pairs") is not None and mirror is not None:
         raise ValueError("mirror: expected None in place on a GPU, got flags; give another out=")
     given, planes = {"images": images, "out": outs, "mirror": mirror}, (1, 0, 0)
-    here, there = _on_either_side(mirror)
+    here, there = _sides(mirror)
     if planar:
         planes = images.shape[-1], images.strides[-1], outs.strides[plans.ndim]
         images, outs = images[..., :1], outs[(slice(None),) * plans.ndim + (0,)]
@@ -145,7 +137,7 @@ def fields(rows: GpuArray, plans: np.ndarray) -> None:
 
 def targets_dense(out: GpuArray, plans: np.ndarray, labels: GpuArray, smoothing: float) -> None:
     """Fills ``out``, float32 ``(*plans.shape, C)``; labels: int ``(N,)``, float32 ``(N, C)``."""
-    job = Targets(plans.ctypes.data, None, None, plans.size, out.shape[-1], smoothing)
+    job = cpu.Targets(plans.ctypes.data, None, None, plans.size, out.shape[-1], smoothing)
     given, rows = {"labels": labels, "out": out}, (c_void_p * 1)(out.ctypes.data)
     source = labels.ctypes.data, labels.dtype.name.encode()
     _call("msda_gpu_targets_dense", given, rows, 1, byref(job), *source)
@@ -155,11 +147,11 @@ def targets_compact(
     out_labels: GpuArray, out_weights: GpuArray, plans: np.ndarray, labels: GpuArray
 ) -> None:
     """Fills ``(*plans.shape, 4)``: int64 class indices and float32 weights."""
-    job = Targets(plans.ctypes.data, None, None, plans.size, 0, 0.0)
+    job = cpu.Targets(plans.ctypes.data, None, None, plans.size, 0, 0.0)
     given = {"labels": labels, "out": out_labels, "weights": out_weights}
-    outs, source = (out_labels.ctypes.data, out_weights.ctypes.data), labels.ctypes.data
-    kind = labels.dtype.name.encode()
-    _call("msda_gpu_targets_compact", given, *outs, byref(job), source, kind)
+    outs = out_labels.ctypes.data, out_weights.ctypes.data
+    source = labels.ctypes.data, labels.dtype.name.encode()
+    _call("msda_gpu_targets_compact", given, *outs, byref(job), *source)
 
 
 def saliency(
@@ -169,7 +161,7 @@ def saliency(
 
     ``mirror`` may lie on the GPU or on the CPU.
     """
-    here, there = _on_either_side(mirror)
+    here, there = _sides(mirror)
     job = cpu.saliency_arguments(peaks, images, mirror=here, **how)
     given = {"images": images, "peaks": peaks, "maps": how.get("maps"), "mirror": mirror}
     _call("msda_gpu_saliency", given, byref(job), 1, there)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from ctypes import byref, c_char_p, c_int, c_void_p
+from ctypes import byref, c_char_p, c_int
 from typing import NamedTuple
 
 MAJOR, MINOR = 75, 76  # CUdevice_attribute: compute capability
@@ -21,7 +21,6 @@ def library() -> ctypes.CDLL:
         lib = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
         raise RuntimeError("CUDA: no driver (libcuda.so.1 was not found)") from error
-    lib.cuDeviceTotalMem_v2.argtypes = [c_void_p, c_int]
     _check(lib, lib.cuInit(0))
     return lib
 

@@ -21,13 +21,6 @@ void for_each_run(void* const* addresses, size_t n, size_t bytes, Take take) {
   }
 }
 
-MsdaGpuTargets targets_of(const MsdaTargets& t, const void* source, const Plan* plans) {
-  MsdaGpuTargets job = {};
-  job.source = source, job.plans = plans;
-  job.batch = t.batch, job.classes = t.classes, job.smoothing = t.smoothing;
-  return job;
-}
-
 }  // namespace
 }  // namespace msda::gpu
 
@@ -39,26 +32,23 @@ int32_t msda_gpu_of(MsdaGpuCall* call, const void* address) {
 }
 
 int32_t msda_gpu_load(MsdaGpuCall* call, const char* source) {
-  return on_device(*call, [=](Device& device) { device.load(source); });
+  return on_device(*call, [=](Upload& upload) { upload.device.load(source); });
 }
 
 int32_t msda_gpu_mask(MsdaGpuCall* call, float* weights, const msda::Plan* plans, int32_t batch,
                       int32_t interpolations, int32_t height, int32_t width) {
-  return on_device(*call, [=](Device& device) {
-    Upload upload(device, call->stream);
+  return on_device(*call, [=](Upload& upload) {
     const int part = upload.Add(plans, static_cast<size_t>(batch));
     const Fields fields(upload, plans, batch, interpolations);
     upload.Send(fields.scratch());
     const auto* there = upload.At<msda::Plan>(part);
     const MsdaGpuMask job = {weights, fields.Launch(there), there, batch, height, width};
-    const int32_t items = width / 4 + (width % 4 > 0);
-    launch_items(device.kernel("msda_mask_float32"), batch, height, items, call->stream, &job);
+    launch_items(upload, "msda_mask_float32", batch, height, (int64_t{width} + 3) / 4, &job);
   });
 }
 
 int32_t msda_gpu_fields(MsdaGpuCall* call, const MsdaFields* f) {
-  return on_device(*call, [=](Device& device) {
-    Upload upload(device, call->stream);
+  return on_device(*call, [=](Upload& upload) {
     const int plans = upload.Add(f->plans, static_cast<size_t>(f->batch));
     const SampleParts rows(upload, f->fields, f->batch);
     const Fields fields(upload, f->plans, f->batch, f->interpolations);
@@ -70,51 +60,50 @@ int32_t msda_gpu_fields(MsdaGpuCall* call, const MsdaFields* f) {
 
 int32_t msda_gpu_targets_dense(MsdaGpuCall* call, void* const* rows, int32_t samples,
                                const MsdaTargets* targets, const void* labels, const char* type) {
-  return on_device(*call, [=](Device& device) {
+  return on_device(*call, [=](Upload& upload) {
     const MsdaTargets& t = *targets;
     if (t.batch == 0) return;
     const size_t n = static_cast<size_t>(samples), classes = static_cast<size_t>(t.classes);
     const size_t each = static_cast<size_t>(t.batch) / n;
-    Upload upload(device, call->stream);
     const int plans = upload.Add(t.plans, static_cast<size_t>(t.batch));
     const int sent = t.rows && !labels ? upload.Add(t.rows, n * classes)
                                        : upload.Add(labels ? nullptr : t.labels, n);
     upload.Send(0);
-    MsdaGpuTargets job = targets_of(t, labels ? labels : upload.At<void>(sent), nullptr);
-    Kernel& kernel = device.kernel(std::string("msda_targets_dense_") + type);
+    MsdaGpuTargets job = {};
+    job.source = labels ? labels : upload.At<void>(sent);
+    job.classes = t.classes, job.smoothing = t.smoothing;
+    const std::string name = std::string("msda_targets_dense_") + type;
     for_each_run(rows, n, each * classes * sizeof(float), [&](size_t first, size_t count) {
       job.rows = static_cast<float*>(rows[first]);
       job.plans = upload.At<msda::Plan>(plans) + first * each;
       job.batch = static_cast<int32_t>(count * each);
-      launch_items(kernel, 1, job.batch, t.classes, call->stream, &job);
+      launch_items(upload, name, 1, job.batch, t.classes, &job);
     });
   });
 }
 
 int32_t msda_gpu_targets_compact(MsdaGpuCall* call, int64_t* labels, float* weights,
                                  const MsdaTargets* t, const void* source, const char* type) {
-  return on_device(*call, [=](Device& device) {
-    Upload upload(device, call->stream);
+  return on_device(*call, [=](Upload& upload) {
     const int plans = upload.Add(t->plans, static_cast<size_t>(t->batch));
     upload.Send(0);
-    MsdaGpuTargets job = targets_of(*t, source, upload.At<msda::Plan>(plans));
-    job.labels = labels, job.weights = weights;
-    launch_items(device.kernel(std::string("msda_targets_compact_") + type), 1, t->batch, 4,
-                 call->stream, &job);
+    const MsdaGpuTargets job = {nullptr,  labels,     weights, source, upload.At<msda::Plan>(plans),
+                                t->batch, t->classes, 0};
+    launch_items(upload, std::string("msda_targets_compact_") + type, 1, t->batch, 4, &job);
   });
 }
 
 int32_t msda_gpu_saliency(MsdaGpuCall* call, const MsdaSaliency* groups, int32_t count,
                           const uint8_t* mirror) {
-  return on_device(*call, [=](Device& device) {
+  return on_device(*call, [=](Upload& upload) {
     if (count == 0) return;
-    Kernel& kernel = device.kernel(std::string("msda_saliency_") + name_of(groups[0].in_dtype));
+    Kernel& kernel =
+        upload.device.kernel(std::string("msda_saliency_") + name_of(groups[0].in_dtype));
     const Kernel::Block block = kernel.occupancy();
     std::vector<SampleParts> ins, maps;
     std::vector<int> flags;
     int64_t workspace = 0;
     const uint8_t* there = mirror;
-    Upload upload(device, call->stream);
     for (const MsdaSaliency* g = groups; g < groups + count; ++g) {
       const int64_t blocks = std::min(g->batch, block.resident);
       workspace = std::max(workspace, blocks * msda_saliency_block_bytes(g->height, g->width));
@@ -139,10 +128,10 @@ int32_t msda_gpu_saliency(MsdaGpuCall* call, const MsdaSaliency* groups, int32_t
 
 int32_t msda_gpu_scatter(MsdaGpuCall* call, void* const* to, int32_t count, int64_t bytes,
                          const void* from) {
-  return on_device(*call, [=](Device& device) {
+  return on_device(*call, [=](Upload& upload) {
     const size_t n = static_cast<size_t>(count), each = static_cast<size_t>(bytes);
     if (n * each == 0) return;
-    const Lease pinned(device.pinned, n * each, call->stream);
+    const Lease pinned(upload.device.pinned, n * each, call->stream);
     std::memcpy(pinned.address, from, n * each);
     for_each_run(to, n, each, [&](size_t first, size_t run) {
       driver().copy(to[first], pinned.address + first * each, run * each, call->stream);

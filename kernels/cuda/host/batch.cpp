@@ -1,9 +1,7 @@
 #include "cuda/host/batch.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
-#include <new>
 
 #include "cpu/closed.h"
 
@@ -16,40 +14,14 @@ size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kA
 
 }  // namespace
 
-int32_t reported(MsdaGpuCall& call, const std::function<void()>& body) noexcept {
-  try {
-    body();
-    return kDone;
-  } catch (const std::bad_alloc&) {
-    return kNoMemory;
-  } catch (const std::exception& error) {
-    std::snprintf(call.text, sizeof(call.text), "%s", error.what());
-    return kFailed;
-  }
-}
-
-int32_t on_device(MsdaGpuCall& call, const std::function<void(Device&)>& body) noexcept {
-  return reported(call, [&] {
-    Device& there = device(call.device);
-    const Current current(there);
-    for (int32_t k = 0; k < call.count; ++k) there.wait(call.stream, call.others[k]);
-    body(there);
-    for (int32_t k = 0; k < call.count; ++k) there.wait(call.others[k], call.stream);
-  });
-}
-
-const char* name_of(int32_t dtype) {
-  constexpr const char* kNames[] = {"uint8", "float32", "float16", "bfloat16"};
-  return kNames[dtype];
-}
-
-void launch_items(Kernel& kernel, int64_t samples, int64_t rows, int64_t items, Handle stream,
-                  const void* job) {
+void launch_items(const Upload& upload, const std::string& name, int64_t samples, int64_t rows,
+                  int64_t items, const void* job) {
   if (samples == 0 || rows == 0 || items == 0) return;
+  Kernel& kernel = upload.device.kernel(name);
   const Kernel::Block block = kernel.occupancy();
   uint32_t grid[2];
   msda_grid(grid, samples, rows, items, block.threads, block.resident);
-  kernel.launch(grid, block.threads, 0, stream, job);
+  kernel.launch(grid, block.threads, 0, upload.stream, job);
 }
 
 int Upload::AddBytes(const void* values, size_t bytes) {

@@ -2,7 +2,9 @@
 // of kFMix.
 #pragma once
 #include <cstdint>
-#include <functional>
+#include <cstdio>
+#include <exception>
+#include <new>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,17 +15,6 @@
 #include "cuda/host/geometry.h"
 
 namespace msda::gpu {
-
-// Runs the body of a call, and returns a status and a text for what it throws.
-int32_t reported(MsdaGpuCall& call, const std::function<void()>& body) noexcept;
-// The same, with the device current, and in order with the call's other streams.
-int32_t on_device(MsdaGpuCall& call, const std::function<void(Device&)>& body) noexcept;
-
-const char* name_of(int32_t dtype);
-
-// Launches a kernel that takes its items as each_grid_item() does.
-void launch_items(Kernel& kernel, int64_t samples, int64_t rows, int64_t items, Handle stream,
-                  const void* job);
 
 // What a batch copies to the device: through pinned memory, all of it at once.
 class Upload {
@@ -61,6 +52,42 @@ class Upload {
   size_t size_ = 0;
   std::optional<Lease> memory_;
 };
+
+// Runs the body of a call, and returns a status and a text for what it throws.
+template <typename Body>
+int32_t reported(MsdaGpuCall& call, const Body& body) noexcept {
+  try {
+    body();
+    return kDone;
+  } catch (const std::bad_alloc&) {
+    return kNoMemory;
+  } catch (const std::exception& error) {
+    std::snprintf(call.text, sizeof(call.text), "%s", error.what());
+    return kFailed;
+  }
+}
+
+// The same with the device current, and in order with the call's other streams.
+template <typename Body>
+int32_t on_device(MsdaGpuCall& call, const Body& body) noexcept {
+  return reported(call, [&] {
+    Device& there = device(call.device);
+    const Current current(there);
+    for (int32_t k = 0; k < call.count; ++k) there.wait(call.stream, call.others[k]);
+    Upload upload(there, call.stream);
+    body(upload);
+    for (int32_t k = 0; k < call.count; ++k) there.wait(call.others[k], call.stream);
+  });
+}
+
+// Launches a kernel that takes its items as each_grid_item() does.
+void launch_items(const Upload& upload, const std::string& kernel, int64_t samples, int64_t rows,
+                  int64_t items, const void* job);
+
+inline const char* name_of(int32_t dtype) {
+  constexpr const char* kNames[] = {"uint8", "float32", "float16", "bfloat16"};
+  return kNames[dtype];
+}
 
 // The samples of a batch, at any addresses.  A list of them is copied only if their distances
 // differ.

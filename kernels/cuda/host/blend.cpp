@@ -4,12 +4,12 @@
 namespace msda::gpu {
 namespace {
 
-void launch(Device& device, Handle stream, const MsdaBlend& b, const MsdaGpuBlend& job) {
+void launch(const Upload& upload, const MsdaBlend& b, const MsdaGpuBlend& job) {
   const bool gathers = msda_needs_gather(b.plans, b.batch, b.channels) != 0;
   const std::string types = std::string(name_of(b.in_dtype)) + "_" + name_of(b.out_dtype);
-  const int32_t items = msda_group_items(b.out_dtype, b.width, b.channels);
-  launch_items(device.kernel((gathers ? "msda_gather_" : "msda_blend_") + types),
-               b.batch / b.interpolations, b.height, items, stream, &job);
+  launch_items(upload, (gathers ? "msda_gather_" : "msda_blend_") + types,
+               b.batch / b.interpolations, b.height,
+               msda_group_items(b.out_dtype, b.width, b.channels), &job);
 }
 
 }  // namespace
@@ -18,12 +18,11 @@ void launch(Device& device, Handle stream, const MsdaBlend& b, const MsdaGpuBlen
 int32_t msda_gpu_blend(MsdaGpuCall* call, const MsdaBlend* blend, const uint8_t* mirror,
                        int32_t planes, int64_t in_step, int64_t out_step) {
   using namespace msda::gpu;
-  return on_device(*call, [=](Device& device) {
+  return on_device(*call, [=](Upload& upload) {
     const MsdaBlend& b = *blend;
     if (b.batch == 0) return;
     const size_t batch = static_cast<size_t>(b.batch);
     const size_t channels = static_cast<size_t>(b.channels * planes);
-    Upload upload(device, call->stream);
     const int plans = upload.Add(b.plans, batch);
     const int flags = upload.Add(b.mirror, static_cast<size_t>(b.samples));
     const int scale = upload.Add(b.scale, channels), shift = upload.Add(b.shift, channels);
@@ -47,7 +46,7 @@ int32_t msda_gpu_blend(MsdaGpuCall* call, const MsdaBlend* blend, const uint8_t*
     job.height = b.height, job.width = b.width, job.channels = b.channels;
     job.chw = b.out_layout == kChw;
     for (int32_t plane = 0; plane < planes; ++plane) {
-      launch(device, call->stream, b, job);
+      launch(upload, b, job);
       job.ins.first += in_step, job.outs.first += out_step;
       if (job.scale) ++job.scale, ++job.shift;
     }
