@@ -9,7 +9,7 @@ CXX_FILES = $(shell find kernels dali_msda/dali/native tests -name '*.h' -o -nam
 
 .DEFAULT_GOAL := help
 .PHONY: help install ffcv demo test every-card fuzz soak gpu check format bench bench-gpu \
-  manual wheel clean
+  manual wheel release clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -81,6 +81,12 @@ manual: $(INSTALLED)  ## write the cards of the methods and their pictures into 
 
 wheel: $(INSTALLED)  ## build the wheel into dist/
 	$(RUN) pip wheel . --no-deps --no-build-isolation --wheel-dir dist
+
+# Machine code for each kind of card, and the PTX of the newest for those to come.
+ARCHS = sm_75 sm_80 sm_86 sm_89 sm_90 sm_100 sm_120 compute_120
+release: $(INSTALLED)  ## build the wheel with the GPU's kernels compiled, which takes minutes
+	DALI_MSDA_ARCHS='$(ARCHS)' $(RUN) pip wheel . --no-deps --no-build-isolation --wheel-dir dist
+	@ls -l dist
 
 clean:  ## remove what was built here (not the virtual environment)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import dali_msda as msda
+from dali_msda.backends import packs
 from tests.cuda.native_host import COMPILER, STREAM, Native, library_file, load, raise_error
 from tests.support import ROOT
 from tests.support.batches import KINDS, every_kind_of_record, on_the_cpu, options_of, random_images
@@ -275,8 +276,18 @@ def test_no_code(native, tmp_path, text, returned, message):
 
 def test_code_beside_the_library_serves_a_process_without_python(tmp_path):
     copy = shutil.copy(library_file(), tmp_path / "libother-1.2.so")
-    with pytest.raises(RuntimeError, match=r"libother-1\.2\.sm_90\.field\.cubin: not found; `pyth"):
+    with pytest.raises(RuntimeError, match=rf"{tmp_path}/{packs.file_name()}: not found; `pyth"):
         Native(tmp_path, path=copy)
-    for source in ("blend", "field", "gather", "saliency", "targets"):
-        (tmp_path / f"libother-1.2.sm_90.{source}.cubin").write_bytes(b"\x7fELF")
+    sources = ("blend", "field", "gather", "saliency", "targets")
+    codes = {(source, "sm_90"): b"\x7fELF" for source in sources}
+    packs.write(tmp_path / packs.file_name(), codes)
     small_batch(Native(tmp_path, path=copy))
+
+
+def test_code_that_the_driver_refuses_names_both_versions(tmp_path, native):
+    text = b"// Cuda compilation tools, release 12.4, V12.4.131\n\n.version 8.4\n"
+    (tmp_path / "code").write_bytes(text)  # PTX, which the stub does not take
+    driver = native.stub._name.encode()
+    message = r"^CUDA: .*; the code was compiled by CUDA 12\.4, and the driver serves "
+    with pytest.raises(RuntimeError, match=message):
+        raise_error(native.lib.host_open(ctypes.byref(ctypes.c_void_p()), driver, 0))

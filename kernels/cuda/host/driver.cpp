@@ -113,7 +113,11 @@ void Device::load(const std::string& source) {
   if (modules_.count(source)) return;  // another thread was faster
   const Current current(*this);
   Handle module = nullptr;
-  driver_.check(driver_.load_module(&module, code.data()));
+  try {
+    driver_.check(driver_.load_module(&module, code.data()));
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(error.what() + ("; " + versions(code)));
+  }
   modules_[source] = module;
 }
 
