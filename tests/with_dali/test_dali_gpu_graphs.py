@@ -196,7 +196,7 @@ def test_the_plugin_asks_this_process(tmp_path):
     """The C function is there, takes the callback, and outlives a reload of the module."""
     code = """
 import ctypes, gc, importlib, os
-from dali_msda import dali
+from dali_msda import build, dali
 plugin = ctypes.CDLL(str(build.library("dali")), mode=os.RTLD_NOW | os.RTLD_NOLOAD)
 assert plugin.msda_set_compiler
 importlib.reload(dali); gc.collect()
