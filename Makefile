@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.dali_msda
 CXX_FILES = $(shell find kernels dali_msda/dali/native tests -name '*.h' -o -name '*.c[cpu]*')
 
 .DEFAULT_GOAL := help
-.PHONY: help install ffcv demo test every-card fuzz soak gpu check format bench bench-gpu \
+.PHONY: help install ffcv demo test every-card fuzz soak gpu gpu-pack gpu-once check format bench bench-gpu \
   manual wheel release clean
 
 help:  ## list the targets
@@ -75,6 +75,16 @@ bench: $(INSTALLED)  ## measure beside other libraries; lines, report and figure
 bench-gpu:  ## measure on a GPU, with $(PYTHON); lines in bench/results/gpu.jsonl
 	rm -f bench/results/gpu.jsonl
 	$(PYTHON) -m bench --device cuda --out bench/results/gpu.jsonl $(BENCH)
+
+# One card, in at most eight minutes: checks, times, counts, sanitizers; bench/results/<card>.jsonl.
+# `make gpu-pack CARD=sm_90` compiles for it beforehand, into .gpu/, which goes along with a plain
+# copy of the tree to a machine where `make gpu-once` finds it. ONCE: options, such as '--list'.
+CARD ?= sm_90
+gpu-pack: $(INSTALLED)  ## compile for the card CARD=sm_90 into .gpu/, for `make gpu-once` elsewhere
+	$(RUN) bench.card.prebuilt $(CARD)
+
+gpu-once:  ## check and measure a GPU in one call of at most 8 minutes, with $(PYTHON)
+	$(PYTHON) -m bench.card $(ONCE)
 
 manual: $(INSTALLED)  ## write the cards of the methods and their pictures into the READMEs
 	$(RUN) dali_msda.commands.manual

@@ -309,3 +309,29 @@ def test_a_wheel_is_made_with_the_nvrtc_that_the_package_names(pretended, monkey
         RuntimeError, match=r"^NVRTC: expected version 13\.0\.88, got 13\.1; run `pip"
     ):
         packs.main(str(pretended), "sm_90")
+
+
+# The size of a block, made smaller for measurements.
+
+BLOCK = """
+#include <cstdio>
+
+#include "cuda/host/most_threads.h"
+
+int main() {
+  std::printf("%d %d %d", msda::gpu::most_threads(0), msda::gpu::most_threads(256),
+              msda::gpu::most_threads(32));
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "value, printed", [(None, "0 256 32"), ("64", "64 64 32"), ("0", "0 256 32"), ("x", "0 256 32")]
+)
+def test_blocks_can_be_made_smaller(tmp_path, value, printed):
+    (tmp_path / "block.cpp").write_text(BLOCK)
+    command = ["g++", f"-I{build.KERNELS}", tmp_path / "block.cpp", "-o", tmp_path / "block"]
+    subprocess.run(command, check=True)
+    environment = {} if value is None else {"DALI_MSDA_MOST_THREADS": value}
+    done = subprocess.run([tmp_path / "block"], env=environment, capture_output=True, text=True)
+    assert done.stdout == printed

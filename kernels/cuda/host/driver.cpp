@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "cuda/host/code.h"
+#include "cuda/host/most_threads.h"
 
 namespace msda::gpu {
 namespace {
@@ -55,6 +56,7 @@ void Driver::check(int status) const {
 }
 
 Kernel::Block Kernel::occupancy(int32_t limit, int64_t shared) {
+  limit = most_threads(limit);
   const std::lock_guard lock(mutex_);
   const auto [found, is_new] = blocks_.try_emplace({limit, shared});
   if (is_new) {

@@ -1,0 +1,155 @@
+"""Runs parts one after the other, each in processes of its own and within its time limit.
+
+A GPU that has failed in one process works again in the next, so a part that fails costs no other.
+"""
+
+import collections
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from bench.card.parts import MOST_THREADS, Part
+
+ROOT = Path(__file__).parents[2]
+LEAST = 5  # seconds that must be left for a part to begin
+LINE, TAIL = 1 << 16, 12  # characters of a line, lines that are kept of an output
+PASSED, FAILED, TIMED_OUT, NOT_RUN = "passed", "failed", "timed out", "not run"
+
+
+class Outcome(NamedTuple):
+    """What became of a part."""
+
+    part: str
+    outcome: str
+    seconds: float
+    about: str
+
+
+class Results:
+    """A file of lines of JSON, each complete as soon as it is known; ``about`` goes into all."""
+
+    def __init__(self, file: Path, about: dict[str, object]):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._file, self._about = file, about
+
+    def add(self, line: dict[str, object]) -> None:
+        """Appends a line; what it says itself comes before what all lines say."""
+        about = {name: value for name, value in self._about.items() if name not in line}
+        about["machine"] = {**self._about.get("machine", {}), **line.get("machine", {})}
+        with self._file.open("a") as file:
+            file.write(json.dumps(line | about) + "\n")
+
+
+def run(parts: Iterable[Part], results: Results, seconds: float) -> list[Outcome]:
+    """Runs parts until the time is over; prints and writes what became of each.
+
+    Lines of JSON that a part prints are written at once.
+    """
+    end, outcomes = time.monotonic() + seconds, []
+    for part in parts:
+        left = end - time.monotonic()
+        if left < LEAST:
+            outcome, tail = Outcome(part.name, NOT_RUN, 0.0, "no time was left"), []
+        else:
+            outcome, tail = _run(part, min(part.seconds, left), results)
+        outcomes.append(outcome)
+        case = {"part": part.name, "most_threads": part.threads}
+        line = {"bench": "card", "case": case, "outcome": outcome.outcome}
+        line |= {"seconds": round(outcome.seconds, 1), "about": outcome.about}
+        if outcome.outcome != PASSED:
+            line["output"] = tail
+            for text in tail:
+                print(f"    {text}")
+        results.add(line)
+        print(row(outcome), flush=True)
+    return outcomes
+
+
+def row(outcome: Outcome) -> str:
+    """A line of the table."""
+    return (
+        f"{outcome.part:28} {outcome.outcome:10} {outcome.seconds:6.1f} s  {outcome.about}"[:120]
+    ).rstrip()
+
+
+def _run(part: Part, limit: float, results: Results) -> tuple[Outcome, list[str]]:
+    """What became of a part, and the last lines that it printed."""
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    if part.threads:
+        environment[MOST_THREADS] = str(part.threads)
+    try:
+        command = part.command()
+    except FileNotFoundError as error:
+        return Outcome(part.name, NOT_RUN, 0.0, str(error)), []
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # so that what it has started ends with it
+    )
+    heard = Heard(part, results)
+    listener = threading.Thread(target=heard.listen, args=(process.stdout,), daemon=True)
+    listener.start()
+    try:
+        code = process.wait(limit)
+    except subprocess.TimeoutExpired:
+        code = None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    listener.join(LEAST)
+    seconds, last = time.monotonic() - begun, heard.tail[-1] if heard.tail else ""
+    if code is None:
+        return Outcome(part.name, TIMED_OUT, seconds, f"after {limit:.0f} s"), list(heard.tail)
+    if code:
+        return Outcome(part.name, FAILED, seconds, f"exit code {code}: {last}"), list(heard.tail)
+    if not heard.shown:
+        about = f"nothing was run or measured: {last}"
+        return Outcome(part.name, FAILED, seconds, about), list(heard.tail)
+    about = f"{heard.lines} lines of results" if heard.lines else last
+    return Outcome(part.name, PASSED, seconds, about), []
+
+
+class Heard:
+    """What a part prints: results are written, of the rest the last lines are kept."""
+
+    def __init__(self, part: Part, results: Results):
+        self._part, self._results = part, results
+        self.tail: collections.deque[str] = collections.deque(maxlen=TAIL)
+        self.shown, self.lines = False, 0
+
+    def listen(self, output: IO[str]) -> None:
+        """Reads until the output ends, or with its process's end."""
+        with contextlib.suppress(ValueError):
+            while line := output.readline(LINE):
+                self.shown |= re.search(self._part.shows, line) is not None
+                if not self._result(line) and line.strip():
+                    self.tail.append(line.strip()[:200])
+
+    def _result(self, line: str) -> bool:
+        """Writes the line if it is one of results."""
+        if not line.startswith("{"):
+            return False
+        try:
+            made = json.loads(line)
+            case = {**made["case"], "most_threads": self._part.threads}
+        except (ValueError, KeyError, TypeError):
+            return False
+        self._results.add(made | {"case": case, "part": self._part.name})
+        self.lines += 1
+        return True
