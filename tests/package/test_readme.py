@@ -285,7 +285,7 @@ def helped(module, *words):
 
 
 PLAIN_COMMANDS = ("dali_msda.pipelines.install_ffcv", "bench.suites.loaders")  # without --help
-MODULES = {"bench": "bench.__main__"}
+MODULES = {"bench": "bench.__main__", "bench.card": "bench.card.__main__"}
 SUBCOMMANDS = {"dali_msda": cli.COMMANDS, "bench": ("list", "compare", "report")}
 
 
