@@ -10,7 +10,7 @@ import sys
 from bench.card.parts import NCU, program
 
 METRICS = {
-    "ms": "gpu__time_duration.sum",
+    "kernel_ms": "gpu__time_duration.sum",
     "dram_percent": "dram__throughput.avg.pct_of_peak_sustained_elapsed",
     "dram_read": "dram__bytes_read.sum",
     "dram_written": "dram__bytes_write.sum",

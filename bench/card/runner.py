@@ -121,17 +121,16 @@ def _run(part: Part, limit: float, results: Results) -> tuple[Outcome, list[str]
     if not heard.shown:
         about = f"nothing was run or measured: {last}"
         return Outcome(part.name, FAILED, seconds, about), list(heard.tail)
-    about = f"{heard.lines} lines of results" if heard.lines else last
-    return Outcome(part.name, PASSED, seconds, about), []
+    return Outcome(part.name, PASSED, seconds, heard.summary() or last), []
 
 
 class Heard:
-    """What a part prints: results are written, of the rest the last lines are kept."""
+    """What a part prints: results are written and told, of the rest the last lines are kept."""
 
     def __init__(self, part: Part, results: Results):
         self._part, self._results = part, results
         self.tail: collections.deque[str] = collections.deque(maxlen=TAIL)
-        self.shown, self.lines = False, 0
+        self.shown, self.lines, self.shares = False, 0, []
 
     def listen(self, output: IO[str]) -> None:
         """Reads until the output ends, or with its process's end."""
@@ -148,8 +147,36 @@ class Heard:
         try:
             made = json.loads(line)
             case = {**made["case"], "most_threads": self._part.threads}
+            told = f"{' '.join(map(str, made['case'].values()))}: {spoken(made)}"
         except (ValueError, KeyError, TypeError):
             return False
         self._results.add(made | {"case": case, "part": self._part.name})
         self.lines += 1
+        if "share" in made:
+            self.shares.append(made["share"])
+        if "ms" in made or "kernel_ms" in made:
+            print(f"    {told}", flush=True)
+        else:
+            self.tail.append(told[:200])
         return True
+
+    def summary(self) -> str:
+        """The results in a few words."""
+        if not self.lines:
+            return ""
+        words = f"{self.lines} lines of results"
+        if self.shares:
+            words += f", {min(self.shares):.0%} to {max(self.shares):.0%} of a copy"
+        return words
+
+
+def spoken(made: dict) -> str:
+    """What one of them says, in a few words."""
+    for why in ("skipped", "failed"):
+        if why in made:
+            return f"{why}: {made[why]}"
+    milliseconds = made.get("ms", made.get("kernel_ms"))
+    share = f", {made['share']:.0%} of a copy" if "share" in made else ""
+    memory = f", memory {made['dram_percent']:.0f} %" if "dram_percent" in made else ""
+    issue = f", issue {made['issue_percent']:.0f} %" if "issue_percent" in made else ""
+    return f"{milliseconds:.4g} ms{share}{memory}{issue}"

@@ -78,9 +78,9 @@ def kind_in_library(arch: str) -> tuple[str, str]:
     Raises:
         RuntimeError: If the pack is damaged, or made from other sources.
     """
-    answer = ctypes.create_string_buffer(4096)
+    answer, source = ctypes.create_string_buffer(4096), next(iter(nvrtc.sources()))
     library = cpu_library.library()
-    found = library.msda_packed_kind(b"blend", arch.encode(), answer, len(answer))
+    found = library.msda_packed_kind(source.encode(), arch.encode(), answer, len(answer))
     text = answer.value.decode(errors="replace")
     if found < 0:
         raise RuntimeError(text)

@@ -35,7 +35,9 @@ def outcomes_of(*given, seconds=60, folder):
     return outcomes, lines
 
 
-RESULT = {"bench": "blend", "case": {"method": "mixup"}, "ms": 1.5, "machine": {"cores": 2}}
+RESULT = {"bench": "blend", "case": {"method": "mixup"}, "ms": 1.5, "share": 0.5}
+RESULT |= {"machine": {"cores": 2}}
+SKIPPED = {"bench": "blend", "case": {"method": "fmix"}, "skipped": "no torch"}
 
 
 def test_parts_that_misbehave_do_not_stop_the_others(tmp_path, capsys):
@@ -51,6 +53,7 @@ def test_parts_that_misbehave_do_not_stop_the_others(tmp_path, capsys):
              "print('done')"),
         fake("missing", "", under=("no-such-program",)),
         fake("prints results", f"print('''{json.dumps(RESULT)}'''); print('{{done')"),
+        fake("skips", f"print('''{json.dumps(SKIPPED)}''')", shows='"ms"'),
         folder=tmp_path,
     )  # fmt: skip
     found = {outcome.part: (outcome.outcome, outcome.about) for outcome in outcomes}
@@ -63,13 +66,15 @@ def test_parts_that_misbehave_do_not_stop_the_others(tmp_path, capsys):
         "does nothing": ("failed", "nothing was run or measured: 3 skipped"),
         "floods": ("passed", "done"),
         "missing": ("not run", found["missing"][1]),
-        "prints results": ("passed", "1 lines of results"),
+        "prints results": ("passed", "1 lines of results, 50% to 50% of a copy"),
+        "skips": ("failed", "nothing was run or measured: fmix: skipped: no torch"),
     }
     assert found["dies"][1].startswith("exit code -6")
     assert found["missing"][1].startswith("no-such-program: not found in PATH and ")
     assert all(outcome.seconds < 15 for outcome in outcomes)
     printed = capsys.readouterr().out
     assert "    begun\n" in printed and len(printed) < 4000
+    assert "    mixup: 1.5 ms, 50% of a copy\n" in printed
     by_part = {line["case"]["part"]: line for line in lines if line["bench"] == "card"}
     assert list(by_part) == [outcome.part for outcome in outcomes]
     assert by_part["hangs"]["output"] == ["begun"] and "output" not in by_part["works"]
@@ -252,8 +257,12 @@ TABLE = """==PROF== Connected to process 7
 def test_the_table_of_ncu_is_read():
     blend, fields = counters.lines(TABLE)
     assert blend["case"] == {"kernel": "msda_blend_uint8_float16", "launch": 0}
-    assert blend["ms"] == pytest.approx(0.0525) and blend["dram_read"] == 38.5e6
-    assert fields["ms"] == pytest.approx(1.2005) and fields["threads"] == 1024
+    assert blend["kernel_ms"] == pytest.approx(0.0525) and blend["dram_read"] == 38.5e6
+    assert fields["kernel_ms"] == pytest.approx(1.2005) and fields["threads"] == 1024
+    assert runner.spoken(blend) == "0.0525 ms"
+    assert runner.spoken(blend | {"dram_percent": 71.4, "issue_percent": 40}) == (
+        "0.0525 ms, memory 71 %, issue 40 %"
+    )
     with pytest.raises(ValueError, match="expected a table, got '==ERROR== No permission"):
         counters.lines("==ERROR== No permission: ERR_NVGPUCTRPERM\n")
 

@@ -67,6 +67,8 @@ def place(shared_place):
         ("sm_89 sm_80 compute_80", "sm_86", "sm_80"),  # none above
         ("sm_90 sm_100 compute_120", "sm_103", "sm_100"),
         ("sm_120 compute_120", "sm_121", "sm_120"),
+        ("sm_80 compute_86", "sm_89", "sm_80"),  # machine code before any PTX
+        ("compute_90 sm_90 compute_90", "sm_90", "sm_90"),
         ("sm_90 compute_90 compute_75", "sm_100", "compute_90"),  # another major version
         ("sm_90 compute_120", "sm_100", ""),
         ("sm_75 sm_80 compute_75", "sm_70", ""),
@@ -234,6 +236,7 @@ def test_nvrtc_says_in_its_code_which_one_it_is():
 
 def test_what_the_doctor_asks(place, monkeypatch):
     monkeypatch.setattr(cpu_library, "library", lambda: place.lib)
+    monkeypatch.setattr(nvrtc, "sources", lambda: {"blend": Path()})
     assert packs.kind_in_library("sm_121") == ("sm_120", "")
     assert packs.kind_in_library("sm_130") == ("compute_120", "")
     assert packs.kind_in_library("sm_80") == ("", f"{place.file}: no code of blend for sm_80")
@@ -299,6 +302,16 @@ def test_build_takes_along_what_the_wheel_brings(pretended, capsys):
 def test_a_folder_that_cannot_be_written(pretended):
     with pytest.raises(RuntimeError, match="cannot be written .*; add --force, which puts the"):
         build_command.pack_beside(pretended / "missing", ["sm_90"])
+
+
+def test_a_release_holds_code_for_every_card():
+    """Of desktops and servers: for a Tegra there is PTX, or the compiler."""
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    kinds = re.search(r"^ARCHS = (.*)$", makefile, re.M)[1].split()
+    newest = kinds[-2].replace("sm_", "compute_")
+    wanted = {f"sm_{number}" for number in (75, 80, 86, 89, 90, 100, 120)}
+    assert {*kinds} == wanted | {newest} and kinds[-1] == newest
+    assert wanted <= {*nvrtc.archs()}
 
 
 def test_a_wheel_is_made_with_the_nvrtc_that_the_package_names(pretended, monkeypatch, capsys):
