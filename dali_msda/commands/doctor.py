@@ -87,6 +87,7 @@ def cuda_driver() -> Finding:
 
 def code_for(arch: str) -> tuple[str, str]:
     """Which code of the kernels a kind of device runs, and what mends it if there is none."""
+    missing = ""
     try:
         kind, missing = packs.kind_in_library(arch)
         if kind:
@@ -94,6 +95,8 @@ def code_for(arch: str) -> tuple[str, str]:
         kind = nvrtc.kind_for(arch)
     except RuntimeError as error:
         reason, _, remedy = str(error).partition("; ")
+        if "the driver serves" in missing:
+            reason, remedy = missing, "a newer driver, or NVRTC of the driver's version of CUDA"
         return f"kernels: none ({reason})", remedy
     there = all(build.find(nvrtc.file_name(name, kind)) for name in nvrtc.sources())
     when = "compiled, in the cache" if there else "compiled by NVRTC at first use"

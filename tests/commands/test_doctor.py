@@ -154,6 +154,24 @@ def test_which_code_a_card_runs(monkeypatch, tmp_path):
     )
 
 
+def test_packed_code_that_is_too_new_for_the_driver(monkeypatch):
+    """The one way out that helps is told where there is no NVRTC either."""
+    text = "/here/msda.pack: the code was compiled by CUDA 13.0, and the driver serves CUDA 12.4"
+    monkeypatch.setattr(packs, "kind_in_library", lambda arch: ("", text))
+    monkeypatch.setattr(build, "find", lambda file: None)
+    assert doctor.code_for("sm_90") == (
+        f"kernels: compiled by NVRTC at first use, machine code of sm_90 ({text})",
+        "",
+    )
+
+    def missing(arch):
+        raise RuntimeError("NVRTC: not found; run `pip install nvidia-cuda-nvrtc==13.0.88`")
+
+    monkeypatch.setattr(nvrtc, "kind_for", missing)
+    found, remedy = doctor.code_for("sm_90")
+    assert found == f"kernels: none ({text})" and remedy.startswith("a newer driver, or NVRTC of ")
+
+
 def test_a_damaged_pack_is_told(monkeypatch):
     def damaged(arch):
         raise RuntimeError("/here/msda.pack: damaged; remove it, and reinstall dali_msda")
