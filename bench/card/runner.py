@@ -82,16 +82,30 @@ def row(outcome: Outcome) -> str:
 
 def _run(part: Part, limit: float, results: Results) -> tuple[Outcome, list[str]]:
     """What became of a part, and the last lines that it printed."""
+    heard, begun = Heard(part, results), time.monotonic()
+    try:
+        code = _exit_code(part, limit, heard)
+    except OSError as error:  # a program that is missing
+        return Outcome(part.name, NOT_RUN, 0.0, str(error)), []
+    last, tail = heard.tail[-1] if heard.tail else "", list(heard.tail)
+    if code is None:
+        found = TIMED_OUT, f"after {limit:.0f} s"
+    elif code:
+        found = FAILED, f"exit code {code}: {last}"
+    elif not heard.shown:
+        found = FAILED, f"nothing was run or measured: {last}"
+    else:
+        found = PASSED, heard.summary() or last
+    return Outcome(part.name, found[0], time.monotonic() - begun, found[1]), tail
+
+
+def _exit_code(part: Part, limit: float, heard: "Heard") -> int | None:
+    """Runs a part, with all that it starts, to its end; None if the time limit ended it."""
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     if part.threads:
         environment[MOST_THREADS] = str(part.threads)
-    try:
-        command = part.command()
-    except FileNotFoundError as error:
-        return Outcome(part.name, NOT_RUN, 0.0, str(error)), []
-    begun = time.monotonic()
     process = subprocess.Popen(
-        command,
+        part.command(),
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -99,29 +113,19 @@ def _run(part: Part, limit: float, results: Results) -> tuple[Outcome, list[str]
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,  # so that what it has started ends with it
+        start_new_session=True,  # a group of processes, which ends as one
     )
-    heard = Heard(part, results)
     listener = threading.Thread(target=heard.listen, args=(process.stdout,), daemon=True)
     listener.start()
     try:
-        code = process.wait(limit)
+        return process.wait(limit)
     except subprocess.TimeoutExpired:
-        code = None
+        return None
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    listener.join(LEAST)
-    seconds, last = time.monotonic() - begun, heard.tail[-1] if heard.tail else ""
-    if code is None:
-        return Outcome(part.name, TIMED_OUT, seconds, f"after {limit:.0f} s"), list(heard.tail)
-    if code:
-        return Outcome(part.name, FAILED, seconds, f"exit code {code}: {last}"), list(heard.tail)
-    if not heard.shown:
-        about = f"nothing was run or measured: {last}"
-        return Outcome(part.name, FAILED, seconds, about), list(heard.tail)
-    return Outcome(part.name, PASSED, seconds, heard.summary() or last), []
+        listener.join(LEAST)
 
 
 class Heard:
