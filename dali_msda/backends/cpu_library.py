@@ -86,7 +86,6 @@ _SIGNATURES = {
     "msda_amplitudes": [c_void_p, c_void_p],
     "msda_grid": [c_void_p, *[c_int64] * 3, c_int32, c_int32],
     "msda_field_launch": [c_void_p],
-    "msda_best_kind": [c_char_p, c_char_p, c_char_p, c_int64],
 }
 _RETURN_A_STATUS = {  # the others of these cannot fail
     "msda_draw", "msda_mask", "msda_order", "msda_blend", "msda_blend_range", "msda_fields",
@@ -102,7 +101,6 @@ _RESULTS = {  # of functions with another result than a status, before their arg
     "msda_mask_owners": [c_int32, c_void_p, c_void_p, c_int32],
     "msda_needs_gather": [c_int32, c_void_p, c_int32, c_int32],
     "msda_group_items": [c_int32, c_int32, c_int32, c_int32],
-    "msda_packed_kind": [c_int32, c_char_p, c_char_p, c_char_p, c_int64],
 }
 
 

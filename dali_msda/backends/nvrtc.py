@@ -75,7 +75,8 @@ def kind_for(arch: str) -> str:
         return arch
     kinds = " ".join([*archs(), *(known.replace("sm_", "compute_") for known in archs())])
     answer = ctypes.create_string_buffer(64)
-    cpu_library.library().msda_best_kind(kinds.encode(), arch.encode(), answer, len(answer))
+    names = kinds.encode(), arch.encode()
+    cpu_library.library().msda_best_kind(*names, answer, ctypes.c_int64(len(answer)))
     if not answer.value:
         raise RuntimeError(
             f"{arch}: expected {archs()[0]} or newer; NVRTC {spoken_version()} compiles for "

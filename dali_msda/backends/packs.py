@@ -80,7 +80,8 @@ def kind_in_library(arch: str) -> tuple[str, str]:
     """
     answer, source = ctypes.create_string_buffer(4096), next(iter(nvrtc.sources()))
     library = cpu_library.library()
-    found = library.msda_packed_kind(source.encode(), arch.encode(), answer, len(answer))
+    names = source.encode(), arch.encode()
+    found = library.msda_packed_kind(*names, answer, ctypes.c_int64(len(answer)))
     text = answer.value.decode(errors="replace")
     if found < 0:
         raise RuntimeError(text)

@@ -34,8 +34,6 @@ class Place:
         self.library = Path(shutil.copy(build.library("cpu"), folder / "libmsda_cpu.so"))
         self.file, self.code = folder / packs.file_name(), reader(self.library, folder)
         self.lib = ctypes.CDLL(str(self.library))
-        signature = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int64]
-        self.lib.msda_packed_kind.argtypes = signature
 
     def offer(self, compile_code):
         """Sets what stands for NVRTC; None for nothing."""
@@ -85,7 +83,8 @@ def place(shared_place):
 )
 def test_the_best_kind_of_code(kinds, arch, best):
     answer = ctypes.create_string_buffer(64)
-    cpu_library.library().msda_best_kind(kinds.encode(), arch.encode(), answer, len(answer))
+    names = kinds.encode(), arch.encode()
+    cpu_library.library().msda_best_kind(*names, answer, ctypes.c_int64(len(answer)))
     assert answer.value.decode() == best
 
 
