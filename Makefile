@@ -8,8 +8,8 @@ INSTALLED := $(VENV)/.dali_msda
 CXX_FILES = $(shell find kernels dali_msda/dali/native tests -name '*.h' -o -name '*.c[cpu]*')
 
 .DEFAULT_GOAL := help
-.PHONY: help install ffcv demo test every-card fuzz soak gpu check format bench bench-gpu \
-  manual wheel clean
+.PHONY: help install ffcv demo test every-card fuzz soak gpu gpu-pack gpu-once check format bench bench-gpu \
+  manual wheel release clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -76,11 +76,27 @@ bench-gpu:  ## measure on a GPU, with $(PYTHON); lines in bench/results/gpu.json
 	rm -f bench/results/gpu.jsonl
 	$(PYTHON) -m bench --device cuda --out bench/results/gpu.jsonl $(BENCH)
 
+# One card, in at most eight minutes: checks, times, counts, sanitizers; bench/results/<card>.jsonl.
+# `make gpu-pack CARD=sm_90` compiles for it beforehand, into .gpu/, which goes along with a plain
+# copy of the tree to a machine where `make gpu-once` finds it. ONCE: options, such as '--list'.
+CARD ?= sm_90
+gpu-pack: $(INSTALLED)  ## compile for the card CARD=sm_90 into .gpu/, for `make gpu-once` elsewhere
+	$(RUN) bench.card.prebuilt $(CARD)
+
+gpu-once:  ## check and measure a GPU in one call of at most 8 minutes, with $(PYTHON)
+	$(PYTHON) -m bench.card $(ONCE)
+
 manual: $(INSTALLED)  ## write the cards of the methods and their pictures into the READMEs
 	$(RUN) dali_msda.commands.manual
 
 wheel: $(INSTALLED)  ## build the wheel into dist/
 	$(RUN) pip wheel . --no-deps --no-build-isolation --wheel-dir dist
+
+# Machine code for each kind of card, and the PTX of the newest for those to come.
+ARCHS = sm_75 sm_80 sm_86 sm_89 sm_90 sm_100 sm_120 compute_120
+release: $(INSTALLED)  ## build the wheel with the GPU's kernels compiled, which takes minutes
+	DALI_MSDA_ARCHS='$(ARCHS)' $(RUN) pip wheel . --no-deps --no-build-isolation --wheel-dir dist
+	@ls -l dist
 
 clean:  ## remove what was built here (not the virtual environment)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,14 @@
-"""Puts the two compiled libraries into the wheel; all else about the package: pyproject.toml."""
+"""Puts the compiled libraries into the wheel; all else about the package: pyproject.toml.
 
+DALI_MSDA_ARCHS="sm_90 compute_90" also puts the GPU's kernels into it, compiled into these kinds of
+code by the NVRTC of the Python that runs this.
+"""
+
+import os
 import runpy
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from setuptools import Distribution, setup
@@ -21,6 +28,9 @@ class BuildPy(build_py):
         build = runpy.run_path("dali_msda/build.py")
         for name in build["LIBRARIES"]:
             build["compile_into"](package / "_lib", name)
+        if kinds := os.environ.get("DALI_MSDA_ARCHS", "").split():
+            command = [sys.executable, "-m", "dali_msda.backends.packs", package / "_lib", *kinds]
+            subprocess.run(command, check=True)
 
 
 class BdistWheel(bdist_wheel):

@@ -13,7 +13,9 @@ from pathlib import Path
 from bench.cases import Case, Job, cores
 from bench.timing import Times, spread
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "bench/results"
+COMMIT_FILE = ROOT / ".gpu/commit"
 CPU_FILE, GPU_FILE = RESULTS / "cpu.jsonl", RESULTS / "gpu.jsonl"
 PACKAGES = {  # by module; a line names the version of each that was imported
     "numpy": "numpy",
@@ -100,7 +102,7 @@ def where(gpu: object = None) -> dict[str, object]:
     machine = {"processor": _processor(), "cores": cores(), "isa": _isa()}
     if gpu is not None:
         machine |= gpu.about()
-    return {"versions": versions, "commit": _commit(), "machine": machine}
+    return {"versions": versions, "commit": commit(), "machine": machine}
 
 
 def _version(module: str) -> str:
@@ -111,17 +113,23 @@ def _version(module: str) -> str:
 
 
 @functools.cache
-def _commit() -> str:
-    """The commit of the checkout; files that a run itself writes do not make it dirty."""
-    root, code = Path(__file__).parent.parent, [".", ":!bench/results", ":!README.md"]
+def commit() -> str:
+    """The commit of the checkout, or of the one that this is a plain copy of.
+
+    Files that a run itself writes do not make it dirty. bench/card/prebuilt.py writes the commit
+    into a file that goes along with a plain copy.
+    """
+    if not (ROOT / ".git").exists():
+        return COMMIT_FILE.read_text().strip() if COMMIT_FILE.is_file() else "unknown"
+    code = [".", ":!bench/results", ":!README.md"]
     try:
         named = subprocess.run(
             ["git", "describe", "--always", "--exclude", "*"],
-            cwd=root,
+            cwd=ROOT,
             capture_output=True,
             text=True,
         )
-        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *code], cwd=root)
+        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *code], cwd=ROOT)
     except OSError:  # no git
         return "unknown"
     made = named.stdout.strip() or "unknown"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bench import plots, summary
+from bench.cases import MODULES
 from bench.records import chosen, machine, side_by_side, times
 
 TITLE = "# Measured\n\nWritten by `python -m bench report` from the lines beside; what the columns "
@@ -18,6 +19,7 @@ def write(results: list[dict], folder: Path, readme: Path | None = None) -> list
     Raises:
         ValueError: If there are no lines, Matplotlib is missing or the README has no marks.
     """
+    results = [made for made in results if is_reported(made)]
     measured = [made for made in results if "ms" in made]
     if not measured:
         raise ValueError("expected lines with figures, got none")
@@ -35,6 +37,11 @@ def write(results: list[dict], folder: Path, readme: Path | None = None) -> list
         readme.write_text(head + summary.first_page(results) + tail)
         written.append(readme)
     return written
+
+
+def is_reported(made: dict) -> bool:
+    """Whether a line is one of a case as users run it: bench/card writes others, too."""
+    return made["bench"] in MODULES and not made["case"].get("most_threads")
 
 
 def roofline(results: list[dict], folder: Path) -> list[Path]:

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +55,9 @@ ISAS = (  # kernels/cpu/simd is compiled once for each of these; the CPU backend
     "-march=x86-64-v4 -mavx512vbmi -mprefer-vector-width=512 -DMSDA_ISA=v4_vbmi",
 )
 LINK = "-shared -pthread -Wl,--no-undefined"
+# No contraction, as on the CPU. NVRTC has no warning for a switch that leaves out a case: tests
+# compile the GPU's kernels with g++ too.
+NVRTC_FLAGS = "-std=c++17 -fmad=false -default-device"
 
 DALI = ("nvidia-dali-cuda130", "nvidia-dali-cuda120")
 CUDA_HEADERS = {  # what DALI's headers include, by the package that holds it; one CUDA version
@@ -149,15 +153,38 @@ def units(name: str) -> list[Unit]:
         *sorted((KERNELS / "cpu").glob("*.cpp")),
         *sorted((KERNELS / "cuda/host").glob("*.cpp")),
     ]
+    key = {"code_pack.cpp": f' -DMSDA_KERNELS_KEY="{kernels_key()}"'}
     vectorised = sorted((KERNELS / "cpu/simd").glob("*.cpp"))
     plugin = sorted(NATIVE.rglob("*.cc")) if name == "dali" else []
     if not kernels or (name == "dali" and not plugin):
         raise RuntimeError(f"{NATIVE if kernels else KERNELS}: no C++ sources; reinstall dali_msda")
     return [
-        *(Unit(path, f"{KERNEL} {BASELINE}") for path in kernels),
+        *(Unit(path, f"{KERNEL} {BASELINE}{key.get(path.name, '')}") for path in kernels),
         *(Unit(path, f"{PLUGIN} {BASELINE}") for path in plugin),
         *(Unit(path, f"{KERNEL} {isa}") for isa in ISAS for path in vectorised),
     ]
+
+
+def kernels_key() -> str:
+    """Returns a key over all that the GPU's kernels are compiled from, the compiler left out.
+
+    Every library holds it, so that it takes the GPU's code of its own sources only.
+    """
+    return gpu_key((KERNELS / "cuda").glob("*.cu"))
+
+
+def gpu_key(sources: Iterable[Path], kind: str = "") -> str:
+    """Returns a key over some sources of the GPU, all that they may include, and a kind of code."""
+    headers = [
+        *(KERNELS / "msda").rglob("*.h"),
+        *(KERNELS / "cuda").glob("*.h"),
+        *(KERNELS / "cuda").glob("*.cuh"),
+    ]
+    digest = hashlib.sha256(f"{NVRTC_FLAGS} {kind}".encode())
+    for path in (*sorted(sources), *sorted(headers)):
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]
 
 
 def include_flags(name: str) -> list[str]:

@@ -1,24 +1,25 @@
 """Compiles the GPU kernels, ``kernels/cuda/*.cu``, for one kind of device with NVRTC.
 
 NVRTC is a library of CUDA's: neither a toolkit, nor nvcc, nor a device is needed. Results are kept
-in the user's cache by the rules of :mod:`dali_msda.cache`, under a name with a key over sources and
-flags. The version of NVRTC is left out of the key: every version gives the same bits.
+in the user's cache by the rules of :mod:`dali_msda.cache`, under a name with NVRTC's version and a
+key over sources and flags. Every version gives the same bits, but an older driver refuses what a
+newer one has made.
+
+A kind of code is ``"sm_90"``, machine code, or ``"compute_90"``, PTX, which the driver compiles.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 from ctypes import byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_void_p
 from pathlib import Path
 
 from dali_msda import build, cache
+from dali_msda.backends import cpu_library
 
 PACKAGE = "nvidia-cuda-nvrtc==13.0.88"  # the version of the other CUDA packages
-# No contraction, as on the CPU: every rounding stands in the source.
-# NVRTC has no warning for a switch that leaves out a case: tests compile the kernels with g++ too.
-FLAGS = "-std=c++17 -fmad=false -default-device"
+FLAGS = build.NVRTC_FLAGS
 
 
 def sources() -> dict[str, Path]:
@@ -30,24 +31,30 @@ def sources() -> dict[str, Path]:
 
 
 def cubin(name: str, arch: str) -> Path:
-    """Returns the machine code of one source for one kind of device; compiles it if need be.
+    """Returns code of one source that a kind of device runs; compiles it if need be.
 
     Args:
         name: A source, one of :func:`sources`.
-        arch: Kind of the device, ``"sm_90"`` for compute capability 9.0.
+        arch: Kind of the device, ``"sm_90"`` for compute capability 9.0. One that is newer than
+            NVRTC gets what :func:`kind_for` says.
 
     Returns:
         A file in the user's cache, made now, with a line on stderr, if it was not there.
 
     Raises:
         ValueError: If there is no such source.
-        RuntimeError: If NVRTC is missing, does not know the device, or fails.
+        RuntimeError: If NVRTC is missing, has no code for the device, or fails.
     """
-    file = file_name(name, arch)
+    return kept(name, kind_for(arch))
+
+
+def kept(name: str, kind: str) -> Path:
+    """Does as :func:`cubin`, for exactly this kind of code."""
+    file = file_name(name, kind)
 
     def make(folder: Path) -> Path:
-        code = compiled(name, arch)
-        if file_name(name, arch) != file:
+        code = compiled(name, kind)
+        if file_name(name, kind) != file:
             raise RuntimeError("the sources changed while they were compiled; try again")
         (folder / file).write_bytes(code)
         return folder / file
@@ -55,47 +62,62 @@ def cubin(name: str, arch: str) -> Path:
     return cache.cached(file, make)
 
 
-def file_name(name: str, arch: str) -> str:
-    """Returns the file name of a source's machine code, which carries its key."""
+def kind_for(arch: str) -> str:
+    """Returns the kind of code that NVRTC makes for a kind of device.
+
+    Its own, if NVRTC knows it. Otherwise, as ``best_kind`` of ``kernels/cuda/host/code_pack.h``
+    says, machine code of a lower minor version of the same major version, or else PTX.
+
+    Raises:
+        RuntimeError: If NVRTC is missing, or if the device is too old.
+    """
+    if arch in archs():
+        return arch
+    kinds = " ".join([*archs(), *(known.replace("sm_", "compute_") for known in archs())])
+    answer = ctypes.create_string_buffer(64)
+    names = kinds.encode(), arch.encode()
+    cpu_library.library().msda_best_kind(*names, answer, ctypes.c_int64(len(answer)))
+    if not answer.value:
+        raise RuntimeError(
+            f"{arch}: expected {archs()[0]} or newer; NVRTC {spoken_version()} compiles for "
+            f"{', '.join(archs())}"
+        )
+    return answer.value.decode()
+
+
+def file_name(name: str, kind: str) -> str:
+    """Returns the file name of a source's code, which carries its key."""
     if name not in sources():
         raise ValueError(f"name: expected one of {', '.join(sources())}, got {name!r}")
-    digest = hashlib.sha256(f"{FLAGS} {arch}".encode())
-    headers = [
-        *(build.KERNELS / "msda").rglob("*.h"),
-        *(build.KERNELS / "cuda").glob("*.h"),
-        *(build.KERNELS / "cuda").glob("*.cuh"),
-    ]
-    for path in (sources()[name], *sorted(headers)):
-        content = path.read_bytes()
-        digest.update(f"{path.name} {len(content)}\n".encode() + content)
-    return f"msda_{name}-{arch}-{digest.hexdigest()[:16]}.cubin"
+    ending = "ptx" if kind.startswith("compute_") else "cubin"
+    key = build.gpu_key([sources()[name]], kind)
+    return f"msda_{name}-{kind}-nvrtc{spoken_version()}-{key}.{ending}"
 
 
-def compiled(name: str, arch: str) -> bytes:
-    """Compiles one source for one kind of device, whatever the cache holds."""
-    if arch not in archs():
-        found = "NVRTC {}.{}".format(*version())
+def compiled(name: str, kind: str) -> bytes:
+    """Compiles one source into a kind of code, whatever the cache holds."""
+    if kind.replace("compute_", "sm_") not in archs():
         raise RuntimeError(
-            f"{arch}: {found} knows {', '.join(archs())}; for a newer device run "
+            f"{kind}: NVRTC {spoken_version()} knows {', '.join(archs())}; for a newer device run "
             "`pip install --upgrade nvidia-cuda-nvrtc`"
         )
     lib, program, path = library(), c_void_p(), sources()[name]
     source, label = path.read_bytes(), path.name.encode()
     _check(lib.nvrtcCreateProgram(byref(program), source, label, 0, None, None))
     try:
-        flags = [*FLAGS.split(), f"-arch={arch}", f"-I{build.KERNELS}"]
+        flags = [*FLAGS.split(), f"-arch={kind}", f"-I{build.KERNELS}"]
         values = (c_char_p * len(flags))(*(flag.encode() for flag in flags))
         if lib.nvrtcCompileProgram(program, len(flags), values):
             log = _text(program, "ProgramLog").decode(errors="replace").strip("\0\n")
             tail = "\n".join(log.splitlines()[-30:])
-            raise RuntimeError(f"NVRTC failed on {path} for {arch}:\n{tail}")
-        return _text(program, "CUBIN")
+            raise RuntimeError(f"NVRTC failed on {path} for {kind}:\n{tail}")
+        return _text(program, "PTX" if kind.startswith("compute_") else "CUBIN")
     finally:
         lib.nvrtcDestroyProgram(byref(program))
 
 
 def _text(program: c_void_p, kind: str) -> bytes:
-    """The log or the machine code of a program."""
+    """The log or the code of a program."""
     size = c_size_t()
     _check(getattr(library(), f"nvrtcGet{kind}Size")(program, byref(size)))
     content = ctypes.create_string_buffer(size.value)
@@ -133,6 +155,11 @@ def version() -> tuple[int, int]:
     major, minor = c_int(), c_int()
     _check(library().nvrtcVersion(byref(major), byref(minor)))
     return major.value, minor.value
+
+
+def spoken_version() -> str:
+    """Returns the version of NVRTC as text, such as ``"13.0"``."""
+    return "{}.{}".format(*version())
 
 
 @functools.cache

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 from pathlib import Path
 
 from dali_msda import build
-from dali_msda.backends import nvrtc
+from dali_msda.backends import packs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,44 +16,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--arch",
         nargs="+",
         default=[],
-        help="compile the GPU's kernels, too, for these kinds of devices, such as sm_90; they are "
-        "put beside the DALI operators, for processes without Python",
+        help="compile the GPU's kernels, too, for these kinds of devices, such as sm_90, or as PTX "
+        "for all from compute_90 on; they are put beside the libraries, for processes without "
+        "Python or NVRTC",
     )
 
 
 def main(args: argparse.Namespace) -> None:
     """Builds both libraries and the kernels of each ``--arch``; prints where everything is."""
+    folders = []
     for name in build.LIBRARIES:
-        print(build.build(name, force=args.force))
-    for arch in args.arch:
-        for path in kernels_beside(build.library("dali"), arch):
-            print(path)
+        path = build.build(name, force=args.force)
+        print(path)
+        folders.append(path.parent)
+    for folder in dict.fromkeys(folders):
+        if file := pack_beside(folder, args.arch):
+            print(file)
 
 
-def kernels_beside(plugin: Path, arch: str) -> list[Path]:
-    """Puts the kernels for one kind of device where the operators look for them.
+def pack_beside(folder: Path, archs: list[str]) -> Path | None:
+    """Puts the GPU's kernels where the libraries in a folder look for them.
 
     Args:
-        plugin: The library with the operators.
-        arch: Kind of the device, ``"sm_90"`` for compute capability 9.0.
+        folder: The folder.
+        archs: Kinds of devices, ``"sm_90"`` for compute capability 9.0, or kinds of PTX.
 
     Returns:
-        ``<plugin without .so>.<arch>.<source>.cubin`` for each source.
+        The file: it holds what was there, what the package brings and what was asked for. None if
+        that is nothing.
 
     Raises:
-        RuntimeError: If NVRTC cannot compile them, or the plugin's folder cannot be written.
+        RuntimeError: If NVRTC cannot compile the kernels, or the folder cannot be written.
     """
-    files = []
-    for source in nvrtc.sources():
-        code = nvrtc.cubin(source, arch)
-        file = plugin.with_name(f"{plugin.stem}.{arch}.{source}.cubin")
-        scratch = file.with_name(f".{file.name}-{os.getpid()}")
-        try:
-            shutil.copyfile(code, scratch)
-            files.append(scratch.replace(file))
-        except OSError as error:
-            raise RuntimeError(
-                f"{file} cannot be written ({error.strerror}); add --force, which puts the "
-                "operators into your cache and the kernels beside them"
-            ) from error
-    return files
+    file = folder / packs.file_name()
+    known = packs.read(file)
+    codes = packs.read(build.PREBUILT / file.name) | known
+    codes |= packs.compiled(archs)
+    try:
+        return packs.write(file, codes) if codes != known else file if known else None
+    except OSError as error:
+        raise RuntimeError(
+            f"{file} cannot be written ({error.strerror}); add --force, which puts the libraries "
+            "into your cache and the kernels beside them"
+        ) from error

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dali_msda import build
-from dali_msda.backends import cpu, nvrtc
+from dali_msda.backends import cpu, nvrtc, packs
 from dali_msda.cache import folder as cache_folder
 from dali_msda.commands import cuda_driver as driver
 
@@ -86,8 +86,33 @@ def cuda_driver() -> Finding:
     return Finding("driver", found)
 
 
+def code_for(arch: str) -> tuple[str, str]:
+    """Which code of the kernels a kind of device runs, and what mends it if there is none."""
+    missing = ""
+    try:
+        kind, missing = packs.kind_in_library(arch)
+        if kind:
+            return f"kernels: compiled beforehand, {_told(kind, arch)}", ""
+        kind = nvrtc.kind_for(arch)
+    except RuntimeError as error:
+        reason, _, remedy = str(error).partition("; ")
+        if "the driver serves" in missing:
+            reason, remedy = missing, "a newer driver, or NVRTC of the driver's version of CUDA"
+        return f"kernels: none ({reason})", remedy
+    there = all(build.find(nvrtc.file_name(name, kind)) for name in nvrtc.sources())
+    when = "compiled, in the cache" if there else "compiled by NVRTC at first use"
+    why = "" if missing.endswith("not found") else f" ({missing})"
+    return f"kernels: {when}, {_told(kind, arch)}{why}", ""
+
+
+def _told(kind: str, arch: str) -> str:
+    if kind.startswith("compute_"):
+        return f"PTX of {kind}, which the driver compiles"
+    return f"machine code of {kind}" + ("" if kind == arch else f", which {arch} runs")
+
+
 def devices() -> list[Finding]:
-    """Each GPU, and whether kernels can be compiled for it."""
+    """Each GPU, and which code of the kernels it would run."""
     count = c_int()
     try:
         driver.library()
@@ -102,9 +127,8 @@ def devices() -> list[Finding]:
         driver.call("cuDeviceTotalMem_v2", byref(memory), handle)
         arch = driver.device(index).arch
         about = f"{name.value.decode()}, {arch}, {memory.value / 2**30:.0f} GiB"
-        known = arch in nvrtc.archs()
-        remedy = "" if known else "pip install --upgrade nvidia-cuda-nvrtc"
-        found.append(Finding(f"GPU {index}", about if known else f"{about}, too new", remedy))
+        code, remedy = code_for(arch)
+        found.append(Finding(f"GPU {index}", f"{about}; {code}", remedy))
     return found or [Finding("GPU", "none")]
 
 
@@ -128,7 +152,7 @@ def cache() -> Finding:
     folder, kept = cache_folder(), [0, 0]
     if folder.is_dir():
         for path in folder.iterdir():
-            if path.suffix in {".so", ".cubin"}:
+            if path.suffix in {".so", ".cubin", ".ptx", ".pack"}:
                 kept[0] += 1
                 kept[1] += path.stat().st_size
     above = next(path for path in (folder, *folder.parents) if path.exists())

@@ -36,6 +36,20 @@ def test_compare_flags_a_slowdown_and_not_noise(tmp_path, capsys):
     assert "old:1: expected a line" in capsys.readouterr().err
 
 
+def test_lines_of_a_card_that_are_no_cases_are_not_reported(tmp_path):
+    """What became of a part, counters, and measurements with smaller blocks."""
+    common = {"method": "mixup", "dtype": "float16", "layout": "CHW", "batch": 256, "size": 224}
+    plain = line(**common, most_threads=0)
+    made = [plain, line(**common, most_threads=64, ms=99.0)]
+    for bench, case in (("card", {"part": "types"}), ("counters", {"kernel": "msda_mask"})):
+        made.append({"bench": bench, "case": case, "outcome": "passed", "commit": "abc"})
+        made[-1] |= {"versions": {}, "machine": {"gpu": "H"}}
+    report.write(made, tmp_path / "both")
+    report.write([plain], tmp_path / "alone")
+    both, alone = ((tmp_path / name / "REPORT.md").read_text() for name in ("both", "alone"))
+    assert both == alone
+
+
 def fixture():
     common = {"layout": "CHW", "batch": 256, "size": 224, "mirror": False}
     made = [

@@ -5,7 +5,7 @@ import importlib.metadata
 import pytest
 
 from dali_msda import build, cache
-from dali_msda.backends import cpu, nvrtc
+from dali_msda.backends import cpu, nvrtc, packs
 from dali_msda.commands import cli, doctor
 from dali_msda.commands import cuda_driver as driver
 
@@ -115,12 +115,70 @@ def test_an_old_driver_and_a_new_card(capsys, monkeypatch):
     monkeypatch.setattr(driver, "library", lambda: None)
     monkeypatch.setattr(driver, "call", HostDriver.call)
     monkeypatch.setattr(driver, "device", lambda index: HostDriver)
+    monkeypatch.setattr(packs, "kind_in_library", lambda arch: ("", "/here/msda.pack: not found"))
+    monkeypatch.setattr(build, "find", lambda file: None)
     _, lines = report(capsys)
     found, remedy = lines["driver"]
     assert "serves CUDA 12.4, which is older than NVRTC" in found
     assert remedy.startswith("pip install 'nvidia-cuda-nvrtc-cu12'")
-    assert lines["GPU 0"] == ("Card, sm_990, 141 GiB, too new", "pip install --upgrade "
-                              "nvidia-cuda-nvrtc")  # fmt: skip
-    monkeypatch.setattr(HostDriver, "arch", "sm_90")
+    newest = nvrtc.archs()[-1].replace("sm_", "compute_")
+    assert lines["GPU 0"] == (
+        f"Card, sm_990, 141 GiB; kernels: compiled by NVRTC at first use, PTX of {newest}, which "
+        "the driver compiles",
+        "",
+    )
+    monkeypatch.setattr(HostDriver, "arch", "sm_60")
     _, lines = report(capsys)
-    assert lines["GPU 0"] == ("Card, sm_90, 141 GiB", "")
+    assert lines["GPU 0"][0].endswith("; kernels: none (sm_60: expected sm_75 or newer)")
+    assert lines["GPU 0"][1].startswith("NVRTC ")
+
+
+def test_which_code_a_card_runs(monkeypatch, tmp_path):
+    packed, found = ("", "/here/msda.pack: not found"), None
+    monkeypatch.setattr(packs, "kind_in_library", lambda arch: packed)
+    monkeypatch.setattr(build, "find", lambda file: found)
+    monkeypatch.setattr(nvrtc, "archs", lambda: ("sm_90", "sm_100"))
+    first_use = "kernels: compiled by NVRTC at first use, machine code of sm_"
+    assert doctor.code_for("sm_90") == (f"{first_use}90", "")
+    assert doctor.code_for("sm_103") == (f"{first_use}100, which sm_103 runs", "")
+    found = tmp_path
+    assert doctor.code_for("sm_90") == (
+        "kernels: compiled, in the cache, machine code of sm_90",
+        "",
+    )
+    packed = "", "/here/msda.pack: no code of blend for sm_90"
+    assert doctor.code_for("sm_90")[0].endswith(" (/here/msda.pack: no code of blend for sm_90)")
+    packed = "sm_90", ""
+    assert doctor.code_for("sm_90") == (
+        "kernels: compiled beforehand, machine code of sm_90",
+        "",
+    )
+
+
+def test_packed_code_that_is_too_new_for_the_driver(monkeypatch):
+    """The one way out that helps is told where there is no NVRTC either."""
+    text = "/here/msda.pack: the code was compiled by CUDA 13.0, and the driver serves CUDA 12.4"
+    monkeypatch.setattr(packs, "kind_in_library", lambda arch: ("", text))
+    monkeypatch.setattr(build, "find", lambda file: None)
+    assert doctor.code_for("sm_90") == (
+        f"kernels: compiled by NVRTC at first use, machine code of sm_90 ({text})",
+        "",
+    )
+
+    def missing(arch):
+        raise RuntimeError("NVRTC: not found; run `pip install nvidia-cuda-nvrtc==13.0.88`")
+
+    monkeypatch.setattr(nvrtc, "kind_for", missing)
+    found, remedy = doctor.code_for("sm_90")
+    assert found == f"kernels: none ({text})" and remedy.startswith("a newer driver, or NVRTC of ")
+
+
+def test_a_damaged_pack_is_told(monkeypatch):
+    def damaged(arch):
+        raise RuntimeError("/here/msda.pack: damaged; remove it, and reinstall dali_msda")
+
+    monkeypatch.setattr(packs, "kind_in_library", damaged)
+    assert doctor.code_for("sm_90") == (
+        "kernels: none (/here/msda.pack: damaged)",
+        "remove it, and reinstall dali_msda",
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dali_msda import build
-from dali_msda.backends import nvrtc
+from dali_msda.backends import cpu_library, nvrtc
 
 ARCHS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 # At most so many registers a thread and bytes of shared memory a block on any of them. 64 registers
@@ -146,6 +146,7 @@ def test_a_multiply_and_an_add_are_not_contracted(tmp_path, monkeypatch):
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
     """A checkout with one tiny kernel and a cache of its own."""
+    cpu_library.library()  # of the real sources
     (tmp_path / "kernels/msda").mkdir(parents=True)
     (tmp_path / "kernels/cuda").mkdir()
     (tmp_path / "kernels/msda/answer.h").write_text("constexpr int kAnswer = 42;\n")
@@ -169,6 +170,24 @@ def test_compiled_once_per_content(tree, capsys):
     second = nvrtc.cubin("tiny", "sm_90")
     assert second != first != nvrtc.cubin("tiny", "sm_80")
     assert second.read_bytes() != first.read_bytes()
+
+
+def test_a_card_that_nvrtc_does_not_know_gets_what_it_runs(tree, monkeypatch):
+    """An older NVRTC: machine code of a lower minor version, or else PTX."""
+    monkeypatch.setattr(nvrtc, "archs", lambda: ("sm_75", "sm_80", "sm_90", "sm_100"))
+    assert nvrtc.cubin("tiny", "sm_103") == nvrtc.cubin("tiny", "sm_100")
+    newest = nvrtc.cubin("tiny", "sm_120")
+    assert b"\n.target sm_100" in newest.read_bytes() and newest.suffix == ".ptx"
+    assert nvrtc.cubin("tiny", "sm_990") == newest
+    assert b"\n.target sm_80" in nvrtc.cubin("tiny", "sm_87").read_bytes()  # Tegra
+
+
+def test_another_version_of_nvrtc_compiles_anew(tree, monkeypatch):
+    """After a step back, for an older driver, the newer one's code is not taken."""
+    first = nvrtc.cubin("tiny", "sm_90")
+    monkeypatch.setattr(nvrtc, "version", lambda: (12, 4))
+    second = nvrtc.cubin("tiny", "sm_90")
+    assert second != first and "-nvrtc12.4-" in second.name
 
 
 @pytest.mark.parametrize("damage", [b"", None], ids=["empty", "cut"])
@@ -214,8 +233,10 @@ def test_an_edit_during_compilation_is_not_kept(tree, monkeypatch):
 def test_errors_say_what_to_do(tree, monkeypatch):
     with pytest.raises(ValueError, match="name: expected one of tiny, got 'blend'"):
         nvrtc.cubin("blend", "sm_90")
+    with pytest.raises(RuntimeError, match=r"^sm_60: expected sm_75 or newer; NVRTC \d+\.\d+ comp"):
+        nvrtc.cubin("tiny", "sm_60")
     with pytest.raises(RuntimeError, match=r"sm_999: NVRTC \d+\.\d+ knows sm_75, .*--upgrade"):
-        nvrtc.cubin("tiny", "sm_999")
+        nvrtc.kept("tiny", "sm_999")
     (tree / "kernels/cuda/tiny.cu").write_text("void f() { forty_two; }\n")
     with pytest.raises(RuntimeError, match=r'NVRTC failed on .*tiny\.cu for sm_90:\n.*"forty_two"'):
         nvrtc.cubin("tiny", "sm_90")

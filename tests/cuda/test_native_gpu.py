@@ -5,6 +5,7 @@ The kernels are the GPU's, emulated; DALI's part, memory and shapes, is played b
 
 import ctypes
 import ctypes.util
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import dali_msda as msda
+from dali_msda.backends import packs
 from tests.cuda.host_gpu import COMPILER, library, library_file
 from tests.cuda.native_host import SOURCES, Native
 from tests.support import ROOT
@@ -273,10 +275,22 @@ def test_no_code(native, text, returned, message):
 
 def test_code_beside_the_library_serves_a_process_without_python(tmp_path):
     copy = shutil.copy(library_file(), tmp_path / "libother-1.2.so")
-    for source in SOURCES:
-        if source != "field":
-            (tmp_path / f"libother-1.2.sm_90.{source}.cubin").write_bytes(b"\x7fELF")
-    with pytest.raises(RuntimeError, match=r"libother-1\.2\.sm_90\.field\.cubin: not found; `pyth"):
+    missing = re.escape(f"{tmp_path / packs.file_name()}: not found; `pyth")
+    with pytest.raises(RuntimeError, match=missing):
         Native(path=copy, compiler=False)
-    (tmp_path / "libother-1.2.sm_90.field.cubin").write_bytes(b"\x7fELF")
+    codes = {(source, "sm_90"): b"\x7fELF" for source in SOURCES}
+    packs.write(tmp_path / packs.file_name(), codes)
     small_batch(Native(path=copy, compiler=False))
+
+
+def test_code_that_the_driver_refuses_names_both_versions(tmp_path, native):
+    text = b"// Cuda compilation tools, release 12.4, V12.4.131\n\n.version 8.4\n"
+    code = tmp_path / "code"
+    code.write_bytes(text)  # PTX, which the stub does not take
+    compiler = refuse(str(code).encode(), 1)
+    native.forget()
+    native.lib.msda_set_compiler(compiler)
+    message = r"^CUDA: .*; the code was compiled by CUDA 12\.4, and the driver serves "
+    with pytest.raises(RuntimeError, match=message):
+        native.load()
+    native.lib.msda_set_compiler(native.compiler)

@@ -285,7 +285,7 @@ def helped(module, *words):
 
 
 PLAIN_COMMANDS = ("dali_msda.pipelines.install_ffcv", "bench.suites.loaders")  # without --help
-MODULES = {"bench": "bench.__main__"}
+MODULES = {"bench": "bench.__main__", "bench.card": "bench.card.__main__"}
 SUBCOMMANDS = {"dali_msda": cli.COMMANDS, "bench": ("list", "compare", "report")}
 
 
@@ -337,8 +337,9 @@ def test_extras_exist(name):
 
 def test_errors_are_quoted_as_they_are():
     """Each message of the troubleshooting table stands in the sources."""
-    folders = (ROOT / "dali_msda", ROOT / "pipelines")
-    files = [path for folder in folders for path in (*folder.rglob("*.py"), *folder.rglob("*.h"))]
+    folders = (ROOT / "dali_msda", ROOT / "pipelines", ROOT / "kernels")
+    files = [path for folder in folders for path in sorted(folder.rglob("*.*"))
+             if path.suffix in {".py", ".h", ".cpp"}]  # fmt: skip
     sources = re.sub(r'"\s*f?"', "", "".join(path.read_text() for path in files))
     quoted = re.findall(r'^\| "(.*?)" \|', sections(MANUAL)["Troubleshooting"], re.M)
     assert len(quoted) >= 5

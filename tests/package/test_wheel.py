@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from dali_msda import build
+from dali_msda.backends import nvrtc, packs
 from tests.package.sources import write
+from tests.support.machine_code import reader
 
 ROOT = Path(__file__).parents[2]
 QUICK = """#!/bin/sh
@@ -26,8 +28,8 @@ SHIPPED = {".py", ".h", ".cpp", ".cu", ".cuh", ".cc", ".yaml"}
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel of a copy of the checkout.
+def checkout(tmp_path_factory):
+    """A copy of the checkout, and an environment in which its wheel is built at once.
 
     Compiling takes minutes. Here the compiler finds all that the copy includes, and what it would
     link is taken from the cache: a library's name is a key over all that goes into it.
@@ -40,19 +42,30 @@ def wheel(tmp_path_factory):
         shutil.copytree(ROOT / name, copy / name)
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    built = f"build/lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
-    write(copy / built / "dali_msda/stale.py", "# of an older build\n")
-    command = "pip wheel . --no-build-isolation --no-deps --no-index --wheel-dir dist".split()
+    return copy, os.environ | {"CXX": str(compiler)}
+
+
+def built(checkout, folder, **environment):
+    copy, quick = checkout
+    command = f"pip wheel . --no-build-isolation --no-deps --no-index --wheel-dir {folder}".split()
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=copy,
         capture_output=True,
         text=True,
-        env=os.environ | {"CXX": str(compiler)},
+        env=quick | environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = (copy / "dist").iterdir()
-    assert (copy / built / "dali_msda/build.py").is_file()  # the stale file was in its way
+    (path,) = (copy / folder).iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout):
+    lib = checkout[0] / f"build/lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+    write(lib / "dali_msda/stale.py", "# of an older build\n")
+    path = built(checkout, "dist")
+    assert (lib / "dali_msda/build.py").is_file()  # the stale file was in its way
     return path
 
 
@@ -94,3 +107,28 @@ print(*map(build.library, build.LIBRARIES))
     assert length == "8"
     assert all(path.startswith(f"{tmp_path}{os.sep}site") for path in paths)
     assert not done.stderr
+
+
+def test_a_wheel_with_the_gpus_kernels_needs_no_compiler(checkout, tmp_path):
+    """Its library, without Python's help, has code for a card, its successors and later ones.
+
+    All of the PTX would take long; that of a small kernel is added to the machine code.
+    """
+    path = built(checkout, "released", DALI_MSDA_ARCHS="sm_90")
+    zipfile.ZipFile(path).extractall(tmp_path)
+    lib = tmp_path / "dali_msda/_lib"
+    assert {file.name for file in lib.iterdir()} == {
+        packs.file_name(), *(build.file_name(name) for name in build.LIBRARIES)
+    }  # fmt: skip
+    code = reader(lib / build.file_name("cpu"), tmp_path)
+    for source in nvrtc.sources():
+        machine_code = nvrtc.kept(source, "sm_90").read_bytes()
+        assert code(source, "sm_90") == code(source, "sm_92") == machine_code
+    with pytest.raises(
+        RuntimeError, match=rf"^{lib}/.*\.pack: no code of blend for sm_80; `python "
+    ):
+        code("blend", "sm_80")
+    ptx = {("mask", "compute_90"): nvrtc.kept("mask", "compute_90").read_bytes()}
+    packs.write(lib / packs.file_name(), packs.read(lib / packs.file_name()) | ptx)
+    assert b"\n.target sm_90" in code("mask", "sm_130")
+    assert code("mask", "sm_91") == nvrtc.kept("mask", "sm_90").read_bytes()

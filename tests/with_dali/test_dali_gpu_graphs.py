@@ -14,10 +14,8 @@ import torch
 from nvidia.dali import Pipeline, backend, fn
 
 import dali_msda as msda
-from dali_msda import build, dali
+from dali_msda import dali
 from dali_msda.backends import nvrtc
-from dali_msda.commands import build as build_command
-from dali_msda.commands import cli
 from dali_msda.dali import plugin
 from dali_msda.pipelines.data import datasets
 from dali_msda.pipelines.loaders import dali as dali_loaders
@@ -192,33 +190,6 @@ def test_operators_are_answered_by_nvrtc(monkeypatch):
     assert ask(b"blend", b"sm_90") == (1, "/cache/blend/sm_90")
     found, text = ask(b"blend", b"sm_1")
     assert not found and text == "sm_1: too old" + "!" * 87
-
-
-def test_build_puts_the_kernels_beside_the_operators(tmp_path, monkeypatch, capsys):
-    plugin = tmp_path / "lib/libmsda_dali-2.4.0-abc.so"
-    plugin.parent.mkdir()
-    plugin.touch()
-    (tmp_path / "code").write_bytes(b"\x7fELF")
-    monkeypatch.setattr(build, "build", lambda name, force: plugin)
-    monkeypatch.setattr(build, "library", lambda name: plugin)
-    monkeypatch.setattr(nvrtc, "cubin", lambda source, arch: tmp_path / "code")
-    assert cli.main(["build", "--arch", "sm_90", "sm_80"]) == 0
-    printed = capsys.readouterr().out.splitlines()
-    made = {path.name for path in plugin.parent.iterdir()} - {plugin.name}
-    wanted = {
-        f"libmsda_dali-2.4.0-abc.{arch}.{source}.cubin"
-        for arch in ("sm_90", "sm_80")
-        for source in nvrtc.sources()
-    }
-    assert made == wanted == {Path(line).name for line in printed[2:]}
-    assert {"blend", "field", "targets", "saliency"} <= set(nvrtc.sources())
-
-
-def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch, capsys):
-    (tmp_path / "code").write_bytes(b"\x7fELF")
-    monkeypatch.setattr(nvrtc, "cubin", lambda source, arch: tmp_path / "code")
-    with pytest.raises(RuntimeError, match="cannot be written .*; add --force, which puts the"):
-        build_command.kernels_beside(tmp_path / "missing/libx.so", "sm_90")
 
 
 def test_the_plugin_asks_this_process(tmp_path):

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cuda/host/code.h"
+#include "cuda/host/most_threads.h"
 
 namespace msda::gpu {
 namespace {
@@ -58,6 +59,7 @@ const Driver& driver() {
 }
 
 Kernel::Block Kernel::occupancy(int32_t limit, int64_t shared) {
+  limit = most_threads(limit);
   const std::lock_guard lock(mutex_);
   const auto known = blocks_.find({limit, shared});
   if (known != blocks_.end()) return known->second;
@@ -106,7 +108,11 @@ void Device::load(const std::string& source) {
   if (modules_.count(source)) return;  // another thread was faster
   const Current current(*this);
   Handle module = nullptr;
-  driver().load_module(&module, code.data());
+  try {
+    driver().load_module(&module, code.data());
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(error.what() + ("; " + versions(code)));
+  }
   modules_[source] = module;
 }
 
