@@ -12,17 +12,24 @@ from dali_msda.torch.losses import (
     soft_target_binary_cross_entropy,
     soft_target_cross_entropy,
 )
+from dali_msda.torch.methods.align import AlignMix, align
+from dali_msda.torch.methods.manifold import ManifoldMixup
+from dali_msda.torch.softmax_bce import softmax_binary_cross_entropy
 from dali_msda.torch.transform import Mixer
 
 __all__ = [
+    "AlignMix",
     "Collate",
     "Indexed",
     "Indices",
+    "ManifoldMixup",
     "Mixer",
     "NumberedBatches",
     "Place",
     "Sample",
+    "align",
     "lamix_loss",
     "soft_target_binary_cross_entropy",
     "soft_target_cross_entropy",
+    "softmax_binary_cross_entropy",
 ]
