@@ -124,6 +124,8 @@ class Run:
         config, device, loader = self.config, self.process.device, self.loader
         epoch, first, start = loader.epoch, loader.position, time.perf_counter()
         self.parallel.train()
+        if first == 0:
+            self.mixed.start_epoch()
         done, total = (count * config.batch_size for count in (first, len(loader)))
         with self._bar(f"epoch {epoch + 1}/{config.epochs}", total, done) as bar:
             for images, *targets in loader:
@@ -234,8 +236,8 @@ class Run:
             self.loader.start_epoch(own["loader"]["epoch"])
         else:
             self.loader.load_state_dict(own["loader"])
-            self.mixed.load_state_dict(own["mixed"])
             self.loss_sum.copy_(own["loss_sum"])
+        self.mixed.load_state_dict(own["mixed"])
         torch.set_rng_state(own["random"])
         if "random_gpu" in own and self.process.device.type == "cuda":
             torch.cuda.set_rng_state(own["random_gpu"], self.process.device)

@@ -14,6 +14,8 @@ from dali_msda.torch.losses import (
 )
 from dali_msda.torch.methods.align import AlignMix, align
 from dali_msda.torch.methods.manifold import ManifoldMixup
+from dali_msda.torch.methods.recursive import RecursiveMix
+from dali_msda.torch.methods.regions import roi_features
 from dali_msda.torch.softmax_bce import softmax_binary_cross_entropy
 from dali_msda.torch.transform import Mixer
 
@@ -26,9 +28,11 @@ __all__ = [
     "Mixer",
     "NumberedBatches",
     "Place",
+    "RecursiveMix",
     "Sample",
     "align",
     "lamix_loss",
+    "roi_features",
     "soft_target_binary_cross_entropy",
     "soft_target_cross_entropy",
     "softmax_binary_cross_entropy",

@@ -26,13 +26,14 @@ from typing import Any
 import yaml
 
 from dali_msda.pipelines.training.schedules import checked_points, checked_sizes
-from dali_msda.pipelines.training.step_methods import AlignMix, ManifoldMixup, StepMethod
+from dali_msda.pipelines.training.step_methods import STEP_METHODS, StepMethod
 from dali_msda.policy import POLICIES, Alternate, Choice, LaMix, MultiMix, Policy
 
 PRESETS = Path(__file__).parent.parent / "presets"
-NAMED = {**POLICIES, "lamix": LaMix}
 COMPOSITIONS = {"choice": Choice, "alternate": Alternate, "multimix": MultiMix}
-COMPOSITIONS |= {"manifoldmixup": ManifoldMixup, "alignmix": AlignMix}
+NAMED = {**POLICIES, "lamix": LaMix}
+for _name, _kind in STEP_METHODS.items():
+    (COMPOSITIONS if "policy" in _kind.__dataclass_fields__ else NAMED)[_name] = _kind
 
 
 def _setting(default, help, *, low=None, high=None, choices=None, kind=None, group="run"):

@@ -18,7 +18,7 @@ from dali_msda.pipelines.training.config import NAMED, policy_from_dict, read_pr
 from dali_msda.pipelines.training.models import make_model
 from dali_msda.pipelines.training.processes import joined_processes, stopping_between_steps
 from dali_msda.pipelines.training.schedules import learning_rate
-from dali_msda.pipelines.training.step_methods import HiddenMixed, StepMethod
+from dali_msda.pipelines.training.step_methods import HiddenMixed, HistoryMixed, StepMethod
 from dali_msda.policy import METHODS
 from tests.support.coloured_folders import write_folder
 from tests.support.variants import draw_any
@@ -79,7 +79,7 @@ def data(tmp_path_factory):
 def drawn(name):
     """The policy of a preset, or what is drawn for a method of the training step."""
     policy = policy_from_dict(read_preset(name)["policy"])
-    return policy.policy if isinstance(policy, StepMethod) else policy
+    return getattr(policy, "policy", None) if isinstance(policy, StepMethod) else policy
 
 
 def small(name, data, *more):
@@ -106,7 +106,7 @@ def test_a_preset_trains(name, data):
         policy = policy_from_dict(read_preset(name)["policy"])
         in_step = isinstance(policy, StepMethod)
         assert run.loader.policy == (None if in_step else policy)
-        assert isinstance(run.mixed, HiddenMixed) == in_step
+        assert isinstance(run.mixed, HiddenMixed | HistoryMixed) == in_step
         with stopping_between_steps(process) as stopping:
             row = run.train_epoch(stopping)
     assert math.isfinite(row["loss"])
