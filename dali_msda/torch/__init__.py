@@ -16,6 +16,14 @@ from dali_msda.torch.methods.align import AlignMix, align
 from dali_msda.torch.methods.manifold import ManifoldMixup
 from dali_msda.torch.methods.recursive import RecursiveMix
 from dali_msda.torch.methods.regions import roi_features
+from dali_msda.torch.methods.style import StyleCutMix, StyleMix
+from dali_msda.torch.methods.style_arithmetic import (
+    adain,
+    style_gammas,
+    style_vectors,
+    stylecutmix,
+    stylemix,
+)
 from dali_msda.torch.softmax_bce import softmax_binary_cross_entropy
 from dali_msda.torch.transform import Mixer
 
@@ -30,10 +38,17 @@ __all__ = [
     "Place",
     "RecursiveMix",
     "Sample",
+    "StyleCutMix",
+    "StyleMix",
+    "adain",
     "align",
     "lamix_loss",
     "roi_features",
     "soft_target_binary_cross_entropy",
     "soft_target_cross_entropy",
     "softmax_binary_cross_entropy",
+    "style_gammas",
+    "style_vectors",
+    "stylecutmix",
+    "stylemix",
 ]
