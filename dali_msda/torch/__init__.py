@@ -1,7 +1,8 @@
 """PyTorch: mixing in a ``DataLoader``'s workers or in the training step, and the losses.
 
 The collate function is in collate.py, the dataset and the sampler for it in indexed.py, the
-transform of batches in transform.py, the losses in losses.py. Drop-ins for timm's and torchvision's
+transform of batches in transform.py, the losses in losses.py and softmax_bce.py, and methods that
+mix what a model computes in methods/. Drop-ins for timm's and torchvision's
 transforms are :mod:`dali_msda.timm` and :mod:`dali_msda.torchvision`.
 """
 
