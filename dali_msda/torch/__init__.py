@@ -2,8 +2,8 @@
 
 The collate function is in collate.py, the dataset and the sampler for it in indexed.py, the
 transform of batches in transform.py, the losses in losses.py and softmax_bce.py, and methods that
-mix what a model computes in methods/. Drop-ins for timm's and torchvision's
-transforms are :mod:`dali_msda.timm` and :mod:`dali_msda.torchvision`.
+mix what a model computes in methods/. Drop-ins for timm's and torchvision's transforms are
+:mod:`dali_msda.timm` and :mod:`dali_msda.torchvision`.
 """
 
 from dali_msda.torch.collate import Collate

@@ -159,6 +159,6 @@ def test_what_does_not_fit_is_said():
         StyleMix(ENCODER, DECODER, share=2.0)
     with pytest.raises(TypeError, match="images: expected floats, normalised"):
         StyleMix(ENCODER, DECODER, CLASSES)(images().byte(), LABELS)
-    mix = StyleCutMix(ENCODER, DECODER, CLASSES, gammas=torch.rand(CLASSES, CLASSES))
+    mix = StyleCutMix(ENCODER, DECODER, CLASSES, prob=1.0, gammas=torch.rand(CLASSES, CLASSES))
     with pytest.raises(ValueError, match="labels: expected class indices .B,. with gammas"):
         mix(images(), nn.functional.one_hot(LABELS, CLASSES).float())

@@ -130,11 +130,7 @@ class AlignMix(ManifoldMixup):
     """
 
     rule: ClassVar[Callable[[Mixing, Tensor], Tensor]] = staticmethod(aligned_sum)
-
-    def __init__(self, *args: object, **settings: object):
-        super().__init__(*args, **settings)
-        if self.policy.max_sources > 2:
-            raise ValueError(f"policy: expected Mixup of two samples, got {self.policy!r}")
+    most_sources: ClassVar[int] = 2
 
     def _drawn(self, batch: int, step: int | None) -> np.ndarray:
         key = self._key.arguments()

@@ -79,19 +79,22 @@ def hook(model: nn.Module, mixing: Mixing) -> None:
         ValueError: If the model has no layer of a name.
     """
     model = unwrapped(model)
-    for name in mixing.names:
-        try:
-            layer = model.get_submodule(name)
-        except AttributeError:
-            known = ", ".join(repr(child) for child, _ in model.named_children())
-            raise ValueError(
-                f"layers: expected names of {type(model).__name__}'s modules, such as {known}, or "
-                f"'' for its input, got {name!r}"
-            ) from None
+    for name, layer in [(name, _module(model, name)) for name in mixing.names]:
         if name == INPUT:
             layer.register_forward_pre_hook(functools.partial(_before, mixing))
         else:
             layer.register_forward_hook(functools.partial(_after, mixing, name))
+
+
+def _module(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        known = ", ".join(repr(child) for child, _ in model.named_children())
+        raise ValueError(
+            f"layers: expected names of {type(model).__name__}'s modules, such as {known}, or '' "
+            f"for its input, got {name!r}"
+        ) from None
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -125,7 +128,7 @@ def weighted_sum(mixing: Mixing, hidden: Tensor) -> Tensor:
     weights = weights.reshape(*weights.shape, *[1] * (hidden.ndim - 1))
     if sources.shape[1] == 2:
         # The first argument's memory order is the result's.
-        return torch.lerp(own, hidden.index_select(0, sources[:, 1]), 1 - weights[:, 0])
+        return torch.lerp(own, hidden.index_select(0, sources[:, 1]), weights[:, 1])
     mixed = own * weights[:, 0]
     for number in range(1, sources.shape[1]):
         mixed = mixed + hidden.index_select(0, sources[:, number]) * weights[:, number]

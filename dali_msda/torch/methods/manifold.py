@@ -68,6 +68,7 @@ class ManifoldMixup(MixingSettings):
     """
 
     rule: ClassVar[Callable[[Mixing, Tensor], Tensor]] = staticmethod(weighted_sum)
+    most_sources: ClassVar[int] = 4
 
     def __init__(
         self,
@@ -88,6 +89,8 @@ class ManifoldMixup(MixingSettings):
                 f"policy: expected Mixup or a composition of it, got {policy!r}; boxes and masks "
                 "have a meaning in images only"
             )
+        if policy.max_sources > self.most_sources:
+            raise ValueError(f"policy: expected Mixup of two samples, got {policy!r}")
         self.layers = checked_names(layers)
         self.plan: np.ndarray | None = None
         self._key = DrawKey(self.seed, rank)

@@ -99,7 +99,9 @@ class StyleMixer(MixingSettings):
         key = self._key.arguments()
         plan = draw(self.policy, len(images), *images.shape[2:], **key)
         mixes = plan["sources"] == 2
-        mixed, content, style = self._mixed(images, plan, key) if mixes.any() else (images, 1, 1)
+        mixed, content, style = images, 1, 1
+        if mixes.any():
+            mixed, content, style = self._mixed(images, labels, plan, key)
         weight = self.share * content + (1 - self.share) * style
         plan["weight"] = np.where(mixes, weight, plan["weight"])
         plan["partner_weight"] = np.where(mixes, 1 - plan["weight"], plan["partner_weight"])
@@ -124,7 +126,7 @@ class StyleMixer(MixingSettings):
         self._key.restore(state)
 
     def _mixed(
-        self, images: Tensor, plan: np.ndarray, key: dict[str, int]
+        self, images: Tensor, labels: Tensor, plan: np.ndarray, key: dict[str, int]
     ) -> tuple[Tensor, np.ndarray, np.ndarray]:
         """Mixed images, and the own shares of content and style."""
         raise NotImplementedError
@@ -172,7 +174,7 @@ class StyleMix(StyleMixer):
         super().__init__(*args, prob=prob, **settings)
 
     def _mixed(
-        self, images: Tensor, plan: np.ndarray, key: dict[str, int]
+        self, images: Tensor, labels: Tensor, plan: np.ndarray, key: dict[str, int]
     ) -> tuple[Tensor, np.ndarray, np.ndarray]:
         content = plan["lam"].astype(np.float64)
         style = self._ratios(self.policy.alpha, "style", len(plan), key)
@@ -217,26 +219,13 @@ class StyleCutMix(StyleMixer):
         super().__init__(*args, prob=prob, **settings)
         self.gammas = None if gammas is None else gammas.detach().cpu().double().numpy()
 
-    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-        """See :class:`StyleMixer`."""
-        if self.gammas is not None and isinstance(labels, Tensor) and labels.ndim != 1:
-            raise ValueError(
-                f"labels: expected class indices (B,) with gammas, got {tuple(labels.shape)}"
-            )
-        self._labels = labels
-        return super().__call__(images, labels)
-
     def _mixed(
-        self, images: Tensor, plan: np.ndarray, key: dict[str, int]
+        self, images: Tensor, labels: Tensor, plan: np.ndarray, key: dict[str, int]
     ) -> tuple[Tensor, np.ndarray, np.ndarray]:
         partners = plan["partner"].astype(np.int64)
         content = 1 - plan["weight"].astype(np.float64)
         ratio = self._ratios(self.policy.alpha, "style", len(plan), key)
-        if self.gammas is None:
-            gamma = self._ratios(self.GAMMA_ALPHA, "gamma", len(plan), key)
-        else:
-            labels = self._labels.cpu().numpy()
-            gamma = self.gammas[labels, labels[partners]]
+        gamma = self._gammas(labels, partners, key)
         box = 1 - torch.from_numpy(mask(plan, *images.shape[2:])).to(images)[:, None]
         own = self._features(images)
         index = _on(own, partners)
@@ -248,6 +237,16 @@ class StyleCutMix(StyleMixer):
         shares = (_on(images, part)[:, None, None, None] for part in (ratio, gamma))
         mixed = stylecutmix(images, images[index], *styled, box, *shares)
         return mixed, content, gamma * content + (1 - gamma) * ratio
+
+    def _gammas(self, labels: Tensor, partners: np.ndarray, key: dict[str, int]) -> np.ndarray:
+        if self.gammas is None:
+            return self._ratios(self.GAMMA_ALPHA, "gamma", len(partners), key)
+        if labels.ndim != 1:
+            raise ValueError(
+                f"labels: expected class indices (B,) with gammas, got {tuple(labels.shape)}"
+            )
+        classes = labels.cpu().numpy()
+        return self.gammas[classes, classes[partners]]
 
 
 def _on(tensor: Tensor, values: np.ndarray) -> Tensor:
