@@ -1,4 +1,4 @@
-"""What loaders draw besides plans: order, crops and flips, each a function of a seed and an index.
+"""What is drawn besides plans: order, crops and flips, each a function of a seed and an index.
 
 The numbers come from a counter, as those of a plan do. So they depend neither on the state of a
 generator nor on who draws first. The purpose enters the counter: no number serves twice.
@@ -12,7 +12,8 @@ import numpy as np
 
 from dali_msda.backends import cpu
 
-PURPOSES = {"order": 253, "crop": 254, "flip": 255}
+PURPOSES = {"style": 249, "paste": 250, "direction": 251, "layer": 252}
+PURPOSES |= {"order": 253, "crop": 254, "flip": 255}
 """What a draw is for; the numbers of ``msda::Purpose`` in kernels/msda/philox.h."""
 
 ATTEMPTS = 100  # to draw a crop that fits into its image

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from dali_msda.pipelines.data.datasets import DatasetError
 from dali_msda.pipelines.loaders.choice import make_loaders
 from dali_msda.pipelines.loaders.epochs import EvaluationEpochs, TrainingEpochs
-from dali_msda.pipelines.training.config import Config, parse
+from dali_msda.pipelines.training.config import Config, parse, policy_from_dict
 from dali_msda.pipelines.training.metrics import CleanMetrics
 from dali_msda.pipelines.training.models import make_model
 from dali_msda.pipelines.training.processes import (
@@ -40,7 +40,8 @@ from dali_msda.pipelines.training.processes import (
 )
 from dali_msda.pipelines.training.run_folder import RunFolder, find_checkpoint, load_checkpoint
 from dali_msda.pipelines.training.schedules import learning_rate
-from dali_msda.torch import lamix_loss, soft_target_cross_entropy
+from dali_msda.pipelines.training.step_methods import LoaderMixed, StepMethod
+from dali_msda.torch import lamix_loss, soft_target_cross_entropy, softmax_binary_cross_entropy
 
 PROG = "python -m dali_msda.pipelines.train"
 WORKER_ENDED = (
@@ -101,6 +102,7 @@ class Run:
         model = make_model(config.model, loader.num_classes, global_head=config.lamix_beta > 0)
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.model = model.to(process.device, memory_format=layout)
+        self.mixed = self._step_method()
         self.parallel = DistributedDataParallel(self.model) if process.size > 1 else self.model
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
@@ -122,6 +124,8 @@ class Run:
         config, device, loader = self.config, self.process.device, self.loader
         epoch, first, start = loader.epoch, loader.position, time.perf_counter()
         self.parallel.train()
+        if first == 0:
+            self.mixed.start_epoch()
         done, total = (count * config.batch_size for count in (first, len(loader)))
         with self._bar(f"epoch {epoch + 1}/{config.epochs}", total, done) as bar:
             for images, *targets in loader:
@@ -130,8 +134,8 @@ class Run:
                 images = images.to(device, non_blocking=True)
                 targets = [target.to(device, non_blocking=True) for target in targets]
                 with torch.autocast(device.type, torch.bfloat16, enabled=config.amp):
-                    logits = self.parallel(images)
-                loss = self._loss(logits, targets)
+                    logits, targets = self.mixed.forward(self.parallel, images, targets)
+                loss = self.mixed.loss(self._loss, logits, targets)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 self.optimizer.step()
@@ -194,7 +198,7 @@ class Run:
         """Write all that the next step depends on; every process takes part."""
         on_gpu = self.process.device.type == "cuda"
         mine = {"loader": self.loader.state_dict(), "loss_sum": self.loss_sum}
-        mine["random"] = torch.get_rng_state()
+        mine |= {"mixed": self.mixed.state_dict(), "random": torch.get_rng_state()}
         if on_gpu:
             mine["random_gpu"] = torch.cuda.get_rng_state(self.process.device)
         ranks = [mine]
@@ -233,6 +237,7 @@ class Run:
         else:
             self.loader.load_state_dict(own["loader"])
             self.loss_sum.copy_(own["loss_sum"])
+        self.mixed.load_state_dict(own["mixed"])
         torch.set_rng_state(own["random"])
         if "random_gpu" in own and self.process.device.type == "cuda":
             torch.cuda.set_rng_state(own["random_gpu"], self.process.device)
@@ -240,10 +245,20 @@ class Run:
             epoch = min(self.loader.epoch + 1, self.config.epochs)
             print(f"resumed at step {self.step}, in epoch {epoch}", flush=True)
 
+    def _step_method(self) -> LoaderMixed:
+        """What mixes in the step; nothing, where the loader has mixed the batch."""
+        policy, config = policy_from_dict(self.config.policy), self.config
+        if not isinstance(policy, StepMethod):
+            return LoaderMixed()
+        how = dict(seed=config.seed, rank=self.process.rank, compact=config.loss == "compact")
+        return policy.start(self.model, self.loader.num_classes, **how)
+
     def _loss(self, logits: torch.Tensor, targets: list[torch.Tensor]) -> torch.Tensor:
         beta, smoothing = self.config.lamix_beta, self.config.smoothing
         if not beta:
-            return soft_target_cross_entropy(logits, *targets, smoothing=smoothing)
+            softmax_bce = self.config.criterion == "softmax_bce"
+            loss = softmax_binary_cross_entropy if softmax_bce else soft_target_cross_entropy
+            return loss(logits, *targets, smoothing=smoothing)
         local, shared = logits.split(self.loader.num_classes, dim=1)
         return lamix_loss(local, shared, *targets, beta=beta, smoothing=smoothing)
 

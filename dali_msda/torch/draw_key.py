@@ -55,7 +55,7 @@ class DrawKey:
                     "DataLoader, where each copy would draw the same; use "
                     "dali_msda.torch.Collate there"
                 )
-            seed = _mixed_seed(seed, "worker", worker.seed)
+            seed = derived_seed(seed, "worker", worker.seed)
         return {"seed": seed, "step": self.step, "rank": self.rank.number()}
 
     def state(self) -> dict[str, int]:
@@ -76,7 +76,7 @@ class DrawKey:
         made.rank = copy.copy(self.rank)
         if not self.has_own_seed:
             self._copies += 1
-            made.seed, made._copies = _mixed_seed(self.seed, "copy", self._copies), 0
+            made.seed, made._copies = derived_seed(self.seed, "copy", self._copies), 0
         return made
 
 
@@ -130,10 +130,10 @@ def state_values(name: str, state: object, keys: tuple[str, ...]) -> list[object
 def _drawn_seed(kind: str) -> int:
     """A seed from torch's generator, on the CPU whatever the default device is."""
     drawn = torch.empty((), dtype=torch.int64, device="cpu").random_()
-    return _mixed_seed(int(drawn), kind)
+    return derived_seed(int(drawn), kind)
 
 
-def _mixed_seed(*parts: object) -> int:
+def derived_seed(*parts: object) -> int:
     """A seed below 2**64 that depends on all parts."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")

@@ -63,8 +63,9 @@ bool check_point(const Plan& p, const Report& report) {
 // Members that no method uses yet, and numbers that only the caller uses.
 bool check_rest(const Plan& p, const Report& report) {
   if (!is_share(p.lam)) return report.fault("lam: expected a value in [0, 1], got %g", p.lam);
-  if (p.flags & ~uint32_t{kPlanLegacy})
-    return report.fault("flags: expected 0 or %d, got %u", kPlanLegacy, p.flags);
+  if (p.flags & ~uint32_t{kPlanLegacy | kPlanAlignsOwn})
+    return report.fault("flags: expected a sum of %d and %d, got %u", kPlanLegacy, kPlanAlignsOwn,
+                        p.flags);
   if (p.z0 != 0 || p.z1 != 0) return report.fault("z0, z1: expected 0, got %d, %d", p.z0, p.z1);
   for (const int32_t value : p.reserved)
     if (value != 0) return report.fault("reserved: expected 0, got %d", value);

@@ -40,7 +40,12 @@ enum Purpose : uint32_t {
   kDrawSide = 7,
   kDrawRatio = 8,
   kDrawRounding = 9,
-  // Those of loaders, numbered from the greatest down (dali_msda/loader_draws.py).
+  // Those of loaders and of training steps, numbered from the greatest down
+  // (dali_msda/loader_draws.py).
+  kDrawStyle = 249,
+  kDrawPaste = 250,
+  kDrawDirection = 251,
+  kDrawLayer = 252,
   kDrawOrder = 253,
   kDrawCrop = 254,
   kDrawFlip = 255,

@@ -35,7 +35,8 @@ constexpr const char* kMethodNames[] = {"none", "mixup",     "cutmix",      "fmi
 constexpr int32_t kMethods = sizeof kMethodNames / sizeof *kMethodNames;
 
 enum PlanFlag : uint32_t {
-  kPlanLegacy = 1,  // kFMix: the field of the released code, see field.h
+  kPlanLegacy = 1,     // kFMix: the field of the released code, see field.h
+  kPlanAlignsOwn = 4,  // kMixup at a layer: the own features are moved to fit the partner's
 };
 
 struct Plan {
@@ -57,7 +58,7 @@ struct Plan {
   uint32_t field_seed[2];          // key of the field's own random numbers
   float decay;                     // power of the field's spectrum
   int32_t modes;                   // frequencies kept per axis, 0 for all
-  int32_t layer;                   // layer to mix at (Manifold Mixup), 0 for the input
+  int32_t layer;                   // layer to mix at, by its place among those that are named
   int32_t leaf;                    // which leaf of the policy was drawn
   int32_t depth, height, width;    // size of the samples the plan was drawn for
   int32_t reserved[4];             // 0

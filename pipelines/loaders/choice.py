@@ -11,6 +11,7 @@ from dali_msda.pipelines.data import datasets
 from dali_msda.pipelines.loaders.epochs import EvaluationEpochs, TrainingEpochs
 from dali_msda.pipelines.training.config import Config, policy_from_dict
 from dali_msda.pipelines.training.processes import Process
+from dali_msda.policy import Policy
 
 
 class Kind(NamedTuple):
@@ -59,10 +60,11 @@ def make_loaders(
             warnings.simplefilter("ignore", UserWarning)
         source, val = _sources(config, kind.suffix)
     options = _options(config, process, kind)
+    policy = policy_from_dict(config.policy)
     loader = loaders.TrainingLoader(
         source,
         num_classes=config.classes or None,
-        policy=policy_from_dict(config.policy),
+        policy=policy if isinstance(policy, Policy) else None,  # others mix in the training step
         compact=config.loss == "compact",
         min_area=config.min_area,
         size=config.size,

@@ -9,6 +9,10 @@ A policy is a nested mapping that reads as the Python it stands for::
     policy:
       multimix: {cutmix: {alpha: 1.0}}
       k: 5
+
+    policy:
+      manifoldmixup: {mixup: {alpha: 2.0}}
+      layers: ["", layer1, layer2]
 """
 
 import argparse
@@ -22,11 +26,14 @@ from typing import Any
 import yaml
 
 from dali_msda.pipelines.training.schedules import checked_points, checked_sizes
+from dali_msda.pipelines.training.step_methods import STEP_METHODS, StepMethod
 from dali_msda.policy import POLICIES, Alternate, Choice, LaMix, MultiMix, Policy
 
 PRESETS = Path(__file__).parent.parent / "presets"
-NAMED = {**POLICIES, "lamix": LaMix}
 COMPOSITIONS = {"choice": Choice, "alternate": Alternate, "multimix": MultiMix}
+NAMED = {**POLICIES, "lamix": LaMix}
+for _name, _kind in STEP_METHODS.items():
+    (COMPOSITIONS if "policy" in _kind.__dataclass_fields__ else NAMED)[_name] = _kind
 
 
 def _setting(default, help, *, low=None, high=None, choices=None, kind=None, group="run"):
@@ -110,6 +117,11 @@ class Config:
     lamix_beta: float = _training(
         0.0, "share of the mixed label beside LaMix's global one; 0: no global label", low=0, high=1
     )
+    criterion: str = _training(
+        "cross_entropy",
+        "loss of the logits; softmax_bce: binary cross-entropy of each class's softmax output",
+        choices=("cross_entropy", "softmax_bce"),
+    )
     loss: str = _training(
         "compact", "soft labels as labels and weights, or as rows", choices=("compact", "dense")
     )
@@ -136,6 +148,10 @@ class Config:
             what = "the last of sizes" if self.sizes else "size"
             raise ValueError(
                 f"val_resize: expected at least {what}, {self.val_size}, got {self.val_resize}"
+            )
+        if self.lamix_beta and self.criterion != "cross_entropy":
+            raise ValueError(
+                f"criterion: expected cross_entropy with lamix_beta, got {self.criterion}"
             )
         if self.nesterov and not self.momentum:
             raise ValueError(
@@ -193,14 +209,14 @@ def _converted(name: str, value: Any, about: Mapping[str, Any]) -> Any:
 _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
-def policy_from_dict(value: Any, path: str = "policy") -> Policy | None:
+def policy_from_dict(value: Any, path: str = "policy") -> Policy | StepMethod | None:
     """Make a policy from its readable form.
 
     Args:
         value: None or "none"; a method's name; or a mapping of one name to its arguments. The
-            names ``choice`` and ``alternate`` hold a list of policies, ``multimix`` one, and their
-            other arguments (``weights``, ``scope``; ``counts``; ``k``, ``share``) stand beside
-            them.
+            names ``choice`` and ``alternate`` hold a list of policies, ``multimix``,
+            ``manifoldmixup`` and ``alignmix`` one, and their other arguments (``weights``,
+            ``scope``; ``counts``; ``k``, ``share``; ``layers``) stand beside them.
         path: Where in the configuration this is, for messages.
 
     Raises:
@@ -230,7 +246,7 @@ def policy_from_dict(value: Any, path: str = "policy") -> Policy | None:
 
 def _composition(name: str, kind: type, value: dict, path: str) -> Policy:
     members, inner = value.pop(name), f"{path}.{name}"
-    if kind is MultiMix:
+    if "policy" in kind.__dataclass_fields__:
         field, policies = "policy", policy_from_dict(members, inner)
     elif isinstance(members, list | tuple):
         field = "policies"

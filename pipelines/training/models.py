@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +70,64 @@ def _with_global_logits(layer: nn.Module, inputs: tuple[Tensor], logits: Tensor)
     if not layer.training:
         return None  # keeps the output as it is
     return torch.cat([logits, layer.global_head(inputs[0])], dim=1)
+
+
+class RegionHead(nn.Linear):
+    """A second head of a classifier, on the features of a region of its images: RecursiveMix's.
+
+    In training mode the model then returns ``(B, C + num_classes)``: its own logits and those of
+    this head; in evaluation mode its own alone.
+
+    Args:
+        model: Of torchvision or timm, changed in place: this is its ``region_head``.
+        layer: Name of the module that gives the feature map, ``(B, channels, h, w)``.
+        num_classes: Width of the output.
+        regions: Makes features ``(B, channels)`` of the feature map.
+
+    Raises:
+        ValueError: If the model has no such layer, or it gives something else.
+
+    Reference:
+        Yang et al., RecursiveMix, NeurIPS 2022, arXiv:2203.06844, section 3.3.
+    """
+
+    def __init__(
+        self, model: nn.Module, layer: str, num_classes: int, regions: Callable[[Tensor], Tensor]
+    ):
+        place = next(model.parameters())
+        super().__init__(_channels(model, layer), num_classes, device=place.device)
+        self.regions, self.features = regions, None
+        model.add_module("region_head", self)
+        model.get_submodule(layer).register_forward_hook(self._look)
+        model.register_forward_hook(self._append)
+
+    def _look(self, layer: nn.Module, inputs: tuple, feature_map: Tensor) -> None:
+        if self.training:
+            self.features = self.regions(feature_map)
+
+    def _append(self, model: nn.Module, inputs: tuple, logits: Tensor) -> Tensor | None:
+        if not self.training:
+            return None  # keeps the output as it is
+        features, self.features = self.features, None
+        return torch.cat([logits, self(features)], dim=1)
+
+
+def _channels(model: nn.Module, layer: str) -> int:
+    """Channels of the feature map that a layer gives."""
+    found = []
+    try:
+        hook = model.get_submodule(layer).register_forward_hook(lambda *call: found.append(call[2]))
+    except AttributeError:
+        known = ", ".join(name for name, _ in model.named_children())
+        raise ValueError(f"layer: expected one such as {known}, got {layer!r}") from None
+    training, place = model.training, next(model.parameters())
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, 3, 64, 64, device=place.device))
+    hook.remove()
+    model.train(training)
+    if not found or not isinstance(found[0], Tensor) or found[0].ndim != 4:
+        raise ValueError(f"layer: expected one that gives a map (B, C, h, w), got {layer!r}")
+    return found[0].shape[1]
 
 
 def _plain_model(name: str, num_classes: int) -> nn.Module:

@@ -12,7 +12,7 @@ from typing import IO, Any
 import torch
 
 PARTS = ("config", "step", "model", "optimizer", "ranks")  # of a checkpoint
-PARTS_OF_A_RANK = ("loader", "loss_sum", "random")
+PARTS_OF_A_RANK = ("loader", "loss_sum", "mixed", "random")
 
 
 class RunFolder:

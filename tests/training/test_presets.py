@@ -18,6 +18,7 @@ from dali_msda.pipelines.training.config import NAMED, policy_from_dict, read_pr
 from dali_msda.pipelines.training.models import make_model
 from dali_msda.pipelines.training.processes import joined_processes, stopping_between_steps
 from dali_msda.pipelines.training.schedules import learning_rate
+from dali_msda.pipelines.training.step_methods import HiddenMixed, HistoryMixed, StepMethod
 from dali_msda.policy import METHODS
 from tests.support.coloured_folders import write_folder
 from tests.support.variants import draw_any
@@ -46,6 +47,8 @@ BESIDES = {
     "_copies": {"copies"},
     "_lamix": {"lamix_beta"},
     "resnet50_multimix": {"sizes"},
+    "resnet50_manifold": {"sizes"},
+    "_manifold": {"criterion"},
     "step": {"milestones", "gamma"},
     "cosine": {"final_lr"},
     "linear": {"points"},
@@ -57,8 +60,9 @@ def leaves(policy):
     """All methods in a readable policy, by name and arguments."""
     if policy == "none":
         return []
-    if "multimix" in policy:
-        return leaves(policy["multimix"])
+    for name in ("multimix", "manifoldmixup", "alignmix"):
+        if name in policy:
+            return leaves(policy[name])
     members = policy.get("choice") or policy.get("alternate")
     if members:
         return [leaf for member in members for leaf in leaves(member)]
@@ -72,9 +76,18 @@ def data(tmp_path_factory):
     return root
 
 
+def drawn(name):
+    """The policy of a preset, or what is drawn for a method of the training step."""
+    policy = policy_from_dict(read_preset(name)["policy"])
+    return getattr(policy, "policy", None) if isinstance(policy, StepMethod) else policy
+
+
 def small(name, data, *more):
     """The preset with what makes it small put over it, as on the command line."""
-    flags = ["--data", str(data), "--val", "none", "--classes", "0", "--model", "resnet18"]
+    preset = read_preset(name)
+    names_layers = isinstance(policy_from_dict(preset["policy"]), StepMethod)
+    model = preset["model"].replace("50", "18") if names_layers else "resnet18"
+    flags = ["--data", str(data), "--val", "none", "--classes", "0", "--model", model]
     flags += "--size 32 --val-resize 32 --batch-size 8 --epochs 1 --threads 1".split()
     flags += "--warmup-epochs 0 --lr 0.01 --device cpu --sizes {}".split()
     return settings.parse([name, *flags, *more], prog="train", description="")
@@ -90,7 +103,10 @@ def test_a_preset_trains(name, data):
             CLASSES,
             STEPS * 8 // config.batch_size,
         )
-        assert run.loader.policy == policy_from_dict(read_preset(name)["policy"])
+        policy = policy_from_dict(read_preset(name)["policy"])
+        in_step = isinstance(policy, StepMethod)
+        assert run.loader.policy == (None if in_step else policy)
+        assert isinstance(run.mixed, HiddenMixed | HistoryMixed) == in_step
         with stopping_between_steps(process) as stopping:
             row = run.train_epoch(stopping)
     assert math.isfinite(row["loss"])
@@ -117,8 +133,10 @@ def test_a_preset_names_everything(name):
         assert {"weights", "scope"} <= set(preset["policy"])
     if "alternate" in preset["policy"]:
         assert "counts" in preset["policy"]
-    if "multimix" in preset["policy"]:
-        assert {"k", "share"} <= set(preset["policy"])
+    policy = preset["policy"]
+    for part in (policy, policy.get("manifoldmixup", {})) if policy != "none" else ():
+        if "multimix" in part:
+            assert {"k", "share"} <= set(part)
 
 
 def test_the_methods_are_those_of_the_package():
@@ -142,7 +160,7 @@ def test_a_preset_says_what_it_is_compared_with(name):
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_one_draw_serves_the_batch_where_the_papers_do_so(name):
-    policy = policy_from_dict(read_preset(name)["policy"])
+    policy = drawn(name)
     if policy is None:
         return
     plans = [draw_any(policy, 8, 16, 16, seed=0, step=step) for step in range(8)]
@@ -192,7 +210,7 @@ def test_rates_of_the_stages():
 
 @pytest.mark.parametrize("name", [name for name in PAPERS if "_multimix" in name])
 def test_five_interpolations_of_each_pair(name):
-    plan = msda.draw(policy_from_dict(read_preset(name)["policy"]), 8, 16, 16, seed=0, step=0)
+    plan = msda.draw(drawn(name), 8, 16, 16, seed=0, step=0)
     assert plan.shape == (8, 5)
     assert (np.diff(plan["lam"]) < 0).all()
 

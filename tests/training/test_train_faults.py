@@ -40,7 +40,7 @@ def data(tmp_path_factory):
 def checkpoint(tmp_path):
     """A small one, of no model."""
     folder = run_folder.RunFolder(tmp_path / "run", "csv")
-    rank = dict(loader={}, loss_sum=torch.zeros(()), random=torch.get_rng_state())
+    rank = dict(loader={}, loss_sum=torch.zeros(()), mixed={}, random=torch.get_rng_state())
     weights = {"weight": torch.arange(4096.0)}
     folder.save(dict(config={}, step=1, model=weights, optimizer={}, ranks=[rank]))
     folder.close()
@@ -120,7 +120,8 @@ def test_a_flipped_bit_of_a_checkpoint_is_found(checkpoint):
 
 
 @pytest.mark.parametrize(
-    "lost", ["config", "step", "model", "optimizer", "ranks", "loader", "loss_sum", "random"]
+    "lost",
+    ["config", "step", "model", "optimizer", "ranks", "loader", "loss_sum", "mixed", "random"],
 )
 def test_a_checkpoint_without_its_parts_is_refused(checkpoint, lost):
     state = torch.load(checkpoint, weights_only=True)

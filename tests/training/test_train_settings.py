@@ -15,6 +15,7 @@ from dali_msda.pipelines.training import config as settings
 from dali_msda.pipelines.training.config import Config, policy_from_dict
 from dali_msda.pipelines.training.metrics import CleanMetrics
 from dali_msda.pipelines.training.models import make_model
+from dali_msda.pipelines.training.step_methods import AlignMix, ManifoldMixup
 from dali_msda.policy import POLICIES
 
 
@@ -93,6 +94,14 @@ def test_a_policy_reads_as_the_python_it_stands_for():
     assert policy_from_dict(value) == msda.MultiMix(choice, k=3, share="batch")
 
 
+def test_a_method_of_the_training_step_holds_a_policy_as_its_python_does():
+    several = {"multimix": {"mixup": {"alpha": 2.0}}, "k": 3}
+    for name, kind in (("manifoldmixup", ManifoldMixup), ("alignmix", AlignMix)):
+        made = policy_from_dict({name: several, "layers": ["", "layer1"]})
+        assert made == kind(msda.MultiMix(msda.Mixup(alpha=2.0), k=3), ("", "layer1"))
+    assert made != ManifoldMixup(made.policy, made.layers)
+
+
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_method_by_name_with_all_its_arguments(name):
     policy = POLICIES[name]()
@@ -155,6 +164,13 @@ def test_lists_and_null_in_a_policy():
         ({"multimix": "mixup", "share": "all"}, r"policy\.share: expected one of 'pair', 'batch'"),
         ({"multimix": "mixup", "shared": 1}, "policy: expected argument among .* mean share?"),
         ({"choice": [{"multimix": "mixup"}]}, r"policy\.choice\[0\]: expected a method, got Multi"),
+        ({"manifoldmixup": "mixup", "layers": "a"}, r"policy\.layers: expected a list of names"),
+        ({"manifoldmixup": "cutmix", "layers": ["a"]}, r"policy\.manifoldmixup: expected Mixup or"),
+        ({"manifoldmixup": "mixup", "layer": []}, "policy: expected argument .* mean layers?"),
+        ({"manifoldmixup": "mixup"}, r"policy\.layers: expected a list of names"),
+        ({"manifoldmixup": None}, r"policy\.manifoldmixup: expected Mixup or .* got None"),
+        ({"alignmix": {"mixup": {"n": 3}}, "layers": [""]}, r"policy\.alignmix: expected Mixup of"),
+        ({"choice": [{"alignmix": "mixup", "layers": [""]}]}, r"choice\[0\]: expected a method"),
         ({"lamix": {"alpha": 1}}, r"policy\.lamix: expected argument among partner; got 'alpha'"),
         ({"lamix": {"partner": "me"}}, r"policy\.lamix\.partner: expected one of"),
         ({"resizemix": {"tau": [0.1]}}, r"policy\.resizemix\.tau: expected a pair"),

@@ -1,0 +1,150 @@
+"""Methods that mix in the training step: a run that is stopped goes on with them, bit by bit."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from dali_msda.pipelines import train
+from dali_msda.pipelines.training.models import RegionHead, make_model
+from tests.support.coloured_folders import write_folder
+from tests.support.torch_threads import one_thread_of_torch  # noqa: F401
+from tests.training.training_runs import assert_same
+
+POLICIES = {
+    "manifold": "{manifoldmixup: {multimix: mixup, k: 2}, layers: ['', layer1, layer2]}",
+    "recursivemix": "{recursivemix: {alpha: 0.5, omega: 0.5}}",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    write_folder(root / "train", (6,) * 4)
+    return root
+
+
+def flags(data, out, name, **more):
+    settings = dict(
+        data=data, out=out, model="resnet18", size=32, val_resize=32, batch_size=8, epochs=2,
+        val="none", warmup_epochs=0, lr=0.005, policy=POLICIES[name], threads=1, device="cpu",
+        loader="torch", checkpoint_every=5,
+    )  # fmt: skip
+    flat = [(f"--{k.replace('_', '-')}", str(v)) for k, v in (settings | more).items()]
+    return [text for pair in flat for text in pair]
+
+
+@pytest.mark.parametrize(
+    "name, criterion", [("manifold", "softmax_bce"), ("recursivemix", "cross_entropy")]
+)
+def test_a_stopped_run_goes_on_bit_by_bit(data, tmp_path, monkeypatch, name, criterion):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train.main(flags(data, whole, name, criterion=criterion)) == 0
+    expected = torch.load(whole / "checkpoint.pt", weights_only=True)
+    original, calls = train.learning_rate, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 6:  # the last step of the second epoch
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(train, "learning_rate", interrupted)
+    arguments = flags(data, parts, name, criterion=criterion)
+    assert train.main(arguments) == 130
+    monkeypatch.undo()
+    assert torch.load(parts / "checkpoint.pt", weights_only=True)["step"] == 5
+    assert train.main([*arguments, "--resume", "auto"]) == 0
+    again = torch.load(parts / "checkpoint.pt", weights_only=True)
+    assert again["step"] == 6
+    assert_same(again, expected)
+    rows = [(out / "metrics.csv").read_text().splitlines() for out in (whole, parts)]
+    assert [line.split(",")[:3] for line in rows[0]] == [line.split(",")[:3] for line in rows[1]]
+    assert ("region_head.weight" in again["model"]) == (name == "recursivemix")
+
+
+def test_a_head_for_regions_serves_training_only():
+    model = make_model("resnet18", 5)
+    seen = []
+    head = RegionHead(model, "layer4", 5, lambda maps: seen.append(maps) or maps.mean((2, 3)))
+    images = torch.rand(2, 3, 32, 32)
+    both = model.train()(images)
+    assert both.shape == (2, 10)
+    assert torch.equal(both[:, 5:], head(seen[0].mean((2, 3))))
+    assert model.eval()(images).shape == (2, 5) and len(seen) == 1
+    with pytest.raises(ValueError, match="layer: expected one such as conv1, .* got 'layer9'"):
+        RegionHead(make_model("resnet18", 5), "layer9", 5, None)
+    with pytest.raises(ValueError, match="layer: expected one that gives a map"):
+        RegionHead(make_model("resnet18", 5), "fc", 5, None)
+
+
+# Two processes, each with its own draws, whose parameters are all used in every step.
+SCRIPT = """
+import sys
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+import dali_msda as msda
+from dali_msda.pipelines.training.models import RegionHead
+from dali_msda.torch import AlignMix, ManifoldMixup, RecursiveMix, softmax_binary_cross_entropy
+folder, rank = sys.argv[1], int(sys.argv[2])
+dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+plans = []
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 8, 3)
+        self.head = torch.nn.Linear(8, 4)
+    def forward(self, x):
+        return self.head(self.b(self.a(x)).mean((2, 3)))
+def train(model, step):
+    parallel = DistributedDataParallel(model, find_unused_parameters=False)
+    optimizer = torch.optim.SGD(parallel.parameters(), lr=0.1)
+    for number in range(3):
+        torch.manual_seed(10 * number + rank)
+        images, labels = torch.rand(4, 3, 8, 8), torch.randint(4, (4,))
+        optimizer.zero_grad()
+        step(parallel, images, labels).backward()
+        assert all(p.grad is not None for p in parallel.parameters())
+        optimizer.step()
+    mine = torch.cat([p.detach().flatten() for p in model.parameters()])
+    others = [torch.empty_like(mine) for _ in range(2)]
+    dist.all_gather(others, mine)
+    assert torch.equal(*others) and mine.isfinite().all()
+for kind, policy in ((ManifoldMixup, msda.MultiMix(msda.Mixup(), k=2)), (AlignMix, None)):
+    model = Net()
+    mix = kind(model, ["", "a", "b"], policy, 4, seed=3)
+    def hidden(model, images, labels):
+        with mix(labels) as targets:
+            logits = model(images)
+        plans.append(mix.plan)
+        return softmax_binary_cross_entropy(logits, targets)
+    train(model, hidden)
+mix, model = RecursiveMix(4, seed=3), Net()
+RegionHead(model, "b", 4, mix.regions)
+def recursive(model, images, labels):
+    images, targets = mix(images, labels)
+    logits = model(images)
+    plans.append(mix.plan)
+    return mix.loss(logits[:, :4], logits[:, 4:], targets)
+train(model, recursive)
+torch.save([torch.from_numpy(plan["lam"].copy()) for plan in plans], f"{folder}/{rank}.pt")
+"""
+
+
+def test_two_processes_use_every_parameter_and_draw_their_own(tmp_path):
+    (tmp_path / "two.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "two.py"), str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+    both = [subprocess.Popen([*command, str(rank)], env=environment, stderr=subprocess.PIPE)
+            for rank in range(2)]  # fmt: skip
+    for process in both:
+        error = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, error.decode()
+    ours, theirs = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert len(ours) == 9
+    for number, (mine, yours) in enumerate(zip(ours, theirs, strict=True)):
+        assert torch.equal(mine, yours) == (number == 6)  # RecursiveMix's first batch is plain
