@@ -147,6 +147,7 @@ def units(name: str) -> list[Unit]:
         raise ValueError(f"name: expected one of {', '.join(LIBRARIES)}, got {name!r}")
     kernels = [
         *sorted((KERNELS / "cpu").glob("*.cpp")),
+        *sorted((KERNELS / "cpu/puzzle").glob("*.cpp")),
         *sorted((KERNELS / "cuda/host").glob("*.cpp")),
     ]
     vectorised = sorted((KERNELS / "cpu/simd").glob("*.cpp"))
