@@ -1,17 +1,20 @@
 """PyTorch: mixing in a ``DataLoader``'s workers or in the training step, and the losses.
 
 The collate function is in collate.py, the dataset and the sampler for it in indexed.py, the
-transform of batches in transform.py, the losses in losses.py. Drop-ins for timm's and torchvision's
+transform of batches in transform.py, the losses in losses.py; Puzzle Mix in puzzle.py, with what it
+needs of a model in gradient_saliency.py. Drop-ins for timm's and torchvision's
 transforms are :mod:`dali_msda.timm` and :mod:`dali_msda.torchvision`.
 """
 
 from dali_msda.torch.collate import Collate
+from dali_msda.torch.gradient_saliency import saliency
 from dali_msda.torch.indexed import Indexed, Indices, NumberedBatches, Place, Sample
 from dali_msda.torch.losses import (
     lamix_loss,
     soft_target_binary_cross_entropy,
     soft_target_cross_entropy,
 )
+from dali_msda.torch.puzzle import PuzzleMix
 from dali_msda.torch.transform import Mixer
 
 __all__ = [
@@ -21,8 +24,10 @@ __all__ = [
     "Mixer",
     "NumberedBatches",
     "Place",
+    "PuzzleMix",
     "Sample",
     "lamix_loss",
+    "saliency",
     "soft_target_binary_cross_entropy",
     "soft_target_cross_entropy",
 ]

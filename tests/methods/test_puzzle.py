@@ -1,4 +1,4 @@
-"""Puzzle Mix: exact masks, transport, and whole images against the definition."""
+"""Puzzle Mix: transport, whole images against the definition, and what is refused."""
 
 import itertools
 import math
@@ -8,171 +8,12 @@ import numpy as np
 import pytest
 
 import dali_msda as msda
+from dali_msda import puzzle as puzzle_door
 from dali_msda.backends import cpu_puzzle
 from tests.reference import cuts, puzzle
+from tests.support.puzzles import USUAL, blended, grid, labels_of, noise, plan_of, solve
 
-USUAL = dict(beta=1.2, gamma=0.5, eta=0.2, move_cost=0.8, levels=3)
-
-
-def plan_of(batch, height, width, lam=None, k=None, **policy):
-    mixup = msda.Mixup(**policy)
-    drawn = mixup if k is None else msda.MultiMix(mixup, k)
-    return msda.draw(drawn, batch, height, width, seed=3, step=batch, lam=lam)
-
-
-def solve(plans, images, maps, **how):
-    """Cells, mean own weights and flags of uniform saliency."""
-    how = USUAL | dict(blocks=2, cell=4, transport=True) | how
-    how.setdefault("places", how["blocks"])
-    assert maps.dtype == np.float32 and maps.flags.c_contiguous
-    given = cpu_puzzle.arguments(plans, images, maps, **how)
-    assert cpu_puzzle.check(given) is None
-    return cpu_puzzle.solve(given)
-
-
-def grid(plan, images, maps, blocks, places=None, cell=4, scale=None, shift=None, **settings):
-    """The costs of one output, made anew."""
-    settings = USUAL | settings
-    settings.pop("move_cost")
-    pair = [int(plan["own"]), int(plan["partner"])]
-    own, partner = (puzzle.fixed_pixels(images[i], scale, shift) for i in pair)
-    own_shares, partner_shares = (puzzle.shares(maps[i], places or blocks)[0] for i in pair)
-    return puzzle.grid_of(
-        own, partner, own_shares, partner_shares, plan["lam"], blocks=blocks, cell=cell, **settings
-    )
-
-
-def labels_of(cells, levels, blocks):
-    """Labels of the blocks; the places of a block must agree."""
-    ratio = len(cells) // blocks
-    labels = levels - 1 - cells[::ratio, ::ratio, 0].astype(int)
-    np.testing.assert_array_equal(
-        np.kron(labels, np.ones((ratio, ratio))), levels - 1 - cells[..., 0]
-    )
-    return labels.ravel()
-
-
-def noise(rng, batch, height, width, channels=3, peaked=1.0):
-    """Images, and saliency maps of blobs."""
-    images = rng.random((batch, height, width, channels), np.float32)
-    maps = np.exp(peaked * rng.standard_normal((batch, height, width))).astype(np.float32)
-    return images, maps
-
-
-# ------------------------------------------------------------------------------------------ masks
-
-
-def small_problem(rng, side, levels):
-    """Images of one pixel a block: weak to dominant edges, ties, zeros, all kinds of lambdas."""
-    few = rng.integers(2)  # of few values: ties
-    images = rng.random((2, side, side, 2), np.float32)
-    maps = (rng.random((2, side, side)) ** rng.integers(1, 9)).astype(np.float32)
-    if few:
-        images = rng.integers(0, 2, images.shape).astype(np.float32)
-        maps = rng.integers(0, 3, maps.shape).astype(np.float32)
-    settings = dict(
-        beta=rng.choice([0, 0.01, 0.3, 1.2, 8]),
-        gamma=rng.choice([0, 0.5, 1]),
-        eta=rng.choice([0, 1e-6, 0.2, 1]),
-        levels=levels,
-    )
-    lam = rng.choice([0, 1e-5, 0.2, 0.5, rng.random(), 1])
-    return images, maps, lam, settings
-
-
-@pytest.mark.parametrize(
-    "side, levels, count",
-    [(2, 2, 200), (2, 3, 200), (2, 4, 200), (3, 2, 300), (3, 3, 250), (3, 4, 50)],
-)
-def test_masks_are_the_best_of_all(side, levels, count):
-    rng = np.random.default_rng([side, levels])
-    moved = 0
-    for _ in range(count):
-        images, maps, lam, settings = small_problem(rng, side, levels)
-        plans = plan_of(2, side, side, lam=lam, partner="flip")
-        cells, weights, _ = solve(plans, images, maps, blocks=side, **settings)
-        for plan, found, weight in zip(plans, cells, weights, strict=True):
-            problem = grid(plan, images, maps, side, **settings)
-            labels = labels_of(found, levels, side)
-            np.testing.assert_array_equal(labels, cuts.descend(problem, cuts.best_move_of_all))
-            assert cuts.cost(problem, labels) == cuts.least_cost(problem)
-            assert weight == np.float32(np.mean(1 - labels / (levels - 1)))
-            moved += len(set(labels)) > 1
-    assert moved > count / 4
-
-
-@pytest.mark.parametrize("levels", [2, 3, 4])
-@pytest.mark.parametrize("side, count", [(4, 6), (5, 3), (8, 3), (11, 1), (16, 1)])
-def test_no_other_mask_costs_less(side, count, levels):
-    rng = np.random.default_rng([side, levels])
-    for k in range(count):
-        images, maps = noise(rng, 2, side, side, peaked=1 + 2 * k)
-        plans = plan_of(2, side, side)
-        settings = dict(levels=levels, beta=[1.2, 0.3, 4][k % 3])
-        cells, *_ = solve(plans, images, maps, blocks=side, **settings)
-        problem = grid(plans[0], images, maps, side, **settings)
-        labels = labels_of(cells[0], levels, side)
-        assert cuts.cost(problem, labels) == cuts.least_cost_by_flow(problem)
-        np.testing.assert_array_equal(labels, cuts.descend(problem, cuts.best_move_by_flow))
-
-
-def test_the_reference_finds_least_costs_both_ways():
-    rng = np.random.default_rng(1)
-    for levels in (2, 3, 4):
-        images, maps, lam, settings = small_problem(rng, 3, levels)
-        plan = plan_of(2, 3, 3, lam=lam)[0]
-        problem = grid(plan, images, maps, 3, **settings)
-        assert cuts.least_cost(problem) == cuts.least_cost_by_flow(problem)
-
-
-@pytest.mark.parametrize("side", [2, 4, 8, 16])
-def test_masks_of_a_pair_are_nested(side):
-    """Over K lambdas in falling order no cell turns back to own: 100 000 cells in all."""
-    rng = np.random.default_rng(side)
-    batch, k = math.ceil(25_000 / (side * side * 6)), 6
-    images, maps = noise(rng, batch, side, side, peaked=2)
-    for levels in (3, 4):
-        plans = plan_of(batch, side, side, k=k, partner="derangement")
-        assert (np.diff(plans["lam"], axis=1) <= 0).all()
-        cells, weights, _ = solve(plans, images, maps, blocks=side, levels=levels)
-        steps = np.diff(cells[..., 0].astype(int), axis=1)
-        assert (steps <= 0).all() and (steps < 0).any()
-        assert (np.diff(weights, axis=1) <= 0).all()
-        alone, one, _ = solve(plans[:, 2].copy(), images, maps, blocks=side, levels=levels)
-        np.testing.assert_array_equal(cells[:, 2], alone)
-        np.testing.assert_array_equal(weights[:, 2], one)
-
-
-@pytest.mark.parametrize(
-    "size, blocks, cell", [((24, 24), 4, 3), ((16, 64), 8, 4), ((28, 14), 2, 7)]
-)
-@pytest.mark.parametrize("levels", [2, 3, 4])
-def test_integer_costs_are_those_of_the_paper(size, blocks, cell, levels):
-    """All but a constant of each cell, to what rounding leaves."""
-    rng = np.random.default_rng(blocks)
-    images, maps = noise(rng, 2, *size)
-    plan = plan_of(2, *size)[0]
-    settings = dict(beta=1.5, gamma=0.8, eta=0.3, levels=levels)
-    made = grid(plan, images, maps, blocks, cell=cell, **settings)
-    pair = [plan["own"], plan["partner"]]
-    unaries, borders = puzzle.costs(
-        *(images[i].astype(float) for i in pair),
-        *(maps[i].astype(float) for i in pair),
-        float(plan["lam"]),
-        blocks=blocks,
-        cell=cell,
-        **settings,
-    )
-    unit, labels = (levels - 1) ** 2 * puzzle.COST_ONE, np.arange(levels)
-    mine = np.outer(made.slopes, labels) - made.between * ((labels > 0) & (labels < levels - 1))
-    np.testing.assert_allclose(
-        mine / unit, unaries - unaries[:, :1], atol=1e-6 * (1 + settings["beta"])
-    )
-    for (p, q, weight), (near, far, real) in zip(made.borders, borders, strict=True):
-        assert (p, q) == (near, far)
-        # w (z_p - z_q)^2 with z in steps of 1 / d
-        assert weight / puzzle.COST_ONE == pytest.approx(real, abs=1e-6)
-
+FINE = puzzle_door.PuzzleSettings(cell=2)
 
 # -------------------------------------------------------------------------------------- transport
 
@@ -341,19 +182,6 @@ def test_whole_images_are_as_defined(case, planar, dtype):
         np.testing.assert_allclose(outs[i], mixed, rtol=3e-7, atol=1e-7 * np.abs(mixed).max())
 
 
-def blended(images, plans, cells, levels, planar, dtype, **how):
-    """Mixed images ``(*plans.shape, H, W, C)``; float16 and bfloat16 as their bits."""
-    height, width, channels = images.shape[1:]
-    shape = (channels, height, width) if planar else (height, width, channels)
-    stored = "uint16" if "16" in dtype else dtype
-    outs = np.full((*plans.shape, *shape), 77).astype(stored)
-    layout = "CHW" if planar else "HWC"
-    cpu_puzzle.blend(
-        outs, images, plans, cells, levels, planar=planar, out_dtype=dtype, layout=layout, **how
-    )
-    return np.moveaxis(outs, plans.ndim, -1) if planar else outs
-
-
 @pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize("source", ["uint8", "float32"])
 def test_outputs_are_those_of_any_blend(source, planar):
@@ -466,3 +294,51 @@ def test_sizes_that_an_int32_cannot_hold_are_refused():
         assert cpu_puzzle.check(given).startswith("images: expected at least one pixel and channel")
     given.height, given.width, given.channels = 1 << 20, 1 << 10, 1
     assert cpu_puzzle.check(given) is None
+
+
+# ---------------------------------------------------------------------------------- array functions
+
+
+@pytest.mark.parametrize(
+    "change, error, text",
+    [
+        (dict(images=np.zeros((2, 8, 8), np.uint8)), ValueError, "images: expected shape"),
+        (dict(images=np.zeros((2, 8, 8, 3))), TypeError, "images: expected uint8 or float32"),
+        (dict(images=np.zeros((2, 8, 16, 3), np.uint8)), ValueError, "plan"),
+        (dict(images=np.zeros((2, 8, 16, 3), np.uint8)[:, :, ::2]), ValueError, "images: expected"),
+        (dict(saliency=np.ones((2, 8, 8))), TypeError, "saliency: expected float32, got float64"),
+        (dict(saliency=np.ones((1, 8, 8), np.float32)), ValueError, "saliency: expected shape"),
+        (dict(blocks=3), ValueError, "images: expected sides that are multiples of 3"),
+        (dict(blocks=1), ValueError, "blocks: expected 2 to 16"),
+        (dict(blocks=2.0), TypeError, "blocks: expected 2 to 16"),
+        (dict(mean=0.5), ValueError, "mean, std: expected none with uint8 images"),
+        (dict(threads=-1), ValueError, "threads: expected"),
+        (dict(settings=puzzle_door.PuzzleSettings(cell=3)), ValueError, "cell: expected a size"),
+    ],
+)
+def test_arrays_that_are_refused(change, error, text):
+    given = dict(images=np.zeros((2, 8, 8, 3), np.uint8), saliency=np.ones((2, 8, 8), np.float32))
+    given |= dict(plan=plan_of(2, 8, 8), blocks=2) | change
+    with pytest.raises(error, match=text):
+        puzzle_door.solve(**given)
+
+
+def test_the_arrays_of_a_solution():
+    """Masks, label weights, and outputs of each type, of which some are refused."""
+    images, maps = noise(np.random.default_rng(3), 4, 16, 32, peaked=2)
+    plans = plan_of(4, 16, 32, k=3)
+    found = puzzle_door.solve(images, maps, plans, blocks=8, settings=FINE)
+    for name in {*plans.dtype.names} - {"weight", "partner_weight"}:
+        np.testing.assert_array_equal(found.plan[name], plans[name])
+    mask = found.mask(16, 32)
+    assert mask.shape == (4, 3, 16, 32)
+    np.testing.assert_allclose(mask.mean((2, 3)), found.plan["weight"], atol=1e-6)
+    np.testing.assert_array_equal(found.plan["weight"] + found.plan["partner_weight"], 1)
+    outs = puzzle_door.blend(images, found)
+    np.testing.assert_array_equal(outs, blended(images, plans, found.cells, 3, False, "float32"))
+    assert puzzle_door.blend(images, found, dtype="bfloat16").dtype == np.uint16
+    for dtype in ("uint8", "int32"):
+        with pytest.raises(ValueError, match="dtype: expected"):
+            puzzle_door.blend(images, found, dtype=dtype)
+    with pytest.raises(ValueError, match="plan"):
+        puzzle_door.blend(images[:, :8], found)

@@ -1,5 +1,6 @@
-// What Puzzle Mix needs of each sample before it is paired: the saliency of its blocks, and the
-// pixels on both sides of their borders.  All sums are of integers, so that no order matters.
+// What Puzzle Mix needs of each sample before it is paired: the saliency of its blocks, and its
+// pixels averaged over cells, beside the borders of blocks.  All sums are of integers, so that no
+// order matters.
 #pragma once
 #include <cfloat>
 
@@ -10,10 +11,9 @@ namespace msda {
 
 // Sizes that follow from the arguments.  Axis 0 runs down, along the height; axis 1 to the right.
 struct PuzzleGeometry {
-  int32_t side, places;       // blocks and places along each axis
-  int32_t block[2], cell[2];  // pixels of a block, and of a pooled cell, along each axis
-  int32_t cells[2];           // pooled cells of a block along each axis
-  int32_t strip[2];           // pooled cells along the strip beside a border across each axis
+  int32_t side, places;              // blocks and places along each axis
+  int32_t block[2], cell[2];         // pixels of a block and of a cell along each axis
+  int32_t per_block[2], cells[2];    // cells of a block and of the image along each axis
   int64_t pixel_step, channel_step;  // between values of an image
 };
 
@@ -24,54 +24,52 @@ inline PuzzleGeometry geometry_of(const MsdaPuzzle& z) {
   for (int32_t axis = 0; axis < 2; ++axis) {
     g.block[axis] = sizes[axis] / z.blocks;
     g.cell[axis] = z.cell < g.block[axis] ? z.cell : g.block[axis];
-    g.cells[axis] = g.block[axis] / g.cell[axis];
-    g.strip[1 - axis] = sizes[axis] / g.cell[axis];
+    g.per_block[axis] = g.block[axis] / g.cell[axis];
+    g.cells[axis] = g.side * g.per_block[axis];
   }
   g.pixel_step = z.planar ? 1 : z.channels;
   g.channel_step = z.planar ? int64_t{z.height} * z.width : 1;
   return g;
 }
 
-// The pooled pixels of a sample beside its borders: of each axis, of each border across it, on the
-// near side and on the far side, of each channel a strip.
-inline int64_t strip_at(const PuzzleGeometry& g, int32_t channels, int32_t axis, int32_t border,
-                        int32_t far) {
-  const int64_t before = axis == 0 ? 0 : int64_t{g.side - 1} * 2 * channels * g.strip[0];
-  return before + (int64_t{border} * 2 + far) * channels * g.strip[axis];
+// Cells of a channel.
+inline int64_t cells_of(const PuzzleGeometry& g) { return int64_t{g.cells[0]} * g.cells[1]; }
+
+// Whether a cell lies beside a border across an axis.
+inline bool is_beside_border(const PuzzleGeometry& g, int32_t axis, int32_t cell) {
+  const int32_t n = g.per_block[axis], in_block = cell % n;
+  return (in_block == 0 && cell > 0) || (in_block == n - 1 && cell + 1 < g.cells[axis]);
 }
 
-inline int64_t strip_values(const PuzzleGeometry& g, int32_t channels) {
-  return strip_at(g, channels, 1, g.side - 1, 0);
+inline int32_t pixel_at(const uint8_t* value, float, float) { return fixed_pixel(*value); }
+inline int32_t pixel_at(const float* value, float scale, float shift) {
+  return fixed_pixel(*value * scale + shift);
 }
 
-// Fills in the strips of one sample.
+// The sum of a cell's pixels in one channel, whose first value is `from`.
 template <typename In>
-void pool_strips(int32_t* strips, const MsdaPuzzle& z, const PuzzleGeometry& g, const In* image) {
-  const int64_t steps[2] = {z.width * g.pixel_step, g.pixel_step};
-  for (int32_t axis = 0; axis < 2; ++axis) {
-    const int32_t along = 1 - axis;
-    for (int32_t border = 0; border + 1 < g.side; ++border)
-      for (int32_t far = 0; far < 2; ++far) {
-        const int64_t first = int64_t{border + 1} * g.block[axis] - (far ? 0 : g.cell[axis]);
-        int32_t* strip = strips + strip_at(g, z.channels, axis, border, far);
-        for (int32_t c = 0; c < z.channels; ++c, strip += g.strip[axis]) {
-          const In* from = image + c * g.channel_step + first * steps[axis];
-          const float scale = z.scale ? z.scale[c] : 1.0f, shift = z.shift ? z.shift[c] : 0.0f;
-          for (int32_t i = 0; i < g.strip[axis]; ++i) {
-            int32_t sum = 0;
-            for (int32_t across = 0; across < g.cell[axis]; ++across)
-              for (int32_t k = 0; k < g.cell[along]; ++k) {
-                const In value =
-                    from[across * steps[axis] + (int64_t{i} * g.cell[along] + k) * steps[along]];
-                if constexpr (sizeof(In) == 1)
-                  sum += fixed_pixel(value);
-                else
-                  sum += fixed_pixel(value * scale + shift);
-              }
-            strip[i] = sum;
-          }
-        }
-      }
+int32_t pool_cell(const In* from, const PuzzleGeometry& g, int64_t row_step, float scale,
+                  float shift) {
+  int32_t sum = 0;
+  for (int32_t y = 0; y < g.cell[0]; ++y, from += row_step)
+    for (int32_t x = 0; x < g.cell[1]; ++x) sum += pixel_at(from + x * g.pixel_step, scale, shift);
+  return sum;
+}
+
+// Fills in those cells of a sample, (channels, cells[0], cells[1]), that lie beside a border.
+template <typename In>
+void pool_pixels(int32_t* sums, const MsdaPuzzle& z, const PuzzleGeometry& g, const In* image) {
+  const int64_t row_step = z.width * g.pixel_step;
+  for (int32_t c = 0; c < z.channels; ++c) {
+    const float scale = z.scale ? z.scale[c] : 1.0f, shift = z.shift ? z.shift[c] : 0.0f;
+    for (int32_t row = 0; row < g.cells[0]; ++row, sums += g.cells[1]) {
+      const In* from = image + c * g.channel_step + int64_t{row} * g.cell[0] * row_step;
+      const bool whole = is_beside_border(g, 0, row);
+      for (int32_t column = 0; column < g.cells[1]; ++column)
+        if (whole || is_beside_border(g, 1, column))
+          sums[column] =
+              pool_cell(from + column * g.cell[1] * g.pixel_step, g, row_step, scale, shift);
+    }
   }
 }
 

@@ -17,8 +17,8 @@ struct PuzzleJob {
   const MsdaPuzzle& z;
   PuzzleGeometry geometry;
   BorderScale scale;
-  int32_t *shares, *strips;
-  int64_t each_share, each_strip;  // values of a sample
+  int32_t *shares, *pooled;
+  int64_t each_share, each_pooled;  // values of a sample
 };
 
 void pool_sample(const PuzzleJob& job, int64_t i) {
@@ -27,43 +27,40 @@ void pool_sample(const PuzzleJob& job, int64_t i) {
   const float* map = z.saliency + i * z.height * z.width;
   z.uniform[i] =
       !pool_saliency(job.shares + i * job.each_share, z, job.geometry, map, kept(row, z.width));
-  int32_t* strips = job.strips + i * job.each_strip;
+  int32_t* pooled = job.pooled + i * job.each_pooled;
   if (z.in_dtype == kUint8)
-    pool_strips(strips, z, job.geometry, static_cast<const uint8_t*>(z.ins[i]));
+    pool_pixels(pooled, z, job.geometry, static_cast<const uint8_t*>(z.ins[i]));
   else
-    pool_strips(strips, z, job.geometry, static_cast<const float*>(z.ins[i]));
-}
-
-// Sum of the absolute differences of n pairs of values in each channel.
-int64_t difference(const int32_t* near, const int32_t* far, int32_t channels, int32_t pitch,
-                   int32_t n) {
-  int64_t sum = 0;
-  for (int32_t c = 0; c < channels; ++c, near += pitch, far += pitch)
-    for (int32_t i = 0; i < n; ++i) sum += std::abs(near[i] - far[i]);
-  return sum;
+    pool_pixels(pooled, z, job.geometry, static_cast<const float*>(z.ins[i]));
 }
 
 // The border number `border` across an axis, at the block number `at` along it.
-Border border_of(const PuzzleJob& job, const int32_t* const* strips, int32_t axis, int32_t border,
+Border border_of(const PuzzleJob& job, const int32_t* const* pooled, int32_t axis, int32_t border,
                  int32_t at) {
   const PuzzleGeometry& g = job.geometry;
-  const int32_t channels = job.z.channels, n = g.cells[1 - axis];
-  const int64_t most = int64_t{channels} * n * g.cell[0] * g.cell[1] * kPixelOne;
-  const int64_t near = strip_at(g, channels, axis, border, 0) + int64_t{at} * n;
-  const int64_t far = strip_at(g, channels, axis, border, 1) + int64_t{at} * n;
+  const int32_t n = g.per_block[1 - axis], columns = g.cells[1];
+  const int64_t steps[2] = {columns, 1};
+  const int64_t near =
+      ((border + 1) * g.per_block[axis] - 1) * steps[axis] + at * n * steps[1 - axis];
+  int64_t sums[2][2] = {};
+  for (int32_t c = 0; c < job.z.channels; ++c)
+    for (int32_t i = 0; i < n; ++i) {
+      const int64_t from = c * cells_of(g) + near + i * steps[1 - axis];
+      for (int32_t u = 0; u < 2; ++u)
+        for (int32_t v = 0; v < 2; ++v)
+          sums[u][v] += std::abs(pooled[u][from] - pooled[v][from + steps[axis]]);
+    }
+  const int64_t most = int64_t{job.z.channels} * n * g.cell[0] * g.cell[1] * kPixelOne;
   Border made;
   for (int32_t u = 0; u < 2; ++u)
-    for (int32_t v = 0; v < 2; ++v) {
-      const int64_t sum = difference(strips[u] + near, strips[v] + far, channels, g.strip[axis], n);
-      made.contrast[u][v] = contrast_of(sum, most, job.scale);
-    }
+    for (int32_t v = 0; v < 2; ++v) made.contrast[u][v] = contrast_of(sums[u][v], most, job.scale);
   return made;
 }
 
 // Adds to the slopes of the two cells what their border costs, and returns its weight.
-int32_t add_border(CutGrid& grid, const PuzzleJob& job, const int32_t* const* strips, int32_t axis,
+int32_t add_border(CutGrid& grid, const PuzzleJob& job, const int32_t* const* pooled, int32_t axis,
                    int32_t border, int32_t at, int32_t near, int32_t far) {
-  const Border made = border_of(job, strips, axis, border, at);
+  const Border made = border_of(job, pooled, axis, border, at);
   grid.slope[near] += (grid.levels - 1) * near_slope(made);
   grid.slope[far] += (grid.levels - 1) * far_slope(made);
   return border_weight(made, job.scale);
@@ -80,14 +77,14 @@ void fill_grid(CutGrid& grid, const PuzzleJob& job, int32_t own, int32_t partner
     const int32_t block = place / g.places / ratio * side + place % g.places / ratio;
     grid.slope[kFirstCell + block] += 2 * d * (shares[0][place] - shares[1][place]);
   }
-  const int32_t* strips[2] = {job.strips + own * job.each_strip,
-                              job.strips + partner * job.each_strip};
+  const int32_t* pooled[2] = {job.pooled + own * job.each_pooled,
+                              job.pooled + partner * job.each_pooled};
   for (int32_t border = 0; border + 1 < side; ++border)
     for (int32_t at = 0; at < side; ++at) {
       const int32_t left = kFirstCell + at * side + border;
       const int32_t upper = kFirstCell + border * side + at;
-      grid.down[upper] = add_border(grid, job, strips, 0, border, at, upper, upper + side);
-      grid.right[left] = add_border(grid, job, strips, 1, border, at, left, left + 1);
+      grid.down[upper] = add_border(grid, job, pooled, 0, border, at, upper, upper + side);
+      grid.right[left] = add_border(grid, job, pooled, 1, border, at, left, left + 1);
     }
 }
 
@@ -145,12 +142,12 @@ void solve_pair(const PuzzleJob& job, int64_t pair) {
 }
 
 void solve(const MsdaPuzzle& z) {
-  static thread_local std::vector<int32_t> shares, strips;
+  static thread_local std::vector<int32_t> shares, pooled;
   PuzzleJob job = {z, geometry_of(z), border_scale(z.settings, z.blocks), nullptr, nullptr, 0, 0};
   job.each_share = int64_t{z.places} * z.places;
-  job.each_strip = strip_values(job.geometry, z.channels);
+  job.each_pooled = z.channels * cells_of(job.geometry);
   job.shares = kept(shares, z.samples * job.each_share);
-  job.strips = kept(strips, z.samples * job.each_strip);
+  job.pooled = kept(pooled, z.samples * job.each_pooled);
   const auto pool = [](const void* job, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) pool_sample(*static_cast<const PuzzleJob*>(job), i);
   };
