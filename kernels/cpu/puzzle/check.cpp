@@ -43,8 +43,10 @@ bool check_sizes(const MsdaPuzzle& z, const Report& report) {
     return report.fault("cell: expected 1 to %d pixels, got %d", kMaxCell, z.cell);
   const PuzzleGeometry g = geometry_of(z);
   if (g.block[0] % g.cell[0] != 0 || g.block[1] % g.cell[1] != 0)
-    return report.fault("cell: expected a size that divides the blocks' %d x %d pixels, got %d",
-                        g.block[0], g.block[1], z.cell);
+    return report.fault(
+        "cell: expected a size that divides the blocks' %d x %d pixels, got %d; use "
+        "a smaller cell, or other blocks",
+        g.block[0], g.block[1], z.cell);
   return true;
 }
 
