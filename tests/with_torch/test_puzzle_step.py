@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn import functional
 
@@ -111,6 +112,32 @@ def test_wrapped_models_are_unwrapped():
     compiled._orig_mod = parallel
     for wrapped in (parallel, compiled):
         assert torch.equal(saliency(wrapped, IMAGES, LABELS), want)
+
+
+def test_processes_of_distributed_training_do_not_wait_in_the_pass():
+    """The reducer is not told of it: gradients of the next step are as without."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        model, plain = network().eval(), network().eval()
+        parallel = nn.parallel.DistributedDataParallel(model)
+        for _ in range(2):
+            want = saliency(plain, IMAGES, LABELS)
+            assert torch.equal(saliency(parallel, IMAGES, LABELS), want)
+            for one in (parallel, plain):
+                functional.cross_entropy(one(IMAGES), LABELS).backward()
+            for got, grad in zip(model.parameters(), plain.parameters(), strict=True):
+                torch.testing.assert_close(got.grad, grad.grad)
+    finally:
+        dist.destroy_process_group()
+
+
+def test_a_gpu_is_named_as_not_served():
+    """Any other device stands for it here."""
+    images, maps = IMAGES.to("meta"), MAPS.to("meta")
+    with pytest.raises(
+        ValueError, match="images: expected an array in CPU memory, got one on meta"
+    ):
+        PuzzleMix(CLASSES)(images, LABELS.to("meta"), maps)
 
 
 def test_another_loss_and_soft_labels():
