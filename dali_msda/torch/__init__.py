@@ -2,8 +2,8 @@
 
 The collate function is in collate.py, the dataset and the sampler for it in indexed.py, the
 transform of batches in transform.py, the losses in losses.py; Puzzle Mix in puzzle.py, with what it
-needs of a model in gradient_saliency.py. Drop-ins for timm's and torchvision's
-transforms are :mod:`dali_msda.timm` and :mod:`dali_msda.torchvision`.
+needs of a model in gradient_saliency.py and its loss in softmax_loss.py. Drop-ins for timm's and
+torchvision's transforms are :mod:`dali_msda.timm` and :mod:`dali_msda.torchvision`.
 """
 
 from dali_msda.torch.collate import Collate
@@ -15,6 +15,7 @@ from dali_msda.torch.losses import (
     soft_target_cross_entropy,
 )
 from dali_msda.torch.puzzle import PuzzleMix
+from dali_msda.torch.softmax_loss import softmax_binary_cross_entropy
 from dali_msda.torch.transform import Mixer
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "saliency",
     "soft_target_binary_cross_entropy",
     "soft_target_cross_entropy",
+    "softmax_binary_cross_entropy",
 ]
