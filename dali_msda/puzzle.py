@@ -70,7 +70,8 @@ class Solution:
     """What was found for a batch.
 
     Attributes:
-        plan: The records, with the means of the masks as label weights.
+        plan: The records, with the means of the masks as label weights; with its own ones where a
+            prior was given.
         cells: uint8 ``(*plan.shape, n, n, 3)``: for each of ``n * n`` parts of an output its own
             weight, in steps of ``1 / (levels - 1)``, and which part of the own image and of the
             partner it shows, counted row by row.
@@ -98,6 +99,7 @@ def solve(
     *,
     blocks: int,
     settings: PuzzleSettings | None = None,
+    prior_lam: float | None = None,
     mean: object = None,
     std: object = None,
     threads: int = 0,
@@ -116,6 +118,8 @@ def solve(
             ``(B, k)``: their sources and lambdas are used.
         blocks: Parts of the mask along each side, 2 to 16.
         settings: The other settings; those of the released code by default.
+        prior_lam: Lambda that the prior follows instead of the plan's. The label weights then stay
+            those of the plan: with 0.5 that is LaMix over Puzzle Mix.
         mean: Of float images that are normalised: ``images * std + mean`` lies in [0, 1]. Not
             normalised by default. A number, or one per channel; so is the next.
         std: Likewise.
@@ -127,15 +131,15 @@ def solve(
     settings = PuzzleSettings() if settings is None else settings
     whole("blocks", blocks, 2, 17, "2 to 16 along each side, a whole number")
     array, planar = _images(images)
-    plan = check(plan, len(array), array.shape[1:3])
-    if array.dtype == np.uint8 and (mean is not None or std is not None):
-        raise ValueError(
-            "mean, std: expected none with uint8 images, which are not normalised yet, got "
-            f"{mean!r}, {std!r}"
-        )
-    scale, shift = _denormalisation(mean, std, array.shape[3])
+    plan = _pairs(check(plan, len(array), array.shape[1:3]))
+    followed = plan
+    if prior_lam is not None:
+        followed = plan.copy()
+        number("prior_lam", prior_lam, 0.0, 1.0, "a number in [0, 1]")
+        followed["lam"] = prior_lam
+    scale, shift = _denormalisation(mean, std, array)
     puzzle = cpu_puzzle.arguments(
-        plan,
+        followed,
         array,
         _maps(saliency, array.shape[:3]),
         scale=scale,
@@ -148,8 +152,9 @@ def solve(
         raise ValueError(fault)
     cells, weights, uniform = cpu_puzzle.solve(puzzle)
     solved = plan.copy()
-    solved["weight"] = weights
-    solved["partner_weight"] = np.where(plan["sources"] > 1, 1 - weights, 0)
+    if prior_lam is None:
+        solved["weight"] = weights
+        solved["partner_weight"] = np.where(plan["sources"] > 1, 1 - weights, 0)
     return Solution(solved, cells, settings.levels, uniform.astype(bool))
 
 
@@ -213,6 +218,12 @@ def _images(images: object) -> tuple[np.ndarray, bool]:
     return array, False
 
 
+def _pairs(plan: np.ndarray) -> np.ndarray:
+    if (most := plan["sources"].max(initial=1)) > 2:
+        raise ValueError(f"plan: expected records of two samples, got one of {most}")
+    return plan
+
+
 def _maps(saliency: object, shape: tuple[int, ...]) -> np.ndarray:
     maps = cpu_arrays.view("saliency", saliency)
     if maps.dtype != np.float32:
@@ -224,12 +235,18 @@ def _maps(saliency: object, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _denormalisation(
-    mean: object, std: object, channels: int
+    mean: object, std: object, images: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """What normalised values are multiplied by, and what is then added, to lie in [0, 1]."""
+    channels = images.shape[3]
     scale, _ = cpu_arrays.scale_and_shift(mean, std, channels)  # which checks them
     if scale is None:
         return None, None
+    if images.dtype == np.uint8:
+        raise ValueError(
+            "mean, std: expected none with uint8 images, which are not normalised yet, got "
+            f"{mean!r}, {std!r}"
+        )
     made = np.empty((2, channels), np.float32)
     made[0], made[1] = 1.0 if std is None else std, 0.0 if mean is None else mean
     return made[0], made[1]

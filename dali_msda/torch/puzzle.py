@@ -10,7 +10,7 @@ from dali_msda import puzzle
 from dali_msda.backends.shapes import whole
 from dali_msda.loader_draws import block_count
 from dali_msda.plan import draw
-from dali_msda.policy import Mixup, MultiMix
+from dali_msda.policy import Mixup, MultiMix, number
 from dali_msda.torch.batches import HALF_TYPES, expect_batch, readable, uncompiled
 from dali_msda.torch.draw_key import DrawKey, state_values
 from dali_msda.torch.settings import MixingSettings
@@ -38,6 +38,8 @@ class PuzzleMix:
         k: Interpolations of each pair, as :class:`dali_msda.MultiMix` has them: their masks are
             nested and they follow one another, ``B * k`` samples. None for one.
         share: Who shares the lambdas of interpolations, as in :class:`dali_msda.MultiMix`.
+        prior_lam: Lambda that all masks follow instead of the drawn ones, which then are the label
+            weights as they are: 0.5 makes LaMix's input over Puzzle Mix.
         mean: Of images that are normalised: ``images * std + mean`` lies in [0, 1], where borders
             are compared. Neither is needed for bytes, or for floats in [0, 1].
         std: Likewise.
@@ -57,7 +59,8 @@ class PuzzleMix:
 
     Reference:
         Kim, Choo and Song, Puzzle Mix, ICML 2020, arXiv:2009.06962; interpolations: Shen et al.,
-        arXiv:2406.01417.
+        arXiv:2406.01417; ``prior_lam``: Bypassing the Random Input Mixing in Mixup, ICLR 2021
+        submission, eq. 5.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class PuzzleMix:
         settings: puzzle.PuzzleSettings | None = None,
         k: int | None = None,
         share: str = "pair",
+        prior_lam: float | None = None,
         mean: object = None,
         std: object = None,
         seed: int = 0,
@@ -92,7 +96,9 @@ class PuzzleMix:
         self._labels = MixingSettings(
             self.policy, num_classes, seed=seed, compact=compact, smoothing=smoothing
         )
-        self._pixels = dict(mean=mean, std=std)
+        if prior_lam is not None:
+            number("prior_lam", prior_lam, 0.0, 1.0, "a number in [0, 1]")
+        self._solving = dict(settings=self.settings, prior_lam=prior_lam, mean=mean, std=std)
         self._key = DrawKey(self._labels.seed, rank)
         self._known_shape: tuple[int, ...] | None = None
         self.uniform_maps = 0
@@ -143,9 +149,7 @@ class PuzzleMix:
             self._known_shape = shape
         plan = draw(self.policy, len(images), *shape, **key)
         blocks = block_count(self.blocks, **key)
-        found = puzzle.solve(
-            pixels, maps, plan, blocks=blocks, settings=self.settings, **self._pixels
-        )
+        found = puzzle.solve(pixels, maps, plan, blocks=blocks, **self._solving)
         self._count(found)
         half = str(images.dtype).removeprefix("torch.") if images.dtype in HALF_TYPES else None
         mixed = puzzle.blend(pixels, found, dtype=half).flatten(0, plan.ndim - 1)
@@ -160,8 +164,7 @@ class PuzzleMix:
         """Raise ValueError unless all numbers of blocks divide the images, before one is drawn."""
         one = draw(Mixup(), 1, *pixels.shape[1:3], seed=0, step=0)
         for count in self.blocks:
-            how = dict(settings=self.settings, **self._pixels)
-            puzzle.solve(pixels, maps, one, blocks=count, **how)
+            puzzle.solve(pixels, maps, one, blocks=count, **self._solving)
 
     def _count(self, found: puzzle.Solution) -> None:
         bad = int(found.uniform.sum())

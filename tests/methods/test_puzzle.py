@@ -311,6 +311,8 @@ def test_sizes_that_an_int32_cannot_hold_are_refused():
         (dict(blocks=3), ValueError, "images: expected sides that are multiples of 3"),
         (dict(blocks=1), ValueError, "blocks: expected 2 to 16"),
         (dict(blocks=2.0), TypeError, "blocks: expected 2 to 16"),
+        (dict(plan=plan_of(2, 8, 8, n=3)), ValueError, "plan: expected records of two samples"),
+        (dict(prior_lam=-0.1), ValueError, r"prior_lam: expected a number in \[0, 1\], got -0.1"),
         (dict(mean=0.5), ValueError, "mean, std: expected none with uint8 images"),
         (dict(threads=-1), ValueError, "threads: expected"),
         (dict(settings=puzzle_door.PuzzleSettings(cell=3)), ValueError, "cell: expected a size"),

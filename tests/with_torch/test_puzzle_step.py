@@ -217,6 +217,20 @@ def test_interpolations_follow_one_another_and_are_nested():
     assert torch.equal(labels[::3, 0], LABELS)
 
 
+def test_a_prior_leaves_the_label_to_the_drawn_lambda():
+    """As in LaMix over Puzzle Mix; the images are those of that lambda."""
+    how = dict(blocks=(8,), settings=SETTINGS, compact=True, seed=2)
+    mixed, labels, weights = PuzzleMix(CLASSES, prior_lam=0.5, **how)(IMAGES, LABELS, MAPS)
+    plan = msda.draw(msda.Mixup(), BATCH, 32, 32, seed=2, step=0)
+    np.testing.assert_array_equal(weights[:, 0], plan["lam"])
+    np.testing.assert_array_equal(labels[:, 1], LABELS[plan["partner"]])
+    plan["lam"] = 0.5
+    hwc = IMAGES.permute(0, 2, 3, 1).contiguous().numpy()
+    found = puzzle.solve(hwc, MAPS.numpy(), plan, blocks=8, settings=SETTINGS)
+    np.testing.assert_array_equal(mixed.permute(0, 2, 3, 1), puzzle.blend(hwc, found))
+    assert not np.allclose(found.plan["weight"], weights[:, 0], atol=0.05)
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16])
 def test_types_come_back(dtype):
     images = (IMAGES * 255).to(dtype) if dtype == torch.uint8 else IMAGES.to(dtype)
@@ -278,6 +292,7 @@ def test_a_step_trains():
         (dict(settings={}), TypeError, "settings: expected PuzzleSettings, got {}"),
         (dict(k=1), ValueError, "k: expected 2 to 64 interpolations"),
         (dict(smoothing=2), ValueError, "smoothing: expected"),
+        (dict(prior_lam=1.5), ValueError, r"prior_lam: expected a number in \[0, 1\]"),
     ],
 )
 def test_settings_that_are_refused(how, error, text):
