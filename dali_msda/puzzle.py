@@ -86,7 +86,12 @@ class Solution:
     uniform: np.ndarray
 
     def mask(self, height: int, width: int) -> np.ndarray:
-        """Own weight of every pixel, float32 ``(*plan.shape, height, width)``."""
+        """Own weight of every pixel, float32 ``(*plan.shape, height, width)``.
+
+        Raises:
+            ValueError: If that is not the size of the images.
+        """
+        check(self.plan, MAX_COUNT, (height, width))
         weights = self.cells[..., 0].astype(np.float32) / np.float32(self.levels - 1)
         rows, columns = (size // self.cells.shape[-2] for size in (height, width))
         return weights.repeat(rows, -2).repeat(columns, -1)
@@ -178,7 +183,8 @@ def blend(
         TypeError, ValueError: If the images do not fit the solution.
     """
     array, planar = _images(images)
-    plan = check(solution.plan, len(array), array.shape[1:3])
+    plan = _pairs(check(solution.plan, len(array), array.shape[1:3]))
+    cells = _expect_cells(solution)
     name = dtype or array.dtype.name
     if name not in ("uint8", "float32", "float16", "bfloat16"):
         raise ValueError(
@@ -193,7 +199,7 @@ def blend(
         memory,
         array,
         plan,
-        solution.cells,
+        cells,
         solution.levels,
         planar=planar,
         out_dtype=name,
@@ -216,6 +222,25 @@ def _images(images: object) -> tuple[np.ndarray, bool]:
         return array, True
     expect_contiguous("images", array)
     return array, False
+
+
+def _expect_cells(solution: Solution) -> np.ndarray:
+    """The cells; raise ValueError unless they fit the plan, whose images the kernels then read."""
+    cells, plan = solution.cells, solution.plan
+    places = cells.shape[-2]
+    if cells.dtype != np.uint8 or cells.shape != (*plan.shape, places, places, 3):
+        raise ValueError(
+            f"cells: expected uint8 {(*plan.shape, 'n', 'n', 3)}, got {cells.dtype} {cells.shape}"
+        )
+    sizes = {*plan["height"].flat, *plan["width"].flat}
+    if not 2 <= places <= 16 or any(size % places for size in sizes):
+        raise ValueError(f"cells: expected 2 to 16 a side, which divide the images, got {places}")
+    if (cells[..., 0] >= solution.levels).any() or (cells[..., 1:] >= places * places).any():
+        raise ValueError(
+            f"cells: expected weights below {solution.levels} and parts below {places * places}, "
+            f"got {cells[..., 0].max()} and {cells[..., 1:].max()}"
+        )
+    return np.ascontiguousarray(cells)
 
 
 def _pairs(plan: np.ndarray) -> np.ndarray:

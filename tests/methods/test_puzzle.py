@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 
 import dali_msda as msda
-from dali_msda import puzzle as puzzle_door
 from dali_msda.backends import cpu_puzzle
 from tests.reference import cuts, puzzle
 from tests.support.puzzles import USUAL, blended, grid, labels_of, noise, plan_of, solve
-
-FINE = puzzle_door.PuzzleSettings(cell=2)
 
 # -------------------------------------------------------------------------------------- transport
 
@@ -294,53 +291,3 @@ def test_sizes_that_an_int32_cannot_hold_are_refused():
         assert cpu_puzzle.check(given).startswith("images: expected at least one pixel and channel")
     given.height, given.width, given.channels = 1 << 20, 1 << 10, 1
     assert cpu_puzzle.check(given) is None
-
-
-# ---------------------------------------------------------------------------------- array functions
-
-
-@pytest.mark.parametrize(
-    "change, error, text",
-    [
-        (dict(images=np.zeros((2, 8, 8), np.uint8)), ValueError, "images: expected shape"),
-        (dict(images=np.zeros((2, 8, 8, 3))), TypeError, "images: expected uint8 or float32"),
-        (dict(images=np.zeros((2, 8, 16, 3), np.uint8)), ValueError, "plan"),
-        (dict(images=np.zeros((2, 8, 16, 3), np.uint8)[:, :, ::2]), ValueError, "images: expected"),
-        (dict(saliency=np.ones((2, 8, 8))), TypeError, "saliency: expected float32, got float64"),
-        (dict(saliency=np.ones((1, 8, 8), np.float32)), ValueError, "saliency: expected shape"),
-        (dict(blocks=3), ValueError, "images: expected sides that are multiples of 3"),
-        (dict(blocks=1), ValueError, "blocks: expected 2 to 16"),
-        (dict(blocks=2.0), TypeError, "blocks: expected 2 to 16"),
-        (dict(plan=plan_of(2, 8, 8, n=3)), ValueError, "plan: expected records of two samples"),
-        (dict(prior_lam=-0.1), ValueError, r"prior_lam: expected a number in \[0, 1\], got -0.1"),
-        (dict(mean=0.5), ValueError, "mean, std: expected none with uint8 images"),
-        (dict(threads=-1), ValueError, "threads: expected"),
-        (dict(settings=puzzle_door.PuzzleSettings(cell=3)), ValueError, "cell: expected a size"),
-    ],
-)
-def test_arrays_that_are_refused(change, error, text):
-    given = dict(images=np.zeros((2, 8, 8, 3), np.uint8), saliency=np.ones((2, 8, 8), np.float32))
-    given |= dict(plan=plan_of(2, 8, 8), blocks=2) | change
-    with pytest.raises(error, match=text):
-        puzzle_door.solve(**given)
-
-
-def test_the_arrays_of_a_solution():
-    """Masks, label weights, and outputs of each type, of which some are refused."""
-    images, maps = noise(np.random.default_rng(3), 4, 16, 32, peaked=2)
-    plans = plan_of(4, 16, 32, k=3)
-    found = puzzle_door.solve(images, maps, plans, blocks=8, settings=FINE)
-    for name in {*plans.dtype.names} - {"weight", "partner_weight"}:
-        np.testing.assert_array_equal(found.plan[name], plans[name])
-    mask = found.mask(16, 32)
-    assert mask.shape == (4, 3, 16, 32)
-    np.testing.assert_allclose(mask.mean((2, 3)), found.plan["weight"], atol=1e-6)
-    np.testing.assert_array_equal(found.plan["weight"] + found.plan["partner_weight"], 1)
-    outs = puzzle_door.blend(images, found)
-    np.testing.assert_array_equal(outs, blended(images, plans, found.cells, 3, False, "float32"))
-    assert puzzle_door.blend(images, found, dtype="bfloat16").dtype == np.uint16
-    for dtype in ("uint8", "int32"):
-        with pytest.raises(ValueError, match="dtype: expected"):
-            puzzle_door.blend(images, found, dtype=dtype)
-    with pytest.raises(ValueError, match="plan"):
-        puzzle_door.blend(images[:, :8], found)
