@@ -2,8 +2,6 @@
 // pixels averaged over cells, beside the borders of blocks.  All sums are of integers, so that no
 // order matters.
 #pragma once
-#include <cfloat>
-
 #include "cpu/api.h"
 #include "msda/puzzle/costs.h"
 

@@ -3,12 +3,14 @@
 // 2020, as in the authors' code.
 //
 // An image is cut into side x side blocks.  Each block of the output gets a label t from 0 (all
-// own) to d = levels - 1 (all partner); its own weight is z = 1 - t / d.  The cost of a mask is the
-// sum
+// own) to d = levels - 1 (all partner); its own weight is z = 1 - t / d.  A mask costs
 //
-//   over blocks     z S'[p] + (1 - z) S[p]        the saliency that is not shown: S own, S'
-//   partner's over blocks     eta / side^2 * -log(binomial(d, t) lam^(d - t) (1 - lam)^t) over
-//   borders    the contrast of the pixels that meet there, and beta / (16 side) (z_p - z_q)^2
+// * for each block the saliency that it hides, z S'[p] + (1 - z) S[p], with the shares S of the own
+//   image and S' of the partner;
+// * for each block the prior, eta / side^2 * -log(binomial(d, t) lam^(d - t) (1 - lam)^t);
+// * for each border w (z_p - z_q)^2, where w is beta / (16 side) and what the contrast of pixels
+//   there adds to it; the rest of the contrast goes to the two blocks.  For weights of 0 and 1 that
+//   is the contrast itself; for those between it is what the authors' code makes of it.
 //
 // Every term is linear or convex in the labels, and so cut.h finds the least cost exactly.  The
 // costs are integers: d^2 times the sum, in units of 2^-25.  The authors round to 1e-3 / side^2.
