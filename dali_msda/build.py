@@ -151,6 +151,7 @@ def units(name: str) -> list[Unit]:
         raise ValueError(f"name: expected one of {', '.join(LIBRARIES)}, got {name!r}")
     kernels = [
         *sorted((KERNELS / "cpu").glob("*.cpp")),
+        *sorted((KERNELS / "cpu/puzzle").glob("*.cpp")),
         *sorted((KERNELS / "cuda/host").glob("*.cpp")),
     ]
     key = {"code_pack.cpp": f' -DMSDA_KERNELS_KEY="{kernels_key()}"'}

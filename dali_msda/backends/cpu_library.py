@@ -5,7 +5,17 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
-from ctypes import POINTER, c_char_p, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
+from ctypes import (
+    POINTER,
+    c_char_p,
+    c_double,
+    c_float,
+    c_int32,
+    c_int64,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
 
 from dali_msda import build
 
@@ -71,6 +81,17 @@ Targets = structure(
     {"plans": c_void_p, "labels": c_void_p, "rows": c_void_p}
     | {"batch": c_int32, "classes": c_int32, "smoothing": c_float},
 )
+PuzzleSettings = structure(
+    "PuzzleSettings",
+    dict.fromkeys("beta gamma eta move_cost".split(), c_double) | {"levels": c_int32},
+)
+Puzzle = structure(
+    "MsdaPuzzle",
+    dict.fromkeys("cells weights uniform saliency ins plans scale shift".split(), c_void_p)
+    | dict.fromkeys("batch samples height width channels in_dtype planar".split(), c_int32)
+    | dict.fromkeys("interpolations blocks places cell transport".split(), c_int32)
+    | {"settings": PuzzleSettings, "threads": c_int32},
+)
 
 _SIGNATURES = {
     "msda_draw": [c_void_p, c_void_p, POINTER(Draw)],
@@ -81,16 +102,19 @@ _SIGNATURES = {
     "msda_blend_range": [POINTER(Blend), c_int64, c_int64],
     "msda_fields": [POINTER(Fields)],
     "msda_saliency": [POINTER(Saliency)],
+    "msda_puzzle": [POINTER(Puzzle)],
+    "msda_puzzle_blend": [POINTER(Blend), c_void_p, c_int32, c_int32],
     "msda_targets_dense": [c_void_p, POINTER(Targets)],
     "msda_targets_compact": [c_void_p, c_void_p, POINTER(Targets)],
 }
 _RETURN_A_STATUS = {  # the others of these cannot fail
     "msda_draw", "msda_mask", "msda_order", "msda_blend", "msda_blend_range", "msda_fields",
-    "msda_saliency",
+    "msda_saliency", "msda_puzzle", "msda_puzzle_blend",
 }  # fmt: skip
 _RESULTS = {  # of functions with another result than a status, before their arguments
     "msda_check": [c_int64, c_void_p, c_int64, c_int32, c_void_p, c_int32, c_char_p, c_int32],
     "msda_check_policy": [c_int64, c_void_p, c_int64, c_int32, c_char_p, c_int32],
+    "msda_check_puzzle": [c_int32, POINTER(Puzzle), c_char_p, c_int32],
     "msda_method_name": [c_char_p, c_int32],
     "msda_isa_name": [c_char_p, c_int32],
     "msda_field_block_bytes": [c_int64, c_void_p],

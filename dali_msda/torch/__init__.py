@@ -1,12 +1,14 @@
 """PyTorch: mixing in a ``DataLoader``'s workers or in the training step, and the losses.
 
 The collate function is in collate.py, the dataset and the sampler for it in indexed.py, the
-transform of batches in transform.py, the losses in losses.py and softmax_bce.py, and methods that
-mix what a model computes in methods/. Drop-ins for timm's and torchvision's transforms are
-:mod:`dali_msda.timm` and :mod:`dali_msda.torchvision`.
+transform of batches in transform.py, the losses in losses.py and softmax_loss.py, and methods that
+mix what a model computes in methods/. Puzzle Mix is in puzzle.py, with what it needs of a model in
+gradient_saliency.py. Drop-ins for timm's and torchvision's transforms are :mod:`dali_msda.timm` and
+:mod:`dali_msda.torchvision`.
 """
 
 from dali_msda.torch.collate import Collate
+from dali_msda.torch.gradient_saliency import saliency
 from dali_msda.torch.indexed import Indexed, Indices, NumberedBatches, Place, Sample
 from dali_msda.torch.losses import (
     lamix_loss,
@@ -25,7 +27,8 @@ from dali_msda.torch.methods.style_arithmetic import (
     stylecutmix,
     stylemix,
 )
-from dali_msda.torch.softmax_bce import softmax_binary_cross_entropy
+from dali_msda.torch.puzzle import PuzzleMix
+from dali_msda.torch.softmax_loss import softmax_binary_cross_entropy
 from dali_msda.torch.transform import Mixer
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "Mixer",
     "NumberedBatches",
     "Place",
+    "PuzzleMix",
     "RecursiveMix",
     "Sample",
     "StyleCutMix",
@@ -45,6 +49,7 @@ __all__ = [
     "align",
     "lamix_loss",
     "roi_features",
+    "saliency",
     "soft_target_binary_cross_entropy",
     "soft_target_cross_entropy",
     "softmax_binary_cross_entropy",

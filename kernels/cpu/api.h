@@ -6,6 +6,7 @@
 #include "msda/field/fourier.h"
 #include "msda/plan.h"
 #include "msda/policy.h"
+#include "msda/puzzle/settings.h"
 
 extern "C" {
 
@@ -70,6 +71,30 @@ struct MsdaTargets {
   float smoothing;  // share of the mass spread evenly over all classes
 };
 
+// How to find the masks of Puzzle Mix and what moves (msda/puzzle/).
+struct MsdaPuzzle {
+  uint8_t* cells;    // (batch, places, places, 3): own weight of a place, in steps of 1 / (levels -
+                     // 1); the own block and the partner's that it shows, counted row by row
+  float* weights;    // (batch,): means of the own weights
+  uint8_t* uniform;  // (samples,): 1 where a saliency map has a value that is negative or not
+                     // finite, or nothing above 0, and was taken to be uniform; else 0
+  const float* saliency;       // (samples, height, width)
+  const void* const* ins;      // `samples` images
+  const msda::Plan* plans;     // `batch` records; only their sources and lambdas are read
+  const float *scale, *shift;  // per channel: value * scale + shift of a float image lies in [0,
+                               // 1]; null if the values do
+  int32_t batch, samples, height, width, channels;
+  int32_t in_dtype;        // MsdaDtype: uint8, in 0 to 255, or float32
+  int32_t planar;          // 0: images are HWC; 1: CHW
+  int32_t interpolations;  // as in MsdaBlend
+  int32_t blocks, places;  // along each axis: parts of the mask, and those that move
+  int32_t cell;            // pixels of a side that are averaged before borders are compared; a
+                           // block's side, if that is less
+  int32_t transport;       // 0: no block moves
+  msda::PuzzleSettings settings;
+  int32_t threads;  // as in MsdaBlend
+};
+
 // What the transforms along one axis of a field need; tables of passes.length values each.
 struct MsdaAxis {
   float *cosine, *sine;
@@ -122,6 +147,18 @@ int32_t msda_saliency(const MsdaSaliency* saliency);
 
 // Bytes of memory that a block of GPU threads needs for the saliency of an image.
 int64_t msda_saliency_block_bytes(int32_t height, int32_t width);
+
+// Whether msda_puzzle can be given these sizes and settings.  If not, `text`, of `room` bytes, says
+// "name: expected X, got Y".
+int32_t msda_check_puzzle(const MsdaPuzzle* puzzle, char* text, int32_t room);
+
+// Finds the masks and what moves.
+int32_t msda_puzzle(const MsdaPuzzle* puzzle);
+
+// Mixes a batch by what msda_puzzle found: `places`, settings.levels and `cells` are its.  As for
+// msda_blend, but images are neither mirrored nor mixed in place.
+int32_t msda_puzzle_blend(const MsdaBlend* blend, const uint8_t* cells, int32_t places,
+                          int32_t levels);
 
 // Fills in the tables and the passes of an axis of axis->passes.length pixels (for the GPU's host).
 int32_t msda_axis(MsdaAxis* axis);

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 import dali_msda as msda
-from dali_msda import build
+from dali_msda import build, puzzle
 from dali_msda.backends import cpu
 from tests.guards import sanitizers
 from tests.support.doors import STORED, output_shape
@@ -91,6 +91,23 @@ def others():
         msda.targets(rng.integers(0, 7, 6), plan, num_classes=7, smoothing=0.1)
         msda.targets(rng.random((6, 7)).astype(np.float32), plan)
         msda.targets(rng.integers(0, 7, 6), plan, compact=True)
+        puzzles(images, rng)
+
+
+def puzzles(images, rng):
+    """Puzzle Mix of images whose sides its blocks divide, HWC and planes."""
+    for blocks, places, levels in [(2, 2, 2), (5, 10, 4), (16, 16, 3)]:
+        height, width = 2 * places, 3 * places
+        given = np.resize(images, (6, height, width, 3))
+        planes = np.ascontiguousarray(given.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
+        maps = (rng.random((6, height, width)) ** 9).astype(np.float32)
+        settings = puzzle.PuzzleSettings(places=places, cell=1, levels=levels, move_cost=0.05)
+        plan = msda.draw(msda.MultiMix(msda.Mixup(prob=0.9), 3), 6, height, width, seed=1, step=0)
+        for array, threads in ((given, 1), (planes, 2)):
+            how = dict(blocks=blocks, settings=settings, threads=threads)
+            found = puzzle.solve(array, maps, plan, **how)
+            puzzle.blend(array, found, threads=threads)
+            puzzle.blend(array, found, dtype="bfloat16")
 
 
 def damage(plan, rng):

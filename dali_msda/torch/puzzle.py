@@ -1,0 +1,196 @@
+"""Puzzle Mix in the training step, on the CPU."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from dali_msda import puzzle
+from dali_msda.backends.shapes import whole
+from dali_msda.loader_draws import block_count
+from dali_msda.plan import draw
+from dali_msda.policy import Mixup, MultiMix, number
+from dali_msda.torch.batches import HALF_TYPES, expect_batch, readable, uncompiled
+from dali_msda.torch.draw_key import DrawKey, state_values
+from dali_msda.torch.settings import MixingSettings
+
+
+class PuzzleMix:
+    """Mixes batches by their saliency: masks of blocks, some of which move.
+
+    ::
+
+        mix = PuzzleMix(num_classes=100, mean=MEAN, std=STD, seed=0)
+        for images, labels in loader:
+            mixed, targets = mix(images, labels, saliency(model, images, labels))
+
+    Partners and lambdas are drawn as those of :class:`dali_msda.Mixup`, and so is, for each batch,
+    the number of blocks: by the seed, the rank and the number of the batch, which is counted. All
+    else follows from them, the images and the saliency, to the bit. The label weight is the mean of
+    the mask.
+
+    Args:
+        num_classes: Number of classes; needed for dense rows of class indices.
+        blocks: Parts of the mask along each side; one of these is drawn for each batch. Their
+            number must divide the height and the width of the images.
+        settings: How masks are found and what moves.
+        k: Interpolations of each pair, as :class:`dali_msda.MultiMix` has them: their masks are
+            nested and they follow one another, ``B * k`` samples. None for one.
+        share: Who shares the lambdas of interpolations, as in :class:`dali_msda.MultiMix`.
+        prior_lam: Lambda that all masks follow instead of the drawn ones, which then are the label
+            weights as they are: 0.5 makes LaMix's input over Puzzle Mix.
+        mean: Of images that are normalised: ``images * std + mean`` lies in [0, 1], where borders
+            are compared. Neither is needed for bytes, or for floats in [0, 1].
+        std: Likewise.
+        seed: Key of all random numbers, below 2**64.
+        rank: Number of the process; by default that of ``torch.distributed``, or 0.
+        compact: Return labels and weights instead of dense rows.
+        smoothing: Share of the mass of dense rows that is spread over all classes.
+        mixing: Keyword arguments of :class:`dali_msda.Mixup`: ``alpha``, ``scope``, ``partner`` and
+            ``prob``. The released code draws with ``scope="batch"``.
+
+    Attributes:
+        uniform_maps: Saliency maps that had a value that is negative or not finite, or nothing
+            above 0, and were taken to be uniform. The first are warned of.
+
+    Raises:
+        TypeError, ValueError: If an argument is of the wrong kind or out of range.
+
+    Reference:
+        Kim, Choo and Song, Puzzle Mix, ICML 2020, arXiv:2009.06962; interpolations: Shen et al.,
+        arXiv:2406.01417; ``prior_lam``: Bypassing the Random Input Mixing in Mixup, ICLR 2021
+        submission, eq. 5.
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        *,
+        blocks: tuple[int, ...] = (2, 4, 8, 16),
+        settings: puzzle.PuzzleSettings | None = None,
+        k: int | None = None,
+        share: str = "pair",
+        prior_lam: float | None = None,
+        mean: object = None,
+        std: object = None,
+        seed: int = 0,
+        rank: int | None = None,
+        compact: bool = False,
+        smoothing: float = 0.0,
+        **mixing: object,
+    ):
+        pairs = Mixup(**mixing)
+        if pairs.n != 2:
+            raise ValueError(f"n: expected 2 sources, got {pairs.n}")
+        self.policy = pairs if k is None else MultiMix(pairs, k, share)
+        if not isinstance(blocks, tuple | list) or not blocks:
+            raise TypeError(f"blocks: expected numbers such as (2, 4, 8, 16), got {blocks!r}")
+        self.blocks = tuple(
+            whole("blocks", count, 2, 17, "2 to 16 along each side, whole numbers")
+            for count in blocks
+        )
+        self.settings = puzzle.PuzzleSettings() if settings is None else settings
+        if not isinstance(self.settings, puzzle.PuzzleSettings):
+            raise TypeError(f"settings: expected PuzzleSettings, got {settings!r}")
+        self._labels = MixingSettings(
+            self.policy, num_classes, seed=seed, compact=compact, smoothing=smoothing
+        )
+        if prior_lam is not None:
+            number("prior_lam", prior_lam, 0.0, 1.0, "a number in [0, 1]")
+        self._solving = dict(settings=self.settings, prior_lam=prior_lam, mean=mean, std=std)
+        self._key = DrawKey(self._labels.seed, rank)
+        self._known_shape: tuple[int, ...] | None = None
+        self.uniform_maps = 0
+
+    @property
+    def step(self) -> int:
+        """Number of the next batch."""
+        return self._key.step
+
+    @uncompiled
+    def __call__(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        saliency: torch.Tensor,
+        *,
+        step: int | None = None,
+    ) -> tuple[torch.Tensor, ...]:
+        """Mix a batch.
+
+        Args:
+            images: uint8, float32, float16 or bfloat16 ``(B, C, H, W)`` on the CPU.
+            labels: Class indices ``(B,)`` or soft labels ``(B, classes)``.
+            saliency: Floats ``(B, H, W)``, as :func:`dali_msda.torch.saliency` finds them.
+            step: Number of the batch, instead of the count.
+
+        Returns:
+            ``images, targets``: ``(B, C, H, W)`` of the images' type and memory order, and float32
+            ``(B, classes)``; or, if ``compact``, ``images, labels, weights``.
+
+        Raises:
+            TypeError, ValueError: If the tensors do not fit, or any of ``blocks`` does not divide
+                the images.
+            RuntimeError: In a worker of a ``DataLoader``, whose copies would all draw the same.
+        """
+        expect_batch(images, labels)
+        if not isinstance(saliency, torch.Tensor) or not saliency.is_floating_point():
+            got = saliency.dtype if isinstance(saliency, torch.Tensor) else type(saliency).__name__
+            raise TypeError(f"saliency: expected a tensor of floats, got {got}")
+        key = self._key.arguments()
+        if step is not None:
+            key["step"] = whole("step", step, 0, 2**32)
+        shape = tuple(images.shape[2:])
+        pixels = readable(images).permute(0, 2, 3, 1)
+        maps = saliency.detach().float()
+        if len(images) and shape != self._known_shape:
+            self._expect_all_fit(pixels[:1], maps[:1])
+            self._known_shape = shape
+        plan = draw(self.policy, len(images), *shape, **key)
+        blocks = block_count(self.blocks, **key)
+        found = puzzle.solve(pixels, maps, plan, blocks=blocks, **self._solving)
+        self._count(found)
+        half = str(images.dtype).removeprefix("torch.") if images.dtype in HALF_TYPES else None
+        mixed = puzzle.blend(pixels, found, dtype=half).flatten(0, plan.ndim - 1)
+        planar = not pixels.is_contiguous()  # channel by channel, as the output then is
+        made = mixed if planar else mixed.permute(0, 3, 1, 2)
+        targets = self._labels._targets(labels, found.plan)
+        if step is None:
+            self._key.step += 1
+        return made, *targets
+
+    def _expect_all_fit(self, pixels: torch.Tensor, maps: torch.Tensor) -> None:
+        """Raise ValueError unless all numbers of blocks divide the images, before one is drawn."""
+        one = draw(Mixup(), 1, *pixels.shape[1:3], seed=0, step=0)
+        for count in self.blocks:
+            puzzle.solve(pixels, maps, one, blocks=count, **self._solving)
+
+    def _count(self, found: puzzle.Solution) -> None:
+        bad = int(found.uniform.sum())
+        if bad and not self.uniform_maps:
+            warnings.warn(
+                f"saliency: expected finite maps with a value above 0, got {bad} of "
+                f"{len(found.uniform)} others, which were taken to be uniform; further ones are "
+                "counted in uniform_maps",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        self.uniform_maps += bad
+
+    def state_dict(self) -> dict[str, int]:
+        """What another one of the same arguments needs to go on from the next batch."""
+        return self._key.state()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from what :meth:`state_dict` returned.
+
+        Raises:
+            TypeError, ValueError: If it is not such a state, or had another seed.
+        """
+        seed, _ = state_values("puzzle state", state, ("seed", "step"))
+        if seed != self._key.seed:
+            raise ValueError(
+                f"puzzle state: expected seed {self._key.seed}, as in this run, got {seed}"
+            )
+        self._key.restore(state)
