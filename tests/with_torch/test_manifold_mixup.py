@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointError, checkpoint
 
 import dali_msda as msda
 from dali_msda.torch import ManifoldMixup
@@ -182,6 +182,10 @@ def test_recomputed_layers_are_mixed_again_in_the_block():
             model(images).square().sum().backward()
         grads.append([p.grad for p in model.parameters()])
     torch.testing.assert_close(*grads)
+    with mix(labels, plan=mix.plan):
+        loss = model(images).sum()
+    with pytest.raises(CheckpointError):  # PyTorch notices that something else was recomputed
+        loss.backward()
 
 
 def test_a_compiled_model():
