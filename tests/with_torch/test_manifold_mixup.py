@@ -115,9 +115,10 @@ def test_tensors_of_any_shape(shape):
     np.testing.assert_allclose(found, reference.mixed(h.numpy(), mix.plan), atol=1e-6)
 
 
+@pytest.mark.parametrize("policy", [msda.Mixup(), POLICIES["shared"]])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_types_and_memory_orders(dtype):
-    mix = ManifoldMixup(None, ["here"], msda.Mixup(), CLASSES)
+def test_other_types_and_memory_orders(dtype, policy):
+    mix = ManifoldMixup(None, ["here"], policy, CLASSES)
     h = torch.rand(BATCH, 3, 4, 5).to(dtype).contiguous(memory_format=torch.channels_last)
     with mix(torch.arange(BATCH) % CLASSES):
         found = mix.at("here", h)
