@@ -124,8 +124,6 @@ class Run:
         config, device, loader = self.config, self.process.device, self.loader
         epoch, first, start = loader.epoch, loader.position, time.perf_counter()
         self.parallel.train()
-        if first == 0:
-            self.mixed.start_epoch()
         done, total = (count * config.batch_size for count in (first, len(loader)))
         with self._bar(f"epoch {epoch + 1}/{config.epochs}", total, done) as bar:
             for images, *targets in loader:
@@ -146,6 +144,8 @@ class Run:
                 every = config.checkpoint_every
                 saves = loader.position == len(loader) or (every and self.step % every == 0)
                 stops = stopping.agreed(self.step)
+                if loader.position == len(loader):
+                    self.mixed.end_epoch()
                 if saves or stops or self.step % GLANCE == 0 or device.type == "cpu":
                     self._glance(float(loss), bar)
                 if saves or stops:
@@ -238,6 +238,8 @@ class Run:
             self.loader.load_state_dict(own["loader"])
             self.loss_sum.copy_(own["loss_sum"])
         self.mixed.load_state_dict(own["mixed"])
+        if not self.loader.position:
+            self.mixed.end_epoch()
         torch.set_rng_state(own["random"])
         if "random_gpu" in own and self.process.device.type == "cuda":
             torch.cuda.set_rng_state(own["random_gpu"], self.process.device)

@@ -45,8 +45,8 @@ class LoaderMixed:
         """What is minimised."""
         return criterion(logits, targets)
 
-    def start_epoch(self) -> None:
-        """Get ready for the first batch of an epoch."""
+    def end_epoch(self) -> None:
+        """Forget what the first batch of the next epoch must not depend on."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a step that goes on needs to know."""
@@ -169,7 +169,7 @@ class HistoryMixed(LoaderMixed):
     def __init__(self, mixer: Any):
         self.mixer, self._region_logits = mixer, None
         self.state_dict, self.load_state_dict = mixer.state_dict, mixer.load_state_dict
-        self.start_epoch = mixer.reset
+        self.end_epoch = mixer.reset
 
     def forward(
         self, model: nn.Module, images: Tensor, targets: list[Tensor]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointError, checkpoint
 
 import dali_msda as msda
 from dali_msda.torch import ManifoldMixup
@@ -115,9 +115,10 @@ def test_tensors_of_any_shape(shape):
     np.testing.assert_allclose(found, reference.mixed(h.numpy(), mix.plan), atol=1e-6)
 
 
+@pytest.mark.parametrize("policy", [msda.Mixup(), POLICIES["shared"]])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_types_and_memory_orders(dtype):
-    mix = ManifoldMixup(None, ["here"], msda.Mixup(), CLASSES)
+def test_other_types_and_memory_orders(dtype, policy):
+    mix = ManifoldMixup(None, ["here"], policy, CLASSES)
     h = torch.rand(BATCH, 3, 4, 5).to(dtype).contiguous(memory_format=torch.channels_last)
     with mix(torch.arange(BATCH) % CLASSES):
         found = mix.at("here", h)
@@ -182,6 +183,10 @@ def test_recomputed_layers_are_mixed_again_in_the_block():
             model(images).square().sum().backward()
         grads.append([p.grad for p in model.parameters()])
     torch.testing.assert_close(*grads)
+    with mix(labels, plan=mix.plan):
+        loss = model(images).sum()
+    with pytest.raises(CheckpointError):  # PyTorch notices that something else was recomputed
+        loss.backward()
 
 
 def test_a_compiled_model():

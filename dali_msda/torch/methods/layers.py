@@ -67,7 +67,7 @@ class Mixing:
                 f"{tuple(hidden.shape)}"
             )
         self.ran = True
-        return self.rule(self, hidden)
+        return _in_order_of(hidden, self.rule(self, hidden))
 
 
 def hook(model: nn.Module, mixing: Mixing) -> None:
@@ -138,6 +138,16 @@ def weighted_sum(mixing: Mixing, hidden: Tensor) -> Tensor:
 def repeated(hidden: Tensor, times: int) -> Tensor:
     """Each sample so many times in a row."""
     return hidden if times == 1 else hidden.repeat_interleave(times, 0)
+
+
+def _in_order_of(hidden: Tensor, mixed: Tensor) -> Tensor:
+    """The mixed state in channels last, if the hidden state is; repeated samples are not."""
+    if hidden.ndim != 4 or hidden.is_contiguous():
+        return mixed
+    last = torch.channels_last
+    return (
+        mixed.contiguous(memory_format=last) if hidden.is_contiguous(memory_format=last) else mixed
+    )
 
 
 def _before(mixing: Mixing, module: nn.Module, inputs: tuple) -> tuple | None:

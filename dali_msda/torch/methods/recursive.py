@@ -112,7 +112,8 @@ class RecursiveMix:
             labels: Class indices ``(B,)``, int64 or int32, or soft labels ``(B, classes)``.
 
         Returns:
-            Images of the same shape and type, and targets, float32 ``(B, classes)``.
+            Images of the same shape and type, and targets, float32 ``(B, classes)``. They are kept
+            for the next batch, so do not change them in place.
 
         Raises:
             TypeError, ValueError: If the tensors do not fit.
