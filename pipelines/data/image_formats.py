@@ -17,6 +17,7 @@ from PIL import Image
 
 MAX_PIXELS = 2**28  # of an image: 805 MB when it is decoded
 MAX_BYTES = 2**30  # of a file
+PNM_TO_255 = re.compile(rb"P[2356](?:(?:\s|#[^\n\r]*[\n\r])+\d+){2}(?:\s|#[^\n\r]*[\n\r])+0*255\s")
 INCOMPLETE = "damaged JPEG (a part of the picture is missing)"
 
 
@@ -109,7 +110,7 @@ def opened(data: bytes) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise Undecodable(f"{width} x {height} pixels, more than {MAX_PIXELS}")
-    other_maximum = name == "PNM" and b"255" not in data[:64] and image.mode != "1"
+    other_maximum = name == "PNM" and image.mode != "1" and not PNM_TO_255.match(data)
     if image.mode not in FORMATS[name].modes or other_maximum:
         what = f"pixels of kind {image.mode!r}" + " with a maximum other than 255" * other_maximum
         raise Undecodable(f"{name} with {what}, which the loaders do not read alike")
@@ -145,7 +146,10 @@ def _restarts_fit(data: bytes, image: Image.Image) -> bool:
     """Whether a JPEG that announces restart marks has any, where it needs some."""
     interval = re.search(rb"\xff\xdd\x00\x04(..)", data, re.DOTALL)
     every = int.from_bytes(interval[1], "big") if interval else 0
-    if not every or every * 64 >= image.width * image.height:
+    # Each channel as Pillow tells it: name, samples across and down in a unit, and table.
+    samples = np.array([layer[1:3] for layer in image.layer]).max(0)
+    across, down = 8 * samples if len(image.layer) > 1 else (8, 8)
+    if not every or every >= -(-image.width // across) * -(-image.height // down):
         return True
     return re.search(rb"\xff[\xd0-\xd7]", data) is not None
 
