@@ -154,15 +154,13 @@ class Decoder:
             self._pipeline = self._make()
             reason = image_formats.described(image_formats.kind_of(data), data)
             raise Undecodable(reason + self._last_error()) from error
-        pixels, log = pixels.at(0), self._logged()  # the log holds libjpeg's warnings
-        is_grey = image_formats.is_grey(pixels[-1, -1])
-        if "premature end" in log or ("Corrupt JPEG" in log and is_grey):
-            raise Undecodable(image_formats.INCOMPLETE)
-        # The torch loader sees no such warnings, but must refuse the same files. So its decoder is
-        # asked, too, where it looks more closely: at progressive JPEGs, and at those whose last
-        # pixel is grey, which may be any corner here, since the picture has been turned upright.
+        pixels = pixels.at(0)
+        # Missing data is filled with grey, and the torch loader must refuse the same files. So its
+        # decoder judges JPEGs of which libjpeg warns, progressive ones, and those whose last pixel
+        # is grey, which may be any corner here, since the picture has been turned upright.
         corners = [pixels[y, x] for y in (0, -1) for x in (0, -1)]
-        if image.info.get("progressive") or any(map(image_formats.is_grey, corners)):
+        is_odd = image.info.get("progressive") or "Corrupt JPEG" in self._logged()
+        if is_odd or any(image_formats.is_grey(corner, slack=1) for corner in corners):
             decoding.decode(path)
         return pixels
 

@@ -13,9 +13,10 @@ handed over without a copy.
 
 All loaders obey the table of image_formats.py. DALI's decoder takes more, so the headers of files
 are looked at before it: formats, kinds of pixels, sizes, and JPEGs that cannot hold the picture of
-which they tell. A running pipeline cannot see more: a JPEG that was cut off within its data, and
-given an end mark again, is filled with grey here and refused by the other loaders. So run ``python
--m dali_msda.pipelines.check`` first, which finds these as well.
+which they tell. A running pipeline cannot see more. A JPEG that was cut off within its data, and
+given an end mark again, is filled with grey here and refused by the other loaders; one that was
+only cut off is taken in training where a crop lies before the cut. So run ``python -m
+dali_msda.pipelines.check`` first, which finds these as well.
 
 Every rank is given the same dataset and seed and its own ``shard_id``. The order of the samples is
 drawn anew in each epoch, the same on all ranks, which then take disjoint parts of it.
@@ -107,7 +108,14 @@ class TrainingLoader(TrainingEpochs, Loader):
         """See :class:`TrainingEpochs`."""
         super().load_state_dict(state)
         self._first_epoch = state.get("first_epoch", 0)
-        self._rebuild(state["pipeline"])
+        try:
+            self._rebuild(state["pipeline"])
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise ValueError(
+                "loader state: expected one that this version of DALI and of dali_msda wrote, got "
+                f"another: {reason}. Give --restart-epoch to go on from the beginning of its epoch."
+            ) from error
 
 
 class EvaluationLoader(EvaluationEpochs, Loader):
