@@ -25,6 +25,7 @@ from ffcv.loader import OrderOption
 from ffcv.pipeline.operation import Operation
 from ffcv.transforms import Cutout, NormalizeImage, ToTensor, ToTorchImage
 from ffcv.writer import DatasetWriter
+from numba import config as numba_config
 from numba.core.event import install_recorder
 
 import dali_msda as msda
@@ -454,6 +455,12 @@ def doors(folder):
     loader = colours(folder, mixer)
     expect_error("dali_msda.ffcv.Loader", colours, folder, mixer, loader=PlainLoader)
     expect_error("indices=", loader.filter, "label", bool)
+    many = numba_config.NUMBA_NUM_THREADS + 1
+    expect_error(
+        f"num_workers: expected at most {many - 1}", colours, folder, mixer, num_workers=many
+    )
+    expect_error("num_workers: expected", colours, folder, mixer, num_workers="all")
+    assert colours(folder, mixer, num_workers=-1).num_workers == many - 1  # FFCV's default
 
     expect_error("policy: expected", Mixer, "cutmix", CLASSES)
     expect_error("num_classes", Mixer, msda.CutMix(), 0)
