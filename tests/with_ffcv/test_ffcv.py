@@ -26,7 +26,7 @@ def test_images_and_labels_share_the_plan(folder, order):
 @needs_ffcv
 @pytest.mark.parametrize(
     "case",
-    "policies photographs compiling formats flips resume midway ends doors masses filters "
+    "policies photographs damaged compiling formats flips resume midway ends doors masses filters "
     "asserts".split(),
 )
 def test_case(folder, case):
