@@ -101,7 +101,7 @@ def opened(data: bytes) -> Image.Image:
     """
     name = kind_of(data)
     if name == "JPEG" and not _marks_follow(data):
-        raise Undecodable("damaged JPEG (a part of its header has a wrong length)")
+        raise Undecodable(described(name, data))
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # MAX_PIXELS is checked instead
     try:
         image = Image.open(io.BytesIO(data), formats=[FORMATS[name].plugin])
