@@ -14,7 +14,7 @@ from dali_msda.pipelines.training import run_folder
 from tests.guards.fuzz import HOUSE_FORM
 from tests.support.ffcv_processes import needs_ffcv
 
-FEW, MANY = 250, 50_000
+FEW, MANY = 250, 10_000
 ROOM = 100 << 20  # bytes, many times what reading one takes
 TABLES = 1200  # bytes at the start of the .beton that hold its header, its fields and its images
 
