@@ -8,8 +8,8 @@ INSTALLED := $(VENV)/.dali_msda
 CXX_FILES = $(shell find kernels dali_msda/dali/native tests -name '*.h' -o -name '*.c[cpu]*')
 
 .DEFAULT_GOAL := help
-.PHONY: help install ffcv demo test every-card fuzz soak gpu gpu-pack gpu-once check format bench bench-gpu \
-  manual wheel release clean
+.PHONY: help install ffcv demo test every-card fuzz soak kill gpu gpu-pack gpu-once check format \
+  bench bench-gpu manual wheel release clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,14 +33,19 @@ every-card: $(INSTALLED)  ## compile the GPU's kernels for the cards that `make 
 	$(RUN) pytest -m every_card tests/cuda
 
 FUZZ ?= 100000
-fuzz: $(INSTALLED)  ## make random calls of the array functions, FUZZ=100000 of them
+fuzz: $(INSTALLED)  ## make FUZZ=100000 random calls, and read thousands of damaged JPEGs
 	$(RUN) tests.guards.fuzz --calls $(FUZZ)
+	$(RUN) pytest -m slow tests/guards
 
 SOAK ?= 10000
 soak: $(INSTALLED)  ## mix SOAK=10000 batches by each door; memory must stay as it is
 	$(RUN) tests.guards.soak arrays --batches $$(( 10 * $(SOAK) ))
 	$(RUN) tests.guards.soak dali --batches $(SOAK)
 	$(RUN) tests.guards.soak ffcv --batches $(SOAK)
+
+kill: $(INSTALLED)  ## kill a training run of each loader ten times; the weights must be the same
+	@seed=$$(date +%s); for loader in dali ffcv torch; do \
+	  $(RUN) tests.training.kill --loader $$loader --seed $$seed || exit 1; done
 
 # From a plain copy of the tree, where there is a GPU: needs NumPy, torch, CuPy, pytest and g++; DALI's
 # operators are tested too where DALI is, with the headers that they include.

@@ -10,6 +10,7 @@ The versions of NumPy and torch stay as they are. When FFCV works already, nothi
 cannot be installed, the command says why and ends with an error, after minutes at most.
 """
 
+import argparse
 import importlib.metadata
 import importlib.util
 import os
@@ -17,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 FFCV = "ffcv==1.0.2"
@@ -137,8 +139,14 @@ def kept_versions() -> str:
     return "".join(lines)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Install FFCV unless it works."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dali_msda.pipelines.install_ffcv",
+        description=f"Install {FFCV} with the system packages that it is compiled with, as root or "
+        "with sudo. Where it works already, nothing is done.",
+    )
+    parser.parse_args(arguments)
     if not works():
         print("FFCV is installed already")
         return

@@ -52,7 +52,7 @@ GLANCE = 50  # steps between looks at the loss; each look waits for the GPU
 # Settings that a run need not share with the checkpoint it goes on from: they say where things are
 # and how they are watched, not what is computed.
 FREE = ("data", "train", "val", "train_list", "val_list", "val_resize", "threads", "prefetch")
-FREE += ("out", "resume", "checkpoint_every", "log", "device")
+FREE += ("out", "resume", "restart_epoch", "checkpoint_every", "log", "device")
 
 
 def train(config: Config) -> dict[str, float]:
@@ -229,14 +229,7 @@ class Run:
                 f"resume: expected weights and an optimiser of {self.config.model}, got others in "
                 "the checkpoint. Give the settings that it was made with, or another --out."
             ) from error
-        other_list = state["config"].get("train_list") != self.config.train_list
-        if other_list and not self.loader.has_files_of(own["loader"]):
-            # Broken files were left out, as the message about them advises. A place in the old list
-            # means nothing in the new one, so the epoch begins again.
-            self.loader.start_epoch(own["loader"]["epoch"])
-        else:
-            self.loader.load_state_dict(own["loader"])
-            self.loss_sum.copy_(own["loss_sum"])
+        self._find_place(own, state["config"].get("train_list"))
         self.mixed.load_state_dict(own["mixed"])
         if not self.loader.position:
             self.mixed.end_epoch()
@@ -246,6 +239,29 @@ class Run:
         if self.folder is not None:
             epoch = min(self.loader.epoch + 1, self.config.epochs)
             print(f"resumed at step {self.step}, in epoch {epoch}", flush=True)
+
+    def _find_place(self, own: dict, list_before: str) -> None:
+        """Go on with the data where a checkpoint stands, or at the beginning of its epoch."""
+        try:
+            self.loader.load_state_dict(own["loader"])
+            self.loss_sum.copy_(own["loss_sum"])
+        except ValueError:
+            # A list may leave out broken files, as the message about them advises.
+            other_list = list_before != self.config.train_list
+            other_files = not self.loader.has_files_of(own["loader"])
+            if self.config.restart_epoch or (other_list and other_files):
+                # A place among the old ones means nothing among the new ones, but for their end.
+                old = own["loader"]
+                end = old["samples"] // old["num_shards"] // old["batch_size"]
+                self.loader.start_epoch(old["epoch"] + (old["position"] == end))
+            elif other_files:
+                raise ValueError(
+                    "train: expected the images of the checkpoint, got others: files or labels "
+                    "have changed since. Give --restart-epoch to go on with them from the "
+                    "beginning of the epoch, or another --out to start anew."
+                ) from None
+            else:
+                raise
 
     def _step_method(self) -> LoaderMixed:
         """What mixes in the step; nothing, where the loader has mixed the batch."""

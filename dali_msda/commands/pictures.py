@@ -11,6 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+# What Pillow may decode. Others of its plugins start programs, as Ghostscript for EPS, and it goes
+# by a file's content, not by its name.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "JPEG2000", "TIFF", "PPM")
+
 
 def load(root: str | os.PathLike, count: int, size: tuple[int, int], seed: int) -> list[tuple]:
     """Load images from a folder and its folders, chosen at random, in turn from each folder.
@@ -54,7 +58,7 @@ def _image_files(folder: Path, rng: np.random.Generator) -> Iterator[Path]:
     entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
     entries = [entries[i] for i in rng.permutation(len(entries))]
     for entry in entries:
-        if formats.get(Path(entry.name).suffix.lower()) in Image.OPEN and entry.is_file():
+        if formats.get(Path(entry.name).suffix.lower()) in FORMATS and entry.is_file():
             yield Path(entry.path)
     turns = deque(_image_files(Path(entry.path), rng) for entry in entries if entry.is_dir())
     while turns:
@@ -69,7 +73,7 @@ def decode(path: Path, size: tuple[int, int]) -> np.ndarray:
     """Decode one image: uint8 ``(H, W, 3)``, upright, scaled and cropped to ``size``."""
     from PIL import Image, ImageOps
 
-    with warnings.catch_warnings(), Image.open(path) as image:
+    with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
         warnings.simplefilter("ignore")  # of broken EXIF
         image.draft("RGB", (2 * size[1], 2 * size[0]))  # saves most of the work for a large JPEG
         image = ImageOps.exif_transpose(image)

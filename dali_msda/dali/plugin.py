@@ -12,7 +12,7 @@ from nvidia.dali import backend, plugin_manager
 from dali_msda import build
 from dali_msda.backends import nvrtc
 
-OPERATORS = ("msda__Plan", "msda__Blend", "msda__Targets", "msda__Saliency")
+OPERATORS = ("msda__Plan", "msda__Blend", "msda__Targets", "msda__Saliency", "msda__CheckEncoded")
 DYNAMIC = "nvidia.dali.experimental.dynamic"
 
 # A pipeline that is in a reference cycle when the process forks, as for the workers of a torch

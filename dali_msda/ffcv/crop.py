@@ -22,13 +22,16 @@ from dali_msda.ffcv.library import (
 from dali_msda.ffcv.operations import DecoderWithDraws, expect_our_loader
 from dali_msda.policy import number
 
+DAMAGED = -1  # in place of a crop's first row
+
 
 class RandomResizedCrop(DecoderWithDraws):
     """Decodes images of any size, crops each at random, and scales the crop to one size.
 
     It takes the place of FFCV's ``RandomResizedCropRGBImageDecoder``, whose crops have the same
     distribution and are scaled in the same way. Here an epoch has the same crops for any number of
-    workers, and again when a run is resumed.
+    workers, and again when a run is resumed; and a damaged JPEG ends it with an error, where FFCV
+    hands out what the image before left in the memory.
 
     Args:
         output_size: Height and width, in pixels.
@@ -98,17 +101,26 @@ class RandomResizedCrop(DecoderWithDraws):
             for k in each(len(ids)):
                 about = metadata[ids[k]]
                 height, width = np.uint32(about["height"]), np.uint32(about["width"])
-                stored = read(about["data_ptr"], storage)
+                stored, failed = read(about["data_ptr"], storage), 0
                 if about["mode"] == compressed:
                     buffer = buffers[k][: 3 * height * width]
-                    to_pixels(
+                    failed = to_pixels(
                         stored, buffer, height, width, height, width, 0, 0, 1, 1, False, False
                     )
                     pixels = buffer.reshape(height, width, 3)
                 else:
                     pixels = stored.reshape(height, width, 3)
                 y0, x0, y1, x1 = crops[k, 0], crops[k, 1], crops[k, 2], crops[k, 3]
-                scale(pixels, y0, y1, x0, x1, outs[k])
+                if failed:
+                    crops[k, 0] = DAMAGED
+                else:
+                    scale(pixels, y0, y1, x0, x1, outs[k])
+            for k in range(len(ids)):  # threads cannot raise
+                if crops[k, 0] == DAMAGED:
+                    raise ValueError(
+                        "image: expected whole JPEGs in the dataset, got a damaged one. Copy the "
+                        ".beton or write it again."
+                    )
             return outs[: len(ids)]
 
         decode.is_parallel = True

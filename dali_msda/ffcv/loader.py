@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numba import config as numba_config
 
+from dali_msda.backends.shapes import whole
 from dali_msda.ffcv.compiling import leaves_types_alone, shares_compiled
 from dali_msda.ffcv.epoch import EpochBatches, EpochThread
 from dali_msda.ffcv.library import (
@@ -61,6 +63,7 @@ class Loader(FfcvLoader):
         del given["self"]
         pipelines = given.get("pipelines", {})
         expect_operations(pipelines)
+        given["num_workers"] = _workers(given.get("num_workers", -1))
         self._given = given | {"pipelines": _copied(pipelines)}
         self._pages: np.ndarray | None = None
         self.next_batch = 0
@@ -132,6 +135,20 @@ class Loader(FfcvLoader):
         batches = Loader(**self._given | alone | {"order": OrderOption.SEQUENTIAL})
         met = [bool(condition(sample)) for (batch,) in batches for sample in batch]
         return Loader(**self._given | {"indices": self.indices[np.array(met, bool)]})
+
+
+def _workers(asked: int) -> int:
+    """Number of threads; below 1, as FFCV's default is, it is as many as Numba may start.
+
+    FFCV would take all CPUs of the machine, which fails where the process may use only some.
+    """
+    most = numba_config.NUMBA_NUM_THREADS
+    if whole("num_workers", asked, -(2**31), 2**31) > most:
+        raise ValueError(
+            f"num_workers: expected at most {most}, the CPUs that Numba counts, got {asked}; set "
+            "NUMBA_NUM_THREADS for more"
+        )
+    return asked if asked >= 1 else most
 
 
 def _copied(pipelines: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,8 +39,11 @@ class Collate(MixingSettings):
     same for any number of workers and batches ahead, whatever the generators of torch and NumPy
     hold, another in every epoch, and the same again when a run is resumed by its epoch. Ranks of
     distributed training may share a seed: on rank r the draws of a sample follow from
-    ``index + r * 2**32``, so that copies of it on several ranks, as repeated augmentation makes
-    them, are mixed in several ways.
+    ``index + r * 2**32``. So copies of it on several ranks, as repeated augmentation makes them,
+    are mixed in several ways, and copies within a batch draw each for itself as well. Only copies
+    in several batches of one rank share flip, lambda and box, since a worker knows one batch alone.
+    Samplers that yield copies in a row, as timm's ``RepeatAugSampler`` does, part them at the ends
+    of batches only.
 
     Samples are pairs of an image and a label, all of one shape. An image is uint8: an array ``(H,
     W, C)`` or ``(H, W)``, a PIL image, or a tensor ``(C, H, W)``, as torchvision gives them. Of

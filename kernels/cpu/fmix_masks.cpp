@@ -4,7 +4,6 @@
 #include <limits>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "cpu/closed.h"
@@ -95,13 +94,13 @@ bool alike(const Field& a, const Field& b) {
          a.modes == b.modes && a.decay == b.decay;
 }
 
+std::list<std::shared_ptr<const Tables>> kept;  // the last used comes first
+
 // The tables of a plan, kept for the plans to come: a training run needs one or two kinds.
 std::shared_ptr<const Tables> tables_of(const Plan& p) {
   constexpr size_t kKept = 16;
-  static std::mutex mutex;
-  static std::list<std::shared_ptr<const Tables>> kept;
   const Field f = field_of(p);
-  std::lock_guard<std::mutex> lock(mutex);
+  std::lock_guard<std::mutex> lock(mutex_of_process());
   for (auto it = kept.begin(); it != kept.end(); ++it)
     if (alike((*it)->tables.f, f)) {
       kept.splice(kept.begin(), kept, it);

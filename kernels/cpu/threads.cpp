@@ -1,5 +1,6 @@
 #include "cpu/threads.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -104,15 +105,22 @@ class Pool {
 // The pool of this process.  A forked child (a DataLoader worker) inherits none of the threads, so
 // it gets a pool of its own; the pool is never destroyed, since its threads outlive main().
 Pool& pool() {
-  static std::mutex mutex;
   static Pool* current = nullptr;
   static pid_t owner = 0;
-  std::lock_guard<std::mutex> lock(mutex);
+  std::lock_guard<std::mutex> lock(mutex_of_process());
   if (owner != getpid()) current = new Pool, owner = getpid();
   return *current;
 }
 
+std::mutex of_process;
+// A fork waits until the lock is free and holds it meanwhile: the thread that holds it otherwise
+// would not exist in the child, where nobody could ever take the lock.
+[[maybe_unused]] const int registered = pthread_atfork(
+    [] { of_process.lock(); }, [] { of_process.unlock(); }, [] { of_process.unlock(); });
+
 }  // namespace
+
+std::mutex& mutex_of_process() { return of_process; }
 
 void parallel_for(int64_t units, int64_t grain, int32_t threads, Task task, const void* job) {
   if (units <= 0) return;

@@ -8,14 +8,12 @@ and what is drawn for a file depends on its number alone.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
+import itertools
 import os
 import signal
-from collections import deque
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
 from typing import NamedTuple
 
@@ -104,47 +102,18 @@ class Writer:
         self, source: ImageFolder, pages: Pages, progress: Callable[[int], object]
     ) -> list[tuple[int, int, int]]:
         """Run the processes; return the regions of the file that they gave to the samples."""
-        chunks = range(0, len(source.files), self.chunk_size)
-        starts = iter(chunks)
-        pool: dict[Connection, tuple[BaseProcess, deque[str]]] = {}
+        work = list(zip(itertools.count(), source.files, source.labels))
+        share = dict(workers=self._format.num_workers, chunk_size=self.chunk_size)
         regions = []
-
-        def give(connection: Connection, pending: deque[str]) -> None:
-            """Send a process its next files, or an empty list, which ends it."""
-            chunk = []
-            if (start := next(starts, None)) is not None:
-                numbers = range(start, min(start + self.chunk_size, len(source.files)))
-                chunk = [(k, source.files[k], source.labels[k]) for k in numbers]
-            with contextlib.suppress(BrokenPipeError):  # the loop below sees that the process ended
-                connection.send(chunk)
-                pending.extend(file for _, file, _ in chunk)
-
-        try:
-            for _ in range(min(self._format.num_workers, len(chunks))):
-                connection, process = spawned.start(self._work, pages)
-                pool[connection] = process, deque()
-            while pool:
-                for connection in wait(list(pool)):
-                    process, pending = pool[connection]
-                    try:
-                        answer = connection.recv()
-                    except (EOFError, OSError):
-                        raise Unwritable(_death(process, pending)) from None
-                    if isinstance(answer, str):
-                        raise Unwritable(answer)
-                    if answer is not None:
-                        regions += answer
-                        del pool[connection]
-                        continue
-                    if pending:  # nothing is pending when a process says that it is ready
-                        pending.popleft()
-                        progress(1)
-                    if not pending:
-                        give(connection, pending)
-        finally:
-            for process, _ in pool.values():
-                process.kill()
-                process.join()
+        for piece, answer in spawned.share_out(self._work, (pages,), work, **share):
+            if isinstance(answer, spawned.Ended):
+                raise Unwritable(_death(piece, answer.how))
+            if isinstance(answer, str):
+                raise Unwritable(answer)
+            if piece is spawned.END:
+                regions += answer
+            elif piece is not spawned.START:
+                progress(1)
         return regions
 
     def _work(self, connection: Connection, pages: Pages) -> None:
@@ -207,12 +176,11 @@ def shrunk(pixels: np.ndarray, max_resolution: int | None) -> np.ndarray:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
-def _death(process: BaseProcess, pending: Sequence[str]) -> str:
-    """Say how a process ended by itself; it was at the first of its pending files."""
-    end = spawned.end_of(process)
-    if not pending:
+def _death(piece: tuple[int, str, int] | str | None, how: str) -> str:
+    """Say how a process ended by itself, at a file or between files."""
+    if piece in (spawned.START, spawned.END):
         return (
-            f"a writing process ended ({end}) between files; its own message stands above. "
+            f"a writing process ended ({how}) between files; its own message stands above. "
             + spawned.GUARD
         )
-    return f"{pending[0]}: expected an image, got a file at which a process ended ({end})"
+    return f"{piece[1]}: expected an image, got a file at which a process ended ({how})"

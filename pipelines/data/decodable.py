@@ -6,15 +6,11 @@ libraries below DALI write to stderr. This is as fast as whole batches and needs
 image. A file that crashes the decoder ends only its worker.
 """
 
-import contextlib
-import itertools
 import os
 import re
 import tempfile
-from collections import deque
 from collections.abc import Iterator, Sequence
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +19,6 @@ from dali_msda.pipelines.data import decoding, image_formats, spawned
 from dali_msda.pipelines.data.image_formats import Undecodable
 
 CHUNK = 32  # files that a worker is sent at a time, so that it seldom waits for more
-READY = ""  # stands in place of a file name for the first answer of a worker, that it has started
 
 
 def try_all(root: Path, names: Sequence[str], *, workers: int) -> Iterator[tuple[str, str | None]]:
@@ -40,68 +35,34 @@ def try_all(root: Path, names: Sequence[str], *, workers: int) -> Iterator[tuple
     Raises:
         RuntimeError: If a worker cannot start.
     """
-    chunks = iter([names[start : start + CHUNK] for start in range(0, len(names), CHUNK)])
-    pool: dict[Connection, tuple[BaseProcess, deque[str]]] = {}
-
-    def launch(chunk: Sequence[str]) -> None:
-        connection, process = spawned.start(_serve, root)
-        pool[connection] = process, deque([READY, *chunk])
-        connection.send(list(chunk))
-
-    try:
-        for chunk in itertools.islice(chunks, workers):
-            launch(chunk)
-        while pool:
-            for connection in wait(list(pool)):
-                process, pending = pool[connection]
-                name = pending.popleft()
-                try:
-                    reason = connection.recv()
-                except (EOFError, OSError):
-                    reason = _death(process, name)
-                    del pool[connection]
-                    if rest := pending or next(chunks, None):
-                        launch(rest)
-                else:
-                    if not pending and (chunk := next(chunks, None)):
-                        pending.extend(chunk)
-                        connection.send(chunk)
-                    elif not pending:
-                        del pool[connection]
-                        connection.close()  # the process ends
-                if name is not READY:
-                    yield name, reason
-    finally:
-        for process, _ in pool.values():
-            process.kill()
-
-
-def _death(process: BaseProcess, name: str) -> str:
-    """Say why a file fails at which its worker died."""
-    end = spawned.end_of(process)
-    if name is READY:
-        raise RuntimeError(
-            f"a decoding process ended at its start ({end}); its own message stands above. "
-            + spawned.GUARD
-        )
-    return f"crashes the decoder ({end})"
+    share = dict(workers=workers, chunk_size=CHUNK)
+    for name, reason in spawned.share_out(_serve, (root,), names, **share):
+        if isinstance(reason, spawned.Ended) and name is spawned.START:
+            raise RuntimeError(
+                f"a decoding process ended at its start ({reason.how}); its own message stands "
+                f"above. {spawned.GUARD}"
+            )
+        if name not in (spawned.START, spawned.END):
+            ended = isinstance(reason, spawned.Ended)
+            yield name, f"crashes the decoder ({reason.how})" if ended else reason
 
 
 def _serve(connection: Connection, root: Path) -> None:
     """Decode the files whose names come in; this is what a worker runs.
 
-    It sends None when it is ready. For each file it sends why that does not decode, or None.
+    For each file it sends why that does not decode, or None.
     """
-    with Decoder() as decoder, contextlib.suppress(EOFError):
+    with Decoder() as decoder:
         connection.send(None)
-        while True:
-            for name in connection.recv():
+        while names := connection.recv():
+            for name in names:
                 try:
                     decoder.decode(root / name)
                 except Undecodable as error:
                     connection.send(str(error))
                 else:
                     connection.send(None)
+    connection.send(None)
 
 
 class Decoder:
@@ -154,15 +115,13 @@ class Decoder:
             self._pipeline = self._make()
             reason = image_formats.described(image_formats.kind_of(data), data)
             raise Undecodable(reason + self._last_error()) from error
-        pixels, log = pixels.at(0), self._logged()  # the log holds libjpeg's warnings
-        is_grey = image_formats.is_grey(pixels[-1, -1])
-        if "premature end" in log or ("Corrupt JPEG" in log and is_grey):
-            raise Undecodable(image_formats.INCOMPLETE)
-        # The torch loader sees no such warnings, but must refuse the same files. So its decoder is
-        # asked, too, where it looks more closely: at progressive JPEGs, and at those whose last
-        # pixel is grey, which may be any corner here, since the picture has been turned upright.
+        pixels = pixels.at(0)
+        # Missing data is filled with grey, and the torch loader must refuse the same files. So its
+        # decoder judges files of which a library said something, progressive JPEGs, and those whose
+        # last pixel is grey, which may be any corner here, since the picture was turned upright.
         corners = [pixels[y, x] for y in (0, -1) for x in (0, -1)]
-        if image.info.get("progressive") or any(map(image_formats.is_grey, corners)):
+        is_odd = image.info.get("progressive") or self._logged()
+        if is_odd or any(image_formats.is_grey(corner, slack=1) for corner in corners):
             decoding.decode(path)
         return pixels
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 MAX_PIXELS = 2**28  # of an image: 805 MB when it is decoded
 MAX_BYTES = 2**30  # of a file
+PNM_TO_255 = re.compile(rb"P[2356](?:(?:\s|#[^\n\r]*[\n\r])+\d+){2}(?:\s|#[^\n\r]*[\n\r])+0*255\s")
 INCOMPLETE = "damaged JPEG (a part of the picture is missing)"
 
 
@@ -99,6 +100,8 @@ def opened(data: bytes) -> Image.Image:
         Undecodable: If its format, its kind of pixels or its size is not on the list.
     """
     name = kind_of(data)
+    if name == "JPEG" and not _marks_follow(data):
+        raise Undecodable(described(name, data))
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # MAX_PIXELS is checked instead
     try:
         image = Image.open(io.BytesIO(data), formats=[FORMATS[name].plugin])
@@ -109,11 +112,27 @@ def opened(data: bytes) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise Undecodable(f"{width} x {height} pixels, more than {MAX_PIXELS}")
-    other_maximum = name == "PNM" and b"255" not in data[:64] and image.mode != "1"
+    other_maximum = name == "PNM" and image.mode != "1" and not PNM_TO_255.match(data)
     if image.mode not in FORMATS[name].modes or other_maximum:
         what = f"pixels of kind {image.mode!r}" + " with a maximum other than 255" * other_maximum
         raise Undecodable(f"{name} with {what}, which the loaders do not read alike")
     return image
+
+
+def _marks_follow(data: bytes) -> bool:
+    """Whether each part of a JPEG's header begins where the one before ends.
+
+    Pillow looks for the next mark where DALI gives up.
+    """
+    at = 2
+    while data[at : at + 1] == b"\xff":
+        if data[at + 1 : at + 2] == b"\xda":  # the first scan
+            return True
+        if data[at + 1 : at + 2] in (b"", b"\0"):
+            return False
+        is_filling = data[at + 1] == 0xFF
+        at += 1 if is_filling else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
 
 
 def expect_whole(data: bytes, image: Image.Image) -> None:
@@ -136,16 +155,22 @@ def expect_whole(data: bytes, image: Image.Image) -> None:
     raise Undecodable(INCOMPLETE)
 
 
-def is_grey(pixel: object) -> bool:
-    """Whether a pixel is what libjpeg fills in where data is missing, in any kind of pixels."""
-    return bool(np.isin(pixel, (127, 128)).all())
+def is_grey(pixel: object, slack: int = 0) -> bool:
+    """Whether a pixel is what libjpeg fills in where data is missing, in any kind of pixels.
+
+    ``slack`` is by how much another decoder may round its values otherwise.
+    """
+    return bool((np.abs(np.subtract(pixel, 127.5)) <= 0.5 + slack).all())
 
 
 def _restarts_fit(data: bytes, image: Image.Image) -> bool:
     """Whether a JPEG that announces restart marks has any, where it needs some."""
     interval = re.search(rb"\xff\xdd\x00\x04(..)", data, re.DOTALL)
     every = int.from_bytes(interval[1], "big") if interval else 0
-    if not every or every * 64 >= image.width * image.height:
+    # Each channel as Pillow tells it: name, samples across and down in a unit, and table.
+    samples = np.array([layer[1:3] for layer in image.layer]).max(0)
+    across, down = 8 * samples if len(image.layer) > 1 else (8, 8)
+    if not every or every >= -(-image.width // across) * -(-image.height // down):
         return True
     return re.search(rb"\xff[\xd0-\xd7]", data) is not None
 

@@ -11,9 +11,12 @@ and all later steps run: crop, resize, mixing, targets. Labels stay on the CPU u
 since plans are drawn there; without a policy they are yielded there. Tensors are DALI's own memory,
 handed over without a copy.
 
-DALI's decoder takes more than the table of image_formats.py lists, which the other loaders obey: it
-fills with grey what a damaged JPEG lacks. A running pipeline cannot see that, so run
-``python -m dali_msda.pipelines.check`` first, which obeys the table.
+All loaders obey the table of image_formats.py. DALI's decoder takes more, so the headers of files
+are looked at before it: formats, kinds of pixels, sizes, and JPEGs that cannot hold the picture of
+which they tell. A running pipeline cannot see more. A JPEG that was cut off within its data, and
+given an end mark again, is filled with grey here and refused by the other loaders; one that was
+only cut off is taken in training where a crop lies before the cut. So run ``python -m
+dali_msda.pipelines.check`` first, which finds these as well.
 
 Every rank is given the same dataset and seed and its own ``shard_id``. The order of the samples is
 drawn anew in each epoch, the same on all ranks, which then take disjoint parts of it.
@@ -24,6 +27,7 @@ from collections.abc import Iterator
 import torch
 from nvidia.dali import fn, types
 
+from dali_msda.dali import mix
 from dali_msda.pipelines.loaders.dali_epochs import Loader
 from dali_msda.pipelines.loaders.epochs import EvaluationEpochs, TrainingEpochs
 from dali_msda.pipelines.training.schedules import size_at
@@ -47,7 +51,7 @@ class TrainingLoader(TrainingEpochs, Loader):
         return [tensor.flatten(0, axes) for tensor in tensors]
 
     def _graph(self) -> tuple:
-        encoded, labels = self._read()
+        encoded, labels = self._encoded()
         crops = [(images, fn.random.coin_flip()) for images in self._crops(encoded)]
         copies = [self._mixed(*crop, labels, number) for number, crop in enumerate(crops)]
         if self.copies == 1:
@@ -69,8 +73,6 @@ class TrainingLoader(TrainingEpochs, Loader):
     def _mixed(self, images, mirror, labels, copy: int) -> tuple:
         if self.policy is None:
             return self._normalised(images, mirror=mirror), _flat(labels)
-        from dali_msda.dali import mix  # loads the operators
-
         return mix(
             images,
             labels,
@@ -106,7 +108,14 @@ class TrainingLoader(TrainingEpochs, Loader):
         """See :class:`TrainingEpochs`."""
         super().load_state_dict(state)
         self._first_epoch = state.get("first_epoch", 0)
-        self._rebuild(state["pipeline"])
+        try:
+            self._rebuild(state["pipeline"])
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise ValueError(
+                "loader state: expected one that this version of DALI and of dali_msda wrote, got "
+                f"another: {reason}. Give --restart-epoch to go on from the beginning of its epoch."
+            ) from error
 
 
 class EvaluationLoader(EvaluationEpochs, Loader):
@@ -118,7 +127,7 @@ class EvaluationLoader(EvaluationEpochs, Loader):
         return [tensor[:left] for tensor in tensors]
 
     def _graph(self) -> tuple:
-        encoded, labels = self._read()
+        encoded, labels = self._encoded()
         images = fn.decoders.image(encoded, device=self._decoder)
         images = fn.resize(images, resize_shorter=self.resize, antialias=True)
         return self._normalised(images, crop=[self.size, self.size]), _flat(labels)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from nvidia.dali import Pipeline, fn, types
 
+import dali_msda.dali  # noqa: F401  loads the operators
 from dali_msda.pipelines.data.datasets import Shards
 from dali_msda.pipelines.loaders import dali_failures, dali_readers
 from dali_msda.pipelines.loaders.epochs import Epochs, ceil_div
@@ -92,6 +93,11 @@ class Loader(Epochs):
                 dali_failures.explain_shards(error, self.source)
             raise
         return pipeline
+
+    def _encoded(self) -> tuple:
+        """Define where images come from: encoded ones of the formats on the list, and labels."""
+        encoded, labels = self._read()
+        return fn.msda.check_encoded(encoded), labels
 
     def _read(self) -> tuple:
         return dali_readers.read(

@@ -14,6 +14,8 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 from nvidia.dali import Pipeline, fn
 
+import dali_msda.dali  # noqa: F401  loads the operators
+from dali_msda.pipelines.data import image_formats
 from dali_msda.pipelines.data.datasets import DatasetError, Shards, first_few
 from dali_msda.pipelines.loaders import dali_readers
 
@@ -44,7 +46,7 @@ def explain(error: RuntimeError, batch: Batch, num_classes: int) -> None:
             f"{unread[1]}: expected an image, got a file that is empty or cannot be read. "
             f"{batch.way_out}"
         ) from error
-    if "fn.decoders." in str(error):
+    if "fn.decoders." in str(error) or "fn.msda.check_encoded" in str(error):
         names = [name for name, encoded, _ in _samples(batch) if not decodes(encoded)]
         if names:
             raise DatasetError(
@@ -106,14 +108,15 @@ def _samples(batch: Batch) -> list[tuple[str, np.ndarray, int]]:
 
 
 def decodes(encoded: np.ndarray) -> bool:
-    """Whether the loaders' decoder takes an encoded image, uint8 ``(length,)``."""
+    """Whether the loaders take an encoded image, uint8 ``(length,)``."""
     pipeline = Pipeline(batch_size=1, num_threads=1, device_id=None)
     with pipeline:
         image = fn.external_source([encoded[np.newaxis]], cycle=True)
-        pipeline.set_outputs(fn.decoders.image(image))
+        pipeline.set_outputs(fn.decoders.image(fn.msda.check_encoded(image)))
     try:
+        image_formats.opened(encoded.tobytes())
         pipeline.run()
-    except RuntimeError:
+    except (image_formats.Undecodable, RuntimeError):
         return False
     return True
 

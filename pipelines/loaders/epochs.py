@@ -328,10 +328,13 @@ def _classes(source: Source, num_classes: int | None) -> int:
         return num_classes
     if isinstance(source, Beton):
         least = int(source.labels.max()) + 1
-        if num_classes is not None and num_classes < least:
+        # Without a number, a single damaged label could ask for a model of any size.
+        most = len(source.labels) if num_classes is None else num_classes
+        if most < least:
+            got = f"none, with {most} images. Give --classes N." if num_classes is None else most
             raise ValueError(
-                f"num_classes: expected at least {least}, for the labels of {source.path!r}, got "
-                f"{num_classes}"
+                f"num_classes: expected at least {least}, for the labels of {source.path!r}, "
+                f"got {got}"
             )
         return num_classes or least
     if num_classes not in (None, len(source.classes)):

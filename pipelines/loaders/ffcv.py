@@ -15,7 +15,7 @@ import torch
 # isort: off
 from dali_msda.ffcv import Loader as FfcvLoader  # first: it says what to do where FFCV is missing
 from dali_msda.ffcv import Mixer, RandomResizedCrop
-from ffcv.fields.decoders import CenterCropRGBImageDecoder, IntDecoder
+from ffcv.fields.decoders import IntDecoder
 from ffcv.pipeline import PipelineSpec
 from ffcv.transforms import ToDevice, ToTensor
 from numba import config as numba_config
@@ -179,7 +179,7 @@ class EvaluationLoader(EvaluationEpochs, Loader):
     """See :class:`EvaluationEpochs`. FFCV crops the same part, before it resizes."""
 
     def _pipelines(self) -> dict[str, PipelineSpec]:
-        crop = CenterCropRGBImageDecoder((self.size, self.size), self.size / self.resize)
+        crop = _CentralCrop((self.size, self.size), self.size / self.resize)
         mixer = Mixer(UNMIXED, self.num_classes, seed=self.seed)
         return self._pair(mixer, crop, 0, compact=True)
 
@@ -227,3 +227,23 @@ class _CopyCrop(RandomResizedCrop):
     def identities(self, ids):
         """See :class:`dali_msda.ffcv.RandomResizedCrop`."""
         return ids + self.first
+
+
+class _CentralCrop(RandomResizedCrop):
+    """The crop of FFCV's ``CenterCropRGBImageDecoder``, which takes damaged JPEGs.
+
+    Args:
+        output_size: Height and width, in pixels.
+        share: Of the crop's side in the shorter side of the image.
+    """
+
+    def __init__(self, output_size: tuple[int, int], share: float):
+        super().__init__(output_size)
+        self.share = share
+
+    def draw(self, memory, ids, epoch):
+        """See :class:`dali_msda.ffcv.RandomResizedCrop`."""
+        sizes = [self.metadata[ids][side].astype(np.int64) for side in ("height", "width")]
+        side = (self.share * np.minimum(*sizes)).astype(np.int64)
+        top, left = ((size - side) // 2 for size in sizes)
+        memory[-1][...] = np.stack([top, left, top + side, left + side], 1)

@@ -130,6 +130,10 @@ class Config:
 
     out: str = _setting("runs/train", "folder for checkpoint and logs")
     resume: str = _setting("never", "auto: go on from OUT's checkpoint, if any; or a checkpoint")
+    restart_epoch: bool = _setting(
+        False,
+        "if training images, or DALI, are others than the checkpoint's, go on at its epoch's start",
+    )
     checkpoint_every: int = _setting(
         0, "steps between checkpoints; 0: at ends of epochs only", low=0
     )

@@ -149,18 +149,19 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
+        OSError: If there is no such file, or it may not be read.
         ValueError: If the file is damaged, or is not a checkpoint of the trainer.
     """
     refused = f"resume: expected a whole checkpoint of this trainer, got {str(path)!r}"
     way_out = "Give another checkpoint, or another --out to start anew."
-    try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not check its checksums
-            damaged = archive.testzip()
-        state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # zipfile and torch.load raise whatever they meet
-        raise ValueError(f"{refused}, which cannot be read as one. {way_out}") from error
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:  # torch.load does not check its checksums
+                damaged = archive.testzip()
+            file.seek(0)
+            state = None if damaged else torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # zipfile and torch.load raise whatever they meet
+            raise ValueError(f"{refused}, which cannot be read as one. {way_out}") from error
     if damaged:
         raise ValueError(f"{refused}, which is damaged: a checksum of it is wrong. {way_out}")
     ranks = state.get("ranks") if isinstance(state, dict) else None

@@ -1,11 +1,13 @@
 """The contact sheet: its pictures are those that the plan makes, and its errors help."""
 
+import os
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from dali_msda import CutMix, FMix, Mixup, MultiMix, blend, draw, mask, targets
-from dali_msda.commands import cli, preview, sheets
+from dali_msda.commands import cli, pictures, preview, sheets
 from dali_msda.policy import POLICIES
 
 CLASSES = ("apple", "pear", "quince", "übername einer sehr langen Klasse")
@@ -326,3 +328,15 @@ def test_folders_without_images(tmp_path, capsys):
     assert "expected at least 2 images that can be decoded, got 0" in capsys.readouterr().err
     assert run(tmp_path / "missing", "-o", tmp_path / "x.png") == 1
     assert "expected a folder of images" in capsys.readouterr().err
+
+
+def test_no_other_program_is_started(tmp_path, monkeypatch):
+    """Pillow hands EPS to Ghostscript, whatever the name of the file."""
+    program = tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    Image.new("RGB", (30, 20)).save(tmp_path / "x.jpg", "EPS")
+    with pytest.raises(UnidentifiedImageError):
+        pictures.decode(tmp_path / "x.jpg", (16, 16))
+    assert not (tmp_path / "started").exists()

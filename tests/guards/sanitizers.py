@@ -34,7 +34,8 @@ def compiler():
 def built(name, units, link, sanitizer):
     """Compile and link (source, flags) units; kept under a key over all of it."""
     key = hashlib.sha256(repr((units, link, FLAGS, sanitizer)).encode())
-    for path in [*(source for source, _ in units), *sorted(build.KERNELS.rglob("*.h"))]:
+    headers = [path for root in (build.KERNELS, build.NATIVE) for path in root.rglob("*.h")]
+    for path in [*(source for source, _ in units), *sorted(headers)]:
         key.update(path.read_bytes())
     file = f"msda_{name}-{key.hexdigest()[:16]}"
 
@@ -85,6 +86,12 @@ def racing_callers(threads=None):
     sources += [HERE / "racing_callers.cpp", *([threads] if threads else [])]
     units = [(path, BASELINE) for path in sources]
     return built("tsan", units, ["-pthread", *other_isas()], THREAD)
+
+
+def hostile_headers():
+    """The program hostile_headers.cpp with ASan and UBSan."""
+    units = [(HERE / "hostile_headers.cpp", f"{BASELINE} -I{build.NATIVE}")]
+    return built("headers", units, [], ADDRESS)
 
 
 def preloaded():

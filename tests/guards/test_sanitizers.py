@@ -9,6 +9,7 @@ import pytest
 from dali_msda import build
 from tests.guards import sanitizers
 from tests.support import ROOT
+from tests.support.hostile_files import JPEG, encode, picture
 
 LIMIT = 600  # seconds, many times what one takes
 
@@ -33,6 +34,17 @@ def test_no_memory_error_and_nothing_undefined(case):
 
 def test_a_planted_overflow_is_seen():
     assert "heap-buffer-overflow" in calls("planted").stderr
+
+
+def test_headers_of_images_are_read_within_their_bytes(tmp_path):
+    kinds = ["PNG", "WEBP", "BMP", "JPEG2000", "TIFF", "PPM"]
+    pictures = [JPEG, encode(picture(), restart_marker_blocks=2)]
+    pictures += [encode(picture(), kind) for kind in kinds]
+    for number, data in enumerate(pictures):
+        (tmp_path / str(number)).write_bytes(data)
+    done = run([sanitizers.hostile_headers(), "20000", *sorted(tmp_path.iterdir())])
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert int(done.stdout.split()[0]) > 1000
 
 
 def race(program):

@@ -1,6 +1,9 @@
 """FMix: the masks are those of the definition, pixel for pixel; counts, ramps and roundings."""
 
 import itertools
+import os
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -236,3 +239,29 @@ def test_any_memory_between_the_images(law="paper"):
     first = [msda.mask(plan, *size) for plan, size in zip(plans, sizes, strict=True)]
     for k in itertools.islice(itertools.cycle((3, 0, 2, 1)), 12):
         np.testing.assert_array_equal(msda.mask(plans[k], *sizes[k]), first[k])
+
+
+def test_a_fork_in_the_midst_of_new_tables_can_make_masks():
+    """Another thread holds the lock at almost every fork. A child that waits for it is killed."""
+    sizes = [(1, 300, 300 + n) for n in range(20)]  # more than are kept
+    plans = [records(1, size, lam=0.5) for size in sizes]
+    stop = threading.Event()
+
+    def build():
+        while not stop.is_set():
+            for plan in plans:
+                masks(plan)
+
+    builder = threading.Thread(target=build)
+    builder.start()
+    try:
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)  # seconds, many times what it takes
+                masks(records(1, (1, 9, 9), lam=0.5))
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        builder.join()

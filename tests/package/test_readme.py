@@ -284,7 +284,7 @@ def helped(module, *words):
     return said.getvalue()
 
 
-PLAIN_COMMANDS = ("dali_msda.pipelines.install_ffcv", "bench.suites.loaders")  # without --help
+PLAIN_COMMANDS = ("bench.suites.loaders",)  # without --help
 MODULES = {"bench": "bench.__main__", "bench.card": "bench.card.__main__"}
 SUBCOMMANDS = {"dali_msda": cli.COMMANDS, "bench": ("list", "compare", "report")}
 

@@ -5,6 +5,7 @@ import os
 import re
 import tarfile
 
+import numpy as np
 import pytest
 
 from dali_msda.pipelines import check as check_tool
@@ -247,3 +248,26 @@ class TestFolders:
             (tmp_path / name / "x y.jpeg").write_bytes(encoded(0, 0))
         assert datasets.find(str(tmp_path)).classes == ("10", "9", "B", "a", "b", "é")
         assert all(re.search("x y.jpeg$", file) for file in datasets.find(str(tmp_path)).files)
+
+
+def test_the_fingerprint_of_a_beton_tells_images_not_their_places(tmp_path):
+    """Several processes write a file in any order; a resumed run must notice other images only."""
+    images = [bytes([k]) * (50 + k) for k in range(100)]
+    labels, sizes = np.arange(100), np.full((100, 2), 4, np.uint16)
+
+    def fingerprint(images, order=range(100)):
+        places, content = np.zeros((100, 2), np.uint64), b"header"
+        for k in order:
+            places[k] = len(content), len(images[k])
+            content += images[k]
+        (tmp_path / "a.beton").write_bytes(content)
+        return datasets.Beton(str(tmp_path / "a.beton"), labels, sizes, places, ()).fingerprint()
+
+    once = fingerprint(images)
+    assert fingerprint(images, reversed(range(100))) == once
+    assert fingerprint([b"x" * 50, *images[1:]]) != once  # the first is one that is looked at
+    assert (
+        len({fingerprint([*images[:k], images[k] + b"x", *images[k + 1 :]]) for k in range(100)})
+        == 100
+    )
+    assert fingerprint(images[::-1]) != once

@@ -160,6 +160,20 @@ def test_a_state_of_another_loader_is_refused(folder):
             loader.load_state_dict(state)
 
 
+def test_a_state_of_other_operators_is_refused(folder):
+    """As one that another version wrote, of DALI or of this package."""
+    with (
+        TrainingLoader(folder, **SMALL) as loader,
+        TrainingLoader(folder, copies=2, **SMALL) as other,
+    ):
+        state, theirs = loader.state_dict(), other.state_dict()["pipeline"]
+        for pipeline in (theirs, theirs[:40], b""):
+            with pytest.raises(ValueError, match="loader state: expected .* Give --restart-epoch"):
+                loader.load_state_dict(state | {"pipeline": pipeline})
+        loader.start_epoch(1)
+        assert len(list(loader)) == len(loader)
+
+
 def test_a_state_goes_with_the_files_not_with_their_place(folder, tmp_path):
     with TrainingLoader(folder, **SMALL) as loader:
         state = loader.state_dict()

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from nvidia.dali import Pipeline, fn
 
 from dali_msda.pipelines import check, write_beton
 from dali_msda.pipelines.data import datasets
+from dali_msda.pipelines.loaders import epochs
 from tests.support.coloured_folders import write_folder
 from tests.support.ffcv_processes import needs_ffcv
 from tests.support.hostile_files import GOOD, JPEG, encode, picture, write_hostile
@@ -80,6 +82,15 @@ def textures(tmp_path_factory):
     from tests.support.photographs import write_textures
 
     return write_textures(tmp_path_factory.mktemp("textures"), (7, 9, 4))
+
+
+@pytest.fixture(scope="module")
+def written(textures, tmp_path_factory):
+    """Whole files, to be copied and damaged."""
+    paths = {mode: tmp_path_factory.mktemp("written") / f"{mode}.beton" for mode in ("raw", "jpg")}
+    for mode, path in paths.items():
+        write_beton.write_beton(textures, path, write_mode=mode, workers=1)
+    return paths
 
 
 def names(folder):
@@ -331,24 +342,49 @@ def test_places_that_cannot_be_written(textures, tmp_path):
     assert names(tmp_path) == ["a.beton", "d"]
 
 
+HEADERS = [("version", 3, "a file of version 3, not 2"), ("num_samples", 0, "no images")]
+HEADERS += [("page_size", 4096, "a page size of"), ("page_size", 3 << 22, "a page size of")]
+HEADERS += [("num_samples", 2**61, "tables that lie"), ("num_fields", 60000, "tables that lie")]
+HEADERS += [
+    ("alloc_table_ptr", 2**63, "tables that lie"),
+    ("num_samples", 5, "which holds more images"),
+]
+
+
+@pytest.mark.parametrize("field, value, message", HEADERS)
+def test_false_headers_are_found(written, tmp_path, field, value, message):
+    """Before FFCV allocates memory by them, or loses samples."""
+    path = shutil.copy(written["raw"], tmp_path)
+    changed(path, "header", lambda reader: reader.header.reshape(1), field, value)
+    with pytest.raises(ValueError, match=f"path: expected a .*{message}"):
+        datasets.find(str(path))
+
+
+def test_a_damaged_label_asks_for_no_classes(written, tmp_path):
+    path = shutil.copy(written["raw"], tmp_path)
+    changed(path, "metadata", lambda reader: reader.metadata, "f1", 2**40)
+    source = datasets.find(str(path))
+    with pytest.raises(ValueError, match=f"num_classes: expected at least {2**40 + 1}.* got none"):
+        epochs._classes(source, None)
+    assert epochs._classes(source, 2**41) == 2**41
+
+
 FALSE_SIZES = [("raw", "width", 0), ("raw", "width", 65535), ("raw", "height", 44)]
 FALSE_SIZES += [("jpg", "height", 0), ("jpg", "width", 65535)]  # of which less is known
 
 
 @pytest.mark.parametrize("mode, field, value", FALSE_SIZES)
-def test_false_sizes_are_found_when_a_file_is_opened(textures, tmp_path, mode, field, value):
+def test_false_sizes_are_found_when_a_file_is_opened(written, tmp_path, mode, field, value):
     """Before FFCV allocates memory by them."""
-    path = tmp_path / "a.beton"
-    write_beton.write_beton(textures, path, write_mode=mode, workers=1)
+    path = shutil.copy(written[mode], tmp_path)
     changed(path, "metadata", lambda reader: reader.metadata["f0"], field, value)
     with pytest.raises(ValueError, match="whose images cannot have the sizes that it tells"):
         datasets.find(str(path))
 
 
 @pytest.mark.parametrize("field, value", [("ptr", 2**64 - 8), ("size", 2**64 - 8), ("ptr", 2**40)])
-def test_regions_outside_of_a_file_are_found(textures, tmp_path, field, value):
-    path = tmp_path / "a.beton"
-    write_beton.write_beton(textures, path, workers=1)
+def test_regions_outside_of_a_file_are_found(written, tmp_path, field, value):
+    path = shutil.copy(written["raw"], tmp_path)
     changed(path, "regions", lambda reader: reader.alloc_table, field, value)
     with pytest.raises(ValueError, match="whose end is missing"):
         datasets.find(str(path))
@@ -359,10 +395,10 @@ def changed(path, what, table_of, field, value):
     import dali_msda.ffcv  # noqa: F401  isort: skip
     from ffcv.reader import Reader
 
-    reader, data = Reader(path), bytearray(path.read_bytes())
+    reader, data = Reader(path), bytearray(Path(path).read_bytes())
     table = table_of(reader).copy()
     row = table[:1].copy()
     start = data.index(row.tobytes())
     row[field] = value
     data[start : start + len(row.tobytes())] = row.tobytes()
-    path.write_bytes(data)
+    Path(path).write_bytes(data)

@@ -107,6 +107,21 @@ def test_a_run_goes_on_without_the_files_that_stopped_it(loader, tmp_path, capfd
     assert main([*flags(data, tmp_path / "run", **options), "--resume", "auto"]) in (0, 1)
 
 
+def test_other_training_images_are_refused_unless_they_are_meant(tmp_path, capsys):
+    data, out = write_data(tmp_path), tmp_path / "run"
+    options = dict(loader="torch", policy="none", model="resnet18", epochs=1, val="none")
+    arguments = [*flags(data, out, **options), "--resume", "auto"]
+    assert main(arguments) == 0
+    (data / "train/class1/03.jpg").rename(data / "train/class1/99.jpg")
+    capsys.readouterr()
+    assert main(arguments) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: train: expected the images of the checkpoint, got others")
+    assert "Give --restart-epoch" in message
+    assert main([*arguments, "--restart-epoch"]) == 0
+    assert "resumed at step 6" in capsys.readouterr().out
+
+
 def test_a_flipped_bit_of_a_checkpoint_is_found(checkpoint):
     assert run_folder.load_checkpoint(checkpoint)["step"] == 1
     with zipfile.ZipFile(checkpoint) as archive:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,12 +24,14 @@ from ffcv.fields.decoders import (
 )
 from ffcv.loader import OrderOption
 from ffcv.pipeline.operation import Operation
+from ffcv.reader import Reader
 from ffcv.transforms import Cutout, NormalizeImage, ToTensor, ToTorchImage
 from ffcv.writer import DatasetWriter
+from numba import config as numba_config
 from numba.core.event import install_recorder
 
 import dali_msda as msda
-from dali_msda.ffcv import Loader, Mixer
+from dali_msda.ffcv import Loader, Mixer, RandomResizedCrop
 
 SAMPLES, HEIGHT, WIDTH, CLASSES = 37, 26, 19, 7
 CROP = (33, 47)
@@ -239,6 +242,29 @@ class Fills(Operation):
 
     def declare_state_and_memory(self, previous_state):
         return replace(previous_state, jit_mode=True), None
+
+
+def damaged(folder):
+    """A JPEG that lost its second half ends the epoch, for any number of threads."""
+    path, mixer = f"{folder}/damaged.beton", Mixer(msda.CutMix(), CLASSES)
+    data = bytearray(Path(f"{folder}/photographs.beton").read_bytes())
+    reader = Reader(f"{folder}/photographs.beton")
+    _, start, length = reader.alloc_table[1].tolist()
+    data[start + length // 2 : start + length] = bytes(length - length // 2)
+    Path(path).write_bytes(data)
+    for workers in (1, 2):
+        pipelines = {
+            "image": [RandomResizedCrop(CROP, seed=1), *mixer.images()],
+            "label": [IntDecoder(), *mixer.targets()],
+        }
+        for name, whole in ((path, False), (f"{folder}/photographs.beton", True)):
+            batches = iter(Loader(name, 6, num_workers=workers, pipelines=pipelines))
+            try:
+                list(batches)
+            except ValueError as error:
+                assert not whole and str(error).startswith("image: expected whole JPEGs"), error
+            else:
+                assert whole, workers
 
 
 def compiling(folder):
@@ -454,6 +480,12 @@ def doors(folder):
     loader = colours(folder, mixer)
     expect_error("dali_msda.ffcv.Loader", colours, folder, mixer, loader=PlainLoader)
     expect_error("indices=", loader.filter, "label", bool)
+    many = numba_config.NUMBA_NUM_THREADS + 1
+    expect_error(
+        f"num_workers: expected at most {many - 1}", colours, folder, mixer, num_workers=many
+    )
+    expect_error("num_workers: expected", colours, folder, mixer, num_workers="all")
+    assert colours(folder, mixer, num_workers=-1).num_workers == many - 1  # FFCV's default
 
     expect_error("policy: expected", Mixer, "cutmix", CLASSES)
     expect_error("num_classes", Mixer, msda.CutMix(), 0)

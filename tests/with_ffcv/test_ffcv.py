@@ -26,7 +26,7 @@ def test_images_and_labels_share_the_plan(folder, order):
 @needs_ffcv
 @pytest.mark.parametrize(
     "case",
-    "policies photographs compiling formats flips resume midway ends doors masses filters "
+    "policies photographs damaged compiling formats flips resume midway ends doors masses filters "
     "asserts".split(),
 )
 def test_case(folder, case):
@@ -95,13 +95,22 @@ def test_installer_says_what_takes_root(monkeypatch, has, expected):
         install_ffcv.install_system_packages(install_ffcv.missing())
 
 
+def test_installer_says_what_it_does_before_it_does_it(monkeypatch, capsys):
+    monkeypatch.setattr(install_ffcv, "works", lambda: pytest.fail("it acts"))
+    for arguments, code in ((["--help"], 0), (["--elp"], 2)):
+        with pytest.raises(SystemExit) as end:
+            install_ffcv.main(arguments)
+        assert end.value.code == code
+    assert "Install ffcv==" in capsys.readouterr().out
+
+
 def test_installer_leaves_what_works(monkeypatch, capsys):
     def run(*command, **_):
         raise AssertionError(command)
 
     monkeypatch.setattr(install_ffcv, "works", lambda: "")
     monkeypatch.setattr(install_ffcv.subprocess, "run", run)
-    install_ffcv.main()
+    install_ffcv.main([])
     assert "already" in capsys.readouterr().out
 
 

@@ -199,3 +199,13 @@ def test_ranks_mix_copies_of_a_sample_in_several_ways():
         np.testing.assert_array_equal(images, want)
         rows.append(found)
     assert not any(torch.equal(rows[0], other) for other in rows[1:])
+
+
+def test_copies_of_a_sample_draw_anew_within_a_batch_and_alike_in_another():
+    """A batch is a function of its own indices: so is what a resumed run makes of it."""
+    data = Indexed(Given(lambda index: (COLOURS, index % 5)))
+    collate = Collate(msda.Mixup(), 5, seed=3, compact=True)
+    collate.set_epoch(0)
+    weights = [collate(data.__getitems__(ids))[2][:, 0] for ids in ([3, 3, 3, 1], [4, 3, 2, 3])]
+    assert len(set(weights[0].tolist())) == 4
+    assert weights[0][:2].tolist() == weights[1][1::2].tolist()

@@ -75,7 +75,7 @@ def test_no_logarithm_is_below_that_of_the_released_code():
     assert loss.item() == pytest.approx((100 + 2 * math.log(2)) / 3)
     assert loss.item() == pytest.approx(released(logits.detach(), torch.eye(3)[:1]).item())
     (slope,) = torch.autograd.grad(loss, logits)
-    assert slope.isfinite().all() and slope.abs().sum() == 0
+    assert slope.isfinite().all() and slope.abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("gap", [30.0, 60.0, 90.0])
