@@ -25,7 +25,7 @@ Call = cpu_library.structure(
     {"device": c_int32, "count": c_int32, "stream": c_void_p, "others": c_void_p}
     | {"text": c_char * 16384},
 )
-_SIGNATURES = {  # behind the call
+_SIGNATURES = {  # after the call's own structure
     "msda_gpu_of": [c_void_p],
     "msda_gpu_blend": [POINTER(cpu.Blend), c_void_p, c_int32, c_int64, c_int64],
     "msda_gpu_mask": [c_void_p, c_void_p, *[c_int32] * 4],
@@ -43,7 +43,7 @@ def library() -> ctypes.CDLL:
 
 
 def opened(lib: ctypes.CDLL) -> ctypes.CDLL:
-    """The same library, with signatures and with what compiles the kernels."""
+    """A library with the GPU's host, ready: it knows its signatures and who compiles the kernels."""
     for name, arguments in _SIGNATURES.items():
         function = cpu_library.declare(lib, name, [POINTER(Call), *arguments], c_int32)
         function.errcheck = _expect_done

@@ -266,6 +266,10 @@ def test_empty_batches(device):
     images, plan = random_images((3, 4, 5, 3), "uint8"), every_kind_of_record(1, 4, 5)[:0]
     assert msda.blend(HostArray(images), plan).values.shape == (0, 4, 5, 3)
     assert msda.targets(HostArray(np.arange(3)), plan, num_classes=3).values.shape == (0, 3)
+    compact = msda.targets(HostArray(np.arange(3)), plan, compact=True)
+    assert [len(part) for part in compact] == [0, 0]
+    out = HostArray(np.empty((0, 4, 5), np.float32))
+    assert msda.mask(plan, 4, 5, out=out) is out
     assert not device.launched
 
 

@@ -1,10 +1,10 @@
 // The GPU's C interface, which the array functions call through ctypes and the DALI operators link.
-// Work is put on a stream, and nothing waits for the GPU.
+// A call puts work on a stream.  It waits for the GPU only if its callers are far ahead (memory.h).
 //
-// Members of MsdaBlend, MsdaTargets and MsdaSaliency mean what they mean on the CPU (cpu/api.h).
-// Samples, rows, peaks and maps are addresses on the device.  Lists of addresses and all else lie
-// in memory of the CPU, and may be freed as soon as a call returns; `threads` and `isa` are not
-// read.
+// Members of MsdaBlend, MsdaFields, MsdaTargets and MsdaSaliency mean what they mean on the CPU
+// (cpu/api.h).  Samples, masks, rows, peaks and maps lie on the device.  Lists of their addresses
+// and all else lie in memory of the CPU, which may be freed as soon as a call returns.  `threads`,
+// `isa` and `order` are not read.
 #pragma once
 #include "cpu/api.h"
 
@@ -12,24 +12,27 @@ extern "C" {
 
 // Where a call works.  It returns an MsdaStatus.
 struct MsdaGpuCall {
-  int32_t device;  // its number
-  int32_t count;   // of the other streams
+  int32_t device;  // number of the GPU
+  int32_t count;   // of `others`
   void* stream;
-  void* const* others;  // streams that are waited for, and that wait for this call's work
+  void* const* others;  // streams that `stream` waits for first, and that wait for it afterwards
   char text[16384];     // what failed, if kFailed is returned
 };
 
 // Sets call->device to the number of the device on which an address lies.
 int32_t msda_gpu_of(MsdaGpuCall* call, const void* address);
 
-// Loads the kernels of kernels/cuda/<source>.cu.  The other functions do so themselves, but their
-// caller may be a thread for which one with Python's lock waits, while Python may have to compile.
+// Loads the kernels of kernels/cuda/<source>.cu, which Python may have to compile.  The other
+// functions do so when they need them.  A thread for which one with Python's lock may be waiting
+// must have it done before.
 int32_t msda_gpu_load(MsdaGpuCall* call, const char* source);
 
-// Mixes a batch.  Its masks are made on the way unless they are given as `fields`, one behind the
-// other.  `mirror`: flags on the device, in place of those of MsdaBlend, or null.  Planar samples
-// have one channel, `planes` times: so many bytes lie from one to the next in and out.  They lie
-// evenly, as samples of one array do.
+// Mixes a batch.  Its masks are made on the way unless they are given as `fields`, which then lie
+// evenly: as far from one another as the rows of an array do.  `mirror` holds flags on the device,
+// in place of those of MsdaBlend, or is null.
+//
+// Planar samples are described as images of one channel.  They have `planes` of these, each
+// `in_step` bytes behind the last one, and `out_step` bytes in the outputs; they lie evenly, too.
 int32_t msda_gpu_blend(MsdaGpuCall* call, const MsdaBlend* blend, const uint8_t* mirror,
                        int32_t planes, int64_t in_step, int64_t out_step);
 
@@ -41,16 +44,17 @@ int32_t msda_gpu_mask(MsdaGpuCall* call, float* weights, const msda::Plan* plans
 // share is made for the first of them.
 int32_t msda_gpu_fields(MsdaGpuCall* call, const MsdaFields* fields);
 
-// Makes rows, (batch, classes), of which those of each sample have an address.  `labels`, of type
-// "int64", "int32" or "float32", lie on the device; if null, those of MsdaTargets are sent there.
+// Makes rows, (batch, classes); those of each of the `samples` samples have an address.  `labels`,
+// of the type "int64", "int32" or "float32", lie on the device.  If they are null, those of
+// MsdaTargets are sent there.
 int32_t msda_gpu_targets_dense(MsdaGpuCall* call, void* const* rows, int32_t samples,
                                const MsdaTargets* targets, const void* labels, const char* type);
-// Makes class indices and weights, (batch, 4).
+// Makes class indices and weights, (batch, 4), from labels on the device (`source`).
 int32_t msda_gpu_targets_compact(MsdaGpuCall* call, int64_t* labels, float* weights,
                                  const MsdaTargets* targets, const void* source, const char* type);
 
-// Finds where images are most salient, in groups of one size.  `mirror`: as in msda_gpu_blend, for
-// all of them.
+// Finds where images are most salient, in groups of one size each.  `mirror` is as in
+// msda_gpu_blend, with the flags of all groups.
 int32_t msda_gpu_saliency(MsdaGpuCall* call, const MsdaSaliency* groups, int32_t count,
                           const uint8_t* mirror);
 

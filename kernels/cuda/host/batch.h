@@ -30,11 +30,11 @@ class Upload {
   // Copies all, and takes `scratch` more bytes for what the kernels make on the way.
   void Send(size_t scratch);
 
-  // Where a part lies on the device, until this ends; null if null was added.
+  // Where a part lies on the device, until this ends; null if nothing was added.
   template <typename T>
   const T* At(int part) const {
     const Part& p = parts_[static_cast<size_t>(part)];
-    return reinterpret_cast<const T*>(p.values ? memory_->address + p.offset : nullptr);
+    return reinterpret_cast<const T*>(p.bytes ? memory_->address + p.offset : nullptr);
   }
   char* Scratch() const { return memory_ ? memory_->address + size_ : nullptr; }
 

@@ -96,7 +96,6 @@ class Kernel {
 class Device {
  public:
   explicit Device(int index);
-  Device(const Device&) = delete;
 
   // Loads the kernels of a source, once.  Their code may have to be compiled.
   void load(const std::string& source);
@@ -105,9 +104,10 @@ class Device {
   // Makes a stream wait for what was launched on another one; the caller goes on.
   void wait(Handle stream, Handle other) const;
 
-  // Values on the device that are made once, of depth, height, width and decay, or of an axis's
-  // length.  They are kept for good, since graphs may hold their address.  Null once all of them
-  // take kMostTables bytes: such values must be sent along.
+  // Values that are made and copied to the device once.  They are kept for good, because graphs may
+  // hold their address.  Once all of them take kMostTables bytes, this returns null, and further
+  // values must be sent with their batch.  A key is a depth, height, width and decay; tables of an
+  // axis have its length as their width, and no height.
   using Key = std::tuple<int32_t, int32_t, int32_t, float>;
   const float* table(const Key& key, size_t count, const std::function<void(float*)>& make);
   static constexpr size_t kMostTables = size_t{64} << 20;

@@ -50,22 +50,25 @@ int enqueue(void* stream, std::function<int()> run, std::function<bool()> is_rea
   return 0;
 }
 
-// Runs what may run, of one stream or of all, until something is over.  Of streams that need not
-// wait for others the last goes first.
+// Runs what may run, of one stream or of all, until something is over.  Streams that need not wait
+// for others take turns, the last first.
 int run_queue(const uint64_t* only = nullptr, const std::function<bool()>& is_over = nullptr) {
   int status = 0;
-  for (bool found = true; found && !(is_over && is_over());) {
-    found = false;
-    std::map<uint64_t, size_t, std::greater<>> heads;
+  uint64_t last = 0;
+  while (!(is_over && is_over())) {
+    std::map<uint64_t, size_t, std::greater<>> heads;  // the first work of each stream
     for (size_t k = 0; k < queue.size(); ++k) heads.try_emplace(queue[k].stream, k);
-    for (const auto& [stream, k] : heads) {
-      if ((only && stream != *only) || (queue[k].is_ready && !queue[k].is_ready())) continue;
-      const Work work = std::move(queue[k]);
-      queue.erase(queue.begin() + static_cast<std::ptrdiff_t>(k));
-      if (const int failed = work.run(); !status) status = failed;
-      found = true;
-      break;
-    }
+    const auto may_run = [&](const auto& head) {
+      const Work& work = queue[head.second];
+      return (!only || head.first == *only) && (!work.is_ready || work.is_ready());
+    };
+    auto next = std::find_if(heads.upper_bound(last), heads.end(), may_run);
+    if (next == heads.end()) next = std::find_if(heads.begin(), heads.end(), may_run);
+    if (next == heads.end()) break;
+    const Work work = std::move(queue[next->second]);
+    last = next->first;
+    queue.erase(queue.begin() + static_cast<std::ptrdiff_t>(next->second));
+    if (const int failed = work.run(); !status) status = failed;
   }
   return status;
 }
