@@ -152,6 +152,7 @@ def units(name: str) -> list[Unit]:
     kernels = [
         *sorted((KERNELS / "cpu").glob("*.cpp")),
         *sorted((KERNELS / "cpu/puzzle").glob("*.cpp")),
+        *sorted((KERNELS / "cuda/code").glob("*.cpp")),
         *sorted((KERNELS / "cuda/host").glob("*.cpp")),
     ]
     key = {"code_pack.cpp": f' -DMSDA_KERNELS_KEY="{kernels_key()}"'}

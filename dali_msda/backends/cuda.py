@@ -43,7 +43,7 @@ def library() -> ctypes.CDLL:
 
 
 def opened(lib: ctypes.CDLL) -> ctypes.CDLL:
-    """A library with the GPU's host, ready: it knows its signatures and who compiles the kernels."""
+    """A library with the GPU's host, with its signatures and with what compiles the kernels."""
     for name, arguments in _SIGNATURES.items():
         function = cpu_library.declare(lib, name, [POINTER(Call), *arguments], c_int32)
         function.errcheck = _expect_done

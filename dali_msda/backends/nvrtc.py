@@ -65,7 +65,7 @@ def kept(name: str, kind: str) -> Path:
 def kind_for(arch: str) -> str:
     """Returns the kind of code that NVRTC makes for a kind of device.
 
-    Its own, if NVRTC knows it. Otherwise, as ``best_kind`` of ``kernels/cuda/host/code_pack.h``
+    Its own, if NVRTC knows it. Otherwise, as ``best_kind`` of ``kernels/cuda/code/code_pack.h``
     says, machine code of a lower minor version of the same major version, or else PTX.
 
     Raises:
@@ -179,7 +179,7 @@ def _check(status: int) -> None:
 
 @ctypes.CFUNCTYPE(c_int32, c_char_p, c_char_p, c_void_p, c_int64)
 def _compile(source: bytes, arch: bytes, answer: int, room: int) -> int:
-    """An ``MsdaCompiler`` (kernels/cuda/host/code.h)."""
+    """An ``MsdaCompiler`` (kernels/cuda/code/code.h)."""
     try:
         text, found = str(cubin(source.decode(), arch.decode())), 1
     except Exception as error:  # which the library's caller raises

@@ -1,6 +1,6 @@
 """Packs: code of the GPU's kernels that was compiled beforehand, in one file for a library.
 
-``kernels/cuda/host/code_pack.h`` says what the file looks like. The library reads it; here it is
+``kernels/cuda/code/code_pack.h`` says what the file looks like. The library reads it; here it is
 written, by ``make release`` for a wheel and by ``python -m dali_msda build --arch`` for users.
 
     python -m dali_msda.backends.packs FOLDER KIND...

@@ -62,8 +62,7 @@ class Config:
     train: str = _data("", "training images, if not DATA/train: a folder, or a glob of .tar shards")
     val: str = _data("", "validation images, if not DATA/val; 'none' to train without")
     train_list: str = _data(
-        "",
-        "read only the files in this list, of lines 'path label' (from pipelines.check --output)",
+        "", "read only this list's files, of lines 'path label' (from pipelines.check --output)"
     )
     val_list: str = _data(
         "",
@@ -131,8 +130,7 @@ class Config:
     out: str = _setting("runs/train", "folder for checkpoint and logs")
     resume: str = _setting("never", "auto: go on from OUT's checkpoint, if any; or a checkpoint")
     restart_epoch: bool = _setting(
-        False,
-        "if training images, or DALI, are others than the checkpoint's, go on at its epoch's start",
+        False, "where images or DALI are others than the checkpoint's, begin its epoch again"
     )
     checkpoint_every: int = _setting(
         0, "steps between checkpoints; 0: at ends of epochs only", low=0

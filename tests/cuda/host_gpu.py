@@ -18,7 +18,7 @@ COMPILER = ctypes.CFUNCTYPE(
 )
 LAUNCHED = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
 WAITED = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_uint64)
-HOST = build.KERNELS / "cuda/host"
+HOST = [build.KERNELS / folder for folder in ("cuda/code", "cuda/host")]
 
 
 class HostArray:
@@ -48,7 +48,7 @@ class HostArray:
 def library_file():
     """The GPU's host, compiled for tests."""
     backend = build.library("cpu")
-    sources = sorted(HOST.glob("*.cpp"))
+    sources = sorted(path for folder in HOST for path in folder.glob("*.cpp"))
     return compiled("native_gpu", backend, f"-Wl,-rpath,{backend.parent}", sources=sources)
 
 

@@ -42,7 +42,8 @@ MAY_INCLUDE = {
     "cpu/simd": "msda cpu/simd cpu/api.h",
     "cpu": "msda cpu",
     "cuda": "msda cuda cpu/api.h",
-    "cuda/host": "msda cuda cpu/api.h cpu/closed.h",
+    "cuda/code": "cuda/code",
+    "cuda/host": "msda cuda cuda/code cpu/api.h cpu/closed.h",
 }
 # What DALI's operators may include of the kernels: their C interfaces, and who draws.
 OPERATORS_INCLUDE = {"cpu/api.h", "cuda/host/api.h", "msda/philox.h"}

@@ -1,4 +1,4 @@
-"""What a library takes as code of the GPU's kernels: ``machine_code`` of cuda/host/code.h."""
+"""What a library takes as code of the GPU's kernels: ``machine_code`` of cuda/code/code.h."""
 
 import ctypes
 import subprocess
@@ -8,7 +8,7 @@ from dali_msda import build
 SOURCE = r"""
 #include <cstring>
 
-#include "cuda/host/code.h"
+#include "cuda/code/code.h"
 
 extern "C" int64_t code_of(const char* source, const char* arch, char* answer, int64_t room) {
   std::string text;

@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "cuda/host/code.h"
+#include "cuda/code/code.h"
 #include "cuda/host/most_threads.h"
 
 namespace msda::gpu {

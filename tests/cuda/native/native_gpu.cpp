@@ -2,7 +2,7 @@
 #include "cuda/host/api.cpp"
 #include "cuda/host/batch.cpp"
 #include "cuda/host/blend.cpp"
-#include "cuda/host/code.cpp"
+#include "cuda/code/code.cpp"
 #include "cuda/host/driver.cpp"
 #include "cuda/host/memory.cpp"
 

@@ -1,4 +1,4 @@
-#include "cuda/host/code.h"
+#include "cuda/code/code.h"
 
 #include <dlfcn.h>
 
@@ -12,7 +12,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "cuda/host/code_pack.h"
+#include "cuda/code/code_pack.h"
 
 namespace msda::gpu {
 namespace {

@@ -1,4 +1,4 @@
-#include "cuda/host/code_pack.h"
+#include "cuda/code/code_pack.h"
 
 #include <cstdint>
 #include <cstdlib>
