@@ -1,8 +1,9 @@
 """The GPU's entry points, run on the CPU: the CPU backend's bits, each value written once.
 
-Inputs and outputs stand between pages that must not be touched, so that an address out of range
-stops the launch. What is not shown here is that a GPU does the same: test_cuda.py, which
-needs one.
+They are run as g++ compiles them, and as NVRTC does: its PTX, the code that a driver or ptxas turns
+into machine code, is run in the place of theirs (ptx/). Inputs and outputs stand between pages that
+must not be touched, so that an address out of range stops the launch. What is not shown here is
+that a GPU does the same: test_cuda.py, which needs one.
 """
 
 import ctypes
@@ -14,7 +15,9 @@ import pytest
 import dali_msda as msda
 from dali_msda.backends import cpu, cuda
 from dali_msda.policy import METHODS
+from tests.cuda import emulation
 from tests.cuda.emulation import ORDERS, Fault, Walled, launch, masks_at, rows_at, scattered, walled
+from tests.cuda.ptx import library as ptx
 from tests.support.batches import KINDS, every_kind_of_record, on_the_cpu, options_of, random_images
 from tests.support.doors import STORED, assert_same, output_shape, widened
 from tests.support.fmix_plans import LAWS, SHARED, fields_of, masks, owners_of, records
@@ -32,6 +35,42 @@ SHAPES = [  # batch, height, width, channels
     (1, 2, 13, 3),
 ]
 FMIX, RESIZEMIX, CUTOUT = (METHODS[name].code for name in ("fmix", "resizemix", "cutout"))
+OFTEN = ("sm_90", "sm_120")  # cards of two front ends of NVRTC; the others share one of these
+ARCHS = (*OFTEN, "sm_75", "sm_100")
+
+
+def codes(often=OFTEN):
+    """Whose code is run: g++'s, and NVRTC's PTX for cards; without a marker, for some of them."""
+    rare = pytest.mark.every_card
+    known = ("g++", *often)
+    return [pytest.param(c, marks=() if c in known else rare) for c in ("g++", *ARCHS)]
+
+
+def kinds(often):
+    """Types of inputs and outputs, and whose code; for those in ``often`` some PTX is always run."""
+    return [
+        pytest.param(*kind, *code.values, marks=code.marks)
+        for kind in KINDS
+        for code in codes(OFTEN if kind in often else ())
+    ]
+
+
+TWO = [("uint8", "float16"), ("uint8", "float32")]
+by_codes = pytest.mark.parametrize("code", codes(), indirect=True)
+by_codes_rarely = pytest.mark.parametrize("code", codes(()), indirect=True)
+by_kinds = pytest.mark.parametrize("source, dtype, code", kinds(TWO), indirect=["code"])
+by_kinds_rarely = pytest.mark.parametrize("source, dtype, code", kinds(()), indirect=["code"])
+
+
+@pytest.fixture(autouse=True)
+def code(request, monkeypatch):
+    """Whose code launches run."""
+    value = getattr(request, "param", "g++")
+    if value != "g++":
+        monkeypatch.setattr(emulation, "library", lambda: ptx.code(value))
+    return value
+
+
 LAUNCHES = [(32, 1.0, "forwards"), (97, 0.4, "backwards"), (256, 0.0, "shuffled")]
 
 
@@ -90,7 +129,7 @@ def emulated_blend(
 
 
 @pytest.mark.parametrize("layout", ["CHW", "HWC"])
-@pytest.mark.parametrize("source, dtype", KINDS)
+@by_kinds_rarely
 def test_the_blend_is_the_cpus_and_writes_once(source, dtype, layout):
     for seed, shape in enumerate(SHAPES):
         images = random_images(shape, source, seed)
@@ -111,7 +150,7 @@ def without_gathered(plan):
 
 
 @pytest.mark.parametrize("layout", ["CHW", "HWC"])
-@pytest.mark.parametrize("source, dtype", KINDS)
+@by_kinds
 def test_batches_without_what_takes_more(source, dtype, layout):
     """Their kernels are others."""
     for seed, (_, height, width, channels) in enumerate(SHAPES):
@@ -126,7 +165,7 @@ def test_batches_without_what_takes_more(source, dtype, layout):
 
 
 @pytest.mark.parametrize("layout", ["CHW", "HWC"])
-@pytest.mark.parametrize("source, dtype", KINDS)
+@by_kinds_rarely
 def test_records_that_nobody_draws(source, dtype, layout):
     """What the format allows: any number of sources of any method, and weights of 0 among them."""
     rng = np.random.default_rng(0)
@@ -146,7 +185,7 @@ def test_records_that_nobody_draws(source, dtype, layout):
         assert_same(emulated_blend(images, plan, dtype, layout, watch=False, **options), want)
 
 
-@pytest.mark.parametrize("source, dtype", KINDS)
+@by_kinds_rarely
 def test_every_method_at_every_place_of_a_group(source, dtype):
     """Many records, so that each method meets boxes, bits and tails of every position."""
     for seed, shape in enumerate([(60, 5, 24, 3), (60, 3, 37, 3), (40, 4, 50, 1)]):
@@ -160,7 +199,7 @@ def test_every_method_at_every_place_of_a_group(source, dtype):
             assert_same(got, want)
 
 
-@pytest.mark.parametrize("source, dtype", KINDS)
+@by_kinds_rarely
 def test_interpolations_share_their_sources(source, dtype):
     shape = (6, 4, 21, 3)
     images = random_images(shape, source)
@@ -173,7 +212,7 @@ def test_interpolations_share_their_sources(source, dtype):
         assert_same(got, want)
 
 
-@pytest.mark.parametrize("source, dtype", KINDS)
+@by_kinds_rarely
 @pytest.mark.parametrize("mirrored", [0, 1])
 def test_the_ends_of_a_sample(source, dtype, mirrored):
     """The first and the last pixels of a sample that fills its pages to either end."""
@@ -187,6 +226,7 @@ def test_the_ends_of_a_sample(source, dtype, mirrored):
             assert_same(got, want)
 
 
+@by_codes_rarely
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_in_place(dtype, channels):
@@ -209,6 +249,7 @@ def test_in_place(dtype, channels):
             assert_same(memory.array.copy(), want)
 
 
+@by_codes_rarely
 def test_other_batches_than_that_of_the_inputs():
     """A plan may have more records than there are samples, or fewer, or none."""
     images = random_images((3, 4, 24, 3), "uint8")
@@ -225,6 +266,7 @@ def test_other_batches_than_that_of_the_inputs():
 # --------------------------------------------------------------------------- masks, targets, fields
 
 
+@by_codes
 @pytest.mark.parametrize("block, share, order", LAUNCHES)
 def test_the_mask(block, share, order):
     for height, width in ((3, 16), (4, 7), (1, 1), (2, 33)):
@@ -238,6 +280,7 @@ def test_the_mask(block, share, order):
         np.testing.assert_array_equal(out.array, msda.mask(plan, height, width))
 
 
+@by_codes
 @pytest.mark.parametrize("kind", [np.int64, np.int32, np.float32])
 @pytest.mark.parametrize("block, share, order", LAUNCHES)
 def test_the_targets(kind, block, share, order):
@@ -291,6 +334,7 @@ def emulated_fields(plan, *, blocks, threads, in_shared, order, owners=None):
     return rows.array.copy()
 
 
+@by_codes
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize(
     "shape", [(1, 1, 1), (1, 1, 97), (1, 7, 11), (1, 32, 48), (1, 45, 26), (5, 7, 6)], ids=str
@@ -310,6 +354,7 @@ def test_the_fields(shape, law):
         np.testing.assert_array_equal(got, want)
 
 
+@by_codes
 @pytest.mark.parametrize("shape", [(1, 1, 97), (1, 20, 33), (1, 32, 48), (5, 7, 6)], ids=str)
 def test_the_ramps(shape):
     """Softened edges: two thresholds, a list in any order, a sort across the threads."""
@@ -327,6 +372,7 @@ def test_the_ramps(shape):
         np.testing.assert_array_equal(got[4, :words], rows[4, :words])
 
 
+@by_codes
 def test_the_field_of_a_common_size():
     plan = records(2, (1, 224, 224), lam=[0.3, 0.7])
     got = emulated_fields(plan, blocks=2, threads=1024, in_shared=True, order="shuffled")
@@ -358,6 +404,7 @@ def test_the_launch_of_the_fields(shape, batch, known, want):
     assert tuple(getattr(how, name) for name in got) == want
 
 
+@by_codes
 def test_fields_of_other_methods_are_passed_over():
     plan = records(5, (1, 8, 9))
     plan["method"][[0, 3]] = [2, 0]
@@ -366,6 +413,7 @@ def test_fields_of_other_methods_are_passed_over():
     np.testing.assert_array_equal(got[[1, 2, 4]], fields_of(plan)[[1, 2, 4]])
 
 
+@by_codes
 @pytest.mark.parametrize("name", SHARED)
 def test_a_mask_that_records_share_is_made_once(name):
     """In the owner's row; the others' rows stay as they were, and nobody reads them."""
@@ -410,6 +458,7 @@ def test_records_that_have_masks_of_their_own():
     assert cuda.mask_owners(plan[:0]) is None
 
 
+@by_codes
 def test_ties_are_taken_in_order_of_the_pixels():
     """One frequency along y is left of a steep spectrum: rows tie, and are cut in the middle."""
     plan = records(6, (1, 40, 24), decay=300.0)
@@ -445,6 +494,7 @@ def emulated_saliency(images, mirror, *, blocks, threads, order, apart=False):
     return peaks.array.copy(), found
 
 
+@by_codes
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 @pytest.mark.parametrize(
     "shape", [(1, 1, 3), (1, 40, 1), (40, 1, 3), (7, 5, 3), (33, 50, 3), (60, 31, 1)], ids=str
@@ -466,6 +516,7 @@ def test_the_saliency(shape, kind):
             np.testing.assert_array_equal(got[0], want[0])
 
 
+@by_codes
 def test_the_saliency_of_a_common_size():
     """Larger than every square, with more than one wave of threads."""
     images = random_images((1, 229, 226, 3), "uint8") // np.uint8(2)
@@ -488,6 +539,7 @@ def sparse(shape, dtype, rows, seed):
     return memory
 
 
+@by_codes_rarely
 @pytest.mark.parametrize("sources", [2, 3])
 @pytest.mark.parametrize("layout", ["CHW", "HWC"])
 @pytest.mark.parametrize(
@@ -533,6 +585,7 @@ def test_past_2_to_the_31_elements(source, dtype, shape, layout, sources):
     assert_same(widened(got.copy(), dtype), want)
 
 
+@by_codes_rarely
 def test_samples_far_apart():
     """Offsets of samples past 2^32 bytes, and more samples than a grid's y axis may have."""
     memory = Walled((70_000, 1, 24, 3), np.uint8)
@@ -569,6 +622,7 @@ def test_launches_cover_their_work_within_cudas_limits():
 # ------------------------------------------------------------------------- the emulation has teeth
 
 
+@by_codes
 def test_an_address_out_of_range_stops_the_launch():
     images = walled(random_images((2, 3, 16, 3), "uint8"))
     plan = msda.draw(msda.Mixup(), 2, 3, 16, seed=0, step=0)
@@ -579,6 +633,7 @@ def test_an_address_out_of_range_stops_the_launch():
         launch("msda_blend_uint8_float32", b, (1, 2), 64)
 
 
+@by_codes
 def test_a_value_written_twice_or_never_shows():
     plan = every_kind_of_record(4, 3, 16)
     out, memory, fields = Walled((4, 3, 16), "f4"), walled(plan.view("u1")), walled(fields_of(plan))
