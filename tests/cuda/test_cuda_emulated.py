@@ -47,7 +47,7 @@ def codes(often=OFTEN):
 
 
 def kinds(often):
-    """Types of inputs and outputs, and whose code; for those in ``often`` some PTX is always run."""
+    """Types of inputs and outputs, and whose code: always some PTX for those in ``often``."""
     return [
         pytest.param(*kind, *code.values, marks=code.marks)
         for kind in KINDS
@@ -313,8 +313,11 @@ def test_the_targets(kind, block, share, order):
             np.testing.assert_array_equal(weights.array, want_weights)
 
 
-def emulated_fields(plan, *, blocks, threads, in_shared, order, owners=None):
-    """Rows of bits or of weights; the rows of other methods stay as they were."""
+def emulated_fields(plan, *, blocks, threads, in_shared, order, owners=None, amplitudes=None):
+    """Rows of bits or of weights; the rows of other methods stay as they were.
+
+    ``amplitudes`` are those of the decay of the first record.
+    """
     each, plan = plan.shape[1] if plan.ndim > 1 else 1, plan.reshape(-1)
     shape = tuple(int(plan[name][0]) for name in ("depth", "height", "width"))
     known = {"soft": bool(plan["soft"].any()), "threads": threads, "resident": blocks}
@@ -330,6 +333,9 @@ def emulated_fields(plan, *, blocks, threads, in_shared, order, owners=None):
         f.axes[k] = cuda.Axis(*(table.address for table in kept[-1]), passes)
     f.workspace, f.per_block, f.batch = workspace.address, how.per_block, len(plan)
     f.in_shared, f.radix = in_shared, how.radix
+    if amplitudes is not None:
+        kept.append(walled(amplitudes, at_end=False))  # as aligned as an allocation
+        f.amplitudes, f.decay = kept[-1].address, plan["decay"][0]
     launch("msda_field_masks", f, (blocks, 1), threads, order=order)
     return rows.array.copy()
 
@@ -413,8 +419,16 @@ def test_fields_of_other_methods_are_passed_over():
     np.testing.assert_array_equal(got[[1, 2, 4]], fields_of(plan)[[1, 2, 4]])
 
 
-@by_codes
-@pytest.mark.parametrize("name", SHARED)
+# "choice" needs kernels that take long to compile.
+@pytest.mark.parametrize(
+    "name, code",
+    [
+        pytest.param(name, *code.values, marks=code.marks)
+        for name in SHARED
+        for code in codes(() if name == "choice" else OFTEN)
+    ],
+    indirect=["code"],
+)
 def test_a_mask_that_records_share_is_made_once(name):
     """In the owner's row; the others' rows stay as they were, and nobody reads them."""
     batch, height, width = 9, 6, 21

@@ -123,6 +123,7 @@ inline void run_watched(const Launch& l, const std::function<void()>& kernel) {
 inline void (*block_done)() = nullptr;
 
 inline void run_blocks(const Launch& l, const std::function<void()>& kernel) {
+  ++round;  // the launch before may have been stopped
   grid_size = {l.grid[0], l.grid[1], 1}, block_size = {l.block, 1, 1};
   for (uint32_t y = l.first[1]; y < l.first[1] + l.count[1]; ++y)
     for (uint32_t x = l.first[0]; x < l.first[0] + l.count[0]; ++x) {

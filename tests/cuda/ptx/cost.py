@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tests.cuda import emulation
-from tests.cuda.ptx import library
 
 # Those of 64 bits, on a machine that adds and compares 32.
 PAIRS = ("setp", "add", "sub", "and", "or", "xor", "shl", "shr", "selp", "min", "max")
@@ -27,9 +26,9 @@ class Cost:
     accesses: Counter = field(default_factory=Counter)  # of threads to global memory: ("ld", bytes)
 
 
-def cost(arch, run):
-    """The :class:`Cost` of the launches in ``run()``, by entry point."""
-    recorder = Recorder(library.code(arch))
+def cost(code, run):
+    """The :class:`Cost` of the launches of this code in ``run()``, by entry point."""
+    recorder = Recorder(code)
     before, emulation.library = emulation.library, lambda: recorder
     try:
         run()
@@ -100,5 +99,7 @@ def weight(opcode):
     if kind in ("sqrt", "rcp"):
         return 8
     if own[1:] == "64" and own[0] in "sub":
-        return 4 if opcode.startswith("mul.lo") else 3 if kind == "bfi" else 2 if kind in PAIRS else 1
+        return (
+            4 if opcode.startswith("mul.lo") else 3 if kind == "bfi" else 2 if kind in PAIRS else 1
+        )
     return 0.5 if own == "pred" or "param" in rest else 1

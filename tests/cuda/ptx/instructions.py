@@ -92,7 +92,12 @@ RULES = [
         for mode, function in {"rni": "rint", "rzi": "trunc", "rmi": "floor", "rpi": "ceil"}.items()
     ),
     *(
-        (f"cvt.{mode}.(?P<to>[su]32).(?P<T>f32)", "T", "to", f"whole<{{to}}>(std::{function}({{0}}))")
+        (
+            f"cvt.{mode}.(?P<to>[su]32).(?P<T>f32)",
+            "T",
+            "to",
+            f"whole<{{to}}>(std::{function}({{0}}))",
+        )
         for mode, function in {"rni": "rint", "rzi": "trunc", "rmi": "floor", "rpi": "ceil"}.items()
     ),
     ("cvt.rn.f16.f32", ["f32"], "u16", "half({0})"),
@@ -138,7 +143,7 @@ def _body(entry, step):
     if opcode in ("ret", "exit"):
         return "return;"
     if opcode == "bar.sync" and values == ["0"]:
-        return f"emulated::barrier({step.line});"
+        return f"barrier({step.line});"
     if m := MEMORY.fullmatch(opcode):
         return _load_or_store(entry, step, m)
     if m := ATOMIC.fullmatch(opcode):
@@ -156,7 +161,7 @@ def _assigned(entry, values, match, reads, writes, expression):
     own = groups.get("T") or match[0].split(".")[-1]
     bits = 0 if own == "pred" else int(own[1:])
     types = {"T": own, "U": f"u{bits}", "W": f"{own[0]}{2 * bits}", "to": groups.get("to")}
-    read = [_read(entry, *pair) for pair in zip(values[1:], (types.get(t, t) for t in reads))]
+    read = [_read(entry, v, types.get(t, t)) for v, t in zip(values[1:], reads, strict=True)]
     written = types.get(writes, writes)
     spelled = {"W": _spelled(types["W"]), "to": _spelled(written), "bits": bits}
     return _write(entry, values[0], written, expression.format(*read, **spelled))

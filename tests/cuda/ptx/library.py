@@ -8,6 +8,7 @@ import functools
 import hashlib
 import re
 import subprocess
+import sys
 from ctypes import byref, c_char_p, c_void_p
 from pathlib import Path
 
@@ -21,32 +22,32 @@ FLAGS = "-std=c++17 -O1 -ffp-contract=off -fno-math-errno -fno-gnu-unique -fPIC 
 
 
 class Code:
-    """The entry points for one kind of device, each translated and compiled when it is asked for.
+    """The entry points of one kind of device, each translated and compiled when it is asked for.
 
-    ``change``, a function of the PTX of an entry, makes others of them.
+    ``ptx`` is a function that gives the PTX of an entry point, NVRTC's if it is None.
     """
 
-    def __init__(self, arch, change=None):
-        self.arch, self.change = arch, change
+    def __init__(self, arch, ptx=None):
+        self.arch, self.ptx = arch, ptx or (lambda entry: ptx_of(source_of(entry), arch))
+        self.library, self.entry = functools.cache(self._library), functools.cache(self._entry)
 
-    def __getattr__(self, name):  # run_<entry>, as ctypes.CDLL
+    def __getattr__(self, name):  # run_<entry>, as of a ctypes.CDLL
         function = getattr(self.library(name.partition("_")[2]), name)
         setattr(self, name, function)
         return function
 
-    @functools.cache
-    def library(self, entry):
+    def _library(self, entry):
+        """run_<entry> and others (native/executor.h)."""
         return ctypes.CDLL(str(compiled(self.entry(entry), self.arch)))
 
-    @functools.cache
-    def entry(self, name):
-        """An entry point as :class:`parse.Entry`."""
-        text = ptx(source_of(name), self.arch)
-        return parse.entries(self.change(text) if self.change else text)[name]
+    def _entry(self, name):
+        """An entry point as it was read."""
+        return parse.entries(self.ptx(name))[name]
 
 
 @functools.cache
 def code(arch):
+    """What NVRTC makes for one kind of device."""
     return Code(arch)
 
 
@@ -57,19 +58,19 @@ def source_of(entry):
     return name
 
 
-def ptx(source, arch):
+def ptx_of(source, arch):
     """What NVRTC makes of a source for one kind of device, kept in the user's cache."""
     virtual = arch.replace("sm_", "compute_")  # of the same code, without assembling it
     file = Path(nvrtc.file_name(source, virtual)).with_suffix(".ptx").name
 
     def make(folder):
-        (folder / file).write_bytes(translated_by_nvrtc(source, virtual))
+        (folder / file).write_bytes(_made_by_nvrtc(source, virtual))
         return folder / file
 
     return cache.cached(file, make).read_text()
 
 
-def translated_by_nvrtc(source, arch):
+def _made_by_nvrtc(source, arch):
     lib, program, path = nvrtc.library(), c_void_p(), nvrtc.sources()[source]
     flags = [*nvrtc.FLAGS.split(), f"-arch={arch}", f"-I{build.KERNELS}"]
     values = (c_char_p * len(flags))(*(flag.encode() for flag in flags))
@@ -87,11 +88,12 @@ def translated_by_nvrtc(source, arch):
 
 
 def compiled(entry, arch):
-    """A library with run_<entry> and count_<entry>, compiled once for each text of the PTX."""
-    parts = [NATIVE / "emulated_cuda.h", *FOLDER.glob("native/*.h"), *map(_file, (parse, instructions))]
+    """A library of one entry point, compiled once for each text of its PTX."""
     key = hashlib.sha256("\n".join([FLAGS, *entry.text]).encode())
-    for path in [*sorted(parts), Path(__file__)]:
+    for path in [NATIVE / "emulated_cuda.h", *sorted(FOLDER.glob("native/*.h"))]:
         key.update(path.read_bytes())
+    for module in (parse, instructions, sys.modules[__name__]):
+        key.update(Path(module.__file__).read_bytes())
     file = f"{entry.name}-{arch}-{key.hexdigest()[:16]}.so"
 
     def make(folder):
@@ -118,7 +120,3 @@ def translated(entry):
         lines += [instructions.statement(entry, step) for step in block]
     lines += ["}", "}", f"PTX_ENTRY({entry.name}, {len(blocks)})"]
     return "\n".join(lines)
-
-
-def _file(module):
-    return Path(module.__file__)

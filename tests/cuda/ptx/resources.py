@@ -61,7 +61,10 @@ def _sections(content):
     heads = [struct.unpack_from("<IIQQQQ", content, start + i * size) for i in range(count)]
     for name, kind, _, _, at, length in heads:
         no_bits = kind == 8
-        yield _text(content, heads[names][4] + name), bytes(length) if no_bits else content[at : at + length]
+        yield (
+            _text(content, heads[names][4] + name),
+            bytes(length) if no_bits else content[at : at + length],
+        )
 
 
 def _text(content, at):

@@ -61,13 +61,16 @@ inline void check_race(uint64_t address, How how, int line) {
 }
 
 // Returns the address of an access that is as it must be.
-[[gnu::noinline]] inline uint64_t checked(uint64_t address, uint64_t size, Space space, How how, int line) {
+[[gnu::noinline]] inline uint64_t checked(uint64_t address, uint64_t size, Space space, How how,
+                                          int line) {
   const auto shared = reinterpret_cast<uint64_t>(shared_memory);
-  if (address % size) emulated::stop("line %d: %lu bytes at %#lx, not aligned", line, size, address);
+  if (address % size)
+    emulated::stop("line %d: %lu bytes at %#lx, not aligned", line, size, address);
   const bool in_shared = address + size > shared && address < shared + kSharedBytes;
   if (space == kShared ? address < shared || address + size > shared + kSharedBytes
                        : space != kGeneric && in_shared)
     emulated::stop("line %d: %#lx is in another kind of memory", line, address);
+  *reinterpret_cast<const volatile char*>(address);  // also where nobody uses what is loaded
   if (space != kParam)
     for (uint64_t byte = address; byte < address + size; ++byte) check_race(byte, how, line);
   return address;
@@ -82,6 +85,12 @@ inline T load(uint64_t address, int place) {
 template <typename T>
 inline void store(uint64_t address, int place, T v) {
   std::memcpy(reinterpret_cast<T*>(address) + place, &v, sizeof v);
+}
+
+inline int left_out = 0;  // the line of a barrier at which nobody waits
+
+inline void barrier(int line) {
+  if (line != left_out) emulated::barrier(line);
 }
 
 // ------------------------------------------------------------------------------------- counting
@@ -132,16 +141,20 @@ inline void run(const std::function<void()>& kernel, emulated::Launch* launch, u
 
 }  // namespace ptx
 
-// run_<kernel>(arguments, launch), as the emulation has it, for a kernel of `runs` runs of
-// instructions, and count_<kernel>(threads, warps, on): what was counted since the last call, and
-// whether the next launches are.
-#define PTX_ENTRY(kernel, runs)                                                        \
-  extern "C" void run_##kernel(const char* arguments, emulated::Launch* launch) {      \
+// For a kernel of `runs` runs of instructions:
+//   run_<kernel>(arguments, launch), as the emulation has it;
+//   count_<kernel>(threads, warps, on): what was counted since the last call, and whether what
+//     follows is;
+//   leave_out_<kernel>(line): the barrier that is left out from now on, or 0.
+#define PTX_ENTRY(kernel, runs)                                                          \
+  extern "C" void run_##kernel(const char* arguments, emulated::Launch* launch) {        \
     ptx::run([&] { ptx::kernel(reinterpret_cast<uint64_t>(arguments)); }, launch, runs); \
-  }                                                                                    \
-  extern "C" void count_##kernel(uint64_t* threads, uint64_t* warps, int on) {         \
-    std::copy(ptx::by_threads.begin(), ptx::by_threads.end(), threads);                \
-    std::copy(ptx::by_warps.begin(), ptx::by_warps.end(), warps);                      \
-    ptx::by_threads.assign(runs, 0), ptx::by_warps.assign(runs, 0);                    \
-    ptx::counting = on != 0;                                                           \
-  }
+  }                                                                                      \
+  extern "C" void count_##kernel(uint64_t* threads, uint64_t* warps, int on) {           \
+    ptx::by_threads.resize(runs), ptx::by_warps.resize(runs);                            \
+    std::copy(ptx::by_threads.begin(), ptx::by_threads.end(), threads);                  \
+    std::copy(ptx::by_warps.begin(), ptx::by_warps.end(), warps);                        \
+    ptx::by_threads.assign(runs, 0), ptx::by_warps.assign(runs, 0);                      \
+    ptx::counting = on != 0;                                                             \
+  }                                                                                      \
+  extern "C" void leave_out_##kernel(int line) { ptx::left_out = line; }
