@@ -56,8 +56,8 @@ def measured(entry, arch):
         shared += cuda.field_launch((1, 224, 224), most_shared=_most_shared(arch)).shared
     found = {"registers": usage.registers, "local": usage.local, "shared": usage.shared}
     found["warps"] = resources.warps(arch, usage.registers, shared, threads)
-    count = {"field": _field, "saliency": _saliency, "mask": _mask, "targets": _targets}
-    return found | count.get(kind, _blend)(entry, arch)
+    counts = {"field": _field, "saliency": _saliency, "mask": _mask, "targets": _targets}
+    return found | (counts | dict.fromkeys(("blend", "gather"), _blend))[kind](entry, arch)
 
 
 def _blend(entry, arch):

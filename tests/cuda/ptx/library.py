@@ -8,7 +8,6 @@ import functools
 import hashlib
 import re
 import subprocess
-import sys
 from ctypes import byref, c_char_p, c_void_p
 from pathlib import Path
 
@@ -88,17 +87,16 @@ def _made_by_nvrtc(source, arch):
 
 
 def compiled(entry, arch):
-    """A library of one entry point, compiled once for each text of its PTX."""
-    key = hashlib.sha256("\n".join([FLAGS, *entry.text]).encode())
-    for path in [NATIVE / "emulated_cuda.h", *sorted(FOLDER.glob("native/*.h"))]:
+    """A library of one entry point, compiled once for each translation of its PTX."""
+    text, headers = translated(entry), [NATIVE / "emulated_cuda.h", *FOLDER.glob("native/*.h")]
+    key = hashlib.sha256(f"{FLAGS}\n{text}".encode())
+    for path in sorted(headers):
         key.update(path.read_bytes())
-    for module in (parse, instructions, sys.modules[__name__]):
-        key.update(Path(module.__file__).read_bytes())
     file = f"{entry.name}-{arch}-{key.hexdigest()[:16]}.so"
 
     def make(folder):
         source = folder / f"{entry.name}.cpp"
-        source.write_text(translated(entry))
+        source.write_text(text)
         command = ["g++", *FLAGS.split(), f"-I{NATIVE}", f"-I{FOLDER / 'native'}"]
         subprocess.run([*command, source, "-o", folder / file], check=True)
         return folder / file

@@ -28,7 +28,6 @@ class Entry:
     """An entry point."""
 
     name: str
-    text: list[str] = field(default_factory=list)
     size: int = 0  # bytes of its arguments
     registers: dict[str, str] = field(default_factory=dict)  # "b32" by "%r1"
     shared: dict[str, int] = field(default_factory=dict)  # offsets of what lies in shared memory
@@ -71,8 +70,6 @@ def entries(text):
             line = re.sub(r"\btmp\b", "_", m[1])
         if m := ENTRY.fullmatch(line):
             entry = found[m[1]] = Entry(m[1])
-        if entry:
-            entry.text.append(line)
         if HEADER.fullmatch(line) or CONSTANT.fullmatch(line) or ENTRY.fullmatch(line):
             continue
         if m := DYNAMIC.fullmatch(line):

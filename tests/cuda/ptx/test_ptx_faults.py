@@ -54,6 +54,10 @@ def test_what_is_in_order_is_run(run):
         ("st.global.u32 [%rd3], %r1; / atom.global.max.u32 %r2, [%rd1], 1;", "a race"),
         ("st.global.u32 [%rd3+2], %r1;", "4 bytes at 0x[0-9a-f]+, not aligned"),
         ("ld.global.v2.u32 {%r1, %r2}, [%rd3];", "8 bytes at 0x[0-9a-f]+, not aligned"),
+        (
+            "ld.global.nc.u32 %r2, [%rd3]; / bar.sync 0; / st.global.u32 [%rd3], %r1;",
+            "is loaded as read-only and written",
+        ),
         ("ld.shared.u32 %r1, [%rd3];", "in another kind of memory"),
         ("ld.global.u32 %r1, [%rd5];", "in another kind of memory"),
         ("ld.global.u32 %r1, [%rd3+256];", "touched 0x[0-9a-f]+, where no memory is"),

@@ -2,7 +2,8 @@
 //
 // An access must be aligned to its width and lie in the kind of memory that its instruction names.
 // Two threads of a block race where no barrier stands between an access of one and a plain write
-// of the other to the same byte; an atomic access races with plain ones only.
+// of the other to the same byte; an atomic access races with plain ones only. What is loaded as
+// read-only (ld.global.nc) must not be written by the same launch.
 #pragma once
 #include <memory>
 #include <unordered_map>
@@ -26,6 +27,7 @@ struct Touched {
 constexpr int32_t kSeveral = -1;
 struct Byte {
   Touched read, written, changed;  // by atomic instructions
+  uint32_t read_only, stored;      // the last launches that loaded it so, and that wrote to it
 };
 constexpr uint64_t kPage = 1 << 10;  // bytes
 
@@ -50,13 +52,19 @@ inline void touch(Touched* t, int32_t me) {
   t->when = emulated::round;
 }
 
-inline void check_race(uint64_t address, How how, int line) {
+inline uint32_t launches = 0;
+
+inline void check_byte(uint64_t address, How how, int line) {
   Byte& b = page_at(address / kPage)[address % kPage];
   const int32_t me = static_cast<int32_t>(emulated::thread_index.x);
   const bool reads = how == kRead || how == kReadOnly;
   if (by_another(b.written, me) || (how != kAtomic && by_another(b.changed, me)) ||
       (!reads && by_another(b.read, me)))
     emulated::stop("line %d: a race at %#lx", line, address);
+  if (how == kReadOnly) b.read_only = launches;
+  if (!reads) b.stored = launches;
+  if (b.read_only == launches && b.stored == launches)
+    emulated::stop("line %d: %#lx is loaded as read-only and written", line, address);
   touch(reads ? &b.read : how == kAtomic ? &b.changed : &b.written, me);
 }
 
@@ -72,7 +80,7 @@ inline void check_race(uint64_t address, How how, int line) {
     emulated::stop("line %d: %#lx is in another kind of memory", line, address);
   *reinterpret_cast<const volatile char*>(address);  // also where nobody uses what is loaded
   if (space != kParam)
-    for (uint64_t byte = address; byte < address + size; ++byte) check_race(byte, how, line);
+    for (uint64_t byte = address; byte < address + size; ++byte) check_byte(byte, how, line);
   return address;
 }
 
@@ -133,6 +141,7 @@ inline void count_block() {
 
 inline void run(const std::function<void()>& kernel, emulated::Launch* launch, uint32_t runs) {
   if (pages.size() > 4096) pages.clear();
+  ++launches;
   std::memset(shared_memory, 0xCD, kSharedBytes);
   by_threads.resize(runs), by_warps.resize(runs), taken.resize(1024);
   emulated::block_done = count_block;
