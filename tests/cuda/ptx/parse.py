@@ -28,7 +28,6 @@ class Entry:
     """An entry point."""
 
     name: str
-    size: int = 0  # bytes of its arguments
     registers: dict[str, str] = field(default_factory=dict)  # "b32" by "%r1"
     shared: dict[str, int] = field(default_factory=dict)  # offsets of what lies in shared memory
     used: int = 0  # bytes of shared memory, without what the launch adds
@@ -51,10 +50,11 @@ HEADER = re.compile(
 CONSTANT = re.compile(r"\.global [^;]*;")  # an operand that names one is not known
 DYNAMIC = re.compile(r"\.extern \.shared \.align 16 \.b8 (\w+)\[\];")
 ENTRY = re.compile(r"\.visible \.entry (\w+)\(")
-ARGUMENTS = re.compile(r"\.param \.align \d+ \.b8 \w+_param_0\[(\d+)\]")
 REGISTERS = re.compile(r"\.reg \.(\w+)\s+(%\w+)<(\d+)>;")
 SHARED = re.compile(r"\.shared \.align (\d+) \.[a-z](\d+) (\w+)(?:\[(\d+)\])?;")
-PRAGMA = re.compile(r'\.pragma "(nounroll|used_bytes_mask \w+)";')
+PASSED_OVER = re.compile(
+    r'\.param \.align \d+ \.b8 \w+_param_0\[\d+\]|\.pragma "(nounroll|used_bytes_mask \w+)";'
+)
 LABEL = re.compile(r"\$(\w+):")
 STEP = re.compile(r"(?:@(!?%\w+)\s+)?([a-z][\w.:]*)(?:\s+(.*?))?\s*;")
 # A part of a register that nobody reads; PTX also writes it "_".
@@ -76,8 +76,6 @@ def entries(text):
             dynamic.append(m[1])
         elif not entry:
             raise Unknown(f"line {number}: unknown directive {line!r}")
-        elif m := ARGUMENTS.fullmatch(line):
-            entry.size = int(m[1])
         elif m := REGISTERS.fullmatch(line):
             entry.registers |= {f"{m[2]}{i}": m[1] for i in range(int(m[3]))}
         elif m := SHARED.fullmatch(line):
@@ -89,7 +87,7 @@ def entries(text):
         elif m := STEP.fullmatch(line):
             entry.steps.append(Step(number, m[1] or "", m[2], operands(m[3] or ""), labels))
             labels = []
-        elif not PRAGMA.fullmatch(line):
+        elif not PASSED_OVER.fullmatch(line):
             raise Unknown(f"{entry.name}, line {number}: unknown directive {line!r}")
     for entry in found.values():
         entry.used = -(-entry.used // 16) * 16

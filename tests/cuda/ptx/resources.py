@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 REGISTERS, FRAME = 0x2F, 0x11  # EIATTR_REGCOUNT, EIATTR_FRAME_SIZE
 SIZED = 4  # a record with a size
-# Of each multiprocessor of sm_90 and sm_120, CUDA C++ Programming Guide, "Technical Specifications
-# per Compute Capability": registers, shared memory in bytes, warps, blocks.
-LIMITS = {"sm_90": (65536, 228 * 1024, 64, 32), "sm_120": (65536, 100 * 1024, 48, 32)}
+# Of each multiprocessor: registers, bytes of shared memory, warps, blocks (cuda_occupancy.h).
+LIMITS = {"sm_90": (65536, 228 * 1024, 64, 32), "sm_120": (65536, 100 * 1024, 48, 24)}
 
 
 @dataclass
@@ -44,8 +43,8 @@ def usage(path):
 def warps(arch, registers, shared, threads):
     """How many warps of such blocks a multiprocessor holds at a time.
 
-    Registers are given to a warp in units of 256, and shared memory to a block in units of 128
-    bytes, 1 KiB of which is the system's.
+    As cuda_occupancy.h has it: a warp gets registers in units of 256 from a quarter of the
+    multiprocessor, a block shared memory in units of 128 bytes and 1 KiB for the system.
     """
     of_registers, of_shared, most, blocks = LIMITS[arch]
     each = -(-threads // 32)

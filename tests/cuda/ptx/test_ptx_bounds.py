@@ -82,5 +82,5 @@ def test_accesses_are_counted_by_width():
     ],
 )
 def test_the_warps_of_a_multiprocessor(arch, registers, shared, threads, warps):
-    """As the CUDA Occupancy Calculator has it."""
+    """As worked out by hand."""
     assert resources.warps(arch, registers, shared, threads) == warps
