@@ -226,7 +226,18 @@ def test_the_ends_of_a_sample(source, dtype, mirrored):
             assert_same(got, want)
 
 
-@by_codes_rarely
+# These kernels load with __ldg, which CUDA does not allow for what they overwrite.
+in_place = pytest.mark.xfail(reason="what is loaded as read-only is overwritten", strict=True)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(*code.values, marks=[*code.marks, *([in_place] if code.marks else [])])
+        for code in codes(())
+    ],
+    indirect=True,
+)
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_in_place(dtype, channels):

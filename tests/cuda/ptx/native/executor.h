@@ -2,8 +2,9 @@
 //
 // An access must be aligned to its width and lie in the kind of memory that its instruction names.
 // Two threads of a block race where no barrier stands between an access of one and a plain write
-// of the other to the same byte; an atomic access races with plain ones only. What is loaded as
-// read-only (ld.global.nc) must not be written by the same launch.
+// of the other to the same byte; an atomic access races with plain ones only. In a kernel without
+// barriers only two writes race: a thread may load bytes beside its own that it does not use. What
+// is loaded as read-only (ld.global.nc) must not be written by the same launch.
 #pragma once
 #include <memory>
 #include <unordered_map>
@@ -58,14 +59,16 @@ inline void check_byte(uint64_t address, How how, int line) {
   Byte& b = page_at(address / kPage)[address % kPage];
   const int32_t me = static_cast<int32_t>(emulated::thread_index.x);
   const bool reads = how == kRead || how == kReadOnly;
-  if (by_another(b.written, me) || (how != kAtomic && by_another(b.changed, me)) ||
-      (!reads && by_another(b.read, me)))
+  const bool reads_race = emulated::running != nullptr;  // in a kernel with barriers
+  if ((by_another(b.written, me) && (reads_race || !reads)) ||
+      (by_another(b.changed, me) && how != kAtomic) ||
+      (by_another(b.read, me) && reads_race && !reads))
     emulated::stop("line %d: a race at %#lx", line, address);
+  touch(reads ? &b.read : how == kAtomic ? &b.changed : &b.written, me);
   if (how == kReadOnly) b.read_only = launches;
   if (!reads) b.stored = launches;
   if (b.read_only == launches && b.stored == launches)
     emulated::stop("line %d: %#lx is loaded as read-only and written", line, address);
-  touch(reads ? &b.read : how == kAtomic ? &b.changed : &b.written, me);
 }
 
 // Returns the address of an access that is as it must be.
