@@ -29,7 +29,7 @@ test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses auto --maxprocesses 4 --max-worker-restart 0 \
 	  --dist loadfile --no-loadscope-reorder
 
-every-card: $(INSTALLED)  ## compile the GPU's kernels for the cards that `make test` leaves out
+every-card: $(INSTALLED)  ## test the GPU's code for the cards that `make test` leaves out
 	$(RUN) pytest -m every_card tests/cuda
 
 FUZZ ?= 100000

@@ -8,7 +8,7 @@ import pytest
 from dali_msda import build
 
 # Folders of tests that compile or train, the longest first.
-LONG = ("cuda", "with_ffcv", "training", "pipelines", "methods", "commands", "package", "bench")
+LONG = "cuda ptx with_ffcv training pipelines methods commands package bench".split()
 
 try:
     import hypothesis

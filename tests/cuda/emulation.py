@@ -37,6 +37,7 @@ class Launch(ctypes.Structure):
         ("writes", c_void_p),
         ("size", c_int64),
         ("fault", c_uint64),
+        ("wrong", ctypes.c_char * 200),
     ]
 
 
@@ -97,7 +98,7 @@ def launch(name, arguments, grid, block, *, order="forwards", blocks=None, watch
         call.result, call.writes = result.ctypes.data, writes.ctypes.data
     getattr(library(), f"run_{name}")(ctypes.byref(arguments), ctypes.byref(call))
     if call.fault:
-        raise Fault(f"{name}: touched {call.fault:#x}, where no memory is")
+        raise Fault(f"{name}: {call.wrong.decode()}")
     if watch is not None:
         watch.reshape(-1).view(np.uint8)[:] = result
     return writes

@@ -2,15 +2,18 @@
 // block and thread by thread, in a given order; at a barrier a thread lets the next one go on.
 //
 // What a launch shows: the bytes of a watched memory that each thread writes, and how often each is
-// written; the first address that is touched and not mapped.
+// written; the first address that is touched and not mapped; a barrier that only a part of a block
+// reaches.
 #pragma once
 #include <setjmp.h>
 #include <signal.h>
 #include <ucontext.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #define __global__
@@ -34,19 +37,26 @@ struct Launch {
   uint8_t *watched, *result;    // `size` bytes each, or null: what is written, put together
   uint32_t* writes;             // how often each byte was
   int64_t size;
-  uint64_t fault;  // out: address that must not be touched, or 0
+  uint64_t fault;   // out: whether the launch was stopped
+  char wrong[200];  // out: why
 };
 
 inline Index thread_index, block_index, block_size, grid_size;
 
 inline ucontext_t scheduler;
 inline ucontext_t* running = nullptr;
-inline sigjmp_buf touched_unmapped;
-inline volatile uint64_t fault = 0;
+inline sigjmp_buf stopped;
+inline char wrong[200];
+
+// Ends the launch and says why.
+template <typename... Values>
+[[noreturn]] inline void stop(const char* format, Values... values) {
+  std::snprintf(wrong, sizeof wrong, format, values...);
+  siglongjmp(stopped, 1);
+}
 
 inline void on_fault(int, siginfo_t* info, void*) {
-  fault = reinterpret_cast<uint64_t>(info->si_addr) | 1;
-  siglongjmp(touched_unmapped, 1);
+  stop("touched %p, where no memory is", info->si_addr);
 }
 
 inline uint32_t in_order(uint32_t i, uint32_t n, int32_t order) {
@@ -57,44 +67,45 @@ inline uint32_t in_order(uint32_t i, uint32_t n, int32_t order) {
 inline const std::function<void()>* body;
 inline void call_body() { (*body)(); }
 
+inline uint32_t round = 1;  // between two barriers, of any block of any launch
+inline int site = 0;        // the barrier at which a thread stopped; 0: it is done
+
 // All threads of a block, each up to its next barrier, again and again.
 inline void run_block_with_barriers(const Launch& l, const std::function<void()>& kernel) {
-  constexpr size_t kStack = 1 << 16;
-  static std::vector<char> stacks;
+  constexpr size_t kStack = 1 << 18;  // is not touched before it is used
+  static std::unique_ptr<char[]> stacks;
   static std::vector<ucontext_t> threads;
-  stacks.resize(kStack * l.block), threads.resize(l.block);
-  std::vector<char> done(l.block, 0);
+  if (threads.size() < l.block) stacks.reset(new char[kStack * l.block]), threads.resize(l.block);
   body = &kernel;
   for (uint32_t t = 0; t < l.block; ++t) {
     getcontext(&threads[t]);
-    threads[t].uc_stack = {stacks.data() + kStack * t, 0, kStack};
+    threads[t].uc_stack = {stacks.get() + kStack * t, 0, kStack};
     threads[t].uc_link = nullptr;
     makecontext(
         &threads[t],
         +[] {
           call_body();
-          ucontext_t* mine = running;
-          running = nullptr;  // tells the scheduler that this thread is done
-          swapcontext(mine, &scheduler);
+          site = 0;
+          swapcontext(running, &scheduler);
         },
         0);
   }
-  for (uint32_t left = l.block; left > 0;)
+  for (int reached = 1; reached != 0; ++round)
     for (uint32_t i = 0; i < l.block; ++i) {
-      const uint32_t t = in_order(i, l.block, l.order);
-      if (done[t]) continue;
-      thread_index.x = t;
+      const uint32_t t = thread_index.x = in_order(i, l.block, l.order);
       running = &threads[t];
-      swapcontext(&scheduler, &threads[t]);
-      if (!running) done[t] = 1, --left;
+      swapcontext(&scheduler, running);
+      if (i > 0 && site != reached)
+        stop("a barrier, line %d, that only a part of the block reaches", site ? site : reached);
+      reached = site;
     }
   running = nullptr;
 }
 
-inline void barrier() {
-  if (!running) __builtin_trap();
-  ucontext_t* mine = running;
-  swapcontext(mine, &scheduler);
+inline void barrier(int line) {
+  if (!running) stop("a barrier, line %d, in a kernel that is said to have none", line);
+  site = line;
+  swapcontext(running, &scheduler);
 }
 
 // Runs a thread on memory full of a byte and of its complement: what differs, it wrote.
@@ -109,19 +120,24 @@ inline void run_watched(const Launch& l, const std::function<void()>& kernel) {
   for (int64_t i = 0; i < l.size; ++i) l.writes[i] += wrote[i];
 }
 
+inline void (*block_done)() = nullptr;
+
 inline void run_blocks(const Launch& l, const std::function<void()>& kernel) {
+  ++round;  // the launch before may have been stopped
   grid_size = {l.grid[0], l.grid[1], 1}, block_size = {l.block, 1, 1};
   for (uint32_t y = l.first[1]; y < l.first[1] + l.count[1]; ++y)
     for (uint32_t x = l.first[0]; x < l.first[0] + l.count[0]; ++x) {
       block_index = {x, y, 0}, thread_index = {0, 0, 0};
       if (l.barriers) {
         run_block_with_barriers(l, kernel);
-        continue;
+      } else {
+        for (uint32_t i = 0; i < l.block; ++i) {
+          thread_index.x = in_order(i, l.block, l.order);
+          l.watched ? run_watched(l, kernel) : kernel();
+        }
       }
-      for (uint32_t i = 0; i < l.block; ++i) {
-        thread_index.x = in_order(i, l.block, l.order);
-        l.watched ? run_watched(l, kernel) : kernel();
-      }
+      ++round;
+      if (block_done) block_done();
     }
 }
 
@@ -130,12 +146,12 @@ inline void launch(Launch* l, const std::function<void()>& kernel) {
   action.sa_sigaction = on_fault, action.sa_flags = SA_SIGINFO | SA_NODEFER;
   sigaction(SIGSEGV, &action, &before_segv);
   sigaction(SIGBUS, &action, &before_bus);
-  fault = 0;
-  if (sigsetjmp(touched_unmapped, 1) == 0) run_blocks(*l, kernel);
+  l->fault = sigsetjmp(stopped, 1);
+  if (!l->fault) run_blocks(*l, kernel);
   running = nullptr;
   sigaction(SIGSEGV, &before_segv, nullptr);
   sigaction(SIGBUS, &before_bus, nullptr);
-  l->fault = fault;
+  std::memcpy(l->wrong, wrong, sizeof wrong);
 }
 
 }  // namespace emulated
@@ -144,7 +160,7 @@ inline void launch(Launch* l, const std::function<void()>& kernel) {
 #define blockIdx emulated::block_index
 #define blockDim emulated::block_size
 #define gridDim emulated::grid_size
-#define __syncthreads emulated::barrier
+#define __syncthreads() emulated::barrier(__LINE__)
 
 // run_<kernel>(arguments, launch) for a kernel that takes one struct, of size_<kernel> bytes.
 #define EMULATED(kernel, Arguments)                                                   \

@@ -1,0 +1,172 @@
+"""Counts what the GPU's kernels take, without a GPU: ``python -m tests.cuda.ptx.count``.
+
+It prints bounds.py anew; arguments are the entry points that are counted, all if there are none.
+"""
+
+import argparse
+
+import numpy as np
+
+import dali_msda as msda
+from dali_msda.backends import cpu, nvrtc
+from tests.cuda import kernel_arguments as cuda
+from tests.cuda.emulation import Walled, launch, masks_at, walled
+from tests.cuda.ptx import bounds, library, resources
+from tests.cuda.ptx.bounds import BOUNDS
+from tests.cuda.ptx.cost import cost
+from tests.cuda.test_cuda_emulated import emulated_blend, emulated_fields, emulated_saliency
+from tests.support.batches import normalisation, random_images
+from tests.support.doors import STORED
+from tests.support.fmix_plans import fields_of, records
+
+ARCHS = ("sm_90", "sm_120")
+BATCH = 4
+BLENDS = {
+    "mixup": msda.Mixup(partner="roll"),
+    "cutmix": msda.CutMix(),
+    "hmix": msda.HMix(),
+    "gmix": msda.GMix(),
+    "fmix": msda.FMix(),  # whose bits are given
+}
+GATHERS = {"mixup of 3": msda.Mixup(n=3), "resizemix": msda.ResizeMix(), "cutout": msda.Cutout()}
+SIZES = {"224x224": (224, 224), "width 225": (224, 225), "32x32": (32, 32)}
+SIZES_OF_OTHERS = {"224x224": SIZES["224x224"]}
+# What every run of the tests counts; the others take long to compile.
+OFTEN = (
+    "msda_mask_float32",
+    "msda_field_masks",
+    "msda_saliency_uint8",
+    "msda_saliency_float32",
+    "msda_targets_dense_int64",
+    "msda_targets_dense_int32",
+    "msda_targets_dense_float32",
+    "msda_targets_compact_int64",
+    "msda_targets_compact_int32",
+    "msda_blend_uint8_float16",
+    "msda_blend_uint8_float32",
+)
+THREADS = {"field": 512, "saliency": 1024}  # of a block; 256 of other kernels
+
+
+def measured(entry, arch):
+    """What an entry point takes on one kind of device, by name; see bounds.py."""
+    kind = entry.split("_")[1]
+    usage = resources.usage(nvrtc.cubin(library.source_of(entry), arch))[entry]
+    threads, shared = THREADS.get(kind, 256), usage.shared
+    if kind == "field":  # of 224 x 224
+        shared += cuda.field_launch((1, 224, 224), most_shared=_most_shared(arch)).shared
+    found = {"registers": usage.registers, "local": usage.local, "shared": usage.shared}
+    found["warps"] = resources.warps(arch, usage.registers, shared, threads)
+    counts = {"field": _field, "saliency": _saliency, "mask": _mask, "targets": _targets}
+    return found | (counts | dict.fromkeys(("blend", "gather"), _blend))[kind](entry, arch)
+
+
+def _blend(entry, arch):
+    source, dtype = entry.split("_")[2:]
+    policies = BLENDS if "_blend_" in entry else GATHERS
+    found = {}
+    for size, (height, width) in (SIZES if entry in OFTEN else SIZES_OF_OTHERS).items():
+        for name, policy in policies.items():
+            images = random_images((BATCH, height, width, 3), source)
+            plan = msda.draw(policy, BATCH, height, width, seed=3, step=0)
+            taken = cost(library.code(arch), lambda: _blended(images, plan, dtype))[entry]  # noqa: B023
+            made = plan.size * images[0].size * np.dtype(STORED[dtype]).itemsize
+            found[f"{name}, {size}"] = 32 * taken.warps / made
+            if name in ("mixup", "resizemix") and size == "224x224":
+                found |= _accesses(taken, made, f"{name}, {size}")
+    return found
+
+
+def _blended(images, plan, dtype):
+    options = {}
+    if dtype != "uint8":
+        chosen = normalisation(3, "mean and std")
+        options = {"scale": np.float32(1 / chosen["std"])}
+        options["shift"] = np.float32(-chosen["mean"] / chosen["std"])
+    emulated_blend(images, plan, dtype, "CHW", block=256, watch=False, **options)
+
+
+def _accesses(taken, made, of):
+    """Loads and stores of threads for each KiB of output, by their width in bytes."""
+    each = sorted(taken.accesses.items())
+    return {f"{how} {width} bytes, {of}": 1024 * n / made for (how, width), n in each}
+
+
+def _field(entry, arch):
+    plan = records(2, (1, 224, 224), lam=[0.3, 0.7])
+    amplitudes = np.empty(224 * 113 + 1, np.float32)
+    cpu.library().msda_amplitudes(amplitudes.ctypes.data, plan.ctypes.data)
+    how = {"blocks": 2, "threads": 512, "order": "forwards", "amplitudes": amplitudes}
+    in_shared = cuda.field_launch((1, 224, 224), most_shared=_most_shared(arch)).in_shared
+    taken = cost(library.code(arch), lambda: emulated_fields(plan, in_shared=in_shared, **how))[
+        entry
+    ]
+    return {"a field of 224x224": taken.warps / 2}
+
+
+def _saliency(entry, arch):
+    images = random_images((1, 224, 224, 3), entry.split("_")[2])
+    how = {"blocks": 1, "threads": 1024, "order": "forwards"}
+    flags = np.zeros(1, np.uint8)
+    taken = cost(library.code(arch), lambda: emulated_saliency(images, flags, **how))[entry]
+    return {"an image of 224x224": taken.warps}
+
+
+def _mask(entry, arch):
+    plan = msda.draw(msda.FMix(), BATCH, 224, 224, seed=3, step=0)
+    out, memory = Walled((BATCH, 224, 224), np.float32), walled(plan.view(np.uint8))
+    bits = walled(fields_of(plan))
+    m = cuda.Mask(out.address, masks_at(bits.array), memory.address, BATCH, 224, 224)
+    taken = cost(library.code(arch), lambda: launch(entry, m, (49, BATCH), 256))[entry]
+    made = out.array.nbytes
+    return {"fmix, 224x224": 32 * taken.warps / made, **_accesses(taken, made, "fmix, 224x224")}
+
+
+def _targets(entry, arch):
+    _, _, form, kind = entry.split("_")
+    batch, classes = 64, 1000
+    plan = msda.draw(msda.Mixup(), batch, 4, 4, seed=3, step=0)
+    labels = walled(np.zeros((batch, classes) if kind == "float32" else batch, kind))
+    rows, memory = Walled((batch, classes), np.float32), walled(plan.view(np.uint8))
+    indices, weights = Walled((batch, 4), np.int64), Walled((batch, 4), np.float32)
+    t = cuda.Targets(rows.address, indices.address, weights.address, labels.address)
+    t.plans, t.batch, t.classes = memory.address, batch, classes
+    dense = form == "dense"
+    items = batch * (classes if dense else 4)
+    taken = cost(library.code(arch), lambda: launch(entry, t, (-(-items // 256), 1), 256))[entry]
+    made = rows.array.nbytes if dense else indices.array.nbytes + weights.array.nbytes
+    return {"1000 classes" if dense else "4 labels": 32 * taken.warps / made}
+
+
+def _most_shared(arch):
+    """Bytes of shared memory that a block may have."""
+    return resources.LIMITS[arch][1] - 1024
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("entries", nargs="*", metavar="ENTRY", default=list(BOUNDS))
+    chosen = parser.parse_args().entries
+    table = dict(BOUNDS)
+    for entry in chosen:
+        both = [measured(entry, arch) for arch in ARCHS]
+        names = dict.fromkeys([*both[0], *both[1]])
+        table[entry] = {name: tuple(row.get(name) for row in both) for name in names}
+    print(bounds.__doc__.join(['"""', '"""']))
+    print("\nBOUNDS = {")
+    for entry, rows in table.items():
+        print(f'    "{entry}": {{')
+        for name, values in rows.items():
+            print(f'        "{name}": ({", ".join(map(_text, values))}),')
+        print("    },")
+    print("}")
+
+
+def _text(value):
+    return (
+        f"{value:.4g}" if isinstance(value, float) and value < 1e4 else str(value and round(value))
+    )
+
+
+if __name__ == "__main__":
+    main()
