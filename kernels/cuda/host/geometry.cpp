@@ -12,9 +12,10 @@ namespace {
 constexpr int64_t kMostAcross = 65535;       // blocks along y that CUDA allows
 constexpr int64_t kWaves = 64;               // how many times the resident blocks a grid may be
 constexpr int64_t kMostThreads = INT32_MAX;  // along x: the kernels count them
-constexpr int64_t kFieldThreads = 1024;      // of a block; the driver knows what field.cu allows
-constexpr int64_t kFieldShared = 9 * 1024;  // what field.cu has in shared memory besides the values
-constexpr int32_t kUnrolledRadix = 7;       // larger butterflies need room in memory
+constexpr int64_t kFieldThreads = 1024;      // of the masks that a multiprocessor holds
+constexpr int64_t kReserved = 1024;          // bytes of shared memory that CUDA adds to a block
+constexpr int64_t kDeviceThreads = 132 * kFieldThreads;  // of an H100 or H200
+constexpr int64_t kFieldShared = 11 * 1024;  // what field.cu has in shared memory besides that
 constexpr int64_t kAlignment = 256;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -26,6 +27,18 @@ int32_t greatest_radix(const MsdaFieldLaunch& l) {
     for (int32_t k = 0; k < passes.count; ++k) greatest = std::max(greatest, passes.radix[k]);
   }
   return greatest;
+}
+
+// Threads of a block.  As many blocks share a multiprocessor as its shared memory holds, and fill
+// it.  Where the batch is too small for that, blocks have more threads, but no more than entries.
+int32_t field_threads(const MsdaFieldLaunch& l) {
+  int64_t threads = l.values / 64;
+  if (l.in_shared) {
+    const int64_t blocks = (l.most_shared + kReserved) / (l.values + kFieldShared + kReserved);
+    for (threads = kFieldThreads; 2 * kFieldThreads <= blocks * threads;) threads /= 2;
+    threads = std::max(threads, std::min(kDeviceThreads / std::max(l.batch, 1), l.values / 8));
+  }
+  return static_cast<int32_t>(std::clamp<int64_t>(threads / 32 * 32, 64, kFieldThreads));
 }
 
 }  // namespace
@@ -53,17 +66,12 @@ int32_t msda_needs_gather(const msda::Plan* plans, int32_t batch, int32_t channe
 
 void msda_field_launch(MsdaFieldLaunch* l) {
   const int64_t pixels = int64_t{l->depth} * l->height * l->width;
-  msda::Field field = {};
-  field.depth = l->depth, field.height = l->height, field.width = l->width;
-  field.half = l->width / 2 + 1;
   l->radix = greatest_radix(*l);
-  l->values = msda::field_bytes(field);
-  l->room = l->radix > kUnrolledRadix ? int64_t{2} * l->radix * 8 : 0;
+  l->values = msda::field_bytes(l->depth, l->height, l->width);
+  l->room = l->radix > msda::kUnrolledRadix ? int64_t{2} * l->radix * 8 : 0;
   l->in_shared = l->values + kFieldShared <= l->most_shared;
   l->shared = l->in_shared ? l->values : 0;
-  // Enough threads for eight values each: small fields share a multiprocessor.
-  l->limit = static_cast<int32_t>(
-      std::clamp<int64_t>(ceil_div(l->values, 64) / 32 * 32, 64, kFieldThreads));
+  l->limit = field_threads(*l);
   l->blocks = std::min(l->batch, l->resident);
   l->row = 4 * (l->soft ? pixels : ceil_div(pixels, 32));
   l->workspace = ceil_div(l->row * l->batch, kAlignment) * kAlignment;
