@@ -98,7 +98,8 @@ _RESULTS = {  # of functions with another result than a status, before their arg
     "msda_isa_name": [c_char_p, c_int32],
     "msda_field_block_bytes": [c_int64, c_void_p],
     "msda_saliency_block_bytes": [c_int64, c_int32, c_int32],
-    "msda_mask_owners": [c_int32, c_void_p, c_void_p, c_int32],
+    "msda_mask_lists": [c_int32, c_void_p, c_void_p, c_int32],
+    "msda_saliency_threads": [c_int32] * 4,
     "msda_needs_gather": [c_int32, c_void_p, c_int32, c_int32],
     "msda_group_items": [c_int32, c_int32, c_int32, c_int32],
 }
@@ -131,5 +132,5 @@ def library() -> ctypes.CDLL:
     for name, (result, *arguments) in _RESULTS.items():
         function = getattr(lib, name)
         function.argtypes, function.restype = arguments, result
-    lib.msda_mask_owners.errcheck = _expect_count
+    lib.msda_mask_lists.errcheck = _expect_count
     return lib

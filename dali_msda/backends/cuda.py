@@ -44,9 +44,12 @@ def axis(length: int) -> tuple[np.ndarray, Passes]:
     return tables, made.passes
 
 
-def field_launch(shape: tuple[int, int, int], batch: int = 1, **known: int) -> FieldLaunch:
-    """How to launch the masks of FMix of this size; ``known`` gives members by name."""
-    made = FieldLaunch(batch, *shape, **known)
+def field_launch(shape: tuple[int, int, int], fields: int = 1, **known: int) -> FieldLaunch:
+    """How to launch the masks of FMix of this size, one for each field unless ``masks`` says more.
+
+    ``known`` gives members by name.
+    """
+    made = FieldLaunch(fields, *shape, **{"masks": fields} | known)
     cpu.library().msda_field_launch(ctypes.byref(made))
     return made
 
@@ -109,11 +112,14 @@ def _samples(batch: GpuArray, axes: int = 1) -> Samples:
     return Samples(batch.ctypes.data, batch.strides[axes - 1], None)
 
 
-def mask_owners(plans: np.ndarray) -> np.ndarray | None:
-    """The record whose mask of FMix each record uses, int32; None if each has its own."""
-    owners = np.empty(plans.size, np.int32)
-    shared = cpu.library().msda_mask_owners(owners.ctypes.data, plans.ctypes.data, plans.size)
-    return owners if shared else None
+def mask_lists(plans: np.ndarray) -> tuple[np.ndarray, int, int]:
+    """Which masks of FMix a batch needs (kernels/cuda/host/geometry.h); numbers of fields, masks.
+
+    The first ``plans.size`` numbers are those of the records' masks.
+    """
+    lists = np.empty(3 * plans.size + 1, np.int32)
+    fields = cpu.library().msda_mask_lists(lists.ctypes.data, plans.ctypes.data, plans.size)
+    return lists, fields, int(lists[2 * plans.size + fields])
 
 
 def _launch(
@@ -241,7 +247,8 @@ def saliency(
     given = {"images": images, "peaks": peaks, "maps": maps, "mirror": mirror}
     with _stream_for(**given) as (device, stream):
         entry = device.entry(f"msda_saliency_{images.dtype.name}")
-        threads, resident = entry.occupancy()
+        limit = cpu.library().msda_saliency_threads(*images.shape[:3])
+        threads, resident = entry.occupancy(limit)
         per_block = cpu.library().msda_saliency_block_bytes(*images.shape[1:3])
         blocks = min(len(images), resident)
         with device.batch([flags], blocks * per_block, stream) as (there, workspace):
@@ -256,8 +263,8 @@ def saliency(
 class FieldJob:
     """The masks of a batch's FMix records: their memory and their launch.
 
-    A mask that records share is made once. ``owners`` says which those are: it goes to the device
-    with the plans, and is None where there are none.
+    A mask that records share is made once. ``owners`` says which those are (:func:`mask_lists`): it
+    goes to the device with the plans.
     """
 
     @classmethod
@@ -269,12 +276,16 @@ class FieldJob:
         first = plans.reshape(-1)[0]
         self.shape = tuple(int(first[axis]) for axis in AXES)
         self.device, self.entry = device, device.entry("msda_field_masks")
-        self.interpolations, self.owners = interpolations(plans), mask_owners(plans)
-        known = {"soft": bool(plans["soft"].any()), "most_shared": device.shared_bytes}
-        block = field_launch(self.shape, plans.size, **known)
+        self.batch, (self.owners, fields, masks) = plans.size, mask_lists(plans)
+        known = {
+            "masks": masks,
+            "soft": bool(plans["soft"].any()),
+            "most_shared": device.shared_bytes,
+        }
+        block = field_launch(self.shape, fields, **known)
         threads, resident = self.entry.occupancy(block.limit, block.shared)
         known |= {"threads": threads, "resident": resident}
-        self.how = field_launch(self.shape, plans.size, **known)
+        self.how = field_launch(self.shape, fields, **known)
         self.scratch = self.how.scratch
         whole = has_trait(plans, "needs_field") & (plans["modes"] == 0) & (plans["flags"] == 0)
         self.decay, self.amplitudes = 0.0, None
@@ -282,15 +293,16 @@ class FieldJob:
             self.decay = float(plans["decay"][whole][0])
             self.amplitudes = resident_amplitudes(device, self.shape, self.decay)
 
-    def launch(self, stream: int, plans: int, owners: int | None, scratch: int) -> Masks:
+    def launch(self, stream: int, plans: int, owners: int, scratch: int) -> Masks:
         """Makes the masks in the scratch memory; all but the stream are addresses on the device."""
         how = self.how
         rows = Masks(scratch, how.row, owners)
         job = Fields(rows, plans, workspace=scratch + how.workspace, per_block=how.per_block)
         for k, length in enumerate(self.shape):
             job.axes[k] = resident_axis(self.device, length)
-        job.batch, job.in_shared, job.radix = how.batch, how.in_shared, how.radix
-        job.interpolations = self.interpolations
+        job.makers, job.firsts = owners + 4 * self.batch, owners + 8 * self.batch
+        job.count = how.fields
+        job.in_shared, job.radix = how.in_shared, how.radix
         job.amplitudes, job.decay = self.amplitudes, self.decay
         self.entry.launch((how.blocks, 1), how.threads, how.shared, stream, job)
         return rows

@@ -33,8 +33,8 @@ Axis = structure(
 Fields = structure(
     "MsdaGpuFields",
     {"fields": Masks, "plans": c_void_p, "axes": Axis * 3, "workspace": c_void_p}
-    | {"per_block": c_int64}
-    | dict.fromkeys("batch in_shared radix interpolations".split(), c_int32)
+    | {"per_block": c_int64, "makers": c_void_p, "firsts": c_void_p}
+    | dict.fromkeys("count in_shared radix".split(), c_int32)
     | {"amplitudes": c_void_p, "decay": c_float},
 )
 Saliency = structure(
@@ -46,7 +46,8 @@ Saliency = structure(
 )
 FieldLaunch = structure(  # of kernels/cuda/host/geometry.h
     "MsdaFieldLaunch",
-    dict.fromkeys("batch depth height width soft most_shared threads resident".split(), c_int32)
+    dict.fromkeys("fields depth height width soft most_shared".split(), c_int32)
+    | dict.fromkeys("threads resident masks".split(), c_int32)
     | dict.fromkeys("limit blocks in_shared radix".split(), c_int32)
     | dict.fromkeys("values room shared row workspace per_block scratch".split(), c_int64),
 )

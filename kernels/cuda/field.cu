@@ -104,15 +104,13 @@ __device__ __forceinline__ void make_masks(FieldBlock* b, const Entries& data, u
                                            const MsdaGpuFields& a, char* room, uint32_t* taken,
                                            BlockThread me) {
   prepare(b, data, a, room, me);
-  const int32_t each = a.interpolations > 1 ? a.interpolations : 1;
-  for (int32_t first = blockIdx.x * each; first < a.batch; first += gridDim.x * each) {
-    const Plan* made = nullptr;  // the record whose field the values are
-    for (int32_t i = first; i < first + each; ++i) {
-      const Plan& p = a.plans[i];
-      if (p.method != kFMix || (a.fields.owners && a.fields.owners[i] != i)) continue;
-      if (!made || !have_same_field(*made, p)) make_values<kInShared>(b, data, a, p, me);
-      made = p.soft > 0 ? nullptr : &p;  // weights replace the values
-      auto* row = reinterpret_cast<uint32_t*>(a.fields.first + i * a.fields.stride);
+  for (int32_t field = blockIdx.x; field < a.count; field += gridDim.x) {
+    for (int32_t mask = a.firsts[field]; mask < a.firsts[field + 1]; ++mask) {
+      const Plan& p = a.plans[a.makers[mask]];
+      // Where the mask before was softened, weights have replaced the values.
+      if (mask == a.firsts[field] || a.plans[a.makers[mask - 1]].soft > 0)
+        make_values<kInShared>(b, data, a, p, me);
+      auto* row = reinterpret_cast<uint32_t*>(a.fields.first + mask * a.fields.stride);
       make_mask(b, data, histogram, p, row, taken, me);
     }
   }

@@ -24,9 +24,7 @@ MSDA_FN Divisor divisor_of(uint32_t d) {  // 1 <= d < 2^31
 }
 
 MSDA_FN uint32_t divide(uint32_t n, const Divisor& d) {  // n < 2^31
-  uint32_t high;
-  product(&high, d.multiplier, n);
-  return (high + n) >> d.shift;
+  return (high_product(d.multiplier, n) + n) >> d.shift;
 }
 
 // Calls take(y, x) for this thread's items of a table of `rows` x `columns`, fewer than 2^31;

@@ -85,6 +85,15 @@ MSDA_FN uint32_t product(uint32_t* high, uint32_t a, uint32_t b) {
 #endif
 }
 
+// The high word of a product.
+MSDA_FN uint32_t high_product(uint32_t a, uint32_t b) {
+#if defined(__CUDA_ARCH__)
+  return __umulhi(a, b);
+#else
+  return static_cast<uint32_t>(uint64_t{a} * b >> 32);
+#endif
+}
+
 // a ^ b ^ c
 MSDA_FN uint32_t exclusive_or(uint32_t a, uint32_t b, uint32_t c) {
 #if defined(__CUDA_ARCH__)

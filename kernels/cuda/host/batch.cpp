@@ -84,7 +84,7 @@ void Fields::Axis::Fit(int32_t length) {
 void Fields::AddAmplitudes(Upload& upload, const Plan* plans) {
   amplitudes_part_ = -1;
   if (!how_.in_shared) return;  // larger fields are bound by memory: reading more would not help
-  const Plan* end = plans + how_.batch;
+  const Plan* end = plans + batch_;
   const Plan* first = std::find_if(
       plans, end, [](const Plan& p) { return p.method == kFMix && p.modes == 0 && p.flags == 0; });
   if (first == end) return;
@@ -100,16 +100,20 @@ void Fields::AddAmplitudes(Upload& upload, const Plan* plans) {
   amplitudes_part_ = upload.Add(amplitudes_.data(), amplitudes_.size());
 }
 
-size_t Fields::Prepare(Upload& upload, const Plan* plans, int32_t batch, int32_t interpolations) {
+size_t Fields::Prepare(Upload& upload, const Plan* plans, int32_t batch) {
   how_ = {};
-  interpolations_ = interpolations;
+  batch_ = batch;
   bool any = false;
   for (int32_t i = 0; i < batch; ++i) {
     any = any || plans[i].method == kFMix;
     how_.soft = how_.soft || plans[i].soft > 0;
   }
   if (!any) return 0;
-  how_.batch = batch;
+  lists_.resize(3 * static_cast<size_t>(batch) + 1);
+  how_.fields = msda_mask_lists(lists_.data(), plans, batch);
+  if (how_.fields < 0) throw std::bad_alloc();
+  how_.masks = lists_[static_cast<size_t>(2 * int64_t{batch} + how_.fields)];
+  lists_part_ = upload.Add(lists_.data(), lists_.size());
   how_.depth = plans[0].depth, how_.height = plans[0].height, how_.width = plans[0].width;
   how_.most_shared = device_.shared_bytes();
   msda_field_launch(&how_);
@@ -123,17 +127,13 @@ size_t Fields::Prepare(Upload& upload, const Plan* plans, int32_t batch, int32_t
     axes_[k].part = upload.Add(axes_[k].tables.data(), axes_[k].tables.size());
   }
   AddAmplitudes(upload, plans);
-  owners_.resize(static_cast<size_t>(batch));
-  const int32_t shared = msda_mask_owners(owners_.data(), plans, batch);
-  if (shared < 0) throw std::bad_alloc();
-  owners_part_ = upload.Add(shared > 0 ? owners_.data() : nullptr, owners_.size());
   return static_cast<size_t>(how_.scratch);
 }
 
 MsdaMasks Fields::Launch(const Upload& upload, const Plan* plans, Handle stream) {
-  if (how_.batch == 0) return {};
+  if (how_.fields == 0) return {};
   MsdaGpuFields job = {};
-  job.fields = {upload.Scratch(), how_.row, upload.At<int32_t>(owners_part_)};
+  job.fields = {upload.Scratch(), how_.row, upload.At<int32_t>(lists_part_)};
   job.plans = plans;
   for (int32_t k = 0; k < 3; ++k) {
     const auto* tables = upload.At<float>(axes_[k].part);
@@ -143,8 +143,8 @@ MsdaMasks Fields::Launch(const Upload& upload, const Plan* plans, Handle stream)
   }
   job.workspace = upload.Scratch() + how_.workspace;
   job.per_block = how_.per_block;
-  job.batch = how_.batch, job.in_shared = how_.in_shared, job.radix = how_.radix;
-  job.interpolations = interpolations_;
+  job.makers = job.fields.owners + batch_, job.firsts = job.makers + batch_;
+  job.count = how_.fields, job.in_shared = how_.in_shared, job.radix = how_.radix;
   if (amplitudes_part_ >= 0) {
     job.amplitudes = upload.At<float>(amplitudes_part_);
     job.decay = amplitudes_of_.decay;
@@ -167,7 +167,7 @@ void Blend::Run(const MsdaBlend& b, BatchMemory& memory, Handle stream) {
   const int mirror = upload_.Add(b.mirror, static_cast<size_t>(b.samples));
   const int scale = upload_.Add(b.scale, channels), shift = upload_.Add(b.shift, channels);
   const SampleParts outs(upload_, b.outs, b.batch), ins(upload_, b.ins, b.samples);
-  const size_t scratch = fields_.Prepare(upload_, b.plans, b.batch, b.interpolations);
+  const size_t scratch = fields_.Prepare(upload_, b.plans, b.batch);
   upload_.Send(device_, memory, scratch, stream);
 
   MsdaGpuBlend job = {};
@@ -218,13 +218,15 @@ void Saliency::Run(const std::vector<MsdaSaliency>& groups, BatchMemory& memory,
   if (groups.empty()) return;
   const Current current(device_);
   Kernel& kernel = device_.kernel(std::string("msda_saliency_") + name_of(groups[0].in_dtype));
-  const Kernel::Block block = kernel.occupancy();
+  const auto block_of = [&](const MsdaSaliency& g) {
+    return kernel.occupancy(msda_saliency_threads(g.batch, g.height, g.width));
+  };
   std::vector<SampleParts> ins, maps;
   std::vector<int> mirrors;
   int64_t workspace = 0;
   upload_.Clear();
   for (const MsdaSaliency& group : groups) {
-    const int64_t blocks = std::min(group.batch, block.resident);
+    const int64_t blocks = std::min(group.batch, block_of(group).resident);
     workspace = std::max(workspace, blocks * msda_saliency_block_bytes(group.height, group.width));
     ins.emplace_back(upload_, group.ins, group.batch);
     maps.emplace_back(upload_, group.maps, group.maps ? group.batch : 0);
@@ -241,6 +243,7 @@ void Saliency::Run(const std::vector<MsdaSaliency>& groups, BatchMemory& memory,
     job.per_block = msda_saliency_block_bytes(group.height, group.width);
     job.batch = group.batch, job.channels = group.channels;
     job.height = group.height, job.width = group.width;
+    const Kernel::Block block = block_of(group);
     const auto blocks = static_cast<uint32_t>(std::min(group.batch, block.resident));
     kernel.launch({blocks, 1}, block.threads, 0, stream, &job);
   }

@@ -78,7 +78,7 @@ class Fields {
 
   // Adds what the masks need, and returns how many bytes of scratch memory they take: 0 for no
   // masks.
-  size_t Prepare(Upload& upload, const Plan* plans, int32_t batch, int32_t interpolations);
+  size_t Prepare(Upload& upload, const Plan* plans, int32_t batch);
   // Makes the masks, if there are any, at the start of the scratch memory.  A mask that records
   // share is made once.  `plans` lie on the device.
   MsdaMasks Launch(const Upload& upload, const Plan* plans, Handle stream);
@@ -102,9 +102,9 @@ class Fields {
   std::vector<float> amplitudes_;
   Plan amplitudes_of_ = {};
   int amplitudes_part_ = -1;
-  std::vector<int32_t> owners_;  // whose mask each record has
-  int owners_part_ = -1;
-  int32_t interpolations_ = 1;
+  std::vector<int32_t> lists_;  // msda_mask_lists()
+  int lists_part_ = -1;
+  int32_t batch_ = 0;
   MsdaFieldLaunch how_ = {};
 };
 

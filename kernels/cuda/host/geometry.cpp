@@ -9,11 +9,12 @@
 
 namespace {
 
-constexpr int64_t kMostAcross = 65535;       // blocks along y that CUDA allows
-constexpr int64_t kWaves = 64;               // how many times the resident blocks a grid may be
-constexpr int64_t kMostThreads = INT32_MAX;  // along x: the kernels count them
-constexpr int64_t kFieldThreads = 1024;      // of the masks that a multiprocessor holds
-constexpr int64_t kReserved = 1024;          // bytes of shared memory that CUDA adds to a block
+constexpr int64_t kMostAcross = 65535;          // blocks along y that CUDA allows
+constexpr int64_t kWaves = 64;                  // how many times the resident blocks a grid may be
+constexpr int64_t kMostThreads = INT32_MAX;     // along x: the kernels count them
+constexpr int64_t kFieldThreads = 1024;         // of the masks that a multiprocessor holds
+constexpr int64_t kMostSaliencyThreads = 1024;  // of a block (saliency.cu)
+constexpr int64_t kReserved = 1024;             // bytes of shared memory that CUDA adds to a block
 constexpr int64_t kDeviceThreads = 132 * kFieldThreads;  // of an H100 or H200
 constexpr int64_t kFieldShared = 11 * 1024;  // what field.cu has in shared memory besides that
 constexpr int64_t kAlignment = 256;
@@ -36,7 +37,7 @@ int32_t field_threads(const MsdaFieldLaunch& l) {
   if (l.in_shared) {
     const int64_t blocks = (l.most_shared + kReserved) / (l.values + kFieldShared + kReserved);
     for (threads = kFieldThreads; 2 * kFieldThreads <= blocks * threads;) threads /= 2;
-    threads = std::max(threads, std::min(kDeviceThreads / std::max(l.batch, 1), l.values / 8));
+    threads = std::max(threads, std::min(kDeviceThreads / std::max(l.fields, 1), l.values / 8));
   }
   return static_cast<int32_t>(std::clamp<int64_t>(threads / 32 * 32, 64, kFieldThreads));
 }
@@ -72,28 +73,41 @@ void msda_field_launch(MsdaFieldLaunch* l) {
   l->in_shared = l->values + kFieldShared <= l->most_shared;
   l->shared = l->in_shared ? l->values : 0;
   l->limit = field_threads(*l);
-  l->blocks = std::min(l->batch, l->resident);
+  l->blocks = std::min(l->fields, l->resident);
   l->row = 4 * (l->soft ? pixels : ceil_div(pixels, 32));
-  l->workspace = ceil_div(l->row * l->batch, kAlignment) * kAlignment;
+  l->workspace = ceil_div(l->row * l->masks, kAlignment) * kAlignment;
   l->per_block = l->room * l->threads + (l->in_shared ? 0 : l->values);
   l->scratch = l->workspace + l->blocks * l->per_block;
 }
 
-int32_t msda_mask_owners(int32_t* owners, const msda::Plan* plans, int32_t batch) {
-  static thread_local std::vector<int32_t> slots;  // a hash table of records with different masks
+int32_t msda_mask_lists(int32_t* lists, const msda::Plan* plans, int32_t batch) {
+  static thread_local std::vector<int32_t> slots;  // a hash table of masks
   uint64_t size = 2;
   while (size < 2 * static_cast<uint64_t>(batch)) size *= 2;
   if (msda::closed([=] { slots.assign(size, -1); }) != kDone) return -1;
-  int32_t shared = 0;
+  int32_t *numbers = lists, *makers = numbers + batch, *firsts = makers + batch;
+  int32_t masks = 0, fields = 0;
   for (int32_t i = 0; i < batch; ++i) {
-    owners[i] = i;
+    numbers[i] = 0;
     const msda::Plan& p = plans[i];
     if (p.method != msda::kFMix) continue;
     uint64_t at = (p.field_seed[0] + 31u * static_cast<uint32_t>(p.count)) % size;
-    while (slots[at] >= 0 && !msda_same_mask(plans + slots[at], &p)) at = (at + 1) % size;
-    if (slots[at] < 0) slots[at] = i;
-    owners[i] = slots[at];
-    shared += owners[i] != i;
+    while (slots[at] >= 0 && !msda_same_mask(plans + makers[slots[at]], &p)) at = (at + 1) % size;
+    if (slots[at] < 0) {
+      if (masks == 0 || !msda::have_same_field(plans[makers[masks - 1]], p))
+        firsts[fields++] = masks;
+      makers[masks] = i;
+      slots[at] = masks++;
+    }
+    numbers[i] = slots[at];
   }
-  return shared;
+  firsts[fields] = masks;
+  return fields;
+}
+
+int32_t msda_saliency_threads(int32_t batch, int32_t height, int32_t width) {
+  const int64_t pixels = int64_t{height} * width;
+  const int64_t threads = std::max(kDeviceThreads / std::max(batch, 1), pixels / 16);
+  return static_cast<int32_t>(
+      std::clamp<int64_t>(std::min(threads, pixels) / 32 * 32, 64, kMostSaliencyThreads));
 }

@@ -132,11 +132,13 @@ MSDA_FN void take_step(const Step& step, const Entries& data, uint32_t first, ui
       }
     }
   }
-  values += (R1 * R2 - 1) * distance;  // from the end, so that no register must keep an address
+  // Many are stored from the end on, so that no register must keep an address.
+  const bool backwards = R1 * R2 >= 16;
+  if (backwards) values += (R1 * R2 - 1) * distance;
 #pragma unroll
   for (int32_t i = 0; i < R1 * R2; ++i) {
-    const Complex<float>& last = a[R1 * R2 - 1 - i];
-    store8(values - i * distance, last.re, last.im);
+    const Complex<float>& value = a[backwards ? R1 * R2 - 1 - i : i];
+    store8(values + (backwards ? -i : i) * distance, value.re, value.im);
   }
 }
 

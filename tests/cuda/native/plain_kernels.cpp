@@ -108,22 +108,26 @@ void field_by_phases(const Plan& p, uint32_t* row, int32_t threads, int32_t orde
 template <typename In>
 void saliency_by_phases(const MsdaSaliency& s, int64_t i, int32_t threads, int32_t order) {
   std::vector<char> memory(saliency_block_bytes(s.height, s.width));
-  uint32_t brighter = 0, darker = 0;
-  uint64_t peak = 0;
+  std::vector<uint64_t> found(static_cast<size_t>(threads));
+  Greatest greatest[2];
   SaliencyBlock b = {};
   b.height = s.height, b.width = s.width, b.channels = s.channels;
   place_in(&b, memory.data());
   b.map = s.maps ? static_cast<uint8_t*>(s.maps[i]) : nullptr;
   b.mirrored = s.mirror && s.mirror[i];
-  b.most_brighter = &brighter, b.most_darker = &darker, b.peak = &peak;
+  b.found = found.data(), b.greatest = greatest;
   const auto run = [&](auto phase) { each_thread(threads, order, phase); };
   run([&](BlockThread me) { phase_grey(b, static_cast<const In*>(s.ins[i]), me); });
   run([&](BlockThread me) { phase_smooth(b, b.other, b.grey, me); });
   run([&](BlockThread me) { phase_smooth(b, b.grey, b.other, me); });
+  run([&](BlockThread me) { phase_runs(b, me); });
   run([&](BlockThread me) { phase_row_sums(b, me); });
   run([&](BlockThread me) { phase_column_sums(b, me); });
   run([&](BlockThread me) { phase_contrasts(b, me); });
+  run([&](BlockThread me) { phase_fold_sums(b, me); });
+  run([&](BlockThread me) { phase_greatest(b, me); });
   run([&](BlockThread me) { phase_map(b, me); });
+  run([&](BlockThread me) { phase_fold_peaks(b, me); });
   run([&](BlockThread me) { phase_peak(b, s.peaks + 2 * i, me); });
 }
 
