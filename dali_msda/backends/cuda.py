@@ -16,7 +16,6 @@ import numpy as np
 
 from dali_msda.backends import cpu, cpu_library, nvrtc
 from dali_msda.backends.cuda_arrays import GpuArray, current_stream
-from dali_msda.backends.records import interpolations
 
 FAILED = 2  # an MsdaStatus
 
@@ -28,7 +27,7 @@ Call = cpu_library.structure(
 _SIGNATURES = {  # after the call's own structure
     "msda_gpu_of": [c_void_p],
     "msda_gpu_blend": [POINTER(cpu.Blend), c_void_p, c_int32, c_int64, c_int64],
-    "msda_gpu_mask": [c_void_p, c_void_p, *[c_int32] * 4],
+    "msda_gpu_mask": [c_void_p, c_void_p, *[c_int32] * 3],
     "msda_gpu_fields": [POINTER(cpu.Fields)],
     "msda_gpu_targets_dense": [c_void_p, c_int32, POINTER(cpu.Targets), c_void_p, c_char_p],
     "msda_gpu_targets_compact": [c_void_p, c_void_p, POINTER(cpu.Targets), c_void_p, c_char_p],
@@ -126,7 +125,7 @@ def blend(
 def mask(weights: GpuArray, plans: np.ndarray) -> None:
     """Fills ``weights``, float32 ``(*plans.shape, ..., W)``."""
     size = prod(weights.shape[plans.ndim : -1]), weights.shape[-1]
-    how = plans.ctypes.data, plans.size, interpolations(plans), *size
+    how = plans.ctypes.data, plans.size, *size
     _call("msda_gpu_mask", {"out": weights}, weights.ctypes.data, *how)
 
 

@@ -12,13 +12,13 @@ struct MsdaSamples {
   void* const* each;  // null: first + i * stride
 };
 
-// The masks of the kFMix records, `stride` bytes from one to the next.  A mask is bits in whole
+// The masks of kFMix records, `stride` bytes from one to the next.  A mask is bits in whole
 // words or, where its edges are softened, one float a pixel.
 struct MsdaMasks {
   char* first;
   int64_t stride;
-  const int32_t* owners;  // whose place each record's mask has (msda_mask_owners, host/geometry.h);
-                          // null: each has its own
+  const int32_t* owners;  // the number of each record's mask (msda_mask_lists, host/geometry.h);
+                          // null: each record has its own
 };
 
 // A mixed batch.  MsdaBlend of cpu/api.h says what each member means.
@@ -68,10 +68,10 @@ struct MsdaGpuFields {
   MsdaGpuAxis axes[3];  // z, y, x
   char* workspace;      // `per_block` bytes for each block of the grid
   int64_t per_block;
-  int32_t batch;
+  const int32_t *makers, *firsts;  // of msda_mask_lists()
+  int32_t count;                   // fields
   int32_t in_shared;        // 1: the values lie in dynamic shared memory, else in the workspace
   int32_t radix;            // the greatest of the axes: above 7 the workspace has room for it
-  int32_t interpolations;   // as in MsdaGpuBlend: a field that they share is made once
   const float* amplitudes;  // msda_amplitudes (cpu/api.h) of records with all modes of the paper's
                             // law and this `decay`; other records, or all if null, compute theirs
   float decay;

@@ -12,42 +12,40 @@ namespace {
 extern __shared__ float dynamic_shared[];
 
 // What is the same for every field.
-__device__ __forceinline__ void prepare(FieldBlock* b, const MsdaGpuFields& a, char* room) {
-#pragma unroll
-  for (int32_t k = 0; k < 3; ++k) {
-    append_steps(&b->steps, k, a.axes[k].passes, a.in_shared);
-    b->lengths[k] = a.axes[k].passes.length;
+__device__ __forceinline__ void prepare(FieldBlock* b, const Entries& data, const MsdaGpuFields& a,
+                                        char* room, BlockThread me) {
+  for (int32_t k = me.thread; k < 3; k += me.threads) {
+    for (int32_t axis = 0; axis < 3; ++axis) b->lengths[axis] = a.axes[axis].passes.length;
+    set_axis(b, k, a.axes[k].passes, a.in_shared);
     b->turns[k] = {a.axes[k].cosine, a.axes[k].sine};
     b->place[k] = a.axes[k].place;
+    b->room = a.radix > kUnrolledRadix ? reinterpret_cast<Complex<float>*>(room) : nullptr;
   }
-  b->room = a.radix > 7 ? reinterpret_cast<Complex<float>*>(room) : nullptr;
-}
-
-template <bool kInShared>
-__device__ __forceinline__ void transform(const FieldBlock& b, const Entries& data, int32_t axis,
-                                          BlockThread me) {
-  for (int32_t step = 0; step < steps_along(b, axis); ++step) {
-    phase_step<kInShared>(b, data, axis, step, me);
-    __syncthreads();
-  }
+  __syncthreads();
+  phase_tables(*b, data, me);
 }
 
 template <bool kInShared>
 __device__ __forceinline__ void make_values(FieldBlock* b, const Entries& data,
                                             const MsdaGpuFields& a, const Plan& p, BlockThread me) {
-  if (me.thread == 0) {
-    b->f = field_of(p);
-    const bool known = b->f.law == kLawPaper && p.modes == 0 && p.decay == a.decay;
-    b->amplitudes = known ? a.amplitudes : nullptr;
-  }
+  phase_begin(b, p, a.amplitudes, a.decay, me);
   __syncthreads();
   phase_spectrum(*b, data, me);
   __syncthreads();
-  transform<kInShared>(*b, data, 1, me);
-  transform<kInShared>(*b, data, 0, me);
-  phase_pair(*b, data, me);
-  __syncthreads();
-  transform<kInShared>(*b, data, 2, me);
+#pragma unroll 1
+  for (int32_t k = 0; k < 3; ++k) {
+    const int32_t axis = k < 2 ? 1 - k : 2;
+    if (axis == 2) {
+      phase_pair(*b, data, me);
+      __syncthreads();
+    }
+#pragma unroll 1
+    for (int32_t step = 0; step < b->steps[axis].count; ++step) {
+      phase_step<kInShared>(*b, data, axis, step, me);
+      __syncthreads();
+    }
+  }
+  phase_blank(*b, data, me);
 }
 
 // The order of the `rank`-th pixel, or a number between it and the next order.
@@ -61,7 +59,7 @@ __device__ __forceinline__ uint64_t select(FieldBlock* b, const Entries& data, u
     __syncthreads();
     phase_count(*b, data, histogram, level, me);
     __syncthreads();
-    phase_sum(histogram, me);
+    phase_sum(histogram, level, me);
     __syncthreads();
     phase_choose(b, histogram, level, me);
     __syncthreads();
@@ -103,17 +101,17 @@ __device__ __forceinline__ void make_mask(FieldBlock* b, const Entries& data, ui
 
 template <bool kInShared>
 __device__ __forceinline__ void make_masks(FieldBlock* b, const Entries& data, uint32_t* histogram,
-                                           const MsdaGpuFields& a, uint32_t* taken,
+                                           const MsdaGpuFields& a, char* room, uint32_t* taken,
                                            BlockThread me) {
-  const int32_t each = a.interpolations > 1 ? a.interpolations : 1;
-  for (int32_t first = blockIdx.x * each; first < a.batch; first += gridDim.x * each) {
-    const Plan* made = nullptr;  // the record whose field the values are
-    for (int32_t i = first; i < first + each; ++i) {
-      const Plan& p = a.plans[i];
-      if (p.method != kFMix || (a.fields.owners && a.fields.owners[i] != i)) continue;
-      if (!made || !have_same_field(*made, p)) make_values<kInShared>(b, data, a, p, me);
-      made = p.soft > 0 ? nullptr : &p;  // weights replace the values
-      auto* row = reinterpret_cast<uint32_t*>(a.fields.first + i * a.fields.stride);
+  prepare(b, data, a, room, me);
+  for (int32_t field = blockIdx.x; field < a.count; field += gridDim.x) {
+    for (int32_t mask = a.firsts[field]; mask < a.firsts[field + 1]; ++mask) {
+      const Plan& p = a.plans[a.makers[mask]];
+      // Where the mask before was softened, weights have replaced the values.
+      if (mask == a.firsts[field] || a.plans[a.makers[mask - 1]].soft > 0)
+        make_values<kInShared>(b, data, a, p, me);
+      auto* row = reinterpret_cast<uint32_t*>(
+          a.fields.first + (a.fields.owners ? mask : a.makers[mask]) * a.fields.stride);
       make_mask(b, data, histogram, p, row, taken, me);
     }
   }
@@ -122,22 +120,20 @@ __device__ __forceinline__ void make_masks(FieldBlock* b, const Entries& data, u
 }  // namespace
 }  // namespace msda
 
-// At most 512 threads, so that each may have the registers that a step of 16 values takes.
-extern "C" __global__ void __launch_bounds__(512, 1)
+// At most 64 registers a thread, so that 1024 threads share a multiprocessor.
+extern "C" __global__ void __launch_bounds__(1024, 1)
     msda_field_masks(const __grid_constant__ MsdaGpuFields a) {
   using namespace msda;
   __shared__ FieldBlock b;
-  __shared__ uint32_t histogram[kDigits + kDigitGroups], taken;
+  alignas(16) __shared__ uint32_t histogram[kDigits + kDigitGroups];
+  __shared__ uint32_t taken;
   const BlockThread me = {static_cast<int32_t>(threadIdx.x), static_cast<int32_t>(blockDim.x)};
   char* mine = a.workspace + blockIdx.x * a.per_block;
-  const int64_t rows = int64_t{a.axes[0].passes.length} * a.axes[1].passes.length;
-  const int64_t entries = (rows + rows % 2) * (a.axes[2].passes.length / 2 + 1);
-  const int64_t values = 2 * entries * static_cast<int64_t>(sizeof(float));
-  if (me.thread == 0) prepare(&b, a, a.in_shared ? mine : mine + values);
-  __syncthreads();
   if (a.in_shared) {  // two calls, so that the compiler knows which kind of memory it is
-    make_masks<true>(&b, {dynamic_shared}, histogram, a, &taken, me);
+    make_masks<true>(&b, {dynamic_shared}, histogram, a, mine, &taken, me);
   } else {
-    make_masks<false>(&b, {reinterpret_cast<float*>(mine)}, histogram, a, &taken, me);
+    const int64_t bytes =
+        field_bytes(a.axes[0].passes.length, a.axes[1].passes.length, a.axes[2].passes.length);
+    make_masks<false>(&b, {reinterpret_cast<float*>(mine)}, histogram, a, mine + bytes, &taken, me);
   }
 }

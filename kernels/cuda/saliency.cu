@@ -6,6 +6,8 @@
 namespace msda {
 namespace {
 
+constexpr int32_t kThreads = 1024;  // the most that a block has
+
 template <typename In>
 __device__ __forceinline__ void find(const SaliencyBlock& b, const In* image, int32_t* peak,
                                      BlockThread me) {
@@ -15,29 +17,35 @@ __device__ __forceinline__ void find(const SaliencyBlock& b, const In* image, in
   __syncthreads();
   phase_smooth(b, b.grey, b.other, me);
   __syncthreads();
+  phase_runs(b, me);
+  __syncthreads();
   phase_row_sums(b, me);
   __syncthreads();
   phase_column_sums(b, me);
   __syncthreads();
   phase_contrasts(b, me);
   __syncthreads();
+  phase_fold_sums(b, me);
+  __syncthreads();
+  phase_greatest(b, me);
+  __syncthreads();
   phase_map(b, me);
   __syncthreads();
-  phase_peak(b, peak, me);
+  phase_fold_peaks(b, me);
   __syncthreads();
+  phase_peak(b, peak, me);
 }
 
 template <typename In>
 __device__ __forceinline__ void saliency(const MsdaGpuSaliency& a) {
-  __shared__ uint32_t most_brighter, most_darker;
-  __shared__ uint64_t peak;
+  __shared__ uint64_t found[kThreads];
+  __shared__ Greatest greatest[2];
   const BlockThread me = {static_cast<int32_t>(threadIdx.x), static_cast<int32_t>(blockDim.x)};
   SaliencyBlock b = {};
   b.height = a.height, b.width = a.width, b.channels = a.channels;
   place_in(&b, a.workspace + blockIdx.x * a.per_block);
-  b.most_brighter = &most_brighter, b.most_darker = &most_darker, b.peak = &peak;
+  b.found = found, b.greatest = greatest;
   for (int32_t i = blockIdx.x; i < a.batch; i += gridDim.x) {
-    if (me.thread == 0) most_brighter = most_darker = 0, peak = 0;
     b.map = a.maps.first || a.maps.each ? sample_at<uint8_t>(a.maps, i) : nullptr;
     b.mirrored = a.mirror && a.mirror[i];
     find(b, sample_at<const In>(a.ins, i), a.peaks + 2 * int64_t{i}, me);
@@ -50,11 +58,11 @@ __device__ __forceinline__ void saliency(const MsdaGpuSaliency& a) {
 extern "C" {
 using namespace msda;
 
-__global__ void __launch_bounds__(1024, 1)
+__global__ void __launch_bounds__(kThreads, 1)
     msda_saliency_uint8(const __grid_constant__ MsdaGpuSaliency a) {
   saliency<uint8_t>(a);
 }
-__global__ void __launch_bounds__(1024, 1)
+__global__ void __launch_bounds__(kThreads, 1)
     msda_saliency_float32(const __grid_constant__ MsdaGpuSaliency a) {
   saliency<float>(a);
 }

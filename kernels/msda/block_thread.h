@@ -10,21 +10,6 @@ struct BlockThread {
   int32_t thread, threads;
 };
 
-// Calls take(y, x) for this thread's items of a table of `rows` x `columns`; neighbouring threads
-// take neighbouring columns.  No integer is divided from item to item, which a GPU does slowly.
-template <typename Take>
-MSDA_FN void each_item(BlockThread me, uint32_t rows, uint32_t columns, Take take) {
-  const uint32_t thread = static_cast<uint32_t>(me.thread), threads = me.threads;
-  if (columns == 0) return;
-  const uint32_t down = threads / columns, along = threads % columns;
-  uint32_t y = thread / columns, x = thread % columns;
-  while (y < rows) {
-    take(y, x);
-    y += down, x += along;
-    if (x >= columns) x -= columns, ++y;
-  }
-}
-
 // What replaces a division by one number: three instructions of a GPU, where a division takes about
 // twenty.  Granlund and Montgomery, "Division by invariant integers using multiplication", 1994.
 struct Divisor {
@@ -39,7 +24,18 @@ MSDA_FN Divisor divisor_of(uint32_t d) {  // 1 <= d < 2^31
 }
 
 MSDA_FN uint32_t divide(uint32_t n, const Divisor& d) {  // n < 2^31
-  return (static_cast<uint32_t>(uint64_t{d.multiplier} * n >> 32) + n) >> d.shift;
+  return (high_product(d.multiplier, n) + n) >> d.shift;
+}
+
+// Calls take(y, x) for this thread's items of a table of `rows` x `columns`, fewer than 2^31;
+// neighbouring threads take neighbouring columns.
+template <typename Take>
+MSDA_FN void each_item(BlockThread me, uint32_t rows, uint32_t columns, const Divisor& by_columns,
+                       Take take) {
+  for (uint32_t i = me.thread; i < rows * columns; i += me.threads) {
+    const uint32_t y = divide(i, by_columns);
+    take(y, i - y * columns);
+  }
 }
 
 }  // namespace msda

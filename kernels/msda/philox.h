@@ -19,10 +19,10 @@ constexpr uint32_t kPhiloxKeyA = 0x9E3779B9u,
 
 MSDA_FN Words4 philox4x32(Words4 c, uint32_t k0, uint32_t k1) {
   for (int32_t round = 0; round < kPhiloxRounds; ++round) {
-    const uint64_t a = uint64_t{kPhiloxA} * c.v[0];
-    const uint64_t b = uint64_t{kPhiloxB} * c.v[2];
-    c = {{static_cast<uint32_t>(b >> 32) ^ c.v[1] ^ k0, static_cast<uint32_t>(b),
-          static_cast<uint32_t>(a >> 32) ^ c.v[3] ^ k1, static_cast<uint32_t>(a)}};
+    uint32_t high_a, high_b;
+    const uint32_t low_a = product(&high_a, kPhiloxA, c.v[0]);
+    const uint32_t low_b = product(&high_b, kPhiloxB, c.v[2]);
+    c = {{exclusive_or(high_b, c.v[1], k0), low_b, exclusive_or(high_a, c.v[3], k1), low_a}};
     k0 += kPhiloxKeyA;
     k1 += kPhiloxKeyB;
   }

@@ -71,6 +71,49 @@ MSDA_FN uint64_t bits_of(double value) {
 #endif
 }
 
+// The 64 bits of a product, as two words.
+MSDA_FN uint32_t product(uint32_t* high, uint32_t a, uint32_t b) {
+#if defined(__CUDA_ARCH__)
+  const uint64_t both = uint64_t{a} * b;
+  uint32_t low;
+  asm("mov.b64 {%0, %1}, %2;" : "=r"(low), "=r"(*high) : "l"(both));  // no shift is needed
+  return low;
+#else
+  const uint64_t both = uint64_t{a} * b;
+  *high = static_cast<uint32_t>(both >> 32);
+  return static_cast<uint32_t>(both);
+#endif
+}
+
+// The high word of a product.
+MSDA_FN uint32_t high_product(uint32_t a, uint32_t b) {
+#if defined(__CUDA_ARCH__)
+  return __umulhi(a, b);
+#else
+  return static_cast<uint32_t>(uint64_t{a} * b >> 32);
+#endif
+}
+
+// a ^ b ^ c
+MSDA_FN uint32_t exclusive_or(uint32_t a, uint32_t b, uint32_t c) {
+#if defined(__CUDA_ARCH__)
+  uint32_t result;
+  asm("lop3.b32 %0, %1, %2, %3, 0x96;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  return result;
+#else
+  return a ^ b ^ c;
+#endif
+}
+
+// Moves the bits of a word up by one; the highest bit of `next` becomes the lowest.
+MSDA_FN uint32_t shifted_in(uint32_t word, uint32_t next) {
+#if defined(__CUDA_ARCH__)
+  return __funnelshift_l(next, word, 1);
+#else
+  return word << 1 | next >> 31;
+#endif
+}
+
 // A float, or as many as a vector has lanes, at any address of a float.
 template <typename V>
 MSDA_FN V load_lanes(const float* at) {
@@ -117,6 +160,26 @@ MSDA_FN void store8(float* at, float first, float second) {
 #else
   expect_aligned(at, 8);
   at[0] = first, at[1] = second;
+#endif
+}
+
+// Four floats at an address that is a multiple of 16.
+MSDA_FN void load16(float* to, const float* at) {
+#if defined(__CUDA_ARCH__)
+  const float4 all = *reinterpret_cast<const float4*>(at);
+  to[0] = all.x, to[1] = all.y, to[2] = all.z, to[3] = all.w;
+#else
+  expect_aligned(at, 16);
+  for (int32_t i = 0; i < 4; ++i) to[i] = at[i];
+#endif
+}
+
+MSDA_FN void store16(float* at, const float* from) {
+#if defined(__CUDA_ARCH__)
+  *reinterpret_cast<float4*>(at) = make_float4(from[0], from[1], from[2], from[3]);
+#else
+  expect_aligned(at, 16);
+  for (int32_t i = 0; i < 4; ++i) at[i] = from[i];
 #endif
 }
 
@@ -187,6 +250,13 @@ MSDA_FN bool hardware_bfloat16_pair(uint32_t* pair, float low, float high) {
 #else
   static_cast<void>(pair), static_cast<void>(low), static_cast<void>(high);
   return false;
+#endif
+}
+
+// Makes a compiler read memory again rather than keep what it has read in registers.
+MSDA_FN void read_memory_again() {
+#if defined(__CUDA_ARCH__)
+  asm volatile("" ::: "memory");
 #endif
 }
 

@@ -40,8 +40,8 @@ Axis = structure(
 Fields = structure(
     "MsdaGpuFields",
     {"fields": Masks, "plans": c_void_p, "axes": Axis * 3, "workspace": c_void_p}
-    | {"per_block": c_int64}
-    | dict.fromkeys("batch in_shared radix interpolations".split(), c_int32)
+    | {"per_block": c_int64, "makers": c_void_p, "firsts": c_void_p}
+    | dict.fromkeys("count in_shared radix".split(), c_int32)
     | {"amplitudes": c_void_p, "decay": c_float},
 )
 Saliency = structure(
@@ -53,8 +53,8 @@ Saliency = structure(
 )
 FieldLaunch = structure(  # of kernels/cuda/host/geometry.h
     "MsdaFieldLaunch",
-    dict.fromkeys("batch depth height width soft most_shared threads resident".split(), c_int32)
-    | dict.fromkeys("limit blocks in_shared radix".split(), c_int32)
+    dict.fromkeys("fields depth height width soft most_shared threads resident".split(), c_int32)
+    | dict.fromkeys("masks limit blocks in_shared radix".split(), c_int32)
     | dict.fromkeys("values room shared row workspace per_block scratch".split(), c_int64),
 )
 
@@ -67,7 +67,7 @@ def library():
         "msda_axis": [POINTER(Axis)],
         "msda_grid": [c_void_p, *[c_int64] * 3, c_int32, c_int32],
         "msda_field_launch": [POINTER(FieldLaunch)],
-        "msda_mask_owners": [c_void_p, c_void_p, c_int32],
+        "msda_mask_lists": [c_void_p, c_void_p, c_int32],
         "msda_needs_gather": [c_void_p, c_int32, c_int32],
         "msda_group_items": [c_int32] * 3,
     }.items():
@@ -84,9 +84,12 @@ def axis(length):
     return tables, made.passes
 
 
-def field_launch(shape, batch=1, **known):
-    """How to launch the masks of FMix of this size; ``known`` gives members by name."""
-    made = FieldLaunch(batch, *shape, **known)
+def field_launch(shape, fields=1, **known):
+    """How to launch the masks of FMix of this size, one for each field unless ``masks`` says more.
+
+    ``known`` gives members by name.
+    """
+    made = FieldLaunch(fields, *shape, **{"masks": fields} | known)
     library().msda_field_launch(byref(made))
     return made
 
@@ -109,9 +112,12 @@ def grid(samples, rows, items, block, resident):
     return made[0], made[1]
 
 
-def mask_owners(plans):
-    """The record whose mask of FMix each record uses, int32; None if each has its own."""
-    owners = np.empty(plans.size, np.int32)
-    shared = library().msda_mask_owners(owners.ctypes.data, plans.ctypes.data, plans.size)
-    assert shared >= 0
-    return owners if shared else None
+def mask_lists(plans):
+    """Which masks of FMix a batch needs, as geometry.h says; numbers of fields and of masks.
+
+    The first ``plans.size`` numbers are those of the records' masks.
+    """
+    lists = np.empty(3 * plans.size + 1, np.int32)
+    fields = library().msda_mask_lists(lists.ctypes.data, plans.ctypes.data, plans.size)
+    assert fields >= 0
+    return lists, fields, int(lists[2 * plans.size + fields])

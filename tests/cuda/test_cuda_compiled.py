@@ -32,7 +32,7 @@ BOUNDS = {
     "msda_blend_float32_float16": (128, 0),
     "msda_blend_float32_bfloat16": (128, 0),
     "msda_mask_float32": (48, 0),
-    "msda_field_masks": (128, 10 * 1024),
+    "msda_field_masks": (64, 11 * 1024),
     "msda_saliency_uint8": (64, 64),
     "msda_saliency_float32": (64, 64),
     "msda_targets_dense_int64": (64, 0),

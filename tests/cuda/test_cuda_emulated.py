@@ -325,26 +325,42 @@ def test_the_targets(kind, block, share, order):
             np.testing.assert_array_equal(weights.array, want_weights)
 
 
-def emulated_fields(plan, *, blocks, threads, in_shared, order, owners=None, amplitudes=None):
-    """Rows of bits or of weights; the rows of other methods stay as they were.
+def emulated_fields(plan, *, apart=False, **how):
+    """Rows of bits or of weights of the records; those of other methods are full of 0xCD.
+
+    With ``apart``, the masks as they lie in memory, and the number of each record's mask.
+    """
+    rows = emulated_masks(plan.reshape(-1), **how)
+    numbers = cuda.mask_lists(plan)[0][: plan.size]
+    if apart:
+        return rows, numbers
+    made = plan.reshape(-1)["method"] == FMIX
+    got = np.full((plan.size, rows.shape[1]), 0xCDCDCDCD, np.uint32)
+    got[made] = rows[numbers[made]]
+    return got
+
+
+def emulated_masks(plan, *, blocks, threads, in_shared, order, amplitudes=None):
+    """A row of memory for each mask of a batch.
 
     ``amplitudes`` are those of the decay of the first record.
     """
-    each, plan = plan.shape[1] if plan.ndim > 1 else 1, plan.reshape(-1)
     shape = tuple(int(plan[name][0]) for name in ("depth", "height", "width"))
+    lists, fields, masks = cuda.mask_lists(plan)
     known = {"soft": bool(plan["soft"].any()), "threads": threads, "resident": blocks}
-    how = cuda.field_launch(shape, len(plan), **known, most_shared=in_shared * 2**30)
+    how = cuda.field_launch(shape, fields, **known, masks=masks, most_shared=in_shared * 2**30)
     assert how.in_shared == in_shared
-    rows = walled(np.full((len(plan), how.row // 4), 0xCDCDCDCD, np.uint32))
+    rows = walled(np.full((masks, how.row // 4), 0xCDCDCDCD, np.uint32))
     memory, workspace = walled(plan.view(np.uint8)), Walled(blocks * how.per_block, np.uint8)
-    masks = masks_at(rows.array, owners)
-    f, kept = cuda.Fields(masks, memory.address, interpolations=each), [masks]
+    there = masks_at(rows.array, lists)
+    f, kept = cuda.Fields(there, memory.address), [there]
     for k, length in enumerate(shape):
         tables, passes = cuda.axis(length)
         kept.append([walled(row) for row in tables])
         f.axes[k] = cuda.Axis(*(table.address for table in kept[-1]), passes)
-    f.workspace, f.per_block, f.batch = workspace.address, how.per_block, len(plan)
-    f.in_shared, f.radix = in_shared, how.radix
+    f.workspace, f.per_block = workspace.address, how.per_block
+    f.makers, f.firsts = there.owners + 4 * len(plan), there.owners + 8 * len(plan)
+    f.count, f.in_shared, f.radix = fields, in_shared, how.radix
     if amplitudes is not None:
         kept.append(walled(amplitudes, at_end=False))  # as aligned as an allocation
         f.amplitudes, f.decay = kept[-1].address, plan["decay"][0]
@@ -397,7 +413,7 @@ def test_the_field_of_a_common_size():
     np.testing.assert_array_equal(got, fields_of(plan))
     hopper, used = 227 * 1024, cpu.field_block_bytes(plan)  # of shared memory, for a block
     how = cuda.field_launch((1, 224, 224), most_shared=hopper)
-    assert (how.values, how.room, how.in_shared, how.shared) == (202_496, 0, 1, 202_496)
+    assert (how.values, how.room, how.in_shared, how.shared) == (210_576, 0, 1, 210_576)
     assert not cuda.field_launch((1, 224, 224), most_shared=used - 1).in_shared
 
 
@@ -407,11 +423,11 @@ def test_the_field_of_a_common_size():
         ((1, 8, 8), 5, {"most_shared": 10**6, "threads": 64, "resident": 3},
          (1, 64, 3, 8, 256, 0, 256)),
         ((1, 8, 8), 5, {"soft": 1, "most_shared": 0, "threads": 32, "resident": 9},
-         (0, 64, 5, 256, 1280, 320, 2880)),
+         (0, 64, 5, 256, 1280, 624, 4400)),
         ((1, 11, 97), 40, {"most_shared": 10**6, "threads": 128, "resident": 30},
-         (1, 64, 30, 136, 5632, 128 * 97 * 16, 5632 + 30 * 128 * 97 * 16)),
+         (1, 832, 30, 136, 5632, 128 * 97 * 16, 5632 + 30 * 128 * 97 * 16)),
         ((1, 224, 224), 256, {"most_shared": 100_000, "threads": 1024, "resident": 264},
-         (0, 1024, 256, 6272, 1_605_632, 202_496, 1_605_632 + 256 * 202_496)),
+         (0, 1024, 256, 6272, 1_605_632, 210_576, 1_605_632 + 256 * 210_576)),
         ((2, 3, 1), 1, {"most_shared": 10**6, "threads": 64, "resident": 1},
          (1, 64, 1, 4, 256, 0, 256)),
     ],
@@ -420,6 +436,18 @@ def test_the_launch_of_the_fields(shape, batch, known, want):
     how = cuda.field_launch(shape, batch, **known)
     got = "in_shared limit blocks row workspace per_block scratch".split()
     assert tuple(getattr(how, name) for name in got) == want
+
+
+@pytest.mark.parametrize("size", [32, 64, 224])
+@pytest.mark.parametrize("batch", [256, 1024, 4096])
+def test_small_images_fill_a_device(size, batch):
+    """32 warps on a multiprocessor of an H200: 132 of them, each with 65536 registers, 228 KB."""
+    each = -(-batch // 132)  # blocks that a multiprocessor gets
+    how = cuda.field_launch((1, size, size), batch, most_shared=227 * 1024)
+    held = min(each, 228 * 1024 // (how.shared + 12 * 1024), 1024 // how.limit)
+    assert held * how.limit >= 1024
+    limit = cpu.library().msda_saliency_threads(batch, size, size)
+    assert min(each, 228 * 1024 // (10 * 1024), 1024 // limit) * limit >= 1024
 
 
 @by_codes
@@ -442,30 +470,31 @@ def test_fields_of_other_methods_are_passed_over():
     indirect=["code"],
 )
 def test_a_mask_that_records_share_is_made_once(name):
-    """In the owner's row; the others' rows stay as they were, and nobody reads them."""
+    """There is a row of memory for each mask, and none for the other records."""
     batch, height, width = 9, 6, 21
     plan = msda.draw(SHARED[name], batch, height, width, seed=2, step=1)
-    owners, want = cuda.mask_owners(plan), fields_of(plan)
-    np.testing.assert_array_equal(owners, owners_of(plan))
-    flat, own = plan.reshape(-1), owners == np.arange(plan.size)
-    made = own & (flat["method"] == 3)
-    assert 0 < made.sum() < (flat["method"] == 3).sum()
+    want, flat = fields_of(plan), plan.reshape(-1)
+    fmix, owners = flat["method"] == FMIX, owners_of(plan)
+    lists, fields, count = cuda.mask_lists(plan)
+    numbers, makers, firsts = np.split(lists, [plan.size, 2 * plan.size])
+    np.testing.assert_array_equal(makers[numbers][fmix], owners[fmix])
+    np.testing.assert_array_equal(makers[:count], np.unique(owners[fmix]))
+    assert firsts[0] == 0 and 0 < fields <= count < fmix.sum()
     words = np.where(flat["soft"] > 0, height * width, -(-height * width // 32))
     for (order, in_shared), (threads, blocks) in zip(
         itertools.product(ORDERS, (True, False)), [(32, 1), (96, 4), (64, 7)] * 2, strict=True
     ):
         how = {"blocks": blocks, "threads": threads, "in_shared": in_shared, "order": order}
-        got = emulated_fields(plan, owners=owners, **how)
-        assert (got[~made] == 0xCDCDCDCD).all()
-        for i in np.flatnonzero(made):
-            np.testing.assert_array_equal(got[i, : words[i]], want[i, : words[i]])
+        got, numbers = emulated_fields(plan, apart=True, **how)
+        for i in np.flatnonzero(fmix):
+            np.testing.assert_array_equal(got[numbers[i], : words[i]], want[i, : words[i]])
     images = random_images((batch, height, width, 3), "uint8")
     on_cpu = on_the_cpu(images, plan, "float16", "CHW")
-    given = {"fields": got, "owners": owners, "apart": True}
+    given = {"fields": got, "owners": numbers, "apart": True}
     assert_same(emulated_blend(images, plan, "float16", "CHW", **given), on_cpu)
     out, memory = Walled((plan.size, height, width), np.float32), walled(flat.view(np.uint8))
     fields = walled(got)
-    rows = masks_at(fields.array, owners)
+    rows = masks_at(fields.array, numbers)
     m = cuda.Mask(out.address, rows, memory.address, plan.size, height, width)
     launch("msda_mask_float32", m, (3, 4), 32)
     weights = msda.mask(plan, height, width).reshape(out.array.shape)
@@ -473,15 +502,23 @@ def test_a_mask_that_records_share_is_made_once(name):
 
 
 def test_records_that_have_masks_of_their_own():
-    for policy in (msda.FMix(), msda.CutMix(scope="batch"), msda.MultiMix(msda.FMix(), 3)):
-        assert cuda.mask_owners(msda.draw(policy, 9, 6, 21, seed=2, step=1)) is None
+    def lists(plan):
+        found, fields, masks = cuda.mask_lists(plan)
+        numbers, makers, firsts = np.split(found, [plan.size, 2 * plan.size])
+        return *(part.tolist() for part in (numbers, makers[:masks], firsts[:fields])), masks
+
+    nine = list(range(9))
+    assert lists(msda.draw(msda.FMix(), 9, 6, 21, seed=2, step=1)) == (nine, nine, nine, 9)
+    assert lists(msda.draw(msda.CutMix(), 9, 6, 21, seed=2, step=1)) == ([0] * 9, [], [], 0)
+    threes = lists(msda.draw(msda.MultiMix(msda.FMix(), 3), 9, 6, 21, seed=2, step=1))
+    assert threes == (list(range(27)), list(range(27)), list(range(0, 27, 3)), 27)
     plan = records(6, (1, 6, 21))
-    assert cuda.mask_owners(plan) is None
+    assert lists(plan)[0] == list(range(6))
     plan["field_seed"], plan["count"] = 7, [5, 5, 5, 6, 6, 5]  # one field, two masks
-    np.testing.assert_array_equal(cuda.mask_owners(plan), [0, 0, 0, 3, 3, 0])
+    assert lists(plan) == ([0, 0, 0, 1, 1, 0], [0, 3], [0], 2)
     plan["field_seed"], plan["soft"] = [[2**32 - 1, i // 5] for i in range(6)], [0, 1, 0, 1, 0, 0]
-    np.testing.assert_array_equal(cuda.mask_owners(plan), [0, 1, 0, 3, 4, 5])
-    assert cuda.mask_owners(plan[:0]) is None
+    assert lists(plan) == ([0, 1, 0, 2, 3, 4], [0, 1, 3, 4, 5], [0, 4], 5)
+    assert lists(plan[:0]) == ([], [], [], 0)
 
 
 @by_codes

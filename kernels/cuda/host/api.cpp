@@ -36,10 +36,10 @@ int32_t msda_gpu_load(MsdaGpuCall* call, const char* source) {
 }
 
 int32_t msda_gpu_mask(MsdaGpuCall* call, float* weights, const msda::Plan* plans, int32_t batch,
-                      int32_t interpolations, int32_t height, int32_t width) {
+                      int32_t height, int32_t width) {
   return on_device(*call, [=](Upload& upload) {
     const int part = upload.Add(plans, static_cast<size_t>(batch));
-    const Fields fields(upload, plans, batch, interpolations);
+    const Fields fields(upload, plans, batch);
     upload.Send(fields.scratch());
     const auto* there = upload.At<msda::Plan>(part);
     const MsdaGpuMask job = {weights, fields.Launch(there), there, batch, height, width};
@@ -51,7 +51,7 @@ int32_t msda_gpu_fields(MsdaGpuCall* call, const MsdaFields* f) {
   return on_device(*call, [=](Upload& upload) {
     const int plans = upload.Add(f->plans, static_cast<size_t>(f->batch));
     const SampleParts rows(upload, f->fields, f->batch);
-    const Fields fields(upload, f->plans, f->batch, f->interpolations);
+    const Fields fields(upload, f->plans, f->batch);
     upload.Send(fields.scratch());
     const MsdaSamples even = rows.On(upload);
     fields.Launch(upload.At<msda::Plan>(plans), {even.first, even.stride, nullptr});
@@ -99,13 +99,15 @@ int32_t msda_gpu_saliency(MsdaGpuCall* call, const MsdaSaliency* groups, int32_t
     if (count == 0) return;
     Kernel& kernel =
         upload.device.kernel(std::string("msda_saliency_") + name_of(groups[0].in_dtype));
-    const Kernel::Block block = kernel.occupancy();
+    const auto block_of = [&](const MsdaSaliency& g) {
+      return kernel.occupancy(msda_saliency_threads(g.batch, g.height, g.width));
+    };
     std::vector<SampleParts> ins, maps;
     std::vector<int> flags;
     int64_t workspace = 0;
     const uint8_t* there = mirror;
     for (const MsdaSaliency* g = groups; g < groups + count; ++g) {
-      const int64_t blocks = std::min(g->batch, block.resident);
+      const int64_t blocks = std::min(g->batch, block_of(*g).resident);
       workspace = std::max(workspace, blocks * msda_saliency_block_bytes(g->height, g->width));
       ins.emplace_back(upload, g->ins, g->batch);
       maps.emplace_back(upload, g->maps, g->maps ? g->batch : 0);
@@ -119,6 +121,7 @@ int32_t msda_gpu_saliency(MsdaGpuCall* call, const MsdaSaliency* groups, int32_t
                                    upload.Scratch(),  msda_saliency_block_bytes(g.height, g.width),
                                    g.batch,           g.height,
                                    g.width,           g.channels};
+      const Kernel::Block block = block_of(g);
       const auto blocks = static_cast<uint32_t>(std::min(g.batch, block.resident));
       if (blocks) kernel.launch({blocks, 1}, block.threads, 0, call->stream, &job);
       if (there) there += g.batch;

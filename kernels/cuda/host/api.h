@@ -38,7 +38,7 @@ int32_t msda_gpu_blend(MsdaGpuCall* call, const MsdaBlend* blend, const uint8_t*
 
 // Fills in the own weight of every pixel, (batch, height, width).
 int32_t msda_gpu_mask(MsdaGpuCall* call, float* weights, const msda::Plan* plans, int32_t batch,
-                      int32_t interpolations, int32_t height, int32_t width);
+                      int32_t height, int32_t width);
 
 // Makes the masks of a batch's kFMix records; their addresses lie evenly.  A mask that records
 // share is made for the first of them.

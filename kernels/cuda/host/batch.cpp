@@ -54,11 +54,14 @@ MsdaSamples SampleParts::On(const Upload& upload) const {
   return {nullptr, 0, upload.At<void* const>(list_)};
 }
 
-Fields::Fields(Upload& upload, const Plan* plans, int32_t batch, int32_t interpolations)
-    : upload_(upload) {
+Fields::Fields(Upload& upload, const Plan* plans, int32_t batch) : upload_(upload), batch_(batch) {
   const Plan* end = plans + batch;
   if (std::none_of(plans, end, [](const Plan& p) { return p.method == kFMix; })) return;
-  how_.batch = batch;
+  lists_.resize(3 * static_cast<size_t>(batch) + 1);
+  how_.fields = msda_mask_lists(lists_.data(), plans, batch);
+  if (how_.fields < 0) throw std::bad_alloc();
+  how_.masks = lists_[2 * static_cast<size_t>(batch) + static_cast<size_t>(how_.fields)];
+  lists_part_ = upload.Add(lists_.data(), lists_.size());
   how_.depth = plans[0].depth, how_.height = plans[0].height, how_.width = plans[0].width;
   how_.soft = std::any_of(plans, end, [](const Plan& p) { return p.soft > 0; });
   how_.most_shared = upload.device.shared_bytes;
@@ -67,14 +70,10 @@ Fields::Fields(Upload& upload, const Plan* plans, int32_t batch, int32_t interpo
   const Kernel::Block block = kernel_->occupancy(how_.limit, how_.shared);
   how_.threads = block.threads, how_.resident = block.resident;
   msda_field_launch(&how_);
-  job_.per_block = how_.per_block, job_.batch = batch, job_.interpolations = interpolations;
+  job_.per_block = how_.per_block, job_.count = how_.fields;
   job_.in_shared = how_.in_shared, job_.radix = how_.radix;
   AddAxis(0, how_.depth), AddAxis(1, how_.height), AddAxis(2, how_.width);
   if (how_.in_shared) AddAmplitudes(plans);  // larger fields are bound by memory
-  owners_.resize(static_cast<size_t>(batch));
-  const int32_t shared = msda_mask_owners(owners_.data(), plans, batch);
-  if (shared < 0) throw std::bad_alloc();
-  owners_part_ = upload.Add(shared > 0 ? owners_.data() : nullptr, owners_.size());
 }
 
 void Fields::AddAxis(int32_t k, int32_t length) {
@@ -94,7 +93,7 @@ void Fields::AddAxis(int32_t k, int32_t length) {
 // The amplitudes of the first record with all modes of the paper's law.  Records with the same
 // decay then need not compute them.
 void Fields::AddAmplitudes(const Plan* plans) {
-  const Plan* end = plans + how_.batch;
+  const Plan* end = plans + batch_;
   const Plan* first = std::find_if(
       plans, end, [](const Plan& p) { return p.method == kFMix && p.modes == 0 && p.flags == 0; });
   if (first == end) return;
@@ -107,10 +106,11 @@ void Fields::AddAmplitudes(const Plan* plans) {
 }
 
 MsdaMasks Fields::Launch(const Plan* plans, const MsdaMasks& rows) const {
-  if (how_.batch == 0) return {};
+  if (how_.fields == 0) return {};
   MsdaGpuFields job = job_;
-  job.fields = rows.first ? rows : MsdaMasks{upload_.Scratch(), how_.row, nullptr};
-  job.fields.owners = upload_.At<int32_t>(owners_part_);
+  const auto* lists = upload_.At<int32_t>(lists_part_);
+  job.fields = rows.first ? rows : MsdaMasks{upload_.Scratch(), how_.row, lists};
+  job.makers = lists + batch_, job.firsts = job.makers + batch_;
   job.workspace = upload_.Scratch() + how_.workspace;
   job.plans = plans;
   for (int32_t k = 0; k < 3; ++k) {

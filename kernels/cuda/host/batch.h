@@ -105,11 +105,12 @@ class SampleParts {
 class Fields {
  public:
   // Adds what the masks need to what is sent.
-  Fields(Upload& upload, const Plan* plans, int32_t batch, int32_t interpolations);
+  Fields(Upload& upload, const Plan* plans, int32_t batch);
 
   size_t scratch() const { return static_cast<size_t>(how_.scratch); }  // 0 for no masks
-  // Makes the masks, if there are any: at the start of the scratch memory, or in the rows that are
-  // given.  A mask that records share is made once.  `plans` lie on the device.
+  // Makes the masks, if there are any: at the start of the scratch memory, or in rows that are
+  // given, one for each record.  A mask that records share is made once, in the first one's row.
+  // `plans` lie on the device.
   MsdaMasks Launch(const Plan* plans, const MsdaMasks& rows = {}) const;
 
  private:
@@ -117,13 +118,14 @@ class Fields {
   void AddAmplitudes(const Plan* plans);
 
   Upload& upload_;
+  const int32_t batch_;
   Kernel* kernel_ = nullptr;
   MsdaFieldLaunch how_ = {};
   MsdaGpuFields job_ = {};
   std::vector<float> tables_[3];  // of the axes z, y, x that are not on the device
   int axes_parts_[3] = {-1, -1, -1};
-  std::vector<int32_t> owners_;  // whose mask each record has
-  int owners_part_ = -1;
+  std::vector<int32_t> lists_;  // of msda_mask_lists()
+  int lists_part_ = -1;
 };
 
 }  // namespace msda::gpu

@@ -28,7 +28,7 @@ int32_t msda_gpu_blend(MsdaGpuCall* call, const MsdaBlend* blend, const uint8_t*
     const int scale = upload.Add(b.scale, channels), shift = upload.Add(b.shift, channels);
     const int pairs = upload.Add(b.pairs, batch);
     const SampleParts outs(upload, b.outs, b.batch), ins(upload, b.ins, b.samples);
-    const Fields fields(upload, b.plans, b.fields ? 0 : b.batch, b.interpolations);
+    const Fields fields(upload, b.plans, b.fields ? 0 : b.batch);
     upload.Send(fields.scratch());
 
     MsdaGpuBlend job = {};

@@ -8,19 +8,20 @@
 // The launch of msda_field_masks.  `shared` and `limit` follow from the first six members.  With
 // those two the driver tells `threads` and `resident`, from which the rest follows.
 struct MsdaFieldLaunch {
-  int32_t batch, depth, height, width;  // records, and the size of their masks
-  int32_t soft;                         // whether there is a softened one
-  int32_t most_shared;                  // bytes of shared memory that a block may ask for
-  int32_t threads, resident;            // of a block; blocks that the device holds at once
-  int32_t limit;                        // the most threads of a block that have enough to do
-  int32_t blocks;                       // of the grid
-  int32_t in_shared, radix;             // as in MsdaGpuFields
-  int64_t values, room;                 // bytes of a field, and of a thread's butterflies
-  int64_t shared;                       // bytes of dynamic shared memory of a block
-  int64_t row;                          // bytes of a mask
-  int64_t workspace;                    // where it lies in the scratch memory, behind the masks
-  int64_t per_block;                    // as in MsdaGpuFields
-  int64_t scratch;                      // bytes of masks and workspace
+  int32_t fields, depth, height, width;  // how many, and their size
+  int32_t soft;                          // whether there is a softened one
+  int32_t most_shared;                   // bytes of shared memory that a block may ask for
+  int32_t threads, resident;             // of a block; blocks that the device holds at once
+  int32_t masks;                         // how many there are of all fields
+  int32_t limit;                         // the most threads of a block that have enough to do
+  int32_t blocks;                        // of the grid
+  int32_t in_shared, radix;              // as in MsdaGpuFields
+  int64_t values, room;                  // bytes of a field, and of a thread's butterflies
+  int64_t shared;                        // bytes of dynamic shared memory of a block
+  int64_t row;                           // bytes of a mask
+  int64_t workspace;                     // where it lies in the scratch memory, behind the masks
+  int64_t per_block;                     // as in MsdaGpuFields
+  int64_t scratch;                       // bytes of masks and workspace
 };
 
 extern "C" {
@@ -42,7 +43,15 @@ int32_t msda_needs_gather(const msda::Plan* plans, int32_t batch, int32_t channe
 // asked.
 void msda_field_launch(MsdaFieldLaunch* launch);
 
-// Finds whose mask each record has: that of the first record with the same mask of kFMix, or its
-// own.  Returns how many have another one's, or -1 if memory is refused.
-int32_t msda_mask_owners(int32_t* owners, const msda::Plan* plans, int32_t batch);
+// Finds which masks a batch needs: records with the same mask of kFMix share it.  `lists` has room
+// for 3 batch + 1 numbers, and gets
+//   that of each record's mask (0 if it has none),
+//   from `batch` on: the first record with each mask,
+//   from 2 batch on: the first mask of each field, and at last how many masks there are.
+// A field belongs to masks that follow one another.  Returns how many fields there are, or -1 if
+// memory is refused.
+int32_t msda_mask_lists(int32_t* lists, const msda::Plan* plans, int32_t batch);
+
+// The most threads of a block for the saliency of images of this size: as many as fill a device.
+int32_t msda_saliency_threads(int32_t batch, int32_t height, int32_t width);
 }  // extern "C"

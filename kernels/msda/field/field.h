@@ -158,4 +158,9 @@ MSDA_FN uint32_t descending_key(float value) {
   return (bits & 0x80000000u) ? bits : bits ^ 0x7FFFFFFFu;
 }
 
+// The value that has this key.
+MSDA_FN float value_of_key(uint32_t key) {
+  return float_of((key & 0x80000000u) ? key : key ^ 0x7FFFFFFFu);
+}
+
 }  // namespace msda

@@ -99,26 +99,49 @@ MSDA_FN void sum_of_four(Complex<V>* a) {
   a[3] = even_difference - odd_difference;
 }
 
-// The same for an odd radix.  Every output takes a[k] and a[r - k] by their sum and their
-// difference only, which `held` keeps: r - 1 values.  `step` is length / r, the stride in the table
-// of turns.
-template <typename V>
-MSDA_FN void sum_of_odd(Complex<V>* a, Complex<V>* held, int32_t r, const Turns& turns,
+// cos and sin of 2 pi k / r, where `step` is length / r.  Those of 3, 5 and 7 are the same in every
+// table of turns, so they stand here too: a compiler puts them into its instructions.
+template <int32_t R>
+MSDA_FN Complex<float> turn_of_part(const Turns& turns, int32_t step, int32_t k) {
+  if constexpr (R == 3 || R == 5 || R == 7) {
+    constexpr float cosine[3][3] = {{-0.5f},
+                                    {0x1.3c6ef4p-2f, -0x1.9e377ap-1f},
+                                    {0x1.3f3a0ep-1f, -0x1.c7b90ep-3f, -0x1.cd4bcap-1f}};
+    constexpr float sine[3][3] = {{0x1.bb67aep-1f},
+                                  {0x1.e6f0e2p-1f, 0x1.2cf23p-1f},
+                                  {0x1.904c38p-1f, 0x1.f329cp-1f, 0x1.bc4c04p-2f}};
+    const int32_t nearest = k <= R / 2 ? k : R - k;  // the other half is its mirror image
+    const float s = sine[R / 2 - 1][nearest - 1];
+    return {cosine[R / 2 - 1][nearest - 1], nearest == k ? s : -s};
+  } else {
+    return {turns.cosine[k * step], turns.sine[k * step]};
+  }
+}
+
+// The same for an odd radix R or, if R is 0, `radix`.  Every output takes a[k] and a[r - k] by
+// their sum and their difference only, which `held` keeps: r - 1 values.  `step` is length / r, the
+// stride in the table of turns.
+template <int32_t R, typename V>
+MSDA_FN void sum_of_odd(Complex<V>* a, Complex<V>* held, int32_t radix, const Turns& turns,
                         int32_t step) {
-  const int32_t half = r / 2;
+  const int32_t r = R ? R : radix, half = r / 2;
   Complex<V> total = a[0];
+#pragma unroll
   for (int32_t k = 1; k <= half; ++k) {
     held[k - 1] = a[k] + a[r - k];
     held[half + k - 1] = a[k] - a[r - k];
     total = total + held[k - 1];
   }
+#pragma unroll
   for (int32_t p = 1; p <= half; ++p) {
     Complex<V> even = a[0], odd = {V{}, V{}};
     int32_t turn = 0;
+#pragma unroll
     for (int32_t k = 0; k < half; ++k) {
       turn += p;
       if (turn >= r) turn -= r;
-      const V c = lanes<V>(turns.cosine[turn * step]), s = lanes<V>(turns.sine[turn * step]);
+      const Complex<float> t = turn_of_part<R>(turns, step, turn);
+      const V c = lanes<V>(t.re), s = lanes<V>(t.im);
       even = {fused(c, held[k].re, even.re), fused(c, held[k].im, even.im)};
       odd = {fused(s, held[half + k].re, odd.re), fused(s, held[half + k].im, odd.im)};
     }
@@ -192,7 +215,7 @@ MSDA_FN void butterfly_at(int32_t length, int32_t radix, int32_t block, int32_t 
   else if (r == 2)
     sum_of_two(a);
   else
-    sum_of_odd(a, a + r, r, turns, length / r);
+    sum_of_odd<R>(a, a + r, r, turns, length / r);
   turn_parts<R>(a, r, length, block, j, turns);
   for (int32_t q = 0; q < r; ++q) set(data, entry(line, first + q * part), a[q]);
 }

@@ -7,7 +7,7 @@
 // memory.  The list lies in the output, which has a word for every pixel.  The weights replace the
 // field's values until all are known; then they are copied to the output.
 #pragma once
-#include "msda/field/phases.h"
+#include "msda/field/selection.h"
 
 namespace msda {
 
@@ -33,6 +33,7 @@ MSDA_FN void phase_list(const FieldBlock& b, const Entries& data, const Band& ba
       band.row[take_one(band.taken)] = i;
     else
       *value_at(b, data, i) = before ? 1.0f : 0.0f;
+    read_memory_again();
   }
 }
 
@@ -43,14 +44,14 @@ MSDA_FN void phase_list(const FieldBlock& b, const Entries& data, const Band& ba
 MSDA_FN void phase_sort(const FieldBlock& b, const Entries& data, const Band& band, uint32_t run,
                         uint32_t gap, BlockThread me) {
   const uint32_t listed = 2 * band.soft, half = gap ? gap : run / 2;
-  for (uint32_t i = me.thread; i / half * 2 * half < listed; i += me.threads) {
-    const uint32_t start = i / half * 2 * half, at = i % half;
+  for (uint32_t i = me.thread;; i += me.threads) {
+    const uint32_t at = i & (half - 1u), start = 2 * (i - at);  // `half` is a power of two
+    if (start >= listed) break;
     const uint32_t first = start + at, second = gap ? first + gap : start + run - 1 - at;
     if (second >= listed) continue;
     const uint32_t a = band.row[first], c = band.row[second];
-    if (order_of(b, data, a) < order_of(b, data, c)) continue;
-    band.row[first] = c;
-    band.row[second] = a;
+    if (order_of(b, data, a) > order_of(b, data, c)) band.row[first] = c, band.row[second] = a;
+    read_memory_again();
   }
 }
 

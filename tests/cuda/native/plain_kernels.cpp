@@ -50,39 +50,40 @@ void field_by_phases(const Plan& p, uint32_t* row, int32_t threads, int32_t orde
   const Axis z(f.depth), y(f.height), x(f.width);
   const int32_t greatest_radix =
       std::max({radix_of(z.passes), radix_of(y.passes), radix_of(x.passes)});
-  std::vector<float> values(2 * size_t{entries_of(f)});
+  std::vector<Words16> values(static_cast<size_t>(field_bytes(f.depth, f.height, f.width)) / 16);
   std::vector<Complex<float>> room(static_cast<size_t>(threads) * 2 * greatest_radix);
   std::vector<uint32_t> histogram(kDigits + kDigitGroups);
-  const Entries data = {values.data()};
-  FieldBlock b = {f,
-                  {f.depth, f.height, f.width},
-                  {},
-                  {z.turns(), y.turns(), x.turns()},
-                  {z.place.data(), y.place.data(), x.place.data()},
-                  nullptr,
-                  room.data(),
-                  {}};
+  const Entries data = {reinterpret_cast<float*>(values.data())};
+  FieldBlock b = {};
   const bool in_twos = order != kForward;  // a GPU does so, or not
+  const Axis* axes[3] = {&z, &y, &x};
+  for (int32_t k = 0; k < 3; ++k) {
+    b.lengths[k] = axes[k]->passes.length;
+    b.turns[k] = axes[k]->turns(), b.place[k] = axes[k]->place.data();
+  }
+  for (int32_t k = 0; k < 3; ++k) set_axis(&b, k, axes[k]->passes, in_twos);
+  b.room = room.data();
   std::vector<float> amplitudes(static_cast<size_t>(rows_of(f)) * f.half + 1);
   msda_amplitudes(amplitudes.data(), &p);
-  if (in_twos && f.law == kLawPaper && f.modes == 0) b.amplitudes = amplitudes.data();
-  append_steps(&b.steps, 0, z.passes, in_twos);
-  append_steps(&b.steps, 1, y.passes, in_twos);
-  append_steps(&b.steps, 2, x.passes, in_twos);
   const auto run = [&](auto phase) { each_thread(threads, order, phase); };
+  run([&](BlockThread me) { phase_tables(b, data, me); });
+  run([&](BlockThread me) {
+    phase_begin(&b, p, in_twos ? amplitudes.data() : nullptr, p.decay, me);
+  });
   run([&](BlockThread me) { phase_spectrum(b, data, me); });
   for (int32_t axis : {1, 0, 2}) {
     if (axis == 2) run([&](BlockThread me) { phase_pair(b, data, me); });
-    for (int32_t step = 0; step < steps_along(b, axis); ++step)
+    for (int32_t step = 0; step < b.steps[axis].count; ++step)
       run([&](BlockThread me) { phase_step<true>(b, data, axis, step, me); });
   }
+  run([&](BlockThread me) { phase_blank(b, data, me); });
   const auto select = [&](int32_t rank) {
     int32_t level = 0;
     b.found[0] = {0, static_cast<uint32_t>(rank)};
     for (; level < kLevels && b.found[level % 2].rank > 0; ++level) {
       run([&](BlockThread me) { phase_clear(histogram.data(), me); });
       run([&](BlockThread me) { phase_count(b, data, histogram.data(), level, me); });
-      run([&](BlockThread me) { phase_sum(histogram.data(), me); });
+      run([&](BlockThread me) { phase_sum(histogram.data(), level, me); });
       run([&](BlockThread me) { phase_choose(&b, histogram.data(), level, me); });
     }
     return b.found[level % 2].prefix;
@@ -107,22 +108,26 @@ void field_by_phases(const Plan& p, uint32_t* row, int32_t threads, int32_t orde
 template <typename In>
 void saliency_by_phases(const MsdaSaliency& s, int64_t i, int32_t threads, int32_t order) {
   std::vector<char> memory(saliency_block_bytes(s.height, s.width));
-  uint32_t brighter = 0, darker = 0;
-  uint64_t peak = 0;
+  std::vector<uint64_t> found(static_cast<size_t>(threads));
+  Greatest greatest[2];
   SaliencyBlock b = {};
   b.height = s.height, b.width = s.width, b.channels = s.channels;
   place_in(&b, memory.data());
   b.map = s.maps ? static_cast<uint8_t*>(s.maps[i]) : nullptr;
   b.mirrored = s.mirror && s.mirror[i];
-  b.most_brighter = &brighter, b.most_darker = &darker, b.peak = &peak;
+  b.found = found.data(), b.greatest = greatest;
   const auto run = [&](auto phase) { each_thread(threads, order, phase); };
   run([&](BlockThread me) { phase_grey(b, static_cast<const In*>(s.ins[i]), me); });
   run([&](BlockThread me) { phase_smooth(b, b.other, b.grey, me); });
   run([&](BlockThread me) { phase_smooth(b, b.grey, b.other, me); });
+  run([&](BlockThread me) { phase_runs(b, me); });
   run([&](BlockThread me) { phase_row_sums(b, me); });
   run([&](BlockThread me) { phase_column_sums(b, me); });
   run([&](BlockThread me) { phase_contrasts(b, me); });
+  run([&](BlockThread me) { phase_fold_sums(b, me); });
+  run([&](BlockThread me) { phase_greatest(b, me); });
   run([&](BlockThread me) { phase_map(b, me); });
+  run([&](BlockThread me) { phase_fold_peaks(b, me); });
   run([&](BlockThread me) { phase_peak(b, s.peaks + 2 * i, me); });
 }
 
