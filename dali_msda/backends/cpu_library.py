@@ -86,6 +86,9 @@ _SIGNATURES = {
     "msda_amplitudes": [c_void_p, c_void_p],
     "msda_grid": [c_void_p, *[c_int64] * 3, c_int32, c_int32],
     "msda_field_launch": [c_void_p],
+    "msda_blend_records": [c_void_p, c_void_p, POINTER(Blend), c_int64, c_void_p],
+    "msda_blend_arguments": [c_void_p, POINTER(Blend)],
+    "msda_blend_launch": [c_void_p, c_int32, POINTER(Blend), c_int32],
 }
 _RETURN_A_STATUS = {  # the others of these cannot fail
     "msda_draw", "msda_mask", "msda_order", "msda_blend", "msda_blend_range", "msda_fields",
@@ -99,8 +102,6 @@ _RESULTS = {  # of functions with another result than a status, before their arg
     "msda_field_block_bytes": [c_int64, c_void_p],
     "msda_saliency_block_bytes": [c_int64, c_int32, c_int32],
     "msda_mask_owners": [c_int32, c_void_p, c_void_p, c_int32],
-    "msda_needs_gather": [c_int32, c_void_p, c_int32, c_int32],
-    "msda_group_items": [c_int32, c_int32, c_int32, c_int32],
 }
 
 

@@ -20,6 +20,8 @@ from dali_msda.backends.cuda_arrays import GpuArray, current_stream
 from dali_msda.backends.cuda_structures import (
     Axis,
     Blend,
+    BlendCounts,
+    BlendLaunch,
     FieldLaunch,
     Fields,
     Mask,
@@ -33,6 +35,9 @@ from dali_msda.backends.records import interpolations
 from dali_msda.backends.shapes import AXES
 from dali_msda.policy import METHODS, has_trait
 from dali_msda.record import PLAN_DTYPE
+
+# The driver proposes the largest block that fits, of which few share a multiprocessor.
+MOST_THREADS = 256
 
 
 @functools.lru_cache(64)
@@ -51,15 +56,74 @@ def field_launch(shape: tuple[int, int, int], batch: int = 1, **known: int) -> F
     return made
 
 
-def group_items(out_dtype: str, width: int, channels: int) -> int:
-    """How many items a row has for the threads of a blend to share out."""
-    return cpu.library().msda_group_items(cpu.DTYPES[out_dtype], width, channels)
+def blend_job(
+    outs: np.ndarray,
+    ins: np.ndarray,
+    plans: np.ndarray,
+    size: tuple[int, int, int],
+    in_dtype: str,
+    out_dtype: str,
+    layout: str,
+    **options: np.ndarray | None,
+) -> cpu.Blend:
+    """What the C++ functions of a blend take; the arrays must live as long as it does.
+
+    Args:
+        outs: Addresses on the device, int64, one per record.
+        ins: The same, one per input sample.
+        plans: The records.
+        size: Rows, width and channels of a sample.
+        in_dtype: Type of the inputs.
+        out_dtype: Type of the outputs.
+        layout: Layout of the outputs.
+        options: ``scale``, ``shift``, ``mirror``, ``pairs`` on the CPU, or None.
+    """
+    job = cpu.Blend(outs.ctypes.data, ins.ctypes.data, plans.ctypes.data)
+    for name, values in options.items():
+        setattr(job, name, None if values is None else values.ctypes.data)
+    job.batch, job.samples, job.interpolations = plans.size, len(ins), interpolations(plans)
+    job.height, job.width, job.channels = size
+    job.in_dtype, job.out_dtype = cpu.DTYPES[in_dtype], cpu.DTYPES[out_dtype]
+    job.out_layout = cpu.LAYOUTS[layout]
+    return job
 
 
-def blend_name(plans: np.ndarray, in_dtype: str, out_dtype: str, channels: int) -> str:
-    """The entry point of a blend: records that gather pixels take another than the rest."""
-    gathers = cpu.library().msda_needs_gather(plans.ctypes.data, plans.size, channels)
-    return f"msda_{'gather' if gathers else 'blend'}_{in_dtype}_{out_dtype}"
+def blend_records(
+    job: cpu.Blend, mask_stride: int = 0, owners: np.ndarray | None = None
+) -> tuple[np.ndarray, int, int]:
+    """Records of a blend, uint8 ``(n, 64)``, and how many outputs the two kinds of kernels make."""
+    records = np.zeros((job.batch * (2 if job.pairs else 1), 64), np.uint8)
+    counts = BlendCounts()
+    address = None if owners is None else owners.ctypes.data
+    cpu.library().msda_blend_records(
+        records.ctypes.data, ctypes.byref(counts), ctypes.byref(job), mask_stride, address
+    )
+    return records, counts.groups, counts.values
+
+
+def blend_launches(
+    job: cpu.Blend, argument: Blend, groups: int, values: int, multiprocessors: int = 132
+) -> Iterator[tuple[str, BlendLaunch | None]]:
+    """Names of a blend's kernels and how to launch them, None for one that takes values.
+
+    ``argument`` is that of the kernel which was yielded last.
+    """
+    types = [{code: name for name, code in cpu.DTYPES.items()}[code]
+             for code in (job.in_dtype, job.out_dtype)]  # fmt: skip
+    cpu.library().msda_blend_arguments(ctypes.byref(argument), ctypes.byref(job))
+    if groups:
+        how = BlendLaunch()
+        cpu.library().msda_blend_launch(
+            ctypes.byref(how), groups, ctypes.byref(job), multiprocessors
+        )
+        argument.count = groups
+        for member in ("parts", "columns", "rows", "reciprocal"):
+            setattr(argument, member, getattr(how, member))
+        yield f"msda_pairs_{types[0]}" if job.pairs else f"msda_blend_{'_'.join(types)}", how
+    if values:
+        argument.records += groups * (128 if job.pairs else 64)
+        argument.count = values
+        yield f"msda_values_{'_'.join(types)}", None
 
 
 def grid(samples: int, rows: int, items: int, block: int, resident: int) -> tuple[int, int]:
@@ -109,6 +173,12 @@ def _samples(batch: GpuArray, axes: int = 1) -> Samples:
     return Samples(batch.ctypes.data, batch.strides[axes - 1], None)
 
 
+def _addresses(batch: GpuArray, axes: int = 1) -> np.ndarray:
+    """Addresses of the samples of such a batch, int64."""
+    count = prod(batch.shape[:axes])
+    return batch.ctypes.data + batch.strides[axes - 1] * np.arange(count, dtype=np.int64)
+
+
 def mask_owners(plans: np.ndarray) -> np.ndarray | None:
     """The record whose mask of FMix each record uses, int32; None if each has its own."""
     owners = np.empty(plans.size, np.int32)
@@ -123,7 +193,7 @@ def _launch(
     if not min(extent):
         return
     entry = device.entry(name)
-    block, resident = entry.occupancy()
+    block, resident = entry.occupancy(MOST_THREADS)
     entry.launch(grid(*extent, block, resident), block, 0, stream, argument)
 
 
@@ -152,34 +222,51 @@ def blend(
     """
     if pairs is not None and mirror is not None:
         raise ValueError("mirror: expected None in place on a GPU, got flags; give another out=")
+    if not outs.size:
+        return
     with _stream_for(images=images, out=outs, mirror=mirror) as (device, stream):
         fmix = None if fields is not None else FieldJob.of(device, plans)
         flags = None if isinstance(mirror, GpuArray) else mirror
-        parts = [plans, flags, scale, shift, pairs, fmix and fmix.owners]
+        *_, width, channels = images.shape
+        size = (prod(images.shape[1:-2]), width, 1 if planar else channels)
+        options = {"scale": scale, "shift": shift, "mirror": flags, "pairs": pairs}
+        types = images.dtype.name, out_dtype, layout
+        out_at, in_at = _addresses(outs, plans.ndim), _addresses(images)
+        job = blend_job(out_at, in_at, plans, size, *types, **options)
+        stride = fmix.how.row if fmix else 0 if fields is None else fields.strides[0]
+        made = []
+        for _ in range(channels if planar else 1):
+            made.append(blend_records(job, stride, fmix and fmix.owners))
+            out_at += outs.strides[plans.ndim]
+            in_at += images.strides[-1]
+        parts = [plans, *(records for records, *_ in made), scale, shift, fmix and fmix.owners]
         room = fmix.scratch if fmix else 0
-        with device.batch(parts, room, stream) as (*addresses, owners, scratch):
-            masks = fmix.launch(stream, addresses[0], owners, scratch) if fmix else Masks()
-            if fields is not None:
-                masks = Masks(fields.ctypes.data, fields.strides[0])
-            job = Blend(_samples(outs, plans.ndim), _samples(images), masks, *addresses)
-            if isinstance(mirror, GpuArray):
-                job.mirror = mirror.ctypes.data
-            job.batch, job.interpolations = plans.size, interpolations(plans)
-            _, *axes, job.width, channels = images.shape
-            job.channels = 1 if planar else channels
-            job.height = prod(axes)
-            job.chw = layout == "CHW"
-            items = group_items(out_dtype, job.width, job.channels)
-            extent = (job.batch // job.interpolations, job.height, items)
-            name = blend_name(plans, images.dtype.name, out_dtype, job.channels)
-            _launch(device, stream, name, extent, job)
-            for _ in range(channels - 1 if planar else 0):
-                job.ins.first += images.strides[-1]
-                job.outs.first += outs.strides[plans.ndim]
+        with device.batch(parts, room, stream) as (
+            address,
+            *records,
+            factors,
+            terms,
+            owners,
+            scratch,
+        ):
+            masks = fmix.launch(stream, address, owners, scratch) if fmix else Masks()
+            first = masks.first if fields is None else fields.ctypes.data
+            for k, (_, groups, values) in enumerate(made):
+                argument = Blend(records[k], address, first)
+                if isinstance(mirror, GpuArray):
+                    argument.mirror = mirror.ctypes.data
                 if scale is not None:
-                    job.scale += scale.itemsize
-                    job.shift += shift.itemsize
-                _launch(device, stream, name, extent, job)
+                    job.scale, job.shift = (part.ctypes.data + 4 * k for part in (scale, shift))
+                    argument.scale, argument.shift = factors + 4 * k, terms + 4 * k
+                for name, how in blend_launches(
+                    job, argument, groups, values, device.multiprocessors
+                ):
+                    if how is None:
+                        items = size[1] * size[2]
+                        _launch(device, stream, name, (values, size[0], items), argument)
+                    else:
+                        entry = device.entry(name)
+                        entry.launch((*how.grid,), how.threads, 0, stream, argument)
 
 
 def mask(weights: GpuArray, plans: np.ndarray) -> None:
@@ -191,7 +278,7 @@ def mask(weights: GpuArray, plans: np.ndarray) -> None:
             masks = fmix.launch(stream, address, owners, scratch) if fmix else Masks()
             height, width = prod(weights.shape[plans.ndim : -1]), weights.shape[-1]
             job = Mask(weights.ctypes.data, masks, address, plans.size, height, width)
-            extent = (plans.size, height, -(-width // 4))
+            extent = (plans.size, height, width)
             _launch(device, stream, "msda_mask_float32", extent, job)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctypes import c_float, c_int32, c_int64, c_void_p
+from ctypes import c_float, c_int32, c_int64, c_uint32, c_void_p
 
 from dali_msda.backends.cpu_library import structure
 
@@ -12,9 +12,20 @@ Samples = structure("MsdaSamples", {"first": c_void_p, "stride": c_int64, "each"
 Masks = structure("MsdaMasks", {"first": c_void_p, "stride": c_int64, "owners": c_void_p})
 Blend = structure(
     "MsdaGpuBlend",
-    {"outs": Samples, "ins": Samples, "fields": Masks}
-    | dict.fromkeys("plans mirror scale shift pairs".split(), c_void_p)
-    | dict.fromkeys("batch interpolations height width channels chw".split(), c_int32),
+    dict.fromkeys("records plans masks mirror scale shift".split(), c_void_p)
+    | {"scales": c_float * 3, "shifts": c_float * 3}
+    | dict.fromkeys("count height width channels".split(), c_int32)
+    | {"pixels": c_uint32}
+    | dict.fromkeys("chw normalises in_place".split(), c_int32)
+    | dict.fromkeys("parts columns rows reciprocal".split(), c_uint32),
+)
+BlendCounts = structure(  # of kernels/cuda/host/blend_records.h, as the next one
+    "MsdaBlendCounts", dict.fromkeys("groups values".split(), c_int32)
+)
+BlendLaunch = structure(
+    "MsdaBlendLaunch",
+    {"grid": c_uint32 * 2, "threads": c_int32}
+    | dict.fromkeys("parts columns rows reciprocal".split(), c_uint32),
 )
 Mask = structure(
     "MsdaGpuMask",

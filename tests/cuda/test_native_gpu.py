@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import dali_msda as msda
+from dali_msda.policy import METHODS
 from tests.cuda.native_host import COMPILER, STREAM, Native, library_file, load, raise_error
 from tests.support import ROOT
 from tests.support.batches import KINDS, every_kind_of_record, on_the_cpu, options_of, random_images
@@ -30,12 +31,21 @@ def has_fields(plan):
     return bool((plan["method"] == 3).any())
 
 
+def kinds_of_kernels(plan, channels):
+    """How many a batch needs: records that no policy draws take another one than the rest."""
+    plan = plan.reshape(-1)
+    shrunk = (plan["method"] == METHODS["resizemix"].code) & (plan["sources"] == 2)
+    by_value = shrunk & ((plan["inside"] != 0) | (plan["outside"] != 1)) | (channels not in (1, 3))
+    return len(np.unique(by_value))
+
+
 def compare(native, images, plan, dtype, layout, *, apart, **options):
     want = on_the_cpu(images, plan, dtype, layout, **options)
     got = native.blend(images, plan, dtype, layout, apart=apart, **options)
     assert_same(got, want)
     assert native.state.copies == 1
-    assert native.state.launches == 1 + has_fields(plan)
+    kinds = kinds_of_kernels(plan, images.shape[-1])
+    assert native.state.launches == kinds + has_fields(plan)
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
@@ -51,7 +61,7 @@ def test_every_method(native, case):
 
 @pytest.mark.parametrize("shared_bytes", [0, 9 * 1024 + 1000, 1], ids=["all", "some", "none"])
 @pytest.mark.parametrize("layout", ["CHW", "HWC"])
-def test_one_copy_and_one_launch_whatever_the_batch_holds(tmp_path, layout, shared_bytes):
+def test_one_copy_and_a_launch_of_each_kind_of_kernel(tmp_path, layout, shared_bytes):
     """Records of all kinds, at odd sizes, softened or not; masks in shared memory or not."""
     native = Native(tmp_path, shared_bytes=shared_bytes)
     for seed, (source, dtype) in enumerate(KINDS):
@@ -213,11 +223,11 @@ def test_devices_and_drivers_that_are_not_there(tmp_path):
 
 def test_code_is_asked_for_once_and_before_any_batch(native):
     assert sorted(native.asked) == [
-        (source, "sm_90") for source in ("blend", "field", "gather", "saliency", "targets")
+        (source, "sm_90") for source in ("blend", "field", "pairs", "saliency", "targets", "values")
     ]
-    assert native.state.modules == 5
+    assert native.state.modules == 6
     small_batch(native)
-    assert len(native.asked) == 5
+    assert len(native.asked) == 6
 
 
 def test_threads_that_hold_pythons_lock_may_ask_at_once(tmp_path):
@@ -241,7 +251,7 @@ for thread in threads: thread.join()
 print(native.state.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout == "6\n", done.stderr[-2000:]
+    assert done.stdout == "7\n", done.stderr[-2000:]
 
 
 def refuse(text, returned=0):
@@ -277,6 +287,6 @@ def test_code_beside_the_library_serves_a_process_without_python(tmp_path):
     copy = shutil.copy(library_file(), tmp_path / "libother-1.2.so")
     with pytest.raises(RuntimeError, match=r"libother-1\.2\.sm_90\.field\.cubin: not found; `pyth"):
         Native(tmp_path, path=copy)
-    for source in ("blend", "field", "gather", "saliency", "targets"):
+    for source in ("blend", "field", "pairs", "saliency", "targets", "values"):
         (tmp_path / f"libother-1.2.sm_90.{source}.cubin").write_bytes(b"\x7fELF")
     small_batch(Native(tmp_path, path=copy))

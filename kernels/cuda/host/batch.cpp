@@ -10,6 +10,9 @@ namespace msda::gpu {
 namespace {
 
 constexpr size_t kAlignment = 256;  // of each part of an Upload, in bytes
+// The driver proposes the largest block that fits, of which few share a multiprocessor, and of
+// which small images leave most threads idle.
+constexpr int32_t kMostThreads = 256;
 
 const char* name_of(int32_t dtype) {
   constexpr const char* kNames[] = {"uint8", "float32", "float16", "bfloat16"};
@@ -20,7 +23,7 @@ const char* name_of(int32_t dtype) {
 void launch_items(Kernel& kernel, int64_t samples, int64_t rows, int64_t items, Handle stream,
                   const void* job) {
   if (samples == 0 || rows == 0 || items == 0) return;
-  const Kernel::Block block = kernel.occupancy();
+  const Kernel::Block block = kernel.occupancy(kMostThreads);
   uint32_t grid[2];
   msda_grid(grid, samples, rows, items, block.threads, block.resident);
   kernel.launch(grid, block.threads, 0, stream, job);
@@ -126,7 +129,8 @@ size_t Fields::Prepare(Upload& upload, const Plan* plans, int32_t batch, int32_t
   owners_.resize(static_cast<size_t>(batch));
   const int32_t shared = msda_mask_owners(owners_.data(), plans, batch);
   if (shared < 0) throw std::bad_alloc();
-  owners_part_ = upload.Add(shared > 0 ? owners_.data() : nullptr, owners_.size());
+  shared_ = shared > 0;
+  owners_part_ = upload.Add(shared_ ? owners_.data() : nullptr, owners_.size());
   return static_cast<size_t>(how_.scratch);
 }
 
@@ -155,39 +159,52 @@ MsdaMasks Fields::Launch(const Upload& upload, const Plan* plans, Handle stream)
 
 Blend::Blend(Device& device) : device_(device), fields_(device) {
   device.load("blend");
-  device.load("gather");
+  device.load("pairs");
+  device.load("values");
 }
 
 void Blend::Run(const MsdaBlend& b, BatchMemory& memory, Handle stream) {
   if (b.batch == 0) return;
   const Current current(device_);
-  const size_t channels = static_cast<size_t>(b.channels);
   upload_.Clear();
   const int plans = upload_.Add(b.plans, static_cast<size_t>(b.batch));
-  const int mirror = upload_.Add(b.mirror, static_cast<size_t>(b.samples));
-  const int scale = upload_.Add(b.scale, channels), shift = upload_.Add(b.shift, channels);
-  const SampleParts outs(upload_, b.outs, b.batch), ins(upload_, b.ins, b.samples);
   const size_t scratch = fields_.Prepare(upload_, b.plans, b.batch, b.interpolations);
+  records_.resize(static_cast<size_t>(b.batch) * (b.pairs ? 2 : 1));
+  MsdaBlendCounts counts;
+  msda_blend_records(records_.data(), &counts, &b, fields_.Stride(), fields_.Owners());
+  const int records = upload_.Add(records_.data(), records_.size());
+  const size_t channels = counts.values ? static_cast<size_t>(b.channels) : 0;
+  const int scale = upload_.Add(b.scale, channels), shift = upload_.Add(b.shift, channels);
   upload_.Send(device_, memory, scratch, stream);
 
   MsdaGpuBlend job = {};
+  msda_blend_arguments(&job, &b);
   job.plans = upload_.At<Plan>(plans);
-  job.fields = fields_.Launch(upload_, job.plans, stream);
-  job.outs = outs.On(upload_), job.ins = ins.On(upload_);
-  job.mirror = upload_.At<uint8_t>(mirror);
+  job.masks = fields_.Launch(upload_, job.plans, stream).first;
+  job.records = upload_.At<MsdaBlendRecord>(records);
   job.scale = upload_.At<float>(scale), job.shift = upload_.At<float>(shift);
-  job.batch = b.batch, job.interpolations = b.interpolations;
-  job.height = b.height, job.width = b.width, job.channels = b.channels;
-  job.chw = b.out_layout == kChw;
-  Launch(b, job, stream);
+  Launch(b, job, counts, stream);
 }
 
-void Blend::Launch(const MsdaBlend& b, const MsdaGpuBlend& job, Handle stream) {
-  const bool gathers = msda_needs_gather(b.plans, b.batch, b.channels) != 0;
-  const std::string types = std::string(name_of(b.in_dtype)) + "_" + name_of(b.out_dtype);
-  const int32_t items = msda_group_items(b.out_dtype, b.width, b.channels);
-  launch_items(device_.kernel((gathers ? "msda_gather_" : "msda_blend_") + types),
-               b.batch / b.interpolations, b.height, items, stream, &job);
+void Blend::Launch(const MsdaBlend& b, MsdaGpuBlend job, const MsdaBlendCounts& counts,
+                   Handle stream) {
+  if (b.height == 0 || b.width == 0 || b.channels == 0) return;
+  const std::string in = name_of(b.in_dtype), types = in + "_" + name_of(b.out_dtype);
+  if (counts.groups > 0) {
+    MsdaBlendLaunch how;
+    msda_blend_launch(&how, counts.groups, &b, device_.multiprocessors());
+    job.parts = how.parts, job.columns = how.columns, job.rows = how.rows,
+    job.reciprocal = how.reciprocal;
+    job.count = counts.groups;
+    Kernel& kernel = device_.kernel(b.pairs ? "msda_pairs_" + in : "msda_blend_" + types);
+    kernel.launch(how.grid, how.threads, 0, stream, &job);
+  }
+  if (counts.values > 0) {
+    job.records += int64_t{counts.groups} * (b.pairs ? 2 : 1);
+    job.count = counts.values;
+    launch_items(device_.kernel("msda_values_" + types), counts.values, b.height,
+                 int64_t{b.width} * b.channels, stream, &job);
+  }
 }
 
 void Targets::Run(const std::vector<void*>& rows, const MsdaTargets& t, BatchMemory& memory,

@@ -10,6 +10,7 @@
 
 #include "cpu/api.h"
 #include "cuda/arguments.h"
+#include "cuda/host/blend_records.h"
 #include "cuda/host/driver.h"
 #include "cuda/host/geometry.h"
 
@@ -83,6 +84,10 @@ class Fields {
   // share is made once.  `plans` lie on the device.
   MsdaMasks Launch(const Upload& upload, const Plan* plans, Handle stream);
 
+  // How far the masks lie apart, and whose each record has, or null: known after Prepare().
+  int64_t Stride() const { return how_.row; }
+  const int32_t* Owners() const { return how_.batch && shared_ ? owners_.data() : nullptr; }
+
  private:
   // The tables of an axis: cosines, sines, places.
   struct Axis {
@@ -103,6 +108,7 @@ class Fields {
   Plan amplitudes_of_ = {};
   int amplitudes_part_ = -1;
   std::vector<int32_t> owners_;  // whose mask each record has
+  bool shared_ = false;
   int owners_part_ = -1;
   int32_t interpolations_ = 1;
   MsdaFieldLaunch how_ = {};
@@ -118,10 +124,12 @@ class Blend {
   void Run(const MsdaBlend& blend, BatchMemory& memory, Handle stream);
 
  private:
-  void Launch(const MsdaBlend& blend, const MsdaGpuBlend& job, Handle stream);
+  void Launch(const MsdaBlend& blend, MsdaGpuBlend job, const MsdaBlendCounts& counts,
+              Handle stream);
 
   Device& device_;
   Fields fields_;
+  std::vector<MsdaBlendRecord> records_;  // kept from batch to batch
   Upload upload_;
 };
 
