@@ -171,25 +171,31 @@ __device__ __forceinline__ void mix_several(const Column& c, uint32_t pixel, uin
   });
 }
 
-// Makes a group of floats, which need more registers, from three or four sources one by one.
+// Makes a group of floats, one source after the other and two pixels at a time, because all of them
+// would take too many registers.
 template <typename G>
 __device__ __forceinline__ void mix_several(const Column& c, uint32_t pixel, float) {
-  uint32_t base[G::kWords];
-  load_group<G>(base, c, c.r.own, 0, pixel);
-  float mixed[G::kValues];
-#pragma unroll
-  for (int32_t v = 0; v < G::kValues; ++v) mixed[v] = float_of(base[v]);
+  using Part = Group<float, typename G::Out, G::kChannels, false, 2>;
 #pragma unroll 1
-  for (int32_t k = 1; k < c.r.several.count; ++k) {
-    const float* weights = c.r.several.weight;
-    const float weight = k == 1 ? weights[0] : k == 2 ? weights[1] : weights[2];
-    uint32_t next[G::kWords];
-    load_group<G>(next, c, source_of(c.r, k), k, pixel);
+  for (int32_t j = 0; j < c.count; j += Part::kPixels) {
+    Column part = column_at<Part>(c.b, c.r, c.x + j);
+    part.mirrored = c.mirrored;
+    uint32_t base[Part::kWords];
+    load_group<Part>(base, part, c.r.own, 0, pixel + j);
+    float mixed[Part::kValues];
 #pragma unroll
-    for (int32_t v = 0; v < G::kValues; ++v)
-      mixed[v] = mix_further(mixed[v], float_of(base[v]), float_of(next[v]), weight);
+    for (int32_t v = 0; v < Part::kValues; ++v) mixed[v] = float_of(base[v]);
+#pragma unroll 1
+    for (int32_t k = 1; k < c.r.several.count; ++k) {
+      uint32_t next[Part::kWords];
+      load_group<Part>(next, part, source_of(c.r, k), k, pixel + j);
+#pragma unroll
+      for (int32_t v = 0; v < Part::kValues; ++v)
+        mixed[v] =
+            mix_further(mixed[v], float_of(base[v]), float_of(next[v]), c.r.several.weight[k - 1]);
+    }
+    store_group<Part>(part, pixel + j, [&](int32_t v) { return mixed[v]; });
   }
-  store_group<G>(c, pixel, [&](int32_t v) { return mixed[v]; });
 }
 
 // Makes an output of three or four sources.  All that is known of them takes too many registers:
@@ -212,6 +218,7 @@ MSDA_FN MsdaBlendRecord record_at(const MsdaGpuBlend& b, int32_t i) {
   MsdaBlendRecord r = b.records[i];
   if (b.mirror) {  // flags that lie on the device, where the host cannot look
     const Plan& p = b.plans[r.plan];
+#pragma unroll 1
     for (int32_t k = 0; k < p.sources; ++k)
       if (b.mirror[p.source[k]]) r.mirrored |= 1u << k;
   }

@@ -14,12 +14,13 @@ MSDA_FN T* sample_at(const MsdaSamples& s, int32_t i) {
 
 // Types and sizes of a group.  Its values are counted pixel by pixel, with the channels of a pixel
 // side by side.  With kAligned it has all its pixels, and every address fits its loads and stores.
-template <typename InType, typename OutType, int32_t channels, bool aligned>
+template <typename InType, typename OutType, int32_t channels, bool aligned,
+          int32_t pixels = group_pixels(sizeof(InType), sizeof(OutType))>
 struct Group {
   using In = InType;
   using Out = OutType;
   static constexpr int32_t kInBytes = sizeof(In), kOutBytes = sizeof(Out);
-  static constexpr int32_t kChannels = channels, kPixels = group_pixels(kInBytes, kOutBytes);
+  static constexpr int32_t kChannels = channels, kPixels = pixels;
   static constexpr int32_t kValues = kChannels * kPixels, kWords = kValues * kInBytes / 4;
   static constexpr uint32_t kAll = (1u << kPixels) - 1u;  // a bit for each pixel
   static constexpr bool kAligned = aligned;

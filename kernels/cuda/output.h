@@ -39,20 +39,26 @@ MSDA_FN void store_part(uint32_t bits, Float16* out) { out->bits = static_cast<u
 MSDA_FN void store_part(uint32_t bits, Bfloat16* out) { out->bits = static_cast<uint16_t>(bits); }
 MSDA_FN void store_part(uint32_t bits, float* out) { *out = float_of(bits); }
 
-// Stores the words of kValues values, of which there are `count`.  Only with kAligned the address
-// is known to be a multiple of their size, and all of them are there.
+// Stores the words of kValues values, of which `count` are there.  With kAligned all are, and the
+// address is a multiple of their size.
 template <int32_t kValues, bool kAligned, typename Out>
 MSDA_FN void store_run(Out* out, int32_t count, const Words16& w) {
   constexpr int32_t kBytes = kValues * static_cast<int32_t>(sizeof(Out));
   constexpr int32_t kBits = 8 * static_cast<int32_t>(sizeof(Out));
-  static_assert(kBytes == 16 || kBytes == 8, "a run fills a store");
+  static_assert(kBytes == 16 || kBytes == 8 || kBytes == 4, "a run fills a store");
   char* at = reinterpret_cast<char*>(out);
+  const auto store_value = [&](int32_t i) {
+    store_part(w.word[i * kBits / 32] >> (i * kBits % 32), out + i);
+  };
   if (kAligned || (count >= kValues && (address_bits(at) & (kBytes - 1u)) == 0)) {
-    kBytes == 16 ? store16(at, w) : store8(at, w);
+    kBytes == 16 ? store16(at, w) : kBytes == 8 ? store8(at, w) : store4(at, w);
+  } else if (count >= kValues) {  // without a question for each value
+#pragma unroll
+    for (int32_t i = 0; i < kValues; ++i) store_value(i);
   } else {
 #pragma unroll
     for (int32_t i = 0; i < kValues; ++i)
-      if (i < count) store_part(w.word[i * kBits / 32] >> (i * kBits % 32), out + i);
+      if (i < count) store_value(i);
   }
 }
 

@@ -125,8 +125,8 @@ struct alignas(16) Words16 {
   uint32_t word[4];
 };
 
-// Tells a GPU's compiler that an address, which comes from a record, is no address of another kind of
-// memory: it then needs no instruction that asks.
+// Tells a GPU's compiler that an address, which comes from a record, is no address of another kind
+// of memory: it then needs no instruction that asks.
 MSDA_FN const char* in_global(const char* at) {
 #if defined(__CUDA_ARCH__)
   __builtin_assume(__isGlobal(at));
@@ -187,6 +187,16 @@ MSDA_FN void store8(char* at, const Words16& w) {
 #else
   expect_aligned(at, 8);
   __builtin_memcpy(at, &w, sizeof w / 2);
+#endif
+}
+
+// The first 4 bytes, at an address that is a multiple of 4.
+MSDA_FN void store4(char* at, const Words16& w) {
+#if defined(__CUDA_ARCH__)
+  __stcs(reinterpret_cast<uint32_t*>(at), w.word[0]);
+#else
+  expect_aligned(at, 4);
+  __builtin_memcpy(at, &w, 4);
 #endif
 }
 

@@ -7,10 +7,10 @@
 namespace msda {
 namespace {
 
-constexpr int32_t kBlock = 256;           // threads: four such blocks share a multiprocessor
-constexpr int64_t kMostAcross = 65535;    // blocks along y that CUDA allows
-constexpr int64_t kMostGroups = 4;        // that a thread makes, if there are enough blocks
-constexpr int64_t kBlocksEnough = 8;      // for a multiprocessor, so that it is never idle for long
+constexpr int32_t kBlock = 256;         // threads: four such blocks share a multiprocessor
+constexpr int64_t kMostAcross = 65535;  // blocks along y that CUDA allows
+constexpr int64_t kMostPixels = 32;     // below one another that a thread makes, if blocks are many
+constexpr int64_t kBlocksEnough = 8;    // for a multiprocessor, so that it is never idle for long
 constexpr uint32_t kReciprocalBits = 20;  // enough for an exact quotient of up to 1024 threads
 
 int32_t bytes_of(int32_t dtype) { return dtype == kUint8 ? 1 : dtype == kFloat32 ? 4 : 2; }
@@ -171,7 +171,7 @@ void msda_blend_launch(MsdaBlendLaunch* launch, int32_t outputs, const MsdaBlend
   const int64_t parts = ceil_div(across, kBlock), columns = ceil_div(across, parts);
   const int64_t rows = std::min(kBlock / columns, height);
   const int64_t outputs_at_once = std::clamp<int64_t>(outputs, 1, kMostAcross);
-  int64_t groups = kMostGroups;
+  int64_t groups = kMostPixels / pixels_of(*blend);
   const auto blocks = [&] { return parts * ceil_div(ceil_div(height, rows), groups); };
   while (groups > 1 && blocks() * outputs_at_once < kBlocksEnough * multiprocessors) groups /= 2;
   l.grid[0] = static_cast<uint32_t>(blocks());
