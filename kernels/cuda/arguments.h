@@ -21,18 +21,82 @@ struct MsdaMasks {
                           // null: each record has its own
 };
 
-// A mixed batch.  MsdaBlend of cpu/api.h says what each member means.
+// How an output is made of its sources.
+enum MsdaBlendMode : uint8_t {
+  kSelectBox,   // each pixel from one source: in the box from one, around it from the other
+  kSelectBits,  // the same by a mask of bits
+  kErase,       // the own sample, but 0 in the box
+  kShrink,      // in the box pixels of the partner, which is shrunk into it
+  kMixBox,      // weights `inside` the box and `outside`
+  kMixBump,     // a Gaussian bump of weights, from `outside` to `inside`
+  kMixFloats,   // a mask of weights
+  kSeveral,     // three or four sources
+  kNothing,     // in place: there is no second output
+};
+
+// What a block needs to know of an output, in 64 bytes: the host works it out
+// (host/blend_records.h) once, and not each thread.  Boxes and points are those of the plan.
+struct alignas(16) MsdaBlendRecord {
+  const char *own, *partner;  // the samples
+  char* out;
+  union {
+    int64_t mask;       // kSelectBits, kMixFloats: where the mask lies behind MsdaGpuBlend::masks
+    const char* third;  // kSeveral, and where `values` makes the output
+  };
+  union {
+    struct {
+      float inside, outside;
+    } weight;
+    struct {
+      float y, x;
+    } spacing;           // kShrink: how far the partner's pixels that are shown are apart
+    const char* fourth;  // as `third`; of three sources any, with weight 0
+  };
+  union {
+    struct {
+      int32_t y0, y1, x0, x1;
+    } box;  // empty for the modes without one
+    struct {
+      int32_t y, x;
+      float falloff_y, falloff_x;
+    } bump;
+    struct {
+      float weight[3];  // of the second source and those after it: the first is where they start
+      int32_t count;    // of sources
+    } several;
+  };
+  uint8_t mode;      // MsdaBlendMode
+  uint8_t mirrored;  // bit k: source k is
+  uint8_t aligned;   // whether groups of pixels are whole and their addresses fit wide loads
+  uint8_t unused;
+  int32_t plan;  // the number of its plan
+};
+static_assert(sizeof(MsdaBlendRecord) == 64, "the hosts count on it");
+
+// Pixels of a row that a thread makes at a time: those that fill 16 bytes in each plane of the
+// output, or 8 where the registers for 16 would let fewer threads share a multiprocessor.
+constexpr int32_t group_pixels(int32_t in_bytes, int32_t out_bytes) {
+  return in_bytes == 1 && out_bytes < 4 ? 8 : 4;
+}
+
+// A mixed batch, or those of its outputs that one kernel makes.
 struct MsdaGpuBlend {
-  MsdaSamples outs, ins;
-  MsdaMasks fields;
-  const msda::Plan* plans;
-  const uint8_t* mirror;       // one flag per input sample, or null
-  const float *scale, *shift;  // per channel, or null
-  const int32_t* pairs;        // in place, without `mirror`: as in MsdaBlend; else null
-  int32_t batch;               // plans, a multiple of `interpolations`
-  int32_t interpolations;      // so many outputs in a row have the same sources (1: any)
+  const MsdaBlendRecord* records;  // in place two for each pair
+  const msda::Plan* plans;         // all of the batch
+  const char* masks;
+  const uint8_t* mirror;  // flags of the input samples, where only the device has them; or null
+  const float *scale, *shift;  // per channel, or null: for `values`
+  float scales[3], shifts[3];  // the same for up to three channels, or 1 and -0
+  int32_t count;               // outputs, in place pairs
   int32_t height, width, channels;
-  int32_t chw;  // whether the output is CHW; else it is HWC
+  uint32_t pixels;      // height * width, but for `values`
+  int32_t chw;          // whether the output is CHW; else it is HWC
+  int32_t normalises;   // whether there is a scale
+  int32_t in_place;     // whether records come in pairs
+  uint32_t parts;       // blocks that share a row, beside one another in the grid
+  uint32_t columns;     // groups of a row that a block makes side by side
+  uint32_t rows;        // and rows below one another: columns * rows threads have work
+  uint32_t reciprocal;  // thread * reciprocal >> 20 is thread / columns
 };
 
 // (batch, height, width) own weights.

@@ -1,8 +1,8 @@
-// What one thread blends at a time: neighbouring pixels of one row, which fill one 16-byte store of
-// each plane.  The values are those of blend_value, by the same expressions.
+// What one thread blends at a time: a group of neighbouring pixels of one row.  The values are
+// those of blend_value(), by the same expressions or by others with the same bits.
 #pragma once
 #include "cuda/arguments.h"
-#include "cuda/window.h"
+#include "cuda/output.h"
 
 namespace msda {
 
@@ -12,199 +12,184 @@ MSDA_FN T* sample_at(const MsdaSamples& s, int32_t i) {
                                      : s.first + static_cast<int64_t>(i) * s.stride);
 }
 
-MSDA_FN const void* mask_at(const MsdaMasks& masks, const Plan& p, int32_t i) {
-  if (!has_mask(p)) return nullptr;
-  return masks.first + int64_t{masks.owners ? masks.owners[i] : i} * masks.stride;
-}
-
-// Bits `pixel` .. `pixel` + `count` - 1 of a mask, at most 32.
-MSDA_FN uint32_t mask_bits(const void* mask, int64_t pixel, int32_t count) {
-  const uint32_t* words = static_cast<const uint32_t*>(mask) + (pixel >> 5);
-  const int32_t first = static_cast<int32_t>(pixel & 31);
-  const uint64_t next = first + count > 32 ? words[1] : 0;
-  return static_cast<uint32_t>((next << 32 | words[0]) >> first);
-}
-
-// own_weight of kPixels pixels of a row, from x on.  Those past the end of the row may be anything.
-template <int32_t kPixels>
-MSDA_FN void own_weights(float* weights, const Plan& p, const void* mask, int32_t row, int32_t x) {
-  const int32_t left = p.width - x, count = left < kPixels ? left : kPixels;
-  const int64_t first = static_cast<int64_t>(row) * p.width + x;
-  switch (weight_kind(p)) {
-    case WeightKind::kOne: {
-      const float weight = one_weight(p);
-#pragma unroll
-      for (int32_t j = 0; j < kPixels; ++j) weights[j] = weight;
-      break;
-    }
-    case WeightKind::kBox: {
-      const bool in_row = in_interval(row, p.y0, p.y1, p.height);
-#pragma unroll
-      for (int32_t j = 0; j < kPixels; ++j)
-        weights[j] = in_row && in_interval(x + j, p.x0, p.x1, p.width) ? p.inside : p.outside;
-      break;
-    }
-    case WeightKind::kBump: {
-      const float along_y = bump(p.falloff[1], row - p.point[1]);
-#pragma unroll
-      for (int32_t j = 0; j < kPixels; ++j)
-        weights[j] = gaussian_weight(p, along_y, bump(p.falloff[2], x + j - p.point[2]));
-      break;
-    }
-    case WeightKind::kBits: {
-      const uint32_t bits = mask_bits(mask, first, count);
-#pragma unroll
-      for (int32_t j = 0; j < kPixels; ++j) weights[j] = static_cast<float>((bits >> j) & 1u);
-      break;
-    }
-    case WeightKind::kFloats:
-#pragma unroll
-      for (int32_t j = 0; j < kPixels; ++j)
-        weights[j] = j < count ? static_cast<const float*>(mask)[first + j] : 1.0f;
-      break;
-  }
-}
-
-// Neighbouring pixels of one source from left to right, with the channels of each together.
-template <typename Value, int32_t channels, int32_t pixels>
-struct Held {
-  using In = Value;
-  static constexpr int32_t kChannels = channels, kPixels = pixels, kValues = channels * pixels;
-  static constexpr int32_t kWords = kValues * static_cast<int32_t>(sizeof(In)) / 4;
-  uint32_t words[kWords];
-  bool held;
+// Types and sizes of a group.  Its values are counted pixel by pixel, with the channels of a pixel
+// side by side.  With kAligned it has all its pixels, and every address fits its loads and stores.
+template <typename InType, typename OutType, int32_t channels, bool aligned,
+          int32_t pixels = group_pixels(sizeof(InType), sizeof(OutType))>
+struct Group {
+  using In = InType;
+  using Out = OutType;
+  static constexpr int32_t kInBytes = sizeof(In), kOutBytes = sizeof(Out);
+  static constexpr int32_t kChannels = channels, kPixels = pixels;
+  static constexpr int32_t kValues = kChannels * kPixels, kWords = kValues * kInBytes / 4;
+  static constexpr uint32_t kAll = (1u << kPixels) - 1u;  // a bit for each pixel
+  static constexpr bool kAligned = aligned;
 };
 
-template <typename H>
-MSDA_FN void drop(H* h) {
-  h->held = false;
-#pragma unroll
-  for (int32_t i = 0; i < H::kWords; ++i) h->words[i] = 0;
+// A column of groups, which a thread goes down.
+struct Column {
+  const MsdaGpuBlend& b;
+  const MsdaBlendRecord& r;
+  int32_t x;          // the first pixel
+  int32_t count;      // pixels of a group that are in the row
+  int32_t across;     // from a pixel to the one where a mirrored sample has its group
+  uint32_t inner;     // how many groups' first pixels there are, from 4 on, with 4 more behind them
+  uint32_t box;       // which pixels of the group lie in the box, in the rows of the box
+  uint32_t mirrored;  // bit k: source k is
+};
+
+// The bits below bit n.
+MSDA_FN uint32_t bits_below(int32_t n, int32_t pixels) {
+  return (1u << (n < 0 ? 0 : n > pixels ? pixels : n)) - 1u;
 }
 
-template <typename H>
-MSDA_FN float held_value(const H& h, int32_t j, int32_t c) {
-  return window_value(h.words, j * H::kChannels + c, typename H::In{});
+template <typename G>
+MSDA_FN Column column_at(const MsdaGpuBlend& b, const MsdaBlendRecord& r, int32_t x) {
+  const int32_t left = b.width - x;
+  Column c = {b, r, x,         left < G::kPixels ? left : G::kPixels, left - G::kPixels - x,
+              0, 0, r.mirrored};
+  c.inner = b.pixels > G::kPixels + 7u ? b.pixels - G::kPixels - 7u : 0;
+  c.box = (bits_below(r.box.x1 - x, G::kPixels) & ~bits_below(r.box.x0 - x, G::kPixels)) |
+          bits_below(r.box.x1 - b.width - x, G::kPixels);  // it may wrap round the border
+  return c;
 }
 
-// Byte `at` of the pixels in reverse order.
-template <typename H>
-MSDA_FN uint32_t opposite_byte(const H& h, int32_t at) {
-  constexpr int32_t kBytes = H::kChannels * static_cast<int32_t>(sizeof(typename H::In));
-  const int32_t from = (H::kPixels - 1 - at / kBytes) * kBytes + at % kBytes;
-  return h.words[from / 4] >> (8 * (from % 4)) & 0xFFu;
-}
-
-template <typename H>
-MSDA_FN uint32_t opposite_word(const H& h, int32_t i, uint8_t) {
-  return opposite_byte(h, 4 * i) | opposite_byte(h, 4 * i + 1) << 8 |
-         opposite_byte(h, 4 * i + 2) << 16 | opposite_byte(h, 4 * i + 3) << 24;
-}
-
-template <typename H>
-MSDA_FN uint32_t opposite_word(const H& h, int32_t i, float) {
-  return h.words[(H::kPixels - 1 - i / H::kChannels) * H::kChannels + i % H::kChannels];
+// Which pixels of the group in row y lie in the box.
+MSDA_FN uint32_t box_bits(const Column& c, int32_t y) {
+  return in_interval(y, c.r.box.y0, c.r.box.y1, c.b.height) ? c.box : 0u;
 }
 
 // Reverses the order of the pixels, for a sample that is mirrored.
-template <typename H>
-MSDA_FN void turn_round(H* h) {
-  const H old = *h;
+template <typename G>
+MSDA_FN void turn_round(uint32_t* words) {
+  uint32_t old[G::kWords];
 #pragma unroll
-  for (int32_t i = 0; i < H::kWords; ++i) h->words[i] = opposite_word(old, i, typename H::In{});
-}
-
-// Loads pixels x, x + 1, ... of row y of a sample, if they are not held yet.
-template <typename H>
-MSDA_FN void hold(H* h, const MsdaGpuBlend& b, int32_t sample, int32_t y, int32_t x) {
-  if (h->held) return;
-  h->held = true;
-  const bool mirrored = b.mirror && b.mirror[sample];
-  const int64_t column = mirrored ? int64_t{b.width} - H::kPixels - x : x;
-  const int64_t pixel = H::kChannels * static_cast<int64_t>(sizeof(typename H::In));
-  load_window<H::kWords>(h->words, sample_at<const char>(b.ins, sample), pixel * b.height * b.width,
-                         pixel * (int64_t{y} * b.width + column));
-  if (mirrored) turn_round(h);
-}
-
-// Makes one value of an output, of any number of channels.
-template <typename In, typename Out>
-MSDA_FN void blend_one(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x, int32_t c) {
-  const Plan& p = b.plans[i];
-  const In* sources[kMaxSources] = {};
-  bool mirrored[kMaxSources] = {};
-#pragma unroll
-  for (int32_t k = 0; k < kMaxSources; ++k) {
-    if (k >= p.sources) break;
-    sources[k] = sample_at<const In>(b.ins, p.source[k]);
-    mirrored[k] = b.mirror && b.mirror[p.source[k]];
-  }
-  float v = blend_value(sources, mirrored, p, mask_at(b.fields, p, i), y, x, c, b.channels);
-  if (b.scale) v = normalise(v, b.scale[c], b.shift[c]);
-  if (erases(p) && in_box(p, y, x)) v = 0.0f;
-  const int64_t pixel = int64_t{y} * b.width + x;
-  const int64_t at = b.chw ? int64_t{c} * b.height * b.width + pixel : pixel * b.channels + c;
-  store(sample_at<Out>(b.outs, i) + at, v);
-}
-
-// Stores the pixels of a group.  mixed(j, c) is channel c of pixel j before it is normalised, and
-// pixels for which is_erased(j) holds become 0.
-template <typename H, typename Out, typename Mixed, typename IsErased>
-MSDA_FN void store_group(const MsdaGpuBlend& b, int32_t i, int32_t y, int32_t x, Mixed mixed,
-                         IsErased is_erased) {
-  constexpr int32_t kRun = H::kPixels;
-  float scale[H::kChannels], shift[H::kChannels];
-  if (b.scale)
-#pragma unroll
-    for (int32_t c = 0; c < H::kChannels; ++c) scale[c] = b.scale[c], shift[c] = b.shift[c];
-  const auto value = [&](int32_t j, int32_t c) {
-    if (is_erased(j)) return 0.0f;
-    const float v = mixed(j, c);
-    return b.scale ? normalise(v, scale[c], shift[c]) : v;
+  for (int32_t i = 0; i < G::kWords; ++i) old[i] = words[i];
+  const auto from = [](int32_t value) {
+    return (G::kPixels - 1 - value / G::kChannels) * G::kChannels + value % G::kChannels;
   };
-  const int32_t left = b.width - x, count = left < H::kPixels ? left : H::kPixels;
-  Out* out = sample_at<Out>(b.outs, i);
-  if (b.chw) {
 #pragma unroll
-    for (int32_t c = 0; c < H::kChannels; ++c)
-      store_run<kRun>(out + ((int64_t{c} * b.height + y) * b.width + x), count,
-                      [&](int32_t j) { return value(j, c); });
+  for (int32_t i = 0; i < G::kWords; ++i)
+    words[i] = G::kInBytes == 4
+                   ? old[from(i)]
+                   : word_of(old, from(4 * i), from(4 * i + 1), from(4 * i + 2), from(4 * i + 3));
+}
+
+// Loads the group of source k from a sample, where `pixel` is the first that the output has there.
+template <typename G>
+MSDA_FN void load_unturned(uint32_t* words, const Column& c, const char* sample, int32_t k,
+                           uint32_t pixel) {
+  constexpr int32_t kBytes = G::kChannels * G::kInBytes;
+  const int32_t across = c.mirrored >> k & 1 ? c.across : 0;
+  const uint32_t at = pixel + static_cast<uint32_t>(across);
+  const char* from = sample + static_cast<uint64_t>(at) * kBytes;
+  if constexpr (G::kAligned) {
+    load_words<G::kWords>(words, from);
+  } else if (at - 4u < c.inner) {
+    load_skewed<G::kWords>(words, from, typename G::In{});
+  } else {
+    load_at_end<G::kWords>(words, sample, int64_t{c.b.pixels} * kBytes,
+                           (int64_t{pixel} + across) * kBytes);
+  }
+}
+
+template <typename G>
+MSDA_FN void load_group(uint32_t* words, const Column& c, const char* sample, int32_t k,
+                        uint32_t pixel) {
+  load_unturned<G>(words, c, sample, k, pixel);
+  if (c.mirrored >> k & 1) turn_round<G>(words);
+}
+
+// Loads both sources of a group: first both loads are under way, and then one is waited for.
+template <typename G>
+MSDA_FN void load_both(uint32_t* own, uint32_t* partner, const Column& c, const char* own_sample,
+                       const char* partner_sample, uint32_t pixel) {
+  load_unturned<G>(own, c, own_sample, 0, pixel);
+  load_unturned<G>(partner, c, partner_sample, 1, pixel);
+  if (c.mirrored & 1) turn_round<G>(own);
+  if (c.mirrored & 2) turn_round<G>(partner);
+}
+
+// Words of a run of values from value(0), value(1), ...
+template <typename G, typename Value>
+MSDA_FN Words16 run_of(Value value) {
+  float values[G::kPixels];
+#pragma unroll
+  for (int32_t i = 0; i < G::kPixels; ++i) values[i] = value(i);
+  Words16 w = {};
+#pragma unroll
+  for (int32_t i = 0; i < G::kPixels * G::kOutBytes / 4; ++i)
+    w.word[i] = packed(values, i, static_cast<const typename G::Out*>(nullptr));
+  return w;
+}
+
+// Stores the group at `pixel`.  run(value) makes the words of a run; value(i) is the number of the
+// group's value that is the run's number i.
+template <typename G, typename Run>
+MSDA_FN void store_runs(const Column& c, uint32_t pixel, Run run) {
+  using Out = typename G::Out;
+  constexpr int32_t kChannels = G::kChannels, kPixels = G::kPixels;
+  Out* out = reinterpret_cast<Out*>(c.r.out);
+  if (c.b.chw) {
+    out += pixel;
+#pragma unroll
+    for (int32_t k = 0; k < kChannels; ++k, out += c.b.pixels)
+      store_run<kPixels, G::kAligned>(out, c.count,
+                                      run([k](int32_t i) { return i * kChannels + k; }));
     return;
   }
-  out += (int64_t{y} * b.width + x) * H::kChannels;
+  out += static_cast<uint64_t>(pixel) * kChannels;
 #pragma unroll
-  for (int32_t r = 0; r < H::kChannels; ++r)
-    store_run<kRun>(out + r * kRun, count * H::kChannels - r * kRun, [&](int32_t k) {
-      return value((r * kRun + k) / H::kChannels, (r * kRun + k) % H::kChannels);
-    });
+  for (int32_t k = 0; k < kChannels; ++k)
+    store_run<kPixels, G::kAligned>(out + k * kPixels, c.count * kChannels - k * kPixels,
+                                    run([k](int32_t i) { return k * kPixels + i; }));
 }
 
-// Makes pixels x, x + 1, ... of row y of output i.  `own` and `partner` stay held for the next
-// output.  With `both` the two are loaded whether this output needs them or not.
-template <typename H, typename Out>
-MSDA_FN void blend_pixels(const MsdaGpuBlend& b, int32_t i, H* own, H* partner, int32_t own_sample,
-                          int32_t partner_sample, bool both, int32_t y, int32_t x) {
-  const Plan& p = b.plans[i];
-  float weights[H::kPixels];
+// Stores the group whose values before they are normalised are mixed(0), mixed(1), ...
+template <typename G, typename Mixed>
+MSDA_FN void store_group(const Column& c, uint32_t pixel, Mixed mixed) {
+  const auto final_value = [&](int32_t value) {
+    const float v = mixed(value);
+    if (G::kOutBytes == 1) return v;
+    const int32_t k = value % G::kChannels;
+    const float normalised = normalise(v, c.b.scales[k], c.b.shifts[k]);
+    // Multiplying bytes by 1 and adding -0 changes nothing; a float's NaN might get other bits.
+    return G::kInBytes == 1 || c.b.normalises ? normalised : v;
+  };
+  store_runs<G>(c, pixel, [&](auto value) {
+    return run_of<G>([&](int32_t i) { return final_value(value(i)); });
+  });
+}
+
+// Stores a group that is not mixed.  Bytes that stay bytes are only put into place.
+template <typename G>
+MSDA_FN void store_copy(const Column& c, uint32_t pixel, const uint32_t* words) {
+  if constexpr (G::kInBytes == 1 && G::kOutBytes == 1) {
+    store_runs<G>(c, pixel, [&](auto value) {
+      Words16 w = {};
 #pragma unroll
-  for (int32_t j = 0; j < H::kPixels; ++j) weights[j] = 1.0f;
-  if (p.sources == 2) own_weights<H::kPixels>(weights, p, mask_at(b.fields, p, i), y, x);
-  bool reads_own = both, reads_partner = both;
-#pragma unroll
-  for (int32_t j = 0; j < H::kPixels; ++j) {
-    reads_own |= weights[j] != 0.0f;
-    reads_partner |= weights[j] != 1.0f;
+      for (int32_t i = 0; i < G::kPixels / 4; ++i)
+        w.word[i] =
+            word_of(words, value(4 * i), value(4 * i + 1), value(4 * i + 2), value(4 * i + 3));
+      return w;
+    });
+  } else {
+    store_group<G>(c, pixel,
+                   [&](int32_t value) { return window_value(words, value, typename G::In{}); });
   }
-  if (reads_own) hold(own, b, own_sample, y, x);
-  if (reads_partner) hold(partner, b, partner_sample, y, x);
-  const H &one = *own, &other = *partner;
-  store_group<H, Out>(
-      b, i, y, x,
-      [&one, &other, &weights](int32_t j, int32_t c) {
-        return mix_two(held_value(one, j, c), held_value(other, j, c), weights[j],
-                       typename H::In{});
-      },
-      [](int32_t) { return false; });
+}
+
+// Overwrites those pixels of a group by 0 whose bits are set.
+template <typename G>
+MSDA_FN void erase_pixels(const Column& c, uint32_t pixel, uint32_t bits) {
+  using Out = typename G::Out;
+  Out* out = reinterpret_cast<Out*>(c.r.out);
+  const uint64_t plane = c.b.chw ? c.b.pixels : 1;
+#pragma unroll 1
+  for (int32_t j = 0; j < c.count; ++j)
+    if (bits >> j & 1u)
+      for (int32_t k = 0; k < G::kChannels; ++k)
+        store_part(0, out + (uint64_t{pixel} + j) * (c.b.chw ? 1 : G::kChannels) + k * plane);
 }
 
 }  // namespace msda

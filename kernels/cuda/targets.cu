@@ -33,22 +33,27 @@ __device__ __forceinline__ void compact(const MsdaGpuTargets& t) {
 extern "C" {
 using namespace msda;
 
-__global__ void msda_targets_dense_int64(const __grid_constant__ MsdaGpuTargets t) {
+__global__ void __launch_bounds__(256)
+    msda_targets_dense_int64(const __grid_constant__ MsdaGpuTargets t) {
   dense<int64_t>(t);
 }
-__global__ void msda_targets_dense_int32(const __grid_constant__ MsdaGpuTargets t) {
+__global__ void __launch_bounds__(256)
+    msda_targets_dense_int32(const __grid_constant__ MsdaGpuTargets t) {
   dense<int32_t>(t);
 }
-__global__ void msda_targets_dense_float32(const __grid_constant__ MsdaGpuTargets t) {
+__global__ void __launch_bounds__(256)
+    msda_targets_dense_float32(const __grid_constant__ MsdaGpuTargets t) {
   each_grid_item(1, t.batch, t.classes, [&t](int32_t, int32_t i, int32_t c) {
     t.rows[int64_t{i} * t.classes + c] = target_from_rows_at(
         t.plans[i], static_cast<const float*>(t.source), c, t.classes, t.smoothing);
   });
 }
-__global__ void msda_targets_compact_int64(const __grid_constant__ MsdaGpuTargets t) {
+__global__ void __launch_bounds__(256)
+    msda_targets_compact_int64(const __grid_constant__ MsdaGpuTargets t) {
   compact<int64_t>(t);
 }
-__global__ void msda_targets_compact_int32(const __grid_constant__ MsdaGpuTargets t) {
+__global__ void __launch_bounds__(256)
+    msda_targets_compact_int32(const __grid_constant__ MsdaGpuTargets t) {
   compact<int32_t>(t);
 }
 }  // extern "C"

@@ -188,15 +188,47 @@ struct alignas(16) Words16 {
   uint32_t word[4];
 };
 
+// Tells a GPU's compiler that an address, which comes from a record, is no address of another kind
+// of memory: it then needs no instruction that asks.
+MSDA_FN const char* in_global(const char* at) {
+#if defined(__CUDA_ARCH__)
+  __builtin_assume(__isGlobal(at));
+#endif
+  return at;
+}
+
+// Loads of 16, 8 and 4 bytes.  They are plain loads: those by way of the cache for constants
+// (ld.global.nc) may not see memory that the kernel writes, as it does in place.
 MSDA_FN Words16 load16(const char* at) {
 #if defined(__CUDA_ARCH__)
-  const uint4 w = __ldg(reinterpret_cast<const uint4*>(at));
+  const uint4 w = *reinterpret_cast<const uint4*>(in_global(at));
   return {{w.x, w.y, w.z, w.w}};
 #else
   expect_aligned(at, 16);
   Words16 w;
   __builtin_memcpy(&w, at, sizeof w);
   return w;
+#endif
+}
+
+MSDA_FN void load8(uint32_t* words, const char* at) {
+#if defined(__CUDA_ARCH__)
+  const uint2 w = *reinterpret_cast<const uint2*>(in_global(at));
+  words[0] = w.x, words[1] = w.y;
+#else
+  expect_aligned(at, 8);
+  __builtin_memcpy(words, at, 8);
+#endif
+}
+
+MSDA_FN uint32_t load4(const char* at) {
+#if defined(__CUDA_ARCH__)
+  return *reinterpret_cast<const uint32_t*>(in_global(at));
+#else
+  expect_aligned(at, 4);
+  uint32_t word;
+  __builtin_memcpy(&word, at, sizeof word);
+  return word;
 #endif
 }
 
@@ -221,8 +253,53 @@ MSDA_FN void store8(char* at, const Words16& w) {
 #endif
 }
 
+// The first 4 bytes, at an address that is a multiple of 4.
+MSDA_FN void store4(char* at, const Words16& w) {
+#if defined(__CUDA_ARCH__)
+  __stcs(reinterpret_cast<uint32_t*>(at), w.word[0]);
+#else
+  expect_aligned(at, 4);
+  __builtin_memcpy(at, &w, 4);
+#endif
+}
+
 MSDA_FN uint32_t address_bits(const char* at) {
   return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(at));
+}
+
+// Four of the eight bytes of `low` and `high`, in one instruction: digit i of `places`, from the
+// right, is the place of byte i of the result.
+MSDA_FN uint32_t pick_bytes(uint32_t low, uint32_t high, uint32_t places) {
+#if defined(__CUDA_ARCH__)
+  return __byte_perm(low, high, places);
+#else
+  const uint64_t bytes = uint64_t{high} << 32 | low;
+  uint32_t picked = 0;
+  for (int32_t i = 0; i < 4; ++i)
+    picked |= static_cast<uint32_t>(bytes >> 8 * (places >> 4 * i & 7u) & 0xFFu) << 8 * i;
+  return picked;
+#endif
+}
+
+// The same of the four bytes of `word`, but each byte of the result is 255 or 0, as the highest bit
+// of the byte is set or not.
+MSDA_FN uint32_t pick_signs(uint32_t word, uint32_t places) {
+#if defined(__CUDA_ARCH__)  // __byte_perm() does not know of this
+  uint32_t picked;
+  asm("prmt.b32 %0, %1, %1, %2;" : "=r"(picked) : "r"(word), "r"(places | 0x8888u));
+  return picked;
+#else
+  return (pick_bytes(word, 0, places) >> 7 & 0x01010101u) * 0xFFu;
+#endif
+}
+
+// The four bytes from bit `shift` on of `low` and then `high`; `shift` is below 32.
+MSDA_FN uint32_t shift_out(uint32_t low, uint32_t high, uint32_t shift) {
+#if defined(__CUDA_ARCH__)
+  return __funnelshift_r(low, high, shift);
+#else
+  return static_cast<uint32_t>((uint64_t{high} << 32 | low) >> shift);
+#endif
 }
 
 // Two floats as binary16 (below: as bfloat16), rounded to nearest even, the first in the low half.

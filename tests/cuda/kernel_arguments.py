@@ -6,7 +6,7 @@ kernels/cuda/host/geometry.h.
 
 import ctypes
 import functools
-from ctypes import POINTER, byref, c_float, c_int32, c_int64, c_void_p
+from ctypes import POINTER, byref, c_float, c_int32, c_int64, c_uint32, c_void_p
 
 import numpy as np
 
@@ -19,9 +19,20 @@ Samples = structure("MsdaSamples", {"first": c_void_p, "stride": c_int64, "each"
 Masks = structure("MsdaMasks", {"first": c_void_p, "stride": c_int64, "owners": c_void_p})
 Blend = structure(
     "MsdaGpuBlend",
-    {"outs": Samples, "ins": Samples, "fields": Masks}
-    | dict.fromkeys("plans mirror scale shift pairs".split(), c_void_p)
-    | dict.fromkeys("batch interpolations height width channels chw".split(), c_int32),
+    dict.fromkeys("records plans masks mirror scale shift".split(), c_void_p)
+    | {"scales": c_float * 3, "shifts": c_float * 3}
+    | dict.fromkeys("count height width channels".split(), c_int32)
+    | {"pixels": c_uint32}
+    | dict.fromkeys("chw normalises in_place".split(), c_int32)
+    | dict.fromkeys("parts columns rows reciprocal".split(), c_uint32),
+)
+BlendCounts = structure(  # of kernels/cuda/host/blend_records.h, as the next one
+    "MsdaBlendCounts", dict.fromkeys("groups values".split(), c_int32)
+)
+BlendLaunch = structure(
+    "MsdaBlendLaunch",
+    {"grid": c_uint32 * 2, "threads": c_int32}
+    | dict.fromkeys("parts columns rows reciprocal".split(), c_uint32),
 )
 Mask = structure(
     "MsdaGpuMask",
@@ -68,8 +79,9 @@ def library():
         "msda_grid": [c_void_p, *[c_int64] * 3, c_int32, c_int32],
         "msda_field_launch": [POINTER(FieldLaunch)],
         "msda_mask_lists": [c_void_p, c_void_p, c_int32],
-        "msda_needs_gather": [c_void_p, c_int32, c_int32],
-        "msda_group_items": [c_int32] * 3,
+        "msda_blend_records": [c_void_p, c_void_p, POINTER(cpu.Blend), c_int64, c_void_p],
+        "msda_blend_arguments": [c_void_p, POINTER(cpu.Blend)],
+        "msda_blend_launch": [c_void_p, c_int32, POINTER(cpu.Blend), c_int32],
     }.items():
         getattr(lib, name).argtypes = arguments
     return lib
@@ -94,15 +106,59 @@ def field_launch(shape, fields=1, **known):
     return made
 
 
-def group_items(out_dtype, width, channels):
-    """How many items a row has for the threads of a blend to share out."""
-    return library().msda_group_items(cpu.DTYPES[out_dtype], width, channels)
+def blend_job(outs, ins, plans, size, in_dtype, out_dtype, layout, **options):
+    """What the C++ functions of a blend take; the arrays must live as long as it does.
+
+    Args:
+        outs: Addresses on the device, int64, one per record.
+        ins: The same, one per input sample.
+        plans: The records.
+        size: Rows, width and channels of a sample.
+        in_dtype: Type of the inputs.
+        out_dtype: Type of the outputs.
+        layout: Layout of the outputs.
+        options: ``scale``, ``shift``, ``mirror``, ``pairs`` on the CPU, or None.
+    """
+    job = cpu.Blend(outs.ctypes.data, ins.ctypes.data, plans.ctypes.data)
+    for name, values in options.items():
+        setattr(job, name, None if values is None else values.ctypes.data)
+    job.batch, job.samples, job.interpolations = plans.size, len(ins), 1
+    job.height, job.width, job.channels = size
+    job.in_dtype, job.out_dtype = cpu.DTYPES[in_dtype], cpu.DTYPES[out_dtype]
+    job.out_layout = cpu.LAYOUTS[layout]
+    return job
 
 
-def blend_name(plans, in_dtype, out_dtype, channels):
-    """The entry point of a blend: records that gather pixels take another than the rest."""
-    gathers = library().msda_needs_gather(plans.ctypes.data, plans.size, channels)
-    return f"msda_{'gather' if gathers else 'blend'}_{in_dtype}_{out_dtype}"
+def blend_records(job, mask_stride=0, numbers=None):
+    """Records of a blend, uint8 ``(n, 64)``, and how many outputs the two kinds of kernels make."""
+    records = np.zeros((job.batch * (2 if job.pairs else 1), 64), np.uint8)
+    counts = BlendCounts()
+    address = None if numbers is None else numbers.ctypes.data
+    library().msda_blend_records(
+        records.ctypes.data, byref(counts), byref(job), mask_stride, address
+    )
+    return records, counts.groups, counts.values
+
+
+def blend_launches(job, argument, groups, values, multiprocessors=132):
+    """Names of a blend's kernels and how to launch them, None for one that takes values.
+
+    ``argument`` is that of the kernel which was yielded last.
+    """
+    names = {code: name for name, code in cpu.DTYPES.items()}
+    types = [names[code] for code in (job.in_dtype, job.out_dtype)]
+    library().msda_blend_arguments(byref(argument), byref(job))
+    if groups:
+        how = BlendLaunch()
+        library().msda_blend_launch(byref(how), groups, byref(job), multiprocessors)
+        argument.count = groups
+        for member in ("parts", "columns", "rows", "reciprocal"):
+            setattr(argument, member, getattr(how, member))
+        yield f"msda_pairs_{types[0]}" if job.pairs else f"msda_blend_{'_'.join(types)}", how
+    if values:
+        argument.records += groups * (128 if job.pairs else 64)
+        argument.count = values
+        yield f"msda_values_{'_'.join(types)}", None
 
 
 def grid(samples, rows, items, block, resident):

@@ -13,7 +13,7 @@ from tests.cuda.emulation import Walled, walled
 from tests.cuda.host_gpu import STREAM, HostDevice
 from tests.support.doors import STORED, output_shape, widened
 
-SOURCES = ("blend", "gather", "field", "targets", "saliency")  # of the operators
+SOURCES = ("blend", "pairs", "values", "field", "targets", "saliency")  # of the operators
 
 
 class Native(HostDevice):

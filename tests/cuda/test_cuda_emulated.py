@@ -35,7 +35,7 @@ SHAPES = [  # batch, height, width, channels
     (2, 7, 1, 1),
     (1, 2, 13, 3),
 ]
-FMIX, RESIZEMIX, CUTOUT = (METHODS[name].code for name in ("fmix", "resizemix", "cutout"))
+FMIX = METHODS["fmix"].code
 OFTEN = ("sm_90", "sm_120")  # cards of two front ends of NVRTC; the others share one of these
 ARCHS = (*OFTEN, "sm_75", "sm_100")
 
@@ -81,51 +81,81 @@ def launch_grid(samples, rows, items, block, share):
     return max(1, round(share * needed)), max(1, round(share * samples))
 
 
-def blend_arguments(
-    outs, images, plan, *, chw, scale=None, shift=None, mirror=None, fields=None, owners=None
-):
-    """Arguments over memory between walls, which they keep alive."""
+def blend_launches(
+    outs, images, plan, size, types, *, chw, scale=None, shift=None, mirror=None, fields=None,
+    owners=None, pairs=None, flags=None, block=None, share=None,
+):  # fmt: skip
+    """Kernels of a blend, their arguments over memory between walls, grids and blocks.
+
+    ``outs`` and ``images`` are addresses; ``flags`` are those of ``mirror``, on the device only.
+    With ``share``, a grid has blocks of ``block`` threads, and this share of those that there is
+    work for; without it, it is what the host chooses.
+    """
     flat = np.ascontiguousarray(plan).reshape(-1)
-    kept = [walled(flat.view(np.uint8))]
-    small = []
-    for value in (mirror, scale, shift):
-        kept.append(None if value is None else walled(value))
-        small.append(None if value is None else kept[-1].address)
     if fields is None:
         fields = fields_of(plan) if plan.size else np.empty((0, 1), np.uint32)
-    kept.append(walled(fields))
-    rows = masks_at(kept[-1].array, owners)
-    kept.append(rows)
-    b = cuda.Blend(outs, images, rows, kept[0].address, *small, None)
-    b.batch, b.interpolations = plan.size, plan.shape[1] if plan.ndim > 1 else 1
-    b.kept = kept
-    b.chw = chw
-    return b
+    masks = walled(fields)
+    stride = masks.array.strides[0] if len(fields) else 0
+    options = {"scale": scale, "shift": shift, "mirror": mirror, "pairs": pairs}
+    options = {k: None if v is None else np.ascontiguousarray(v) for k, v in options.items()}
+    layout = "CHW" if chw else "HWC"
+    job = cuda.blend_job(outs, images, flat, size, *types, layout, **options)
+    records, groups, values = cuda.blend_records(job, stride, owners)
+    kept = [records, flat, flags, scale, shift]
+    kept = [None if value is None else walled(value) for value in kept]
+    b = cuda.Blend(*(memory and memory.address for memory in kept[:2]), masks.address)
+    b.mirror, b.scale, b.shift = (memory and memory.address for memory in kept[2:])
+    for name, how in cuda.blend_launches(job, b, groups, values):
+        if how is None:
+            items, threads = size[1] * size[2], block or 64
+            grid = launch_grid(values, size[0], items, threads, 1.0 if share is None else share)
+        elif share is None:
+            grid, threads = tuple(how.grid), how.threads
+        else:
+            across = how.parts * how.columns
+            b.columns = min(across, block)
+            b.parts = -(-across // b.columns)
+            b.rows, b.reciprocal = block // b.columns, -(-(1 << 20) // b.columns)
+            rows = max(1, round(share * -(-size[0] // b.rows)))
+            grid, threads = (b.parts * rows, max(1, round(share * groups))), block
+        yield name, b, grid, threads
+
+
+def addresses(samples):
+    """Those of the samples of an array, or of memories."""
+    if isinstance(samples, np.ndarray):
+        stride = samples.strides[0] if len(samples) else 0
+        return samples.ctypes.data + stride * np.arange(len(samples), dtype=np.int64)
+    return np.array([memory.address for memory in samples], np.int64)
 
 
 def emulated_blend(
-    images, plan, dtype, layout, *, block=64, share=1.0, order="forwards", at_end=True,
+    images, plan, dtype, layout, *, block=None, share=None, order="forwards", at_end=True,
     apart=False, watch=True, **options,
 ):  # fmt: skip
-    """The blend by its entry point; the number of writes of each byte must be one."""
+    """The blend by its entry points; the number of writes of each byte must be one."""
     _, height, width, channels = images.shape
     shape = output_shape(images, layout)[1:]
     out = Walled((*plan.shape, *shape), STORED[dtype], at_end=at_end)
     if apart:
-        sources = scattered([walled(image, at_end=at_end) for image in images])
+        sources = [walled(image, at_end=at_end) for image in images]
     else:
-        sources = walled(images, at_end=at_end)
-    taken = sources if apart else rows_at(sources.array)
-    b = blend_arguments(
-        rows_at(out.array.reshape(plan.size, *shape)), taken, plan, chw=layout == "CHW", **options
-    )
-    b.height, b.width, b.channels = height, width, channels
-    items = cuda.group_items(dtype, width, channels)
-    grid = launch_grid(plan.size // b.interpolations, height, items, block, share)
-    name = cuda.blend_name(plan, images.dtype.name, dtype, channels)
-    writes = launch(name, b, grid, block, order=order, watch=out.array if watch else None)
+        whole = walled(images, at_end=at_end)
+        sources = whole.array
+    writes = np.zeros(out.array.nbytes, np.uint32)
+    mixed = np.zeros(out.array.nbytes, np.uint8)
+    for name, b, grid, threads in blend_launches(
+        addresses(out.array.reshape(plan.size, *shape)), addresses(sources), plan,
+        (height, width, channels), (images.dtype.name, dtype), chw=layout == "CHW", block=block,
+        share=share, **options,
+    ):  # fmt: skip
+        new = launch(name, b, grid, threads, order=order, watch=out.array if watch else None)
+        if watch:
+            writes += new
+            mixed[new > 0] = out.array.reshape(-1).view(np.uint8)[new > 0]
     if watch:
         assert (writes == 1).all(), f"{(writes != 1).sum()} bytes not written once"
+        out.array.reshape(-1).view(np.uint8)[...] = mixed
     return widened(out.array.copy(), dtype)
 
 
@@ -145,23 +175,22 @@ def test_the_blend_is_the_cpus_and_writes_once(source, dtype, layout):
         assert_same(got, want)
 
 
-def without_gathered(plan):
-    """Its records of one or two sources whose pixels are at their own places."""
-    return plan[(plan["sources"] <= 2) & ~np.isin(plan["method"], (RESIZEMIX, CUTOUT))]
-
-
 @pytest.mark.parametrize("layout", ["CHW", "HWC"])
 @by_kinds
-def test_batches_without_what_takes_more(source, dtype, layout):
-    """Their kernels are others."""
-    for seed, (_, height, width, channels) in enumerate(SHAPES):
-        images = random_images((40, height, width, channels), source, seed)
-        plan = without_gathered(every_kind_of_record(40, height, width, seed=seed))
-        assert cuda.blend_name(plan, source, dtype, channels).startswith("msda_blend_")
+def test_launches_that_the_host_chooses(source, dtype, layout):
+    """Among them rows of more groups than a block has threads."""
+    shapes = [(40, *shape[1:]) for shape in SHAPES] + [(3, 2, 2500, 3), (2, 3, 2501, 1)]
+    for seed, shape in enumerate(shapes):
+        images = random_images(shape, source, seed)
+        plan = every_kind_of_record(*shape[:3], seed=seed)
         options = options_of(images, dtype, seed)
-        block, _, order = LAUNCHES[seed % 3]
-        how = {"block": block, "order": order, "at_end": seed % 2 == 0, "watch": False}
+        if "mirror" in options and seed % 2:  # flags that only the device has
+            options["flags"] = options.pop("mirror")
+        order = LAUNCHES[seed % 3][2]
+        how = {"order": order, "at_end": seed % 2 == 0, "watch": False}
         got = emulated_blend(images, plan, dtype, layout, **how, **options)
+        if "flags" in options:
+            options["mirror"] = options.pop("flags")
         assert_same(got, on_the_cpu(images, plan, dtype, layout, **options))
 
 
@@ -227,37 +256,28 @@ def test_the_ends_of_a_sample(source, dtype, mirrored):
             assert_same(got, want)
 
 
-# These kernels load with __ldg, which CUDA does not allow for what they overwrite.
-in_place = pytest.mark.xfail(reason="what is loaded as read-only is overwritten", strict=True)
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        pytest.param(*code.values, marks=[*code.marks, *([in_place] if code.marks else [])])
-        for code in codes(())
-    ],
-    indirect=True,
-)
+@by_codes_rarely
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 4])
 def test_in_place(dtype, channels):
     shape = (8, 5, 19, channels)
     images = random_images(shape, dtype)
     policies = [msda.Mixup(), msda.CutMix(), msda.FMix(), msda.GMix(), msda.Cutout(length=4)]
+    policies += [msda.HMix(), msda.FMix(max_soft=0.1)]
     for seed, policy in enumerate(policies):
         plan = msda.draw(policy, *shape[:3], seed=seed, step=0)
         plan["partner"] = pairs = np.array([1, 0, 2, 6, 7, 5, 3, 4], np.int32)
         want = on_the_cpu(images, plan, dtype, "HWC")
         memory = walled(images)
-        places = rows_at(memory.array)
-        b = blend_arguments(places, places, plan, chw=0)
-        kept = walled(pairs)
-        b.pairs, (b.height, b.width, b.channels) = kept.address, shape[1:]
+        places = addresses(memory.array)
         for order in ORDERS:
             memory.array[...] = images
-            name = cuda.blend_name(plan, dtype, dtype, channels)
-            launch(name, b, (2, 3), 32, order=order)
+            for name, b, grid, block in blend_launches(
+                places, places, plan, shape[1:], (dtype, dtype), chw=0, pairs=pairs, block=32,
+                share=0.5,
+            ):  # fmt: skip
+                assert name.startswith("msda_pairs_" if channels in (1, 3) else "msda_values_")
+                launch(name, b, grid, block, order=order)
             assert_same(memory.array.copy(), want)
 
 
@@ -286,7 +306,7 @@ def test_the_mask(block, share, order):
         out = Walled((12, height, width), np.float32)
         memory, fields = walled(plan.view(np.uint8)), walled(fields_of(plan))
         m = cuda.Mask(out.address, masks_at(fields.array), memory.address, 12, height, width)
-        grid = launch_grid(12, height, -(-width // 4), block, share)
+        grid = launch_grid(12, height, width, block, share)
         writes = launch("msda_mask_float32", m, grid, block, order=order, watch=out.array)
         assert (writes == 1).all()
         np.testing.assert_array_equal(out.array, msda.mask(plan, height, width))
@@ -626,18 +646,16 @@ def test_past_2_to_the_31_elements(source, dtype, shape, layout, sources):
     images.array[0, -1, -40:] = random_images((40, channels), source, 9)
     plan = msda.draw(msda.CutMix(), 1, height, width, seed=1, step=0)
     plan["sources"], plan["inside"], plan["outside"] = sources, 0.25, 0.75
+    plan["weight"], plan["partner_weight"], plan["extra_weight"] = 0.5, 0.25, 0.25
     plan["y0"], plan["y1"], plan["x0"], plan["x1"] = height - 1, height, width - 11, width - 2
     mirror = np.array([0], np.uint8)
     out = Walled((1, *output_shape(images.array, layout)[1:]), STORED[dtype])
-    b = blend_arguments(
-        rows_at(out.array), rows_at(images.array), plan, chw=layout == "CHW", mirror=mirror,
-        fields=np.zeros((1, 1), np.uint32),
-    )  # fmt: skip
-    b.height, b.width, b.channels = height, width, channels
-    items, block = cuda.group_items(dtype, width, channels), 256
-    total = -(-height * items // block)
-    name = cuda.blend_name(plan, source, dtype, channels)
-    launch(name, b, (total, 1), block, blocks=((total - 2, 0), (2, 1)))
+    for name, b, grid, block in blend_launches(
+        addresses(out.array), addresses(images.array), plan, shape[1:], (source, dtype),
+        chw=layout == "CHW", mirror=mirror, fields=np.zeros((1, 1), np.uint32), block=256,
+        share=1.0,
+    ):  # fmt: skip
+        launch(name, b, grid, block, blocks=((grid[0] - 2, 0), (2, 1)))
     tail = images.array[:, -1:, -40:].copy()
     small = plan.copy()
     small["height"], small["width"] = 1, 40
@@ -657,14 +675,13 @@ def test_samples_far_apart():
     far.array[2 << 33 : (2 << 33) + image.size] = image.ravel()
     plan = msda.draw(msda.Mixup(prob=0), 70_000, 1, 24, seed=0, step=0)
     plan["own"] = plan["partner"] = 2
-    b = blend_arguments(
-        rows_at(memory.array), cuda.Samples(far.address, 1 << 33, None), plan, chw=0,
+    far_apart = far.address + (np.arange(3, dtype=np.int64) << 33)
+    for name, b, grid, block in blend_launches(
+        addresses(memory.array), far_apart, plan, (1, 24, 3), ("uint8", "uint8"), chw=0,
         fields=np.zeros((1, 1), np.uint32),
-    )  # fmt: skip
-    b.height, b.width, b.channels = 1, 24, 3
-    grid = cuda.grid(70_000, 1, cuda.group_items("uint8", 24, 3), 32, 1)
-    assert grid == (1, 65_535)
-    launch("msda_blend_uint8_uint8", b, grid, 32)
+    ):  # fmt: skip
+        assert grid == (1, 65_535)
+        launch(name, b, grid, block)
     assert (memory.array == image).all()
 
 
@@ -690,10 +707,12 @@ def test_an_address_out_of_range_stops_the_launch():
     images = walled(random_images((2, 3, 16, 3), "uint8"))
     plan = msda.draw(msda.Mixup(), 2, 3, 16, seed=0, step=0)
     out = Walled((2, 3, 16, 3), np.float32)
-    b = blend_arguments(rows_at(out.array), rows_at(images.array), plan, chw=0)
-    b.height, b.width, b.channels = 4, 16, 3  # a row too many
+    places = addresses(out.array), addresses(images.array)
+    a_row_too_many = (4, 16, 3)
+    types = ("uint8", "float32")
+    ((name, b, _, block),) = blend_launches(*places, plan, a_row_too_many, types, chw=0)
     with pytest.raises(Fault, match="msda_blend_uint8_float32: touched 0x"):
-        launch("msda_blend_uint8_float32", b, (1, 2), 64)
+        launch(name, b, (1, 2), block)
 
 
 @by_codes
@@ -714,6 +733,6 @@ def test_a_value_written_twice_or_never_shows():
 
 def test_structures_are_as_large_as_the_kernels():
     """Python's view of kernels/cuda/arguments.h."""
-    sizes = {"Samples": 24, "Blend": 72 + 5 * 8 + 6 * 4, "Mask": 8 + 24 + 8 + 12 + 4}
+    sizes = {"Samples": 24, "Blend": 6 * 8 + 6 * 4 + 8 * 4 + 4 * 4, "Mask": 8 + 24 + 8 + 12 + 4}
     sizes |= {"Saliency": 48 + 3 * 8 + 8 + 16, "Masks": 24}
     assert {name: ctypes.sizeof(getattr(cuda, name)) for name in sizes} == sizes

@@ -3,8 +3,6 @@
 What a real device does is the matter of test_cuda.py.
 """
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,6 @@ import dali_msda as msda
 from dali_msda.backends import backend_of, cuda, cuda_arrays
 from dali_msda.backends.places import on_gpu
 from dali_msda.policy import METHODS
-from tests.cuda import kernel_arguments
 from tests.cuda.host_gpu import STREAM, HostArray, install
 from tests.support.batches import every_kind_of_record, random_images
 from tests.support.doors import assert_same
@@ -41,8 +38,7 @@ def test_every_method(device, case):
         assert not device.launched
         got = msda.blend(HostArray(images), plan, **options)
         np.testing.assert_array_equal(got.values.view(want.dtype), want)
-        gathers = METHODS[case[0]].traits & {"erases", "shrinks"} or case[1].get("n", 2) > 2
-        assert device.launched.pop() == f"msda_{'gather' if gathers else 'blend'}_{source}_{dtype}"
+        assert device.launched.pop() == f"msda_blend_{source}_{dtype}"
         assert device.launched == ["msda_field_masks"] * ("needs_field" in METHODS[case[0]].traits)
         device.launched.clear()
 
@@ -52,7 +48,7 @@ def test_one_launch_whatever_the_batch_holds(device):
     plan = every_kind_of_record(40, 7, 19)
     got = msda.blend(HostArray(images), plan)
     np.testing.assert_array_equal(got.values, msda.blend(images, plan))
-    assert device.launched == ["msda_field_masks", "msda_gather_uint8_uint8"]
+    assert device.launched == ["msda_field_masks", "msda_blend_uint8_uint8"]
 
 
 def test_interpolations(device):
@@ -300,12 +296,3 @@ def test_errors_at_the_door(device):
     with pytest.raises(ValueError, match="num_classes: expected 3, as the labels have, got 4"):
         msda.targets(HostArray(np.ones((4, 3), np.float32)), plan, num_classes=4)
     assert not device.launched
-
-
-def test_threads_of_a_launch():
-    """Whatever the sizes, every item has a thread."""
-    for width, channels in itertools.product((1, 15, 16, 17, 224), (1, 2, 3, 4)):
-        for dtype, size in (("uint8", 1), ("float16", 2), ("bfloat16", 2), ("float32", 4)):
-            items = kernel_arguments.group_items(dtype, width, channels)
-            assert items * (16 // size if channels in (1, 3) else 1) >= width
-            assert channels in (1, 3) or items == width * channels

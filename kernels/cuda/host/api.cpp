@@ -43,7 +43,7 @@ int32_t msda_gpu_mask(MsdaGpuCall* call, float* weights, const msda::Plan* plans
     upload.Send(fields.scratch());
     const auto* there = upload.At<msda::Plan>(part);
     const MsdaGpuMask job = {weights, fields.Launch(there), there, batch, height, width};
-    launch_items(upload, "msda_mask_float32", batch, height, (int64_t{width} + 3) / 4, &job);
+    launch_items(upload, "msda_mask_float32", batch, height, width, &job);
   });
 }
 

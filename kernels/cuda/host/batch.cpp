@@ -9,6 +9,9 @@ namespace msda::gpu {
 namespace {
 
 constexpr size_t kAlignment = 256;  // of each part of an Upload, in bytes
+// The driver proposes the largest block that fits, of which few share a multiprocessor, and of
+// which small images leave most threads idle.
+constexpr int32_t kMostThreads = 256;
 
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -18,7 +21,7 @@ void launch_items(const Upload& upload, const std::string& name, int64_t samples
                   int64_t items, const void* job) {
   if (samples == 0 || rows == 0 || items == 0) return;
   Kernel& kernel = upload.device.kernel(name);
-  const Kernel::Block block = kernel.occupancy();
+  const Kernel::Block block = kernel.occupancy(kMostThreads);
   uint32_t grid[2];
   msda_grid(grid, samples, rows, items, block.threads, block.resident);
   kernel.launch(grid, block.threads, 0, upload.stream, job);

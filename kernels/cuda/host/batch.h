@@ -108,6 +108,9 @@ class Fields {
   Fields(Upload& upload, const Plan* plans, int32_t batch);
 
   size_t scratch() const { return static_cast<size_t>(how_.scratch); }  // 0 for no masks
+  int64_t stride() const { return how_.row; }  // bytes from one mask to the next
+  // The number of each record's mask, or null if there are none.
+  const int32_t* numbers() const { return how_.fields ? lists_.data() : nullptr; }
   // Makes the masks, if there are any: at the start of the scratch memory, or in rows that are
   // given, one for each record.  A mask that records share is made once, in the first one's row.
   // `plans` lie on the device.

@@ -86,7 +86,7 @@ void Kernel::launch(const uint32_t (&grid)[2], int32_t threads, int64_t shared, 
 Device::Device(int index) {
   driver().device_get(&handle_, index);
   driver().retain_context(&context, handle_);
-  multiprocessors_ = Attribute(kMultiprocessors);
+  multiprocessors = Attribute(kMultiprocessors);
   shared_bytes = Attribute(kSharedBytes);
   arch_ = "sm_" + std::to_string(Attribute(kMajor)) + std::to_string(Attribute(kMinor));
 }
@@ -125,7 +125,7 @@ Kernel& Device::kernel(const std::string& name) {
   if (known != kernels_.end()) return known->second;
   Handle function = nullptr;
   driver().get_function(&function, modules_.at(source), name.c_str());
-  return kernels_.try_emplace(name, multiprocessors_, function).first->second;
+  return kernels_.try_emplace(name, multiprocessors, function).first->second;
 }
 
 void Device::wait(Handle stream, Handle other) const {

@@ -113,6 +113,7 @@ class Device {
   static constexpr size_t kMostTables = size_t{64} << 20;
 
   int32_t shared_bytes;  // the most that a block may ask for
+  int32_t multiprocessors;
   Handle context = nullptr;
   Pool pinned{true}, memory{false};
 
@@ -120,7 +121,6 @@ class Device {
   int Attribute(int number) const;
 
   int handle_ = 0;
-  int32_t multiprocessors_;
   std::string arch_;
   std::mutex mutex_, tables_mutex_;
   std::map<std::string, Handle> modules_;

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "cpu/api.h"
 #include "cpu/closed.h"
-#include "msda/blend.h"
 #include "msda/field/phases.h"
 
 namespace {
@@ -52,17 +52,6 @@ void msda_grid(uint32_t* grid, int64_t samples, int64_t rows, int64_t items, int
   const int64_t along = std::min({needed, wanted, kMostThreads / threads});
   grid[0] = static_cast<uint32_t>(std::max<int64_t>(1, along));
   grid[1] = static_cast<uint32_t>(across);
-}
-
-int32_t msda_group_items(int32_t out_dtype, int32_t width, int32_t channels) {
-  const int32_t bytes = out_dtype == kUint8 ? 1 : out_dtype == kFloat32 ? 4 : 2;
-  const int32_t per_store = 16 / bytes;
-  return channels == 1 || channels == 3 ? static_cast<int32_t>(ceil_div(width, per_store))
-                                        : width * channels;
-}
-
-int32_t msda_needs_gather(const msda::Plan* plans, int32_t batch, int32_t channels) {
-  return (channels == 1 || channels == 3) && std::any_of(plans, plans + batch, msda::may_gather);
 }
 
 void msda_field_launch(MsdaFieldLaunch* l) {

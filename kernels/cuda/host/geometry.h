@@ -1,5 +1,5 @@
-// How the GPU's kernels are launched: grids, blocks, shared memory and scratch memory, and which
-// kernels a batch needs.
+// How the GPU's kernels are launched: grids, blocks, shared memory and scratch memory.  Of blends
+// blend_records.h says it.
 #pragma once
 #include <cstdint>
 
@@ -32,12 +32,6 @@ extern "C" {
 // several.
 void msda_grid(uint32_t* grid, int64_t samples, int64_t rows, int64_t items, int32_t threads,
                int32_t resident);
-
-// How many items a row of a blend has.  The type is an MsdaDtype.
-int32_t msda_group_items(int32_t out_dtype, int32_t width, int32_t channels);
-
-// Whether a blend needs the kernels of gather.cu.
-int32_t msda_needs_gather(const msda::Plan* plans, int32_t batch, int32_t channels);
 
 // Fills in what follows from the members that are set; it is called before and after the driver is
 // asked.

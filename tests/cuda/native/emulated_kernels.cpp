@@ -3,10 +3,11 @@
 // The kernels, as they are.
 #include "cuda/blend.cu"
 #include "cuda/field.cu"
-#include "cuda/gather.cu"
 #include "cuda/mask.cu"
+#include "cuda/pairs.cu"
 #include "cuda/saliency.cu"
 #include "cuda/targets.cu"
+#include "cuda/values.cu"
 
 namespace msda {
 namespace {
@@ -14,13 +15,13 @@ thread_local float dynamic_shared[58368];  // 228 KB
 }
 }  // namespace msda
 
-EMULATED(msda_gather_uint8_uint8, MsdaGpuBlend)
-EMULATED(msda_gather_uint8_float32, MsdaGpuBlend)
-EMULATED(msda_gather_uint8_float16, MsdaGpuBlend)
-EMULATED(msda_gather_uint8_bfloat16, MsdaGpuBlend)
-EMULATED(msda_gather_float32_float32, MsdaGpuBlend)
-EMULATED(msda_gather_float32_float16, MsdaGpuBlend)
-EMULATED(msda_gather_float32_bfloat16, MsdaGpuBlend)
+EMULATED(msda_values_uint8_uint8, MsdaGpuBlend)
+EMULATED(msda_values_uint8_float32, MsdaGpuBlend)
+EMULATED(msda_values_uint8_float16, MsdaGpuBlend)
+EMULATED(msda_values_uint8_bfloat16, MsdaGpuBlend)
+EMULATED(msda_values_float32_float32, MsdaGpuBlend)
+EMULATED(msda_values_float32_float16, MsdaGpuBlend)
+EMULATED(msda_values_float32_bfloat16, MsdaGpuBlend)
 EMULATED(msda_blend_uint8_uint8, MsdaGpuBlend)
 EMULATED(msda_blend_uint8_float32, MsdaGpuBlend)
 EMULATED(msda_blend_uint8_float16, MsdaGpuBlend)
@@ -28,6 +29,8 @@ EMULATED(msda_blend_uint8_bfloat16, MsdaGpuBlend)
 EMULATED(msda_blend_float32_float32, MsdaGpuBlend)
 EMULATED(msda_blend_float32_float16, MsdaGpuBlend)
 EMULATED(msda_blend_float32_bfloat16, MsdaGpuBlend)
+EMULATED(msda_pairs_uint8, MsdaGpuBlend)
+EMULATED(msda_pairs_float32, MsdaGpuBlend)
 EMULATED(msda_mask_float32, MsdaGpuMask)
 EMULATED(msda_field_masks, MsdaGpuFields)
 EMULATED(msda_targets_dense_int64, MsdaGpuTargets)

@@ -14,7 +14,13 @@ from tests.cuda.emulation import Walled, launch, masks_at, walled
 from tests.cuda.ptx import bounds, library, resources
 from tests.cuda.ptx.bounds import BOUNDS
 from tests.cuda.ptx.cost import cost
-from tests.cuda.test_cuda_emulated import emulated_blend, emulated_fields, emulated_saliency
+from tests.cuda.test_cuda_emulated import (
+    addresses,
+    blend_launches,
+    emulated_blend,
+    emulated_fields,
+    emulated_saliency,
+)
 from tests.support.batches import normalisation, random_images
 from tests.support.doors import STORED
 from tests.support.fmix_plans import fields_of, records
@@ -27,8 +33,10 @@ BLENDS = {
     "hmix": msda.HMix(),
     "gmix": msda.GMix(),
     "fmix": msda.FMix(),  # whose bits are given
+    "mixup of 3": msda.Mixup(n=3),
+    "resizemix": msda.ResizeMix(),
+    "cutout": msda.Cutout(),
 }
-GATHERS = {"mixup of 3": msda.Mixup(n=3), "resizemix": msda.ResizeMix(), "cutout": msda.Cutout()}
 SIZES = {"224x224": (224, 224), "width 225": (224, 225), "32x32": (32, 32)}
 SIZES_OF_OTHERS = {"224x224": SIZES["224x224"]}
 # What every run of the tests counts; the others take long to compile.
@@ -45,28 +53,30 @@ OFTEN = (
     "msda_blend_uint8_float16",
     "msda_blend_uint8_float32",
 )
-THREADS = {"field": 512, "saliency": 1024}  # of a block; 256 of other kernels
 
 
 def measured(entry, arch):
     """What an entry point takes on one kind of device, by name; see bounds.py."""
     kind = entry.split("_")[1]
     usage = resources.usage(nvrtc.cubin(library.source_of(entry), arch))[entry]
-    threads, shared = THREADS.get(kind, 256), usage.shared
+    threads, shared = 256, usage.shared
     if kind == "field":  # of 224 x 224
-        shared += cuda.field_launch((1, 224, 224), most_shared=_most_shared(arch)).shared
+        how = _field_launch(arch)
+        threads, shared = how.limit, shared + how.shared
+    if kind == "saliency":
+        threads = cpu.library().msda_saliency_threads(256, 224, 224)
     found = {"registers": usage.registers, "local": usage.local, "shared": usage.shared}
     found["warps"] = resources.warps(arch, usage.registers, shared, threads)
     counts = {"field": _field, "saliency": _saliency, "mask": _mask, "targets": _targets}
-    return found | (counts | dict.fromkeys(("blend", "gather"), _blend))[kind](entry, arch)
+    blends = {"blend": _blend, "pairs": _pairs, "values": _values}
+    return found | (counts | blends)[kind](entry, arch)
 
 
 def _blend(entry, arch):
     source, dtype = entry.split("_")[2:]
-    policies = BLENDS if "_blend_" in entry else GATHERS
     found = {}
     for size, (height, width) in (SIZES if entry in OFTEN else SIZES_OF_OTHERS).items():
-        for name, policy in policies.items():
+        for name, policy in BLENDS.items():
             images = random_images((BATCH, height, width, 3), source)
             plan = msda.draw(policy, BATCH, height, width, seed=3, step=0)
             taken = cost(library.code(arch), lambda: _blended(images, plan, dtype))[entry]  # noqa: B023
@@ -77,13 +87,42 @@ def _blend(entry, arch):
     return found
 
 
+def _pairs(entry, arch):
+    """Mixup in place of two images."""
+    source = entry.split("_")[2]
+    images = walled(random_images((2, 224, 224, 3), source))
+    plan = msda.draw(msda.Mixup(), 2, 224, 224, seed=3, step=0)
+    plan["partner"] = pairs = np.array([1, 0], np.int32)
+    places, how = addresses(images.array), {"chw": 0, "pairs": pairs}
+
+    def blend():
+        for name, b, grid, block in blend_launches(
+            places, places, plan, (224, 224, 3), (source, source), **how
+        ):
+            launch(name, b, grid, block)
+
+    made = images.array.nbytes
+    return {"mixup, 224x224": 32 * cost(library.code(arch), blend)[entry].warps / made}
+
+
+def _values(entry, arch):
+    """Images of four channels are made value by value."""
+    source, dtype = entry.split("_")[2:]
+    images = random_images((1, 224, 224, 4), source)
+    plan = msda.draw(msda.Mixup(), 1, 224, 224, seed=3, step=0)
+    how = {"watch": False, "block": 256}
+    run = cost(library.code(arch), lambda: emulated_blend(images, plan, dtype, "CHW", **how))
+    made = images.size * np.dtype(STORED[dtype]).itemsize
+    return {"mixup of 4 channels, 224x224": 32 * run[entry].warps / made}
+
+
 def _blended(images, plan, dtype):
     options = {}
     if dtype != "uint8":
         chosen = normalisation(3, "mean and std")
         options = {"scale": np.float32(1 / chosen["std"])}
         options["shift"] = np.float32(-chosen["mean"] / chosen["std"])
-    emulated_blend(images, plan, dtype, "CHW", block=256, watch=False, **options)
+    emulated_blend(images, plan, dtype, "CHW", watch=False, **options)
 
 
 def _accesses(taken, made, of):
@@ -96,17 +135,17 @@ def _field(entry, arch):
     plan = records(2, (1, 224, 224), lam=[0.3, 0.7])
     amplitudes = np.empty(224 * 113 + 1, np.float32)
     cpu.library().msda_amplitudes(amplitudes.ctypes.data, plan.ctypes.data)
-    how = {"blocks": 2, "threads": 512, "order": "forwards", "amplitudes": amplitudes}
-    in_shared = cuda.field_launch((1, 224, 224), most_shared=_most_shared(arch)).in_shared
-    taken = cost(library.code(arch), lambda: emulated_fields(plan, in_shared=in_shared, **how))[
-        entry
-    ]
+    launched = _field_launch(arch)
+    how = {"blocks": 2, "threads": launched.limit, "in_shared": bool(launched.in_shared)}
+    how |= {"order": "forwards", "amplitudes": amplitudes}
+    taken = cost(library.code(arch), lambda: emulated_fields(plan, **how))[entry]
     return {"a field of 224x224": taken.warps / 2}
 
 
 def _saliency(entry, arch):
     images = random_images((1, 224, 224, 3), entry.split("_")[2])
-    how = {"blocks": 1, "threads": 1024, "order": "forwards"}
+    threads = cpu.library().msda_saliency_threads(256, 224, 224)
+    how = {"blocks": 1, "threads": threads, "order": "forwards"}
     flags = np.zeros(1, np.uint8)
     taken = cost(library.code(arch), lambda: emulated_saliency(images, flags, **how))[entry]
     return {"an image of 224x224": taken.warps}
@@ -117,7 +156,7 @@ def _mask(entry, arch):
     out, memory = Walled((BATCH, 224, 224), np.float32), walled(plan.view(np.uint8))
     bits = walled(fields_of(plan))
     m = cuda.Mask(out.address, masks_at(bits.array), memory.address, BATCH, 224, 224)
-    taken = cost(library.code(arch), lambda: launch(entry, m, (49, BATCH), 256))[entry]
+    taken = cost(library.code(arch), lambda: launch(entry, m, (196, BATCH), 256))[entry]
     made = out.array.nbytes
     return {"fmix, 224x224": 32 * taken.warps / made, **_accesses(taken, made, "fmix, 224x224")}
 
@@ -138,9 +177,9 @@ def _targets(entry, arch):
     return {"1000 classes" if dense else "4 labels": 32 * taken.warps / made}
 
 
-def _most_shared(arch):
-    """Bytes of shared memory that a block may have."""
-    return resources.LIMITS[arch][1] - 1024
+def _field_launch(arch):
+    """How fields of 224 x 224 are launched where a batch has many."""
+    return cuda.field_launch((1, 224, 224), 256, most_shared=resources.LIMITS[arch][1] - 1024)
 
 
 def main():
