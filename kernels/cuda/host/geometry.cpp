@@ -21,6 +21,14 @@ constexpr int64_t kAlignment = 256;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Memory is for a power of two, 8 or more, so that it has the same size for batches of nearly the
+// same number of masks.
+int64_t rounded(int64_t count) {
+  int64_t size = 8;
+  while (size < count) size *= 2;
+  return size;
+}
+
 int32_t greatest_radix(const MsdaFieldLaunch& l) {
   int32_t greatest = 1;
   for (const int32_t length : {l.depth, l.height, l.width}) {
@@ -64,9 +72,9 @@ void msda_field_launch(MsdaFieldLaunch* l) {
   l->limit = field_threads(*l);
   l->blocks = std::min(l->fields, l->resident);
   l->row = 4 * (l->soft ? pixels : ceil_div(pixels, 32));
-  l->workspace = ceil_div(l->row * l->masks, kAlignment) * kAlignment;
+  l->workspace = ceil_div(l->row * rounded(l->masks), kAlignment) * kAlignment;
   l->per_block = l->room * l->threads + (l->in_shared ? 0 : l->values);
-  l->scratch = l->workspace + l->blocks * l->per_block;
+  l->scratch = l->workspace + std::min<int64_t>(rounded(l->blocks), l->resident) * l->per_block;
 }
 
 int32_t msda_mask_lists(int32_t* lists, const msda::Plan* plans, int32_t batch) {

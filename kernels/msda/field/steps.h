@@ -133,7 +133,7 @@ MSDA_FN void take_step(const Step& step, const Entries& data, uint32_t first, ui
     }
   }
   // Many are stored from the end on, so that no register must keep an address.
-  const bool backwards = R1 * R2 >= 16;
+  const bool backwards = R1 * R2 >= 14;
   if (backwards) values += (R1 * R2 - 1) * distance;
 #pragma unroll
   for (int32_t i = 0; i < R1 * R2; ++i) {
