@@ -73,9 +73,10 @@ MSDA_FN void gather_partner(uint32_t* words, const Column& c, uint32_t own, int3
 // Makes an output whose pixels are each one source's.  Where a group has pixels of one source only,
 // the other one is not read.
 template <typename G>
-__device__ __forceinline__ void blend_selected(const MsdaGpuBlend& b, const MsdaBlendRecord& r) {
+__device__ __forceinline__ void blend_selected(const MsdaGpuBlend& b, const MsdaBlendRecord& r,
+                                               uint32_t mirrored) {
   const uint32_t flip = r.mode == kShrink || r.weight.outside == 1.0f ? G::kAll : 0u;
-  const auto start = [&](int32_t x) { return column_at<G>(b, r, x); };
+  const auto start = [&](int32_t x) { return column_at<G>(b, r, mirrored, x); };
   each_group<G::kPixels>(b, start, [flip](const Column& c, int32_t y, uint32_t pixel) {
     const uint32_t in_box = box_bits(c, y);
     const uint32_t own = c.r.mode == kSelectBits ? group_bits<G>(c, pixel)
@@ -108,8 +109,11 @@ MSDA_FN void store_mixed(const Column& c, uint32_t pixel, const uint32_t* own,
 
 // Makes an output of two sources with one weight in a box and another one around it.
 template <typename G>
-__device__ __forceinline__ void blend_boxed(const MsdaGpuBlend& b, const MsdaBlendRecord& r) {
-  const auto start = [&](int32_t x) { return column_at<G>(b, r, x); };
+__device__ __forceinline__ void blend_boxed(const MsdaGpuBlend& b, const MsdaBlendRecord& r,
+                                            uint32_t mirrored) {
+  const MsdaBlendRecord copy = r;
+  const MsdaBlendRecord& held = G::kAligned ? copy : r;  // where registers are left for it
+  const auto start = [&](int32_t x) { return column_at<G>(b, held, mirrored, x); };
   each_group<G::kPixels>(b, start, [](const Column& c, int32_t y, uint32_t pixel) {
     const uint32_t bits = box_bits(c, y);
     uint32_t own[G::kWords], partner[G::kWords];
@@ -131,13 +135,14 @@ __device__ __forceinline__ void blend_boxed(const MsdaGpuBlend& b, const MsdaBle
 
 // Makes an output of two sources with a weight for each pixel.
 template <typename G>
-__device__ __forceinline__ void blend_weighed(const MsdaGpuBlend& b, const MsdaBlendRecord& r) {
+__device__ __forceinline__ void blend_weighed(const MsdaGpuBlend& b, const MsdaBlendRecord& r,
+                                              uint32_t mirrored) {
   struct BumpColumn {
     Column column;
     float along_x[G::kPixels];
   };
   const auto start = [&](int32_t x) {
-    BumpColumn made = {column_at<G>(b, r, x), {}};
+    BumpColumn made = {column_at<G>(b, r, mirrored, x), {}};
     bump_factors<G>(made.along_x, made.column);
     return made;
   };
@@ -178,8 +183,7 @@ __device__ __forceinline__ void mix_several(const Column& c, uint32_t pixel, flo
   using Part = Group<float, typename G::Out, G::kChannels, false, 2>;
 #pragma unroll 1
   for (int32_t j = 0; j < c.count; j += Part::kPixels) {
-    Column part = column_at<Part>(c.b, c.r, c.x + j);
-    part.mirrored = c.mirrored;
+    const Column part = column_at<Part>(c.b, c.r, c.mirrored, c.x + j);
     uint32_t base[Part::kWords];
     load_group<Part>(base, part, c.r.own, 0, pixel + j);
     float mixed[Part::kValues];
@@ -198,49 +202,44 @@ __device__ __forceinline__ void mix_several(const Column& c, uint32_t pixel, flo
   }
 }
 
-// Makes an output of three or four sources.  All that is known of them takes too many registers:
-// the record lies in memory, where it is read again.
+// Makes an output of three or four sources.
 template <typename G>
 __device__ __forceinline__ void blend_several(const MsdaGpuBlend& b, const MsdaBlendRecord& r,
                                               uint32_t mirrored) {
-  const auto start = [&](int32_t x) {
-    Column c = column_at<G>(b, r, x);
-    c.mirrored = mirrored;
-    return c;
-  };
+  const auto start = [&](int32_t x) { return column_at<G>(b, r, mirrored, x); };
   each_group<G::kPixels>(b, start, [](const Column& c, int32_t, uint32_t pixel) {
     mix_several<G>(c, pixel, typename G::In{});
   });
 }
 
-// Record i, with the flags of samples that are mirrored.
-MSDA_FN MsdaBlendRecord record_at(const MsdaGpuBlend& b, int32_t i) {
-  MsdaBlendRecord r = b.records[i];
+// Which sources are mirrored.
+MSDA_FN uint32_t mirrored_sources(const MsdaGpuBlend& b, const MsdaBlendRecord& r) {
+  uint32_t mirrored = r.mirrored;
   if (b.mirror) {  // flags that lie on the device, where the host cannot look
     const Plan& p = b.plans[r.plan];
 #pragma unroll 1
     for (int32_t k = 0; k < p.sources; ++k)
-      if (b.mirror[p.source[k]]) r.mirrored |= 1u << k;
+      if (b.mirror[p.source[k]]) mirrored |= 1u << k;
   }
-  return r;
+  return mirrored;
 }
 
 template <typename G>
-__device__ __forceinline__ void blend_output(const MsdaGpuBlend& b, int32_t i) {
-  const MsdaBlendRecord r = record_at(b, i);
+__device__ __forceinline__ void blend_output(const MsdaGpuBlend& b, const MsdaBlendRecord& r) {
+  const uint32_t mirrored = mirrored_sources(b, r);
   switch (r.mode) {
     case kErase:
     case kSelectBox:
     case kSelectBits:
     case kShrink:
-      return blend_selected<G>(b, r);
+      return blend_selected<G>(b, r, mirrored);
     case kMixBox:
-      return blend_boxed<G>(b, r);
+      return blend_boxed<G>(b, r, mirrored);
     case kMixBump:
     case kMixFloats:
-      return blend_weighed<G>(b, r);
+      return blend_weighed<G>(b, r, mirrored);
     case kSeveral:
-      return blend_several<G>(b, b.records[i], r.mirrored);
+      return blend_several<G>(b, r, mirrored);
     case kNothing:
       return;
   }
@@ -249,8 +248,10 @@ __device__ __forceinline__ void blend_output(const MsdaGpuBlend& b, int32_t i) {
 template <typename In, typename Out, int32_t channels>
 __device__ __forceinline__ void blend_channels(const MsdaGpuBlend& b) {
   for (int32_t i = blockIdx.y; i < b.count; i += gridDim.y) {
-    b.records[i].aligned ? blend_output<Group<In, Out, channels, true>>(b, i)
-                         : blend_output<Group<In, Out, channels, false>>(b, i);
+    // A copy of the record would take too many registers: what is needed of it is read again.
+    const MsdaBlendRecord& r = b.records[i];
+    r.aligned ? blend_output<Group<In, Out, channels, true>>(b, r)
+              : blend_output<Group<In, Out, channels, false>>(b, r);
   }
 }
 

@@ -44,10 +44,11 @@ MSDA_FN uint32_t bits_below(int32_t n, int32_t pixels) {
 }
 
 template <typename G>
-MSDA_FN Column column_at(const MsdaGpuBlend& b, const MsdaBlendRecord& r, int32_t x) {
+MSDA_FN Column column_at(const MsdaGpuBlend& b, const MsdaBlendRecord& r, uint32_t mirrored,
+                         int32_t x) {
   const int32_t left = b.width - x;
-  Column c = {b, r, x,         left < G::kPixels ? left : G::kPixels, left - G::kPixels - x,
-              0, 0, r.mirrored};
+  Column c = {b, r, x,       left < G::kPixels ? left : G::kPixels, left - G::kPixels - x,
+              0, 0, mirrored};
   c.inner = b.pixels > G::kPixels + 7u ? b.pixels - G::kPixels - 7u : 0;
   c.box = (bits_below(r.box.x1 - x, G::kPixels) & ~bits_below(r.box.x0 - x, G::kPixels)) |
           bits_below(r.box.x1 - b.width - x, G::kPixels);  // it may wrap round the border

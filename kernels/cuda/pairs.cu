@@ -35,7 +35,7 @@ __device__ __forceinline__ void blend_pairs(const MsdaGpuBlend& b) {
     // Two records take too many registers: what is needed of them is read again.
     const MsdaBlendRecord* r = b.records + 2 * int64_t{i};
     const auto start = [&](int32_t x) {
-      return Columns{column_at<G>(b, r[0], x), column_at<G>(b, r[1], x)};
+      return Columns{column_at<G>(b, r[0], 0, x), column_at<G>(b, r[1], 0, x)};
     };
     each_group<G::kPixels>(b, start, [](const Columns& c, int32_t y, uint32_t pixel) {
       const bool both = c.second.r.mode != kNothing;
