@@ -15,12 +15,14 @@ extern __shared__ float dynamic_shared[];
 __device__ __forceinline__ void prepare(FieldBlock* b, const Entries& data, const MsdaGpuFields& a,
                                         char* room, BlockThread me) {
   for (int32_t k = me.thread; k < 3; k += me.threads) {
-    for (int32_t axis = 0; axis < 3; ++axis) b->lengths[axis] = a.axes[axis].passes.length;
-    set_axis(b, k, a.axes[k].passes, a.in_shared);
+    b->lengths[k] = a.axes[k].passes.length;
     b->turns[k] = {a.axes[k].cosine, a.axes[k].sine};
     b->place[k] = a.axes[k].place;
-    b->room = a.radix > kUnrolledRadix ? reinterpret_cast<Complex<float>*>(room) : nullptr;
   }
+  if (me.thread == 0)
+    b->room = a.radix > kUnrolledRadix ? reinterpret_cast<Complex<float>*>(room) : nullptr;
+  __syncthreads();
+  for (int32_t k = me.thread; k < 3; k += me.threads) set_axis(b, k, a.axes[k].passes, a.in_shared);
   __syncthreads();
   phase_tables(*b, data, me);
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dali_msda import build, cache
+from dali_msda.policy import METHODS
 from tests.cuda import kernel_arguments as cuda
 
 NATIVE = Path(__file__).parent / "native"
@@ -77,6 +78,18 @@ def stub_driver():
     kernels = compiled("emulated_kernels")
     links = "-Wl,--no-as-needed", kernels, f"-Wl,-rpath,{kernels.parent}"  # found by name only
     return compiled("stub_driver", *links)
+
+
+def launches_of(plan, channels):
+    """How many a blend takes: one for masks of FMix, and one for each of two kinds of kernels.
+
+    Records that no policy draws take another kernel than the rest; so do other images than grey
+    and RGB.
+    """
+    plan = plan.reshape(-1)
+    shrunk = (plan["method"] == METHODS["resizemix"].code) & (plan["sources"] == 2)
+    by_value = shrunk & ((plan["inside"] != 0) | (plan["outside"] != 1)) | (channels not in (1, 3))
+    return len(np.unique(by_value)) + bool((plan["method"] == METHODS["fmix"].code).any())
 
 
 class Fault(AssertionError):

@@ -15,7 +15,7 @@ import pytest
 
 import dali_msda as msda
 from dali_msda.backends import packs
-from dali_msda.policy import METHODS
+from tests.cuda.emulation import launches_of
 from tests.cuda.host_gpu import COMPILER, library, library_file
 from tests.cuda.native_host import SOURCES, Native
 from tests.support import ROOT
@@ -30,25 +30,12 @@ def native():
     return Native()
 
 
-def has_fields(plan):
-    return bool((plan["method"] == 3).any())
-
-
-def kinds_of_kernels(plan, channels):
-    """How many a batch needs: records that no policy draws take another one than the rest."""
-    plan = plan.reshape(-1)
-    shrunk = (plan["method"] == METHODS["resizemix"].code) & (plan["sources"] == 2)
-    by_value = shrunk & ((plan["inside"] != 0) | (plan["outside"] != 1)) | (channels not in (1, 3))
-    return len(np.unique(by_value))
-
-
 def compare(native, images, plan, dtype, layout, *, apart, **options):
     want = on_the_cpu(images, plan, dtype, layout, **options)
     got = native.blend(images, plan, dtype, layout, apart=apart, **options)
     assert_same(got, want)
     assert native.state.copies == 1
-    kinds = kinds_of_kernels(plan, images.shape[-1])
-    assert native.state.launches == kinds + has_fields(plan)
+    assert native.state.launches == launches_of(plan, images.shape[-1])
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
@@ -236,6 +223,7 @@ def test_threads_that_hold_pythons_lock_may_ask_at_once():
     code = f"""
 import ctypes, sys, threading, time
 sys.path.insert(0, {str(ROOT)!r})
+from tests.cuda.emulation import launches_of
 from tests.cuda.host_gpu import COMPILER, library_file
 from tests.cuda.native_host import Native
 native = Native()
