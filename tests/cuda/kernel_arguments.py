@@ -76,6 +76,7 @@ def library():
     lib = cpu.library()
     for name, arguments in {
         "msda_axis": [POINTER(Axis)],
+        "msda_amplitudes": [c_void_p, c_void_p],
         "msda_grid": [c_void_p, *[c_int64] * 3, c_int32, c_int32],
         "msda_field_launch": [POINTER(FieldLaunch)],
         "msda_mask_lists": [c_void_p, c_void_p, c_int32],

@@ -83,7 +83,7 @@ def launch_grid(samples, rows, items, block, share):
 
 def blend_launches(
     outs, images, plan, size, types, *, chw, scale=None, shift=None, mirror=None, fields=None,
-    owners=None, pairs=None, flags=None, block=None, share=None,
+    owners=None, pairs=None, flags=None, block=None, share=None, multiprocessors=132,
 ):  # fmt: skip
     """Kernels of a blend, their arguments over memory between walls, grids and blocks.
 
@@ -105,7 +105,7 @@ def blend_launches(
     kept = [None if value is None else walled(value) for value in kept]
     b = cuda.Blend(*(memory and memory.address for memory in kept[:2]), masks.address)
     b.mirror, b.scale, b.shift = (memory and memory.address for memory in kept[2:])
-    for name, how in cuda.blend_launches(job, b, groups, values):
+    for name, how in cuda.blend_launches(job, b, groups, values, multiprocessors):
         if how is None:
             items, threads = size[1] * size[2], block or 64
             grid = launch_grid(values, size[0], items, threads, 1.0 if share is None else share)

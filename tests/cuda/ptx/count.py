@@ -27,6 +27,7 @@ from tests.support.fmix_plans import fields_of, records
 
 ARCHS = ("sm_90", "sm_120")
 BATCH = 4
+MULTIPROCESSORS = 132 * BATCH // 256  # so that launches are those of 256 images on an H200
 BLENDS = {
     "mixup": msda.Mixup(partner="roll"),
     "cutmix": msda.CutMix(),
@@ -82,6 +83,7 @@ def _blend(entry, arch):
             taken = cost(library.code(arch), lambda: _blended(images, plan, dtype))[entry]  # noqa: B023
             made = plan.size * images[0].size * np.dtype(STORED[dtype]).itemsize
             found[f"{name}, {size}"] = 32 * taken.warps / made
+            found[f"{name}, {size}, of threads"] = taken.threads / made
             if name in ("mixup", "resizemix") and size == "224x224":
                 found |= _accesses(taken, made, f"{name}, {size}")
     return found
@@ -122,6 +124,7 @@ def _blended(images, plan, dtype):
         chosen = normalisation(3, "mean and std")
         options = {"scale": np.float32(1 / chosen["std"])}
         options["shift"] = np.float32(-chosen["mean"] / chosen["std"])
+    options["multiprocessors"] = MULTIPROCESSORS
     emulated_blend(images, plan, dtype, "CHW", watch=False, **options)
 
 
@@ -134,7 +137,7 @@ def _accesses(taken, made, of):
 def _field(entry, arch):
     plan = records(2, (1, 224, 224), lam=[0.3, 0.7])
     amplitudes = np.empty(224 * 113 + 1, np.float32)
-    cpu.library().msda_amplitudes(amplitudes.ctypes.data, plan.ctypes.data)
+    cuda.library().msda_amplitudes(amplitudes.ctypes.data, plan.ctypes.data)
     launched = _field_launch(arch)
     how = {"blocks": 2, "threads": launched.limit, "in_shared": bool(launched.in_shared)}
     how |= {"order": "forwards", "amplitudes": amplitudes}
