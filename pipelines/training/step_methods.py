@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dali_msda.policy import Policy
+from dali_msda.policy import Policy, whole
+from dali_msda.puzzle import PuzzleSettings
 
 Criterion = Callable[[Tensor, list[Tensor]], Tensor]
 """Loss of logits and targets."""
@@ -188,5 +189,89 @@ class HistoryMixed(LoaderMixed):
         return criterion(logits, targets) + self.mixer.region_loss(region_logits)
 
 
-STEP_METHODS = {"manifoldmixup": ManifoldMixup, "alignmix": AlignMix, "recursivemix": RecursiveMix}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PuzzleMix(PuzzleSettings, StepMethod):
+    """:class:`dali_msda.torch.PuzzleMix`, by saliency from one more pass through the model.
+
+    Attributes:
+        alpha: As in :class:`dali_msda.Mixup`; so are ``scope``, ``partner`` and ``prob``.
+        blocks: Parts of the mask along each side; one of these is drawn for each batch.
+        k: Interpolations of each pair; None for one.
+        share: Who shares the lambdas of interpolations.
+        prior_lam: Lambda that all masks follow instead of the drawn ones, which then are the labels
+            as they are.
+        every: Mix one batch of so many, the last; the others stay as they are. With 2 and a
+            ``prior_lam`` of 0.5 that is LaMix over Puzzle Mix.
+    """
+
+    alpha: float = 1.0
+    scope: str = "sample"
+    partner: str = "permutation"
+    prob: float = 1.0
+    blocks: tuple[int, ...] = (2, 4, 8, 16)
+    k: int | None = None
+    share: str = "pair"
+    prior_lam: float | None = None
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole("every", self.every, 1, 2**16, "1 or more batches, a whole number")
+        self._make(1)
+        object.__setattr__(self, "blocks", tuple(self.blocks))
+
+    def start(self, model: nn.Module, num_classes: int, **how: Any) -> LoaderMixed:
+        """See :class:`StepMethod`."""
+        return SaliencyMixed(self._make(num_classes, **how), self.every)
+
+    def _make(self, num_classes: int, **how: Any) -> Any:
+        from dali_msda import torch
+        from dali_msda.pipelines.loaders.epochs import IMAGENET_MEAN, IMAGENET_STD
+
+        settings = {name: getattr(self, name) for name in PuzzleSettings.__dataclass_fields__}
+        own = set(self.__dataclass_fields__) - set(settings) - {"every"}
+        how |= {name: getattr(self, name) for name in own}
+        how["mean"], how["std"] = ([v / 255 for v in of] for of in (IMAGENET_MEAN, IMAGENET_STD))
+        return torch.PuzzleMix(num_classes, settings=PuzzleSettings(**settings), **how)
+
+
+class SaliencyMixed(LoaderMixed):
+    """Mixes batches by the gradient of the model's loss of them as they are.
+
+    Args:
+        mixer: What draws and mixes.
+        every: Batches of which one is mixed.
+    """
+
+    def __init__(self, mixer: Any, every: int):
+        self.mixer, self._every, self._batches = mixer, every, 0
+
+    def forward(
+        self, model: nn.Module, images: Tensor, targets: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """See :class:`LoaderMixed`."""
+        from dali_msda.torch import saliency
+
+        self._batches += 1
+        if self._batches % self._every == 0:
+            (labels,) = targets
+            images, *targets = self.mixer(images, labels, saliency(model, images, labels))
+        return model(images), targets
+
+    def state_dict(self) -> dict[str, Any]:
+        """See :class:`LoaderMixed`."""
+        return {"batches": self._batches, "mixer": self.mixer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See :class:`LoaderMixed`."""
+        self.mixer.load_state_dict(state["mixer"])
+        self._batches = state["batches"]
+
+
+STEP_METHODS = {
+    "manifoldmixup": ManifoldMixup,
+    "alignmix": AlignMix,
+    "recursivemix": RecursiveMix,
+    "puzzlemix": PuzzleMix,
+}
 """The settings above by the names that a policy in YAML has for them."""

@@ -52,6 +52,7 @@ OPERATORS_INCLUDE = {"cpu/api.h", "cuda/host/api.h", "msda/philox.h"}
 SYSTEM = {"msda": {"<cmath>", "<cstdint>"}, "cpu/simd": {"<immintrin.h>", "<string.h>"}}
 ADAPTERS = {"dali", "ffcv", "timm", "torch", "torchvision"}
 PUBLIC = {*dali_msda.__all__, *ADAPTERS, "commands", "loader_draws", "pipelines", "policy"}
+PUBLIC |= {"puzzle"}
 # Importing dali_msda imports NumPy and nothing heavier.
 LIGHT = {*sys.stdlib_module_names, "dali_msda", "numpy"}
 
