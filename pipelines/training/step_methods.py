@@ -217,14 +217,15 @@ class PuzzleMix(PuzzleSettings, StepMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         whole("every", self.every, 1, 2**16, "1 or more batches, a whole number")
-        self._make(1)
+        self.mixer(1)
         object.__setattr__(self, "blocks", tuple(self.blocks))
 
     def start(self, model: nn.Module, num_classes: int, **how: Any) -> LoaderMixed:
         """See :class:`StepMethod`."""
-        return SaliencyMixed(self._make(num_classes, **how), self.every)
+        return SaliencyMixed(self.mixer(num_classes, **how), self.every)
 
-    def _make(self, num_classes: int, **how: Any) -> Any:
+    def mixer(self, num_classes: int, **how: Any) -> Any:
+        """What draws and mixes: a :class:`dali_msda.torch.PuzzleMix`."""
         from dali_msda import torch
         from dali_msda.pipelines.loaders.epochs import IMAGENET_MEAN, IMAGENET_STD
 
