@@ -32,8 +32,8 @@ MAY_IMPORT = {
     "torch": f"{ARRAYS} ops saliency puzzle loader_draws",
     "timm": f"{ARRAYS} ops torch",
     "torchvision": f"{ARRAYS} ops torch",
-    "selfcheck": f"{ARRAYS} ops saliency",
-    "commands": f"{ARRAYS} cache ops saliency selfcheck",
+    "selfcheck": f"{ARRAYS} ops saliency puzzle",
+    "commands": f"{ARRAYS} cache ops saliency puzzle selfcheck",
     "__main__": "commands",
 }
 # The same for the kernels' folders, each with those that it includes.
