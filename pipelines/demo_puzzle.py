@@ -11,10 +11,12 @@ from dali_msda import Mixup, draw, puzzle
 from dali_msda.commands.pictures import load
 from dali_msda.commands.preview import SOURCES, Cell, save, sheet
 
-PAIRS, SIDE, BLOCKS, LAM = 6, 128, 8, 0.5  # rows, least pixels of a picture's side, settings
-SETTINGS = puzzle.PuzzleSettings(cell=2)
+PAIRS, SIDE, BLOCKS, LAM = 6, 160, 8, 0.5  # rows, least pixels of a picture's side, settings
+# With the usual settings and this lambda, most of a mask is half and half; and few blocks move.
+SETTINGS = puzzle.PuzzleSettings(cell=2, levels=2, beta=0.6, move_cost=0.05)
 HEADS = ("own", "partner", "own saliency", "its saliency", "own weight", "own, moved")
 HEADS += ("partner, moved", "mixed")
+TITLE = "Puzzle Mix in two levels: masks of least cost, and salient blocks that move"
 
 
 def draw_pairs(folder: Path, checkpoint: Path, path: Path) -> None:
@@ -40,7 +42,7 @@ def draw_pairs(folder: Path, checkpoint: Path, path: Path) -> None:
     plan = draw(policy, len(pixels), size, size, seed=0, step=0, lam=LAM)
     found = puzzle.solve(pixels, maps, plan, blocks=BLOCKS, settings=SETTINGS)
     rows = rows_of(pixels, list(names), maps, found)
-    save(sheet(rows, title="Puzzle Mix: masks of least cost, and salient blocks that move"), path)
+    save(sheet(rows, title=TITLE), path)
 
 
 def saliency_of(state: dict, pixels: np.ndarray, labels: list[int], classes: int) -> np.ndarray:
@@ -61,7 +63,7 @@ def saliency_of(state: dict, pixels: np.ndarray, labels: list[int], classes: int
 def rows_of(
     pixels: np.ndarray, names: list[str], maps: np.ndarray, found: puzzle.Solution
 ) -> list[list[Cell]]:
-    """Own image and partner, the saliency of both, the mask, both after the move, and the mix.
+    """Own image and partner, the saliency of their blocks, the mask, both moved, and the mix.
 
     Args:
         pixels: uint8 ``(B, H, W, 3)``.
@@ -70,9 +72,11 @@ def rows_of(
         found: What was found for them.
     """
     size, partner = pixels.shape[1], found.plan["partner"]
-    bright = np.sqrt(maps / maps.max((1, 2), keepdims=True))
+    each = size // found.cells.shape[-2]
+    shares = maps.reshape(len(maps), -1, each, size // each, each).mean((2, 4))
+    bright = shares / shares.max((1, 2), keepdims=True)
     weights = np.rint(found.mask(size, size) * 255).astype(np.uint8)
-    grey = np.rint(bright * 255).astype(np.uint8)
+    grey = np.rint(bright * 255).astype(np.uint8).repeat(each, 1).repeat(each, 2)
     own, other = (moved(pixels, found, weight) for weight in (found.levels - 1, 0))
     columns = pixels, pixels[partner], grey, grey[partner], weights, own, other
     columns += (puzzle.blend(pixels, found),)
