@@ -37,7 +37,14 @@ ARGUMENTS = {
     "cutout": "length scope",  # neither have alpha and partner
     "lamix": "partner",
 }
-CHOICES = {"prob", "k", "share", "prior_lam", "every"}  # arguments that may be left out
+CHOICES = {
+    "prob",
+    "k",
+    "share",
+    "prior_lam",
+    "every",
+    "clean_weight",
+}  # arguments that may be left out
 for _name, _kind in NAMED.items():  # of a method that is not in the list: everything
     _fields = [field.name for field in dataclasses.fields(_kind) if field.name not in CHOICES]
     ARGUMENTS.setdefault(_name, " ".join(_fields))

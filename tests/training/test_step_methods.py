@@ -102,6 +102,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 import dali_msda as msda
 from dali_msda.pipelines.training.models import RegionHead
+from dali_msda.pipelines.training.step_methods import PuzzleMix as PuzzlePolicy
 from dali_msda.torch import AlignMix, ManifoldMixup, PuzzleMix, RecursiveMix, saliency
 from dali_msda.torch import softmax_binary_cross_entropy
 folder, rank = sys.argv[1], int(sys.argv[2])
@@ -157,6 +158,13 @@ def puzzled(model, images, labels):
     plans.append(mix.solution.plan)
     return softmax_binary_cross_entropy(model(images), targets)
 train(Net(), puzzled)
+clean = PuzzlePolicy(blocks=(2,), clean_weight=0.5).start(None, 4, seed=3, rank=rank, compact=False)
+def both(model, images, labels):
+    logits, targets = clean.forward(model, images, [labels])
+    plans.append(clean.mixer.solution.plan)
+    mixed = lambda logits, targets: softmax_binary_cross_entropy(logits, *targets)
+    return clean.loss(mixed, logits, targets)
+train(Net(), both)
 torch.save([torch.from_numpy(plan["lam"].copy()) for plan in plans], f"{folder}/{rank}.pt")
 """
 
@@ -171,7 +179,7 @@ def test_two_processes_use_every_parameter_and_draw_their_own(tmp_path):
         error = process.communicate(timeout=300)[1]
         assert process.returncode == 0, error.decode()
     ours, theirs = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    assert len(ours) == 12
+    assert len(ours) == 15
     for number, (mine, yours) in enumerate(zip(ours, theirs, strict=True)):
         assert torch.equal(mine, yours) == (number == 6)  # RecursiveMix's first batch is plain
 
@@ -200,3 +208,25 @@ def test_puzzlemix_mixes_by_the_saliency_of_the_images_as_they_are():
         maps = torch_msda.saliency(before, images, labels)
         expected, rows = by_hand(images, labels, maps)
         assert torch.equal(found, expected) and torch.equal(targets[0], rows)
+
+
+def test_puzzlemix_adds_the_loss_of_the_images_as_they_are():
+    """One backward pass gives the gradients of both losses; batch statistics see both batches."""
+    torch.manual_seed(0)
+    model, images = make_model("resnet18", 5).train(), torch.randn(4, 3, 32, 32)
+    labels, cross_entropy = torch.arange(4), torch.nn.functional.cross_entropy
+    before = copy.deepcopy(model)
+    mixed = PuzzleMix(blocks=(4,), clean_weight=0.25).start(model, 5, seed=3, rank=0, compact=False)
+    logits, rows = mixed.forward(model, images, [labels])
+    mixed.loss(lambda logits, rows: cross_entropy(logits, *rows), logits, rows).backward()
+    assert model.bn1.num_batches_tracked == 2
+    maps = torch_msda.saliency(copy.deepcopy(before), images, labels, train=True)
+    normal = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    pixels, by_hand = torch_msda.PuzzleMix(5, blocks=(4,), seed=3, **normal)(images, labels, maps)
+    loss = 0.25 * cross_entropy(before(images), labels) + cross_entropy(before(pixels), by_hand)
+    loss.backward()
+    assert torch.equal(rows[0], by_hand)
+    for ours, theirs in zip(model.parameters(), before.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+    second = mixed.loss(lambda logits, rows: cross_entropy(logits, *rows), logits, rows)
+    assert torch.equal(second, cross_entropy(logits, rows[0]))  # the clean loss counts once

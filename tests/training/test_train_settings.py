@@ -177,6 +177,7 @@ def test_lists_and_null_in_a_policy():
         ({"puzzlemix": {"beta": 9}}, r"policy\.puzzlemix\.beta: expected a number in"),
         ({"puzzlemix": {"blocks": [1]}}, r"policy\.puzzlemix\.blocks: expected 2 to 16 along"),
         ({"puzzlemix": {"every": 0}}, r"policy\.puzzlemix\.every: expected 1 or more batches"),
+        ({"puzzlemix": {"clean_weight": -1}}, r"puzzlemix\.clean_weight: expected a number in"),
         ({"puzzlemix": {"n": 3}}, r"policy\.puzzlemix: expected argument among"),
         ({"choice": ["puzzlemix"]}, r"choice\[0\]: expected a method"),
         ([], "policy: expected a mapping such as"),
