@@ -57,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
         "--fmix-repo", type=Path, action="append", default=[], metavar="DIR",
         help="a checkout of the authors' FMix, or of their HMix and GMix; may come twice",
     )  # fmt: skip
+    measure.add_argument(
+        "--puzzlemix-repo", type=Path, metavar="DIR", help="a checkout of the authors' Puzzle Mix"
+    )
     measure.set_defaults(run=_measure)
     names.set_defaults(run=_list)
     both = commands.add_parser("compare", help="ratios of two files, and what is beyond noise")
@@ -83,7 +86,12 @@ def _measure(args: argparse.Namespace) -> int:
     for folder in args.fmix_repo:
         if not any((folder / name).is_file() for name in ("fmix.py", "mixup.py")):
             raise ValueError(f"--fmix-repo: expected a folder with fmix.py or mixup.py: {folder}")
-    released.CHECKOUTS[:] = [folder.resolve() for folder in args.fmix_repo]
+    checkouts = list(args.fmix_repo)
+    if (folder := args.puzzlemix_repo) is not None:
+        if not released.defines(folder / "mixup.py", "graphcut_multi"):
+            raise ValueError(f"--puzzlemix-repo: expected a folder with its mixup.py: {folder}")
+        checkouts.append(folder)
+    released.CHECKOUTS[:] = [folder.resolve() for folder in checkouts]
     chosen, failed = cases.select(args.k, args.level, args.device), 0
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 SUITES = (
     "blend fields multimix saliency targets losses pipeline loaders training startup scaling calls"
 )
-MODULES = {name: f"bench.suites.{name}" for name in SUITES.split()} | {"peers": "bench.peers.suite"}
+MODULES = {name: f"bench.suites.{name}" for name in SUITES.split()}
+MODULES |= {"puzzle": "bench.models.puzzle", "peers": "bench.peers.suite"}
 LEVELS = ("quick", "default", "all")  # each holds the ones before it
 
 

@@ -83,6 +83,7 @@ def run(out: Path) -> None:
 
     _headline("Pictures")
     _draw_batch(data / "train", out / "sheet.png")
+    _draw_puzzle(data / "val", out / "run", out / "puzzle.png")
     arguments = ["preview", str(data), "--policy", "cutmix", "--lam", "0.6"]
     if cli.main([*arguments, "-o", str(out / "preview.png")]):
         raise Failed("the preview could not be drawn; its message stands above")
@@ -203,6 +204,15 @@ def _draw_batch(folder: Path, path: Path) -> None:
     rows = [cells[start : start + SHEET_SIDE] for start in range(0, batch, SHEET_SIDE)]
     save(sheet(rows, title="A batch of the training loader: CutMix and Mixup"), path)
     print(f"{path}: {batch} samples of a training batch, with their labels")
+
+
+def _draw_puzzle(folder: Path, run: Path, path: Path) -> None:
+    """Save a picture of pairs that Puzzle Mix mixes by what the trained network looks at."""
+    from dali_msda.pipelines import demo_puzzle
+    from dali_msda.pipelines.training.run_folder import RunFolder
+
+    demo_puzzle.draw_pairs(folder, run / RunFolder.CHECKPOINT, path)
+    print(f"{path}: {demo_puzzle.PAIRS} pairs mixed by Puzzle Mix, and how")
 
 
 if __name__ == "__main__":

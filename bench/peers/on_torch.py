@@ -182,7 +182,7 @@ def ffcv_mixup(images: np.ndarray, labels: np.ndarray, case: dict[str, object]) 
 
 def released_fmix(images: np.ndarray, labels: np.ndarray, case: dict[str, object]) -> Callable:
     """The authors' FMix: a mask for the batch with their function, or one for each sample."""
-    torch, code = torch_for(case), released.load("fmix")
+    torch, code = torch_for(case), released.load("fmix", "sample_mask")
     pixels, classes = _tensors(torch, images, labels, case)
     normalised, shape = _normaliser(torch, case), images.shape[1:3]
 
@@ -207,7 +207,7 @@ def released_fmix(images: np.ndarray, labels: np.ndarray, case: dict[str, object
 
 def released_mixup(images: np.ndarray, labels: np.ndarray, case: dict[str, object]) -> Callable:
     """The authors' HMix and GMix."""
-    torch, code = torch_for(case), released.load("mixup")
+    torch, code = torch_for(case), released.load("mixup", "Mixup")
     mix = code.Mixup(
         mixup_alpha=0.0,
         cutmix_alpha=1.0,

@@ -1,11 +1,13 @@
-"""The authors' code of FMix, HMix and GMix, from checkouts that the user names.
+"""The authors' code of FMix, HMix, GMix and Puzzle Mix, from checkouts that the user names.
 
 It is in no package registry, and nothing of it is copied here: `--fmix-repo DIR` names a checkout
-of github.com/ecs-vlc/FMix (fmix.py) or of github.com/naver-ai/hmix-gmix (mixup.py).
+of github.com/ecs-vlc/FMix (fmix.py) or of github.com/naver-ai/hmix-gmix (mixup.py), and
+`--puzzlemix-repo DIR` one of github.com/snu-mllab/PuzzleMix (mixup.py).
 """
 
 import functools
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -14,17 +16,23 @@ from bench.cases import Missing
 CHECKOUTS: list[Path] = []  # folders that the command line names
 
 
-def load(name: str) -> ModuleType:
-    """The module ``name``.py of the first checkout that has it.
+def load(name: str, what: str, option: str = "--fmix-repo") -> ModuleType:
+    """The module ``name``.py of the first checkout where it defines ``what``.
 
     Raises:
         Missing: If none does, or what it imports is not installed.
     """
     for folder in CHECKOUTS:
-        if (folder / f"{name}.py").is_file():
+        if defines(folder / f"{name}.py", what):
             return _loaded(folder / f"{name}.py")
     where = ", ".join(map(str, CHECKOUTS)) or "no checkout was named"
-    raise Missing(f"{name}.py of the authors' code: {where}; --fmix-repo DIR names one")
+    raise Missing(f"{name}.py of the authors' code: {where}; {option} DIR names one")
+
+
+def defines(path: Path, what: str) -> bool:
+    """Whether a file of Python is there and defines a function or a class."""
+    found = rf"^(def|class) {what}\b"
+    return path.is_file() and re.search(found, path.read_text(), re.MULTILINE) is not None
 
 
 @functools.cache

@@ -117,7 +117,7 @@ def prepare(case: dict[str, object]) -> Job:
     runs["numpy64"] = lambda: [numpy64(size, legacy) for _ in fewer]
     runs["numpy32"] = lambda: [numpy32(size, scale, generator) for _ in fewer]
     try:
-        sample = released.load("fmix").sample_mask
+        sample = released.load("fmix", "sample_mask").sample_mask
         check_released(sample, size)
         soft = policy.max_soft
         runs["released"] = lambda: [sample(1.0, DECAY, (size, size), max_soft=soft) for _ in fewer]

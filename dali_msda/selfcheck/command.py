@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dali_msda.policy import FMix, Policy
-from dali_msda.selfcheck import boxes, fields, interpolations, laws
+from dali_msda.selfcheck import boxes, fields, interpolations, laws, puzzles
 from dali_msda.selfcheck.rows import LIMIT, Row, Run
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ PANELS = {
 
 def rows(run: Run) -> Iterator[Row]:
     """Every comparison of the self-check, one after the other."""
-    for module in (boxes, fields, interpolations):
+    for module in (boxes, fields, interpolations, puzzles):
         for check in module.CHECKS:
             yield from check(run)
 

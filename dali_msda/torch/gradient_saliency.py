@@ -67,10 +67,19 @@ def saliency(
                     "loss: expected one that follows from the images, got one without a gradient; "
                     "the model must not run under torch.no_grad()"
                 )
-            (gradient,) = torch.autograd.grad(value.float().sum() * LOSS_SCALE, pixels)
+            return saliency_of_loss(value, pixels)
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+def saliency_of_loss(loss: Tensor, images: Tensor, *, keep_graph: bool = False) -> Tensor:
+    """The saliency of images ``(B, C, H, W)`` that require a gradient, from a loss of them.
+
+    ``keep_graph`` leaves the loss fit for a ``backward()`` of its own.
+    """
+    scaled = loss.float().sum() * LOSS_SCALE
+    (gradient,) = torch.autograd.grad(scaled, images, retain_graph=keep_graph)
     return gradient.float().square().mean(1).sqrt()
 
 

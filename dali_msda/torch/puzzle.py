@@ -51,6 +51,8 @@ class PuzzleMix:
             ``prob``. The released code draws with ``scope="batch"``.
 
     Attributes:
+        solution: What was found for the batch before, :class:`dali_msda.puzzle.Solution`, with its
+            plan; None at first.
         uniform_maps: Saliency maps that had a value that is negative or not finite, or nothing
             above 0, and were taken to be uniform. The first are warned of.
 
@@ -101,6 +103,7 @@ class PuzzleMix:
         self._solving = dict(settings=self.settings, prior_lam=prior_lam, mean=mean, std=std)
         self._key = DrawKey(self._labels.seed, rank)
         self._known_shape: tuple[int, ...] | None = None
+        self.solution: puzzle.Solution | None = None
         self.uniform_maps = 0
 
     @property
@@ -156,6 +159,7 @@ class PuzzleMix:
         planar = not pixels.is_contiguous()  # channel by channel, as the output then is
         made = mixed if planar else mixed.permute(0, 3, 1, 2)
         targets = self._labels._targets(labels, found.plan)
+        self.solution = found
         if step is None:
             self._key.step += 1
         return made, *targets

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 
-from dali_msda.policy import Policy
+from dali_msda.policy import Policy, number, whole
+from dali_msda.puzzle import PuzzleSettings
 
 Criterion = Callable[[Tensor, list[Tensor]], Tensor]
 """Loss of logits and targets."""
@@ -188,5 +190,110 @@ class HistoryMixed(LoaderMixed):
         return criterion(logits, targets) + self.mixer.region_loss(region_logits)
 
 
-STEP_METHODS = {"manifoldmixup": ManifoldMixup, "alignmix": AlignMix, "recursivemix": RecursiveMix}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PuzzleMix(PuzzleSettings, StepMethod):
+    """:class:`dali_msda.torch.PuzzleMix`, by saliency from one more pass through the model.
+
+    Attributes:
+        alpha: As in :class:`dali_msda.Mixup`; so are ``scope``, ``partner`` and ``prob``.
+        blocks: Parts of the mask along each side; one of these is drawn for each batch.
+        k: Interpolations of each pair; None for one.
+        share: Who shares the lambdas of interpolations.
+        prior_lam: Lambda that all masks follow instead of the drawn ones, which then are the labels
+            as they are.
+        every: Mix one batch of so many, the last; the others stay as they are. With 2 and a
+            ``prior_lam`` of 0.5 that is LaMix over Puzzle Mix.
+        clean_weight: Weight of the cross-entropy of the batch as it is, which is added to the loss;
+            its pass, in training mode, then is that for the saliency. The released code's
+            ``clean_lam``, times 2 / classes where the criterion is softmax_bce.
+    """
+
+    alpha: float = 1.0
+    scope: str = "sample"
+    partner: str = "permutation"
+    prob: float = 1.0
+    blocks: tuple[int, ...] = (2, 4, 8, 16)
+    k: int | None = None
+    share: str = "pair"
+    prior_lam: float | None = None
+    every: int = 1
+    clean_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole("every", self.every, 1, 2**16, "1 or more batches, a whole number")
+        number("clean_weight", self.clean_weight, 0.0, 100.0, "a number in [0, 100]")
+        self.mixer(1)
+        object.__setattr__(self, "blocks", tuple(self.blocks))
+
+    def start(self, model: nn.Module, num_classes: int, **how: Any) -> LoaderMixed:
+        """See :class:`StepMethod`."""
+        return SaliencyMixed(self.mixer(num_classes, **how), self.every, self.clean_weight)
+
+    def mixer(self, num_classes: int, **how: Any) -> Any:
+        """What draws and mixes: a :class:`dali_msda.torch.PuzzleMix`."""
+        from dali_msda import torch
+        from dali_msda.pipelines.loaders.epochs import IMAGENET_MEAN, IMAGENET_STD
+
+        settings = {name: getattr(self, name) for name in PuzzleSettings.__dataclass_fields__}
+        own = set(self.__dataclass_fields__) - set(settings) - {"every", "clean_weight"}
+        how |= {name: getattr(self, name) for name in own}
+        how["mean"], how["std"] = ([v / 255 for v in of] for of in (IMAGENET_MEAN, IMAGENET_STD))
+        return torch.PuzzleMix(num_classes, settings=PuzzleSettings(**settings), **how)
+
+
+class SaliencyMixed(LoaderMixed):
+    """Mixes batches by the gradient of the model's loss of them as they are.
+
+    Args:
+        mixer: What draws and mixes.
+        every: Batches of which one is mixed.
+        clean_weight: Share of their own loss in what is minimised.
+    """
+
+    def __init__(self, mixer: Any, every: int, clean_weight: float):
+        self.mixer, self._every, self._batches = mixer, every, 0
+        self._clean_weight, self._clean_loss = clean_weight, None
+
+    def forward(
+        self, model: nn.Module, images: Tensor, targets: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """See :class:`LoaderMixed`."""
+        self._batches += 1
+        if self._batches % self._every == 0:
+            (labels,) = targets
+            images, *targets = self.mixer(images, labels, self._saliency(model, images, labels))
+        return model(images), targets
+
+    def _saliency(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        from dali_msda.torch import gradient_saliency
+
+        if not self._clean_weight:
+            return gradient_saliency.saliency(model, images, labels)
+        images = images.detach().requires_grad_()
+        clean = functional.cross_entropy(gradient_saliency.unwrapped(model)(images), labels)
+        self._clean_loss = self._clean_weight * clean
+        return gradient_saliency.saliency_of_loss(clean, images, keep_graph=True)
+
+    def loss(self, criterion: Criterion, logits: Tensor, targets: list[Tensor]) -> Tensor:
+        """See :class:`LoaderMixed`."""
+        loss, clean, self._clean_loss = criterion(logits, targets), self._clean_loss, None
+        return loss if clean is None else loss + clean
+
+    def state_dict(self) -> dict[str, Any]:
+        """See :class:`LoaderMixed`."""
+        return {"batches": self._batches, "mixer": self.mixer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See :class:`LoaderMixed`."""
+        self.mixer.load_state_dict(state["mixer"])
+        self._batches = state["batches"]
+
+
+STEP_METHODS = {
+    "manifoldmixup": ManifoldMixup,
+    "alignmix": AlignMix,
+    "recursivemix": RecursiveMix,
+    "puzzlemix": PuzzleMix,
+}
 """The settings above by the names that a policy in YAML has for them."""

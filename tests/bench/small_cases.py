@@ -20,6 +20,7 @@ TINY = {  # parameters that make a case of each module small
     "saliency": {"batch": 2, "size": 16},
     "targets": {"batch": 4, "classes": 10},
     "losses": {"batch": 4, "classes": 10},
+    "puzzle": {"batch": 2},
     "peers": {"batch": 16, "size": 16},
     "pipeline": {"batch": 4, "size": 16},
     "loaders": {"batch": 2, "size": 32},

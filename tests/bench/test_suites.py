@@ -12,6 +12,7 @@ import pytest
 from bench import cases, gpu_timing, records, run
 from bench.__main__ import main
 from bench.suites import loaders
+from dali_msda.puzzle import PuzzleSettings
 from tests.bench.small_cases import NEEDED, ROOT, one
 
 
@@ -21,7 +22,7 @@ def test_a_case_of_each_module_gives_a_whole_line(bench, photographs):
     assert made.keys() >= NEEDED, made
     assert made["bench"] == bench and made["repeats"] == 2 and made["ms"] > 0
     assert json.loads(json.dumps(made)) == made
-    if bench not in ("loaders", "training", "startup", "scaling", "calls"):
+    if bench not in ("loaders", "training", "startup", "scaling", "calls", "puzzle"):
         assert made.keys() >= {"moved_mb", "gb_s", "copy_gb_s", "share"}
         assert made["share"] == pytest.approx(made["gb_s"] / made["copy_gb_s"], rel=2e-3)
     for other in made["others"].values():
@@ -121,6 +122,8 @@ def test_listing_and_running_from_the_command_line(tmp_path, capsys):
         assert main(["-k", "targets classes=10 ", "--repeats", "2", "--out", str(file)]) == 0
     assert len(file.read_text().splitlines()) == 4 and len(records.read(file)) == 2
     assert main(["--repeats", "0"]) == 1
+    assert main(["--puzzlemix-repo", str(tmp_path)]) == 1
+    assert "expected a folder with its mixup.py" in capsys.readouterr().err
     assert main(["--fmix-repo", str(tmp_path)]) == 1
     assert "expected a folder with fmix.py or mixup.py" in capsys.readouterr().err
 
@@ -131,6 +134,8 @@ def test_what_is_missing_is_said(monkeypatch, capsys):
     assert "kornia" in made["skipped"] and "ms" not in made
     made = run.here(one("peers", peer="released.FMix", method="fmix"), 2)
     assert "--fmix-repo DIR" in made["skipped"]
+    made = run.here(one("puzzle", beside="released"), 2)
+    assert "--puzzlemix-repo DIR" in made["skipped"]
     if gpu_there():
         return
     assert main(["-k", "targets", "--device", "cuda"]) == 0  # skipped is no failure
@@ -166,6 +171,48 @@ def test_released_code_is_imported_from_where_it_lies(monkeypatch, tmp_path):
         made = run.here(one("fields"), 2)
         assert ("released" in made.get("others", {})) == (lam == "0.5")
         assert ("outputs differ" in made.get("failed", "")) == (lam == "0.6")
+
+
+RELEASED_PUZZLE = """
+import numpy as np
+import torch
+def graphcut_multi(own, partner, down, right, lam, border, eta, levels):
+    return np.zeros(own.shape)
+def mixup_graph(images, grad, indices, block_num, **how):
+    none = np.zeros((block_num, block_num))
+    costs = none + COST, none, none[1:], none[:, 1:], 0.4, 0.1, 0.2, 3
+    mask = torch.tensor(np.stack([graphcut_multi(*costs) for _ in images])).float()[:, None]
+    mask = torch.nn.functional.interpolate(mask, size=images.shape[2:])
+    return MORE + mask * images + (1 - mask) * images[indices], mask.mean((1, 2, 3))
+"""
+
+
+@pytest.mark.parametrize(
+    ("cost", "more", "what"),
+    [(-1, 0, ""), (-1, 0.1, "0.1 apart from ours"), (1, 0, "units less than ours")],
+)
+def test_released_puzzle_mix_is_checked(monkeypatch, tmp_path, cost, more, what):
+    """Its images with our masks are ours, and its own masks, all partner here, cost no less."""
+    from bench.models import puzzle
+    from bench.peers import released
+
+    code = RELEASED_PUZZLE.replace("COST", str(cost)).replace("MORE", str(more))
+    (tmp_path / "mixup.py").write_text(code)
+    monkeypatch.setattr(released, "CHECKOUTS", [tmp_path])
+    monkeypatch.setattr(puzzle.Batch, "settings", lambda _: PuzzleSettings(transport=False))
+    made = run.here(one("puzzle", beside="released"), 2)
+    assert ("released" in made.get("others", {})) == (not what), made
+    assert what in made.get("failed", ""), made
+
+
+def test_cost_of_a_released_mask_by_hand():
+    from bench.models import puzzle
+
+    none = np.zeros((2, 2))
+    costs = none + 0.5, none, none[1:], none[:, 1:], 0.4, 0.1, 0.2, 3
+    found = puzzle.energy(np.array([[1, 0.5], [0, 0]]), *costs)
+    prior = -np.log([0.16, 0.48, 0.36, 0.36]).sum() * 0.2 / 4
+    assert found == pytest.approx(4000 * (0.5 * 1.5 + 0.1 * (1 + 0.25 + 0.25) + prior))
 
 
 def test_photographs_by_turns(photographs):

@@ -14,8 +14,9 @@ import pytest
 
 from dali_msda import Mixup, build, draw, mask
 from dali_msda.commands import cli
+from dali_msda.puzzle import solve
 from dali_msda.selfcheck import boxes as checks
-from dali_msda.selfcheck import command, fields, laws, rows
+from dali_msda.selfcheck import command, fields, laws, puzzles, rows
 from dali_msda.selfcheck import interpolations as several
 from tests.support import ROOT
 
@@ -87,6 +88,7 @@ def test_passes(capsys):
     for what in (
         "coverage", "Figure 4", "E[1 - w]", "slope of the power", "arcsine", "changes", "nested",
         "multi-mix of cutmix: variance, K 5, lambdas of each batch", "lamix", "compact targets",
+        "least cost, 3x3, 3 levels", "puzzle mix, 16x16: own weights that rise",
     ):  # fmt: skip
         assert any(what in check for check in found), what
 
@@ -95,6 +97,7 @@ def test_is_a_function_of_the_seed(monkeypatch, capsys):
     monkeypatch.setattr(checks, "CHECKS", (checks.weights,))
     monkeypatch.setattr(fields, "CHECKS", (fields.regions,))
     monkeypatch.setattr(several, "CHECKS", (several.order,))
+    monkeypatch.setattr(puzzles, "CHECKS", ())
     first, again, other = (run(capsys, "--quick", "--seed", seed)[1] for seed in "778")
     assert first == again != other.replace("seed 8", "seed 7")
     code, _, err = run(capsys, "--seed", "-1")
@@ -102,6 +105,7 @@ def test_is_a_function_of_the_seed(monkeypatch, capsys):
 
 
 def test_a_wrong_expectation_fails(monkeypatch, capsys):
+    monkeypatch.setattr(puzzles, "CHECKS", ())
     monkeypatch.setattr(laws, "clipped_share", lambda n: 0.5)
     code, out, err = run(capsys, "--quick")
     failed = [check for check, verdict in verdicts(out).items() if verdict == "FAIL"]
@@ -194,7 +198,7 @@ def test_a_wrong_draw_fails(bug, monkeypatch, capsys):
 
     check, name = BUGS[bug]
     monkeypatch.setattr(checks, "CHECKS", (check,))
-    for module in (fields, several):
+    for module in (fields, several, puzzles):
         monkeypatch.setattr(module, "CHECKS", ())
     assert run(capsys, "--quick")[0] == 0
     monkeypatch.setattr(rows, "draw", wrong)
@@ -207,6 +211,40 @@ def test_a_wrong_draw_fails(bug, monkeypatch, capsys):
 def test_a_wrong_mask_fails(monkeypatch):
     monkeypatch.setattr(rows, "mask", lambda plan, *size: mask(plan, *size)[:, :, ::-1])
     assert not all(row.passed for row in checks.coverage(QUICK))
+
+
+def other_block(found):
+    found.cells[..., 0, 0, 0] = 2 - found.cells[..., 0, 0, 0]
+
+
+def nominal_weight(found):
+    found.plan["weight"] = found.plan["lam"]
+    found.plan["partner_weight"] = 1 - found.plan["lam"]
+
+
+def last_first(found):
+    found.cells[:] = found.cells[:, ::-1].copy()
+
+
+@pytest.mark.parametrize(
+    "bug, check, name",
+    [
+        (other_block, puzzles.optimality, "puzzle mix, usual: least cost, 2x2, 3 levels"),
+        (nominal_weight, puzzles.weights, "puzzle mix, 4x4: w is the mean of the mask"),
+        (last_first, puzzles.weights, "puzzle mix, 8x8: own weights that rise with k"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_wrong_puzzle_fails(bug, check, name, monkeypatch):
+    def wrong(*arguments, **keywords):
+        found = solve(*arguments, **keywords)
+        bug(found)
+        return found
+
+    monkeypatch.setattr(puzzles.puzzle, "solve", wrong)
+    monkeypatch.setattr(puzzles, "GRIDS", [(2, 3)])
+    failed = {row.check for row in check(QUICK) if not row.passed}
+    assert name in failed
 
 
 KERNEL_BUGS = {  # file, right, wrong, and the row that must notice
@@ -258,10 +296,22 @@ KERNEL_BUGS = {  # file, right, wrong, and the row that must notice
         "p.lam",
         "lamix: pixels are half and half",
     ),
+    "leave half and half out of Puzzle Mix's prior": (
+        "msda/puzzle/cut.h",
+        "(leaves - enters) * prior.between;",
+        "(enters - leaves) * prior.between;",
+        "puzzle mix, usual: least cost, 3x3, 3 levels",
+    ),
 }
 
 
-SEEDED = {"api.cpp", "draw.cpp", "field.cpp", "fmix_masks.cpp"}  # the sources with those headers
+SEEDED = {
+    "api.cpp",
+    "draw.cpp",
+    "field.cpp",
+    "fmix_masks.cpp",
+    "solve.cpp",
+}  # which have those headers
 
 
 def seeded_library(folder):
@@ -330,7 +380,7 @@ def test_panels_are_measured_beside_theory():
 
 def test_the_figure_is_drawn(monkeypatch, capsys, tmp_path):
     pytest.importorskip("matplotlib")
-    for module in (checks, fields, several):
+    for module in (checks, fields, several, puzzles):
         monkeypatch.setattr(module, "CHECKS", ())
     code, out, _ = run(capsys, "--quick", "--plot", str(tmp_path / "figure.png"))
     assert code == 0 and "figure.png: Figure 4" in out

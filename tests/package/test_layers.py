@@ -32,8 +32,8 @@ MAY_IMPORT = {
     "torch": f"{ARRAYS} ops saliency puzzle loader_draws",
     "timm": f"{ARRAYS} ops torch",
     "torchvision": f"{ARRAYS} ops torch",
-    "selfcheck": f"{ARRAYS} ops saliency",
-    "commands": f"{ARRAYS} cache ops saliency selfcheck",
+    "selfcheck": f"{ARRAYS} ops saliency puzzle",
+    "commands": f"{ARRAYS} cache ops saliency puzzle selfcheck",
     "__main__": "commands",
 }
 # The same for the kernels' folders, each with those that it includes.
@@ -52,6 +52,7 @@ OPERATORS_INCLUDE = {"cpu/api.h", "cuda/host/api.h", "msda/philox.h"}
 SYSTEM = {"msda": {"<cmath>", "<cstdint>"}, "cpu/simd": {"<immintrin.h>", "<string.h>"}}
 ADAPTERS = {"dali", "ffcv", "timm", "torch", "torchvision"}
 PUBLIC = {*dali_msda.__all__, *ADAPTERS, "commands", "loader_draws", "pipelines", "policy"}
+PUBLIC |= {"puzzle"}
 # Importing dali_msda imports NumPy and nothing heavier.
 LIGHT = {*sys.stdlib_module_names, "dali_msda", "numpy"}
 

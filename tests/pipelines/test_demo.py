@@ -2,10 +2,12 @@
 
 import functools
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from dali_msda.pipelines import demo
+from dali_msda import Mixup, draw, puzzle
+from dali_msda.pipelines import demo, demo_puzzle
 from dali_msda.pipelines.data import demo_data
 
 SMALL = """
@@ -41,10 +43,35 @@ def test_runs_twice(tmp_path, monkeypatch, capfd):
     for data in ("data: made", "data: kept from an earlier run"):
         assert demo.main(["--out", str(out)]) == 0
         printed = capfd.readouterr().out
-        for line in (data, "all decode", "with CutMix, Mixup", "preview.png: 6 samples"):
+        for line in (
+            data,
+            "all decode",
+            "with CutMix, Mixup",
+            "preview.png: 6 samples",
+            "puzzle.png: 6 pairs",
+        ):
             assert line in printed
-    for name in ("sheet.png", "preview.png"):
+    for name in ("sheet.png", "preview.png", "puzzle.png"):
         Image.open(out / name).verify()
+
+
+def test_the_picture_of_puzzle_mix_shows_what_becomes_of_a_pair():
+    """A mixed image is one moved image or the other, as the mask has it."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    maps = np.exp(2 * rng.standard_normal((4, 32, 32))).astype(np.float32)
+    plan = draw(Mixup(partner="derangement"), 4, 32, 32, seed=0, step=0, lam=0.5)
+    settings = puzzle.PuzzleSettings(levels=2, move_cost=0.1)
+    found = puzzle.solve(pixels, maps, plan, blocks=8, settings=settings)
+    for slot, row in enumerate(demo_puzzle.rows_of(pixels, list("abcd"), maps, found)):
+        own, partner, grey, _, mask, one, other, mixed = (cell.image[::5, ::5] for cell in row)
+        np.testing.assert_array_equal(own, pixels[slot])
+        np.testing.assert_array_equal(partner, pixels[plan["partner"][slot]])
+        np.testing.assert_array_equal(mixed, np.where(mask[..., None] > 0, one, other))
+        assert (one != own).any() and np.unique(mask).tolist() == [0, 255]
+        shares = maps[slot].reshape(8, 4, 8, 4).mean((1, 3))
+        np.testing.assert_allclose(grey[::4, ::4], 255 * shares / shares.max(), atol=0.51)
+        assert row[4].text == f"mean {found.plan['weight'][slot]:.2f}"
 
 
 @pytest.mark.parametrize(

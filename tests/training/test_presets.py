@@ -18,7 +18,7 @@ from dali_msda.pipelines.training.config import NAMED, policy_from_dict, read_pr
 from dali_msda.pipelines.training.models import make_model
 from dali_msda.pipelines.training.processes import joined_processes, stopping_between_steps
 from dali_msda.pipelines.training.schedules import learning_rate
-from dali_msda.pipelines.training.step_methods import HiddenMixed, HistoryMixed, StepMethod
+from dali_msda.pipelines.training.step_methods import LoaderMixed, PuzzleMix, StepMethod
 from dali_msda.policy import METHODS
 from tests.support.coloured_folders import write_folder
 from tests.support.variants import draw_any
@@ -37,8 +37,16 @@ ARGUMENTS = {
     "cutout": "length scope",  # neither have alpha and partner
     "lamix": "partner",
 }
+CHOICES = {
+    "prob",
+    "k",
+    "share",
+    "prior_lam",
+    "every",
+    "clean_weight",
+}  # arguments that may be left out
 for _name, _kind in NAMED.items():  # of a method that is not in the list: everything
-    _fields = [field.name for field in dataclasses.fields(_kind) if field.name != "prob"]
+    _fields = [field.name for field in dataclasses.fields(_kind) if field.name not in CHOICES]
     ARGUMENTS.setdefault(_name, " ".join(_fields))
 SETTINGS = """model classes epochs batch_size schedule lr warmup_epochs momentum nesterov
     weight_decay smoothing size val_resize min_area policy""".split()
@@ -48,7 +56,9 @@ BESIDES = {
     "_lamix": {"lamix_beta"},
     "resnet50_multimix": {"sizes"},
     "resnet50_manifold": {"sizes"},
+    "resnet50_puzzlemix_fast": {"sizes"},
     "_manifold": {"criterion"},
+    "_puzzlemix": {"criterion"},
     "step": {"milestones", "gamma"},
     "cosine": {"final_lr"},
     "linear": {"points"},
@@ -79,13 +89,17 @@ def data(tmp_path_factory):
 def drawn(name):
     """The policy of a preset, or what is drawn for a method of the training step."""
     policy = policy_from_dict(read_preset(name)["policy"])
-    return getattr(policy, "policy", None) if isinstance(policy, StepMethod) else policy
+    if isinstance(policy, PuzzleMix):
+        policy = policy.mixer(CLASSES)
+        assert policy.blocks == (2, 4, 8, 16)
+    return policy if isinstance(policy, msda.Policy) else getattr(policy, "policy", None)
 
 
 def small(name, data, *more):
     """The preset with what makes it small put over it, as on the command line."""
     preset = read_preset(name)
-    names_layers = isinstance(policy_from_dict(preset["policy"]), StepMethod)
+    policy = policy_from_dict(preset["policy"])
+    names_layers = isinstance(policy, StepMethod) and not isinstance(policy, PuzzleMix)
     model = preset["model"].replace("50", "18") if names_layers else "resnet18"
     flags = ["--data", str(data), "--val", "none", "--classes", "0", "--model", model]
     flags += "--size 32 --val-resize 32 --batch-size 8 --epochs 1 --threads 1".split()
@@ -106,7 +120,7 @@ def test_a_preset_trains(name, data):
         policy = policy_from_dict(read_preset(name)["policy"])
         in_step = isinstance(policy, StepMethod)
         assert run.loader.policy == (None if in_step else policy)
-        assert isinstance(run.mixed, HiddenMixed | HistoryMixed) == in_step
+        assert (type(run.mixed) is not LoaderMixed) == in_step
         with stopping_between_steps(process) as stopping:
             row = run.train_epoch(stopping)
     assert math.isfinite(row["loss"])
@@ -128,7 +142,8 @@ def test_a_preset_names_everything(name):
         wanted |= names if part in name or part == preset["schedule"] else set()
     assert set(preset) == wanted
     for method, arguments in leaves(preset["policy"]):
-        assert set(arguments) - {"prob"} == set(ARGUMENTS[method].split()), method
+        assert set(arguments) - CHOICES == set(ARGUMENTS[method].split()), method
+        assert ("k" in arguments) == ("share" in arguments)
     if "choice" in preset["policy"]:
         assert {"weights", "scope"} <= set(preset["policy"])
     if "alternate" in preset["policy"]:
@@ -185,18 +200,25 @@ def test_alternation_takes_turns():
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "resnet50_multimix" in name])
 def test_stages_of_another_size(name, data):
-    flags = ["--sizes", "{1: 48}", *"--val-resize 48 --epochs 2".split()]
+    flags = ["--sizes", "{1: 64}", *"--val-resize 64 --epochs 2".split()]
     config = small(name, data, "--val", str(data / "train"), *flags)
     seen = []
     with joined_processes("cpu") as process, contextlib.ExitStack() as stack:
         run = Run(config, process, None, *make_loaders(config, process, stack))
-        run.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[::3]))
+        run.model.register_forward_pre_hook(
+            lambda model, inputs: seen.append((model.training, *inputs[0].shape[::3]))
+        )
         with stopping_between_steps(process) as stopping:
             for _ in range(2):
                 run.train_epoch(stopping)
                 run.validate(stopping)
-    validation = [(8, 48)] * STEPS
-    assert seen == [(40, 32)] * STEPS + validation + [(40, 48)] * STEPS + validation
+    validation = [(False, 8, 64)] * STEPS
+    for size in (32, 64):
+        step = [(False, 8, size)] * ("puzzlemix" in name) + [(True, 40, size)]
+        assert seen[: len(step) * STEPS] == step * STEPS
+        assert seen[len(step) * STEPS :][:STEPS] == validation
+        del seen[: (len(step) + 1) * STEPS]
+    assert not seen
 
 
 def test_rates_of_the_stages():

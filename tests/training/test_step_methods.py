@@ -1,5 +1,6 @@
 """Methods that mix in the training step: a run that is stopped goes on with them, bit by bit."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -7,8 +8,11 @@ import sys
 import pytest
 import torch
 
+from dali_msda import torch as torch_msda
 from dali_msda.pipelines import train
 from dali_msda.pipelines.training.models import RegionHead, make_model
+from dali_msda.pipelines.training.step_methods import PuzzleMix
+from dali_msda.puzzle import PuzzleSettings
 from tests.support.coloured_folders import write_folder
 from tests.support.torch_threads import one_thread_of_torch  # noqa: F401
 from tests.training.training_runs import assert_same
@@ -16,6 +20,7 @@ from tests.training.training_runs import assert_same
 POLICIES = {
     "manifold": "{manifoldmixup: {multimix: mixup, k: 2}, layers: ['', layer1, layer2]}",
     "recursivemix": "{recursivemix: {alpha: 0.5, omega: 0.5}}",
+    "puzzlemix": "{puzzlemix: {k: 2, places: 8, prior_lam: 0.5, every: 2}}",
 }
 
 
@@ -37,7 +42,12 @@ def flags(data, out, name, **more):
 
 
 @pytest.mark.parametrize(
-    "name, criterion", [("manifold", "softmax_bce"), ("recursivemix", "cross_entropy")]
+    "name, criterion",
+    [
+        ("manifold", "softmax_bce"),
+        ("recursivemix", "cross_entropy"),
+        ("puzzlemix", "softmax_bce"),
+    ],
 )
 def test_a_stopped_run_goes_on_bit_by_bit(data, tmp_path, monkeypatch, name, criterion):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -92,7 +102,9 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 import dali_msda as msda
 from dali_msda.pipelines.training.models import RegionHead
-from dali_msda.torch import AlignMix, ManifoldMixup, RecursiveMix, softmax_binary_cross_entropy
+from dali_msda.pipelines.training.step_methods import PuzzleMix as PuzzlePolicy
+from dali_msda.torch import AlignMix, ManifoldMixup, PuzzleMix, RecursiveMix, saliency
+from dali_msda.torch import softmax_binary_cross_entropy
 folder, rank = sys.argv[1], int(sys.argv[2])
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
 plans = []
@@ -109,7 +121,7 @@ def train(model, step):
     optimizer = torch.optim.SGD(parallel.parameters(), lr=0.1)
     for number in range(3):
         torch.manual_seed(10 * number + rank)
-        images, labels = torch.rand(4, 3, 8, 8), torch.randint(4, (4,))
+        images, labels = torch.rand(4, 3, 16, 16), torch.randint(4, (4,))
         optimizer.zero_grad()
         step(parallel, images, labels).backward()
         assert all(p.grad is not None for p in parallel.parameters())
@@ -135,6 +147,24 @@ def recursive(model, images, labels):
     plans.append(mix.plan)
     return mix.loss(logits[:, :4], logits[:, 4:], targets)
 train(model, recursive)
+mix = PuzzleMix(4, k=2, seed=3)
+def puzzled(model, images, labels):
+    for p in model.parameters():
+        p.grad = torch.full_like(p, 7.0)
+    maps = saliency(model, images, labels)
+    assert all((p.grad == 7).all() and p.requires_grad for p in model.parameters())
+    model.zero_grad()
+    images, targets = mix(images, labels, maps)
+    plans.append(mix.solution.plan)
+    return softmax_binary_cross_entropy(model(images), targets)
+train(Net(), puzzled)
+clean = PuzzlePolicy(blocks=(2,), clean_weight=0.5).start(None, 4, seed=3, rank=rank, compact=False)
+def both(model, images, labels):
+    logits, targets = clean.forward(model, images, [labels])
+    plans.append(clean.mixer.solution.plan)
+    mixed = lambda logits, targets: softmax_binary_cross_entropy(logits, *targets)
+    return clean.loss(mixed, logits, targets)
+train(Net(), both)
 torch.save([torch.from_numpy(plan["lam"].copy()) for plan in plans], f"{folder}/{rank}.pt")
 """
 
@@ -149,6 +179,54 @@ def test_two_processes_use_every_parameter_and_draw_their_own(tmp_path):
         error = process.communicate(timeout=300)[1]
         assert process.returncode == 0, error.decode()
     ours, theirs = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    assert len(ours) == 9
+    assert len(ours) == 15
     for number, (mine, yours) in enumerate(zip(ours, theirs, strict=True)):
         assert torch.equal(mine, yours) == (number == 6)  # RecursiveMix's first batch is plain
+
+
+def test_puzzlemix_mixes_by_the_saliency_of_the_images_as_they_are():
+    """As a step by hand does, of every other batch where the policy says so."""
+    torch.manual_seed(0)
+    model, images = make_model("resnet18", 5).train(), torch.randn(4, 3, 32, 32)
+    labels, seen = torch.arange(4), []
+    normal = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    settings = PuzzleSettings(places=8, gamma=0.9, cell=2)
+    by_hand = torch_msda.PuzzleMix(5, alpha=0.5, settings=settings, seed=3, rank=1, **normal)
+    policy = PuzzleMix(alpha=0.5, places=8, gamma=0.9, cell=2, every=2)
+    mixed = policy.start(model, 5, seed=3, rank=1, compact=False)
+    model.register_forward_pre_hook(lambda model, inputs: seen.append((model.training, *inputs)))
+    for number in range(4):
+        before = copy.deepcopy(model)
+        seen.clear()
+        logits, targets = mixed.forward(model, images, [labels])
+        assert logits.shape == (4, 5) and model.bn1.num_batches_tracked == number + 1
+        if number % 2 == 0:
+            assert seen == [(True, images)] and targets == [labels]
+            continue
+        (training, clean), (mixing, found) = seen
+        assert (training, mixing) == (False, True) and torch.equal(clean, images)
+        maps = torch_msda.saliency(before, images, labels)
+        expected, rows = by_hand(images, labels, maps)
+        assert torch.equal(found, expected) and torch.equal(targets[0], rows)
+
+
+def test_puzzlemix_adds_the_loss_of_the_images_as_they_are():
+    """One backward pass gives the gradients of both losses; batch statistics see both batches."""
+    torch.manual_seed(0)
+    model, images = make_model("resnet18", 5).train(), torch.randn(4, 3, 32, 32)
+    labels, cross_entropy = torch.arange(4), torch.nn.functional.cross_entropy
+    before = copy.deepcopy(model)
+    mixed = PuzzleMix(blocks=(4,), clean_weight=0.25).start(model, 5, seed=3, rank=0, compact=False)
+    logits, rows = mixed.forward(model, images, [labels])
+    mixed.loss(lambda logits, rows: cross_entropy(logits, *rows), logits, rows).backward()
+    assert model.bn1.num_batches_tracked == 2
+    maps = torch_msda.saliency(copy.deepcopy(before), images, labels, train=True)
+    normal = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    pixels, by_hand = torch_msda.PuzzleMix(5, blocks=(4,), seed=3, **normal)(images, labels, maps)
+    loss = 0.25 * cross_entropy(before(images), labels) + cross_entropy(before(pixels), by_hand)
+    loss.backward()
+    assert torch.equal(rows[0], by_hand)
+    for ours, theirs in zip(model.parameters(), before.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+    second = mixed.loss(lambda logits, rows: cross_entropy(logits, *rows), logits, rows)
+    assert torch.equal(second, cross_entropy(logits, rows[0]))  # the clean loss counts once

@@ -1,0 +1,1 @@
+"""Benchmarks of the methods that look at the model."""
