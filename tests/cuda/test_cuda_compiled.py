@@ -19,8 +19,8 @@ ARCHS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 BOUNDS = {
     "msda_blend_uint8_uint8": (64, 0),
     "msda_blend_uint8_float32": (64, 0),
-    "msda_blend_uint8_float16": (64, 0),
-    "msda_blend_uint8_bfloat16": (64, 0),
+    "msda_blend_uint8_float16": (80, 0),  # 64 from sm_90 on
+    "msda_blend_uint8_bfloat16": (80, 0),
     "msda_blend_float32_float32": (64, 0),
     "msda_blend_float32_float16": (64, 0),
     "msda_blend_float32_bfloat16": (64, 0),
@@ -35,8 +35,8 @@ BOUNDS = {
     "msda_pairs_float32": (64, 0),
     "msda_mask_float32": (48, 0),
     "msda_field_masks": (64, 11 * 1024),
-    "msda_saliency_uint8": (64, 64),
-    "msda_saliency_float32": (64, 64),
+    "msda_saliency_uint8": (64, 8 * 1024 + 64),
+    "msda_saliency_float32": (64, 8 * 1024 + 64),
     "msda_targets_dense_int64": (64, 0),
     "msda_targets_dense_int32": (64, 0),
     "msda_targets_dense_float32": (64, 0),

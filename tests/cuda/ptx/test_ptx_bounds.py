@@ -18,6 +18,24 @@ def test_every_entry_point_has_bounds():
     assert set().union(*declared) == set(BOUNDS)
 
 
+@pytest.mark.parametrize(
+    "policies, size, half, single",
+    [
+        ("mixup hmix", "224x224", 5.5, 3.5),
+        ("cutmix fmix", "224x224", 4.5, 3.0),
+        ("gmix", "224x224", 8.0, 6.0),
+        ("mixup hmix cutmix fmix cutout resizemix", "width 225", 9.0, 6.0),
+        ("gmix", "width 225", 10.5, 6.0),  # 9 are wanted; weights of a bump take half of them
+    ],
+)
+def test_blends_are_as_lean_as_wanted(policies, size, half, single):
+    """Instructions of a thread for each byte that it writes, to float16 and float32."""
+    for dtype, most in (("float16", half), ("float32", single)):
+        for policy in policies.split():
+            found = BOUNDS[f"msda_blend_uint8_{dtype}"][f"{policy}, {size}, of threads"]
+            assert max(found) <= most, (policy, dtype)
+
+
 @pytest.mark.parametrize("arch", count.ARCHS)
 @pytest.mark.parametrize(
     "entry",

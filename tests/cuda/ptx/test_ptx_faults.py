@@ -98,7 +98,7 @@ def a_field(law, in_shared):
 
 
 def a_saliency():
-    images, want = random_images((2, 12, 10, 3), "uint8"), np.zeros((2, 2), np.int32)
+    images, want = random_images((2, 12, 20, 3), "uint8"), np.zeros((2, 2), np.int32)
     cpu.saliency(want, images)
     flags = np.zeros(2, np.uint8)
     got = emulated_saliency(images, flags, blocks=1, threads=THREADS, order="shuffled")
