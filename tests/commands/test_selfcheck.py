@@ -83,7 +83,8 @@ def test_passes(capsys):
     assert f"{len(found)} checks passed (seed 0, limit 5 sigma)" in out
     for what in (
         "coverage", "Figure 4", "E[1 - w]", "slope of the power", "arcsine", "changes", "nested",
-        "multi-mix of cutmix: variance, K 5, lambdas of each batch", "lamix", "compact targets", "least cost",
+        "multi-mix of cutmix: variance, K 5, lambdas of each batch", "lamix", "compact targets",
+        "least cost",
     ):  # fmt: skip
         assert any(what in check for check in found), what
 
