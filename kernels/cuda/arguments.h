@@ -1,6 +1,6 @@
 // The arguments of the GPU's kernels (*.cu), which take them by value.  The host fills them in
-// (host/); tests/cuda/kernel_arguments.py declares the same structs.  Every pointer is an address of
-// the device.  The host's callers check arguments; the CPU draws plans.
+// (host/); tests/cuda/kernel_arguments.py declares the same structs.  Every pointer is an address
+// of the device.  The host's callers check arguments; the CPU draws plans.
 #pragma once
 #include "msda/field/fourier.h"
 #include "msda/plan.h"

@@ -1,8 +1,8 @@
 // The GPU's host (kernels/cuda/host) on a driver that a test brings.
+#include "cuda/code/code.cpp"
 #include "cuda/host/api.cpp"
 #include "cuda/host/batch.cpp"
 #include "cuda/host/blend.cpp"
-#include "cuda/code/code.cpp"
 #include "cuda/host/driver.cpp"
 #include "cuda/host/memory.cpp"
 
