@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dali_msda.torch.batches import uncompiled
+from dali_msda.torch.methods.layers import unwrapped
 
 LOSS_SCALE = 2.0**12  # lifts gradients of float16 out of its subnormals; no share depends on it
 
@@ -81,15 +82,3 @@ def saliency_of_loss(loss: Tensor, images: Tensor, *, keep_graph: bool = False) 
     scaled = loss.float().sum() * LOSS_SCALE
     (gradient,) = torch.autograd.grad(scaled, images, retain_graph=keep_graph)
     return gradient.float().square().mean(1).sqrt()
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The module itself, without ``DistributedDataParallel``, ``DataParallel`` or a compiler."""
-    parallel = (nn.parallel.DistributedDataParallel, nn.DataParallel)
-    while True:
-        if isinstance(model, parallel):
-            model = model.module
-        elif hasattr(model, "_orig_mod"):
-            model = model._orig_mod
-        else:
-            return model

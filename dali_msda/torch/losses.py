@@ -45,7 +45,7 @@ def soft_target_cross_entropy(
         The identity: Zhang et al., mixup, ICLR 2018, arXiv:1710.09412, as in the authors' code;
         smoothing: Szegedy et al., arXiv:1512.00567, section 7.
     """
-    _check(logits, targets, weights, smoothing)
+    expect_loss_arguments(logits, targets, weights, smoothing)
     if targets.is_floating_point() or torch.compiler.is_compiling() or _inside_torch_func():
         return _cross_entropy(_log_softmax(logits), targets, weights, smoothing, reduction)
     if weights is None:
@@ -88,14 +88,14 @@ def soft_target_binary_cross_entropy(
         For mixed single labels: Wightman et al., ResNet strikes back, arXiv:2110.00476, section
         3.2; smoothing: Szegedy et al., arXiv:1512.00567, section 7, of two classes.
     """
-    _check(logits, targets, weights, smoothing)
-    x = _in_full_precision(logits)
-    expected = (1 - smoothing) * _weighted_sum(x, targets, weights)
+    expect_loss_arguments(logits, targets, weights, smoothing)
+    x = in_full_precision(logits)
+    expected = (1 - smoothing) * weighted_sum(x, targets, weights)
     if smoothing:
         expected = expected + smoothing / 2 * x.sum(1)
     # Beyond 40, log(1 + exp(x)) is x to the last bit of float64.
     loss = (functional.softplus(x, threshold=40).sum(1) - expected) / x.shape[1]
-    return _reduce(loss, reduction)
+    return reduced(loss, reduction)
 
 
 def lamix_loss(
@@ -150,9 +150,9 @@ def lamix_loss(
         )
     options = dict(smoothing=smoothing, reduction="none")
     mixed = soft_target_cross_entropy(local_logits, targets, weights, **options)
-    label = _in_full_precision(global_logits).sigmoid().softmax(1)
+    label = in_full_precision(global_logits).sigmoid().softmax(1)
     shared = soft_target_cross_entropy(local_logits, label, reduction="none")
-    return _reduce(beta * mixed + (1 - beta) * shared, reduction)
+    return reduced(beta * mixed + (1 - beta) * shared, reduction)
 
 
 class _CrossEntropyOfLabels(torch.autograd.Function):
@@ -164,14 +164,14 @@ class _CrossEntropyOfLabels(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, logits, labels, weights, smoothing, reduction):
-        x = _in_full_precision(logits)
+        x = in_full_precision(logits)
         p, top = x.softmax(1), x.amax(1, keepdim=True)
         log_top = p.amax(1, keepdim=True).log_()  # log p is x - top + log_top
         loss = (weights * (top - _at_labels(x, labels)).sub_(log_top)).sum(1)
         if smoothing:
             all_log_p = (x - top).sum(1) + x.shape[1] * log_top[:, 0]
             loss = (1 - smoothing) * loss - smoothing / x.shape[1] * all_log_p
-        loss = _reduce(loss, reduction)
+        loss = reduced(loss, reduction)
         ctx.save_for_backward(logits, labels, weights, p if ctx.needs_input_grad[0] else None)
         ctx.save_for_forward(logits, labels, weights)
         ctx.options = smoothing, reduction
@@ -206,19 +206,19 @@ class _CrossEntropyOfLabels(torch.autograd.Function):
         log_p = _log_softmax(logits)
         logit_tangent = logit_tangent - (log_p.exp() * logit_tangent).sum(1, keepdim=True)
         change = _cross_entropy(logit_tangent, labels, weights, smoothing, "none")
-        change = change - (1 - smoothing) * _weighted_sum(log_p, labels, weight_tangent)
-        return _reduce(change, reduction)
+        change = change - (1 - smoothing) * weighted_sum(log_p, labels, weight_tangent)
+        return reduced(change, reduction)
 
 
 def _cross_entropy(
     log_p: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float, reduction: str
 ) -> Tensor:
     """The loss, in operations that autograd, torch.func and torch.compile all know."""
-    loss = -_weighted_sum(log_p, targets, weights)
+    loss = -weighted_sum(log_p, targets, weights)
     if smoothing:
         # A mean would divide its gradient entry by entry; this divides one number.
         loss = (1 - smoothing) * loss - smoothing / log_p.shape[1] * log_p.sum(1)
-    return _reduce(loss, reduction)
+    return reduced(loss, reduction)
 
 
 def _inside_torch_func() -> bool:
@@ -226,22 +226,24 @@ def _inside_torch_func() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
-def _reduce(loss: Tensor, reduction: str) -> Tensor:
+def reduced(loss: Tensor, reduction: str) -> Tensor:
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
     return loss if reduction == "none" else getattr(loss, reduction)()
 
 
-def _in_full_precision(logits: Tensor) -> Tensor:
+def in_full_precision(logits: Tensor) -> Tensor:
     """The logits in float32, or in float64 if they are."""
     return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
 
 
 def _log_softmax(logits: Tensor) -> Tensor:
-    return functional.log_softmax(_in_full_precision(logits), dim=1)
+    return functional.log_softmax(in_full_precision(logits), dim=1)
 
 
-def _check(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float) -> None:
+def expect_loss_arguments(
+    logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float
+) -> None:
     _check_tensors(logits=logits, targets=targets)
     if not logits.is_floating_point():
         raise TypeError(f"logits: expected a floating type, got {logits.dtype}")
@@ -294,7 +296,7 @@ def _check_labels(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Non
         raise ValueError(f"targets: expected {batch} rows, as in logits, got {len(labels)}")
 
 
-def _weighted_sum(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+def weighted_sum(values: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
     """Sum of target times value in each row; of labels, only their values are read."""
     if targets.is_floating_point():
         return (targets * values).sum(1)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dali_msda.torch.losses import _check, _in_full_precision, _reduce, _weighted_sum
+from dali_msda.torch.losses import expect_loss_arguments, in_full_precision, reduced, weighted_sum
 
 LEAST_LOG = -100.0  # of a probability, as torch.nn.BCELoss has it
 
@@ -44,19 +44,19 @@ def softmax_binary_cross_entropy(
         Mix, ICML 2020, arXiv:2009.06962, as in the authors' code for CIFAR-100 and Tiny ImageNet
         (``BCELoss`` of a softmax).
     """
-    _check(logits, targets, weights, smoothing)
+    expect_loss_arguments(logits, targets, weights, smoothing)
     classes = logits.shape[1]
     if classes < 2:
         raise ValueError(f"logits: expected at least 2 classes, got {classes}")
-    x = _in_full_precision(logits)
+    x = in_full_precision(logits)
     log_p = x.log_softmax(1)
     log_rest = _log_of_others(x, log_p).clamp(min=LEAST_LOG)
     log_p = log_p.clamp(min=LEAST_LOG)
     odds = log_p - log_rest
-    expected = (1 - smoothing) * _weighted_sum(odds, targets, weights)
+    expected = (1 - smoothing) * weighted_sum(odds, targets, weights)
     if smoothing:
         expected = expected + smoothing / classes * odds.sum(1)
-    return _reduce(-(expected + log_rest.sum(1)) / classes, reduction)
+    return reduced(-(expected + log_rest.sum(1)) / classes, reduction)
 
 
 def _log_of_others(x: Tensor, log_p: Tensor) -> Tensor:

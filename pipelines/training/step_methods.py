@@ -267,11 +267,12 @@ class SaliencyMixed(LoaderMixed):
 
     def _saliency(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         from dali_msda.torch import gradient_saliency
+        from dali_msda.torch.methods.layers import unwrapped
 
         if not self._clean_weight:
             return gradient_saliency.saliency(model, images, labels)
         images = images.detach().requires_grad_()
-        clean = functional.cross_entropy(gradient_saliency.unwrapped(model)(images), labels)
+        clean = functional.cross_entropy(unwrapped(model)(images), labels)
         self._clean_loss = self._clean_weight * clean
         return gradient_saliency.saliency_of_loss(clean, images, keep_graph=True)
 
