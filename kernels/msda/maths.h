@@ -114,27 +114,29 @@ MSDA_FN float signed_by(uint32_t quadrant, float value) {
   return float_of(bits_of(value) ^ ((quadrant & 2u) << 30));
 }
 
-// sin x and cos x for |x| <= kTrigRange.  No branches: loops over them vectorise.
-MSDA_FN float sin32_in_range(float x) {
-  const Reduced a = reduce_half_pi(x);
-  const float value = (a.quadrant & 1) ? cos_polynomial(a.r) : sin_polynomial(a.r);
-  return signed_by(a.quadrant, value);
-}
+struct SineCosine {
+  float sine, cosine;
+};
 
-MSDA_FN float cos32_in_range(float x) {
+// sin x and cos x for |x| <= kTrigRange.  No branches: loops over them vectorise, and the threads
+// of a warp stay together.
+MSDA_FN SineCosine sine_cosine_in_range(float x) {
   const Reduced a = reduce_half_pi(x);
-  const float value = (a.quadrant & 1) ? sin_polynomial(a.r) : cos_polynomial(a.r);
-  return signed_by(a.quadrant + 1, value);
+  const float sine = sin_polynomial(a.r), cosine = cos_polynomial(a.r);
+  const bool swapped = a.quadrant & 1u;
+  return {signed_by(a.quadrant, swapped ? cosine : sine),
+          signed_by(a.quadrant + 1, swapped ? sine : cosine)};
 }
 
 // sin x for |x| <= kTrigRange, NaN beyond.
 MSDA_FN float sin32(float x) {
-  return x >= -kTrigRange && x <= kTrigRange ? sin32_in_range(x) : float_of(0x7FC00000u);
+  return x >= -kTrigRange && x <= kTrigRange ? sine_cosine_in_range(x).sine : float_of(0x7FC00000u);
 }
 
 // cos x for |x| <= kTrigRange, NaN beyond.
 MSDA_FN float cos32(float x) {
-  return x >= -kTrigRange && x <= kTrigRange ? cos32_in_range(x) : float_of(0x7FC00000u);
+  return x >= -kTrigRange && x <= kTrigRange ? sine_cosine_in_range(x).cosine
+                                             : float_of(0x7FC00000u);
 }
 
 // e^x in double for x <= 0 (0 below -745), to about 2 ulp: a Taylor series on |r| <= ln(2) / 2,

@@ -122,8 +122,8 @@ MSDA_FN Amplitudes amplitudes(const Field& f, int32_t row, int32_t x) {
 // Two normals from two random words, by the method of Box and Muller.
 MSDA_FN Complex<float> normals(uint32_t first, uint32_t second) {
   const float radius = sqrtf(-2.0f * log32_normal(uniform_float(first), 0));
-  const float angle = uniform_float(second) * 6.28318531f;
-  return {radius * cos32_in_range(angle), radius * sin32_in_range(angle)};
+  const SineCosine of_angle = sine_cosine_in_range(uniform_float(second) * 6.28318531f);
+  return {radius * of_angle.cosine, radius * of_angle.sine};
 }
 
 // The random words of entries 2 * block and 2 * block + 1, two for each.  Entries are counted row

@@ -140,14 +140,16 @@ MSDA_FN void phase_tables(const FieldBlock& b, const Entries& data, BlockThread 
 MSDA_FN void scale_known_amplitudes(const FieldBlock& b, const Entries& data, BlockThread me) {
   const Field f = b.f;
   const uint32_t blocks = (static_cast<uint32_t>(rows_of(f)) * f.half + 1u) / 2u;
-  const float* known = b.amplitudes;
+  // A block's floats are one element, so that a GPU finds them by one multiplication.
+  const auto* known = reinterpret_cast<const float (*)[2]>(b.amplitudes);
+  auto* drawn = reinterpret_cast<float (*)[4]>(data.values);
   for (uint32_t block = me.thread; block < blocks; block += me.threads) {
     float first, second;
-    load8(&first, &second, known + 2 * int64_t{block});
+    load8(&first, &second, known[block]);
     const Words4 w = field_words(f, block);
     const Complex<float> n = normals(w.v[0], w.v[1]), m = normals(w.v[2], w.v[3]);
     const float both[4] = {n.re * first, n.im * first, m.re * second, m.im * second};
-    store16(data.values + 4 * int64_t{block}, both);
+    store16(drawn[block], both);
   }
 }
 

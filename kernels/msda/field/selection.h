@@ -25,18 +25,37 @@ MSDA_FN void phase_clear(uint32_t* histogram, BlockThread me) {
     store16(reinterpret_cast<float*>(histogram) + 4 * i, zeros);
 }
 
+// Calls take(value) for every value, in the order of memory and -0 as 0.  A thread asks for sixteen
+// values before it takes them, as long as there are as many.
+template <typename Take>
+MSDA_FN void each_value(const FieldBlock& b, const Entries& data, BlockThread me,
+                        const Take& take) {
+  const uint32_t quads = entries_of(b.f) / 2, threads = me.threads;
+  const float* at = data.values + 4 * int64_t{me.thread};
+  const int64_t next = 4 * int64_t{me.threads};
+  uint32_t i = me.thread;
+#pragma unroll 1
+  for (; i + 3 * threads < quads; i += 4 * threads) {
+    float all[16];
+#pragma unroll
+    for (int32_t k = 0; k < 4; ++k, at += next) load16(all + 4 * k, at);
+#pragma unroll
+    for (int32_t k = 0; k < 16; ++k) take(all[k] + 0.0f);
+  }
+#pragma unroll 1
+  for (; i < quads; i += threads, at += next) {
+    float four[4];
+    load16(four, at);
+#pragma unroll
+    for (int32_t k = 0; k < 4; ++k) take(four[k] + 0.0f);
+  }
+}
+
 // Counts the first digits of all keys.  A positive value's digit is taken as it is, not as its key
 // has it: see counter_of().
 MSDA_FN void count_first_digits(const FieldBlock& b, const Entries& data, uint32_t* histogram,
                                 BlockThread me) {
-  const uint32_t quads = entries_of(b.f) / 2;
-#pragma unroll 4
-  for (uint32_t i = me.thread; i < quads; i += me.threads) {
-    float four[4];
-    load16(four, data.values + 4 * int64_t{i});
-#pragma unroll
-    for (int32_t k = 0; k < 4; ++k) add_one(histogram + (bits_of(four[k] + 0.0f) >> 21));
-  }
+  each_value(b, data, me, [&](float value) { add_one(histogram + (bits_of(value) >> 21)); });
 }
 
 // The counter of a first digit: those of positive values stand the other way round.
@@ -50,18 +69,12 @@ MSDA_FN void count_next_digits(const FieldBlock& b, const Entries& data, uint32_
                                int32_t level, BlockThread me) {
   const int32_t shift = digit_shift(level) - 32, above = digit_shift(level - 1) - 32;
   const uint32_t prefix = static_cast<uint32_t>(b.found[level % 2].prefix);
-  const uint32_t first = bits_of(value_of_key(prefix << above)), quads = entries_of(b.f) / 2;
+  const uint32_t first = bits_of(value_of_key(prefix << above));
   const uint32_t other = kDigits + me.thread % kDigitGroup;  // neighbours use different banks
-#pragma unroll 4
-  for (uint32_t i = me.thread; i < quads; i += me.threads) {
-    float four[4];
-    load16(four, data.values + 4 * int64_t{i});
-#pragma unroll
-    for (int32_t k = 0; k < 4; ++k) {
-      const uint32_t digit = (bits_of(four[k] + 0.0f) ^ first) >> shift;
-      add_one(histogram + (digit < other ? digit : other));
-    }
-  }
+  each_value(b, data, me, [&](float value) {
+    const uint32_t digit = (bits_of(value) ^ first) >> shift;
+    add_one(histogram + (digit < other ? digit : other));
+  });
 }
 
 // Counts the digits at this level of the pixels whose orders begin with the threshold's prefix.

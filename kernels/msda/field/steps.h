@@ -12,6 +12,7 @@ namespace msda {
 struct Step {
   int32_t first, second, part, blocks;
   uint32_t turns;  // where the field's memory has its turns, in floats
+  uint32_t items;  // how many turns it has there
   Divisor by_part;
 };
 
@@ -39,13 +40,14 @@ MSDA_FN int32_t turns_of(const Step& step) {
 MSDA_FN void set_steps(Steps* me, const Passes& p, bool in_twos, uint32_t turns) {
   int32_t blocks = 1, count = 0;
   for (int32_t pass = 0; pass < p.count; ++count) {
-    Step step = {p.radix[pass++], 1, 0, blocks, turns, {}};
+    Step step = {p.radix[pass++], 1, 0, blocks, turns, 0, {}};
     if (in_twos && pass < p.count && are_one_step(step.first, p.radix[pass]))
       step.second = p.radix[pass++];
     blocks *= step.first * step.second;
     step.part = p.length / blocks;
     step.by_part = divisor_of(static_cast<uint32_t>(step.part));
-    turns += 2u * static_cast<uint32_t>(step.part * turns_of(step));
+    step.items = static_cast<uint32_t>(step.part * turns_of(step));
+    turns += 2u * step.items;
     me->step[count] = step;
   }
   me->count = count;
@@ -71,9 +73,8 @@ MSDA_FN void gather_turns(const Steps& steps, const Turns& turns, const Entries&
                           BlockThread me) {
   for (int32_t k = 0; k < steps.count; ++k) {
     const Step& step = steps.step[k];
-    const uint32_t each = turns_of(step), all = step.part * each;
-    for (uint32_t i = me.thread; i < all; i += me.threads) {
-      const uint32_t j = i / each, at = turn_number(step, j, i - j * each);
+    for (uint32_t i = me.thread; i < step.items; i += me.threads) {
+      const uint32_t each = turns_of(step), j = i / each, at = turn_number(step, j, i - j * each);
       store8(data.values + step.turns + 2 * int64_t{i}, turns.cosine[at], turns.sine[at]);
     }
   }
