@@ -290,9 +290,9 @@ BOUNDS = {
     "msda_field_masks": {
         "registers": (64, 64),
         "local": (0, 0),
-        "shared": (11504, 11504),
+        "shared": (11744, 11744),
         "warps": (32, 32),
-        "a field of 224x224": (265625, 350158),
+        "a field of 224x224": (243354, 328662),
     },
     "msda_mask_float32": {
         "registers": (29, 28),

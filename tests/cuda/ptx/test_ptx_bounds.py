@@ -36,6 +36,13 @@ def test_blends_are_as_lean_as_wanted(policies, size, half, single):
             assert max(found) <= most, (policy, dtype)
 
 
+def test_a_field_is_as_lean_as_wanted():
+    """On a card whose shared memory holds it, as sm_90 does; and enough threads share one."""
+    field = BOUNDS["msda_field_masks"]
+    assert field["a field of 224x224"][0] <= 250_000
+    assert all(min(BOUNDS[entry]["warps"]) >= 32 for entry in BOUNDS)
+
+
 @pytest.mark.parametrize("arch", count.ARCHS)
 @pytest.mark.parametrize(
     "entry",
