@@ -331,10 +331,9 @@ def test_a_plain_copy_knows_its_commit(packed, monkeypatch):
 
 def test_the_targets_of_make():
     """`make gpu-once` runs the command, with options."""
-    dry = ["make", "--dry-run", "PYTHON=python3", "ONCE=--list"]
-    done = subprocess.run([*dry, "gpu-once"], cwd=ROOT, capture_output=True, text=True)
+    dry = ["make", "--dry-run", "--no-print-directory", "PYTHON=python3", "ONCE=--list"]
+    how = dict(cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([*dry, "gpu-once"], **how)
     assert shlex.split(done.stdout) == ["python3", "-m", "bench.card", "--list"]
-    done = subprocess.run(
-        [*dry, "gpu-pack", "CARD=sm_80"], cwd=ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run([*dry, "gpu-pack", "CARD=sm_80"], **how)
     assert done.stdout.splitlines()[-1].endswith("python -m bench.card.prebuilt sm_80")

@@ -66,6 +66,7 @@ def expect_read_or_refused(path, read, count, near):
 def test_damaged_checkpoints(tmp_path, count):
     folder = run_folder.RunFolder(tmp_path, "csv")
     rank = dict(loader={"epoch": 0}, loss_sum=torch.zeros(()), random=torch.get_rng_state())
+    rank["mixed"] = {}
     weights = {"weight": torch.arange(64.0)}
     folder.save(dict(config={}, step=1, model=weights, optimizer={}, ranks=[rank]))
     folder.close()

@@ -16,7 +16,6 @@ from nvidia.dali import Pipeline, backend, fn
 import dali_msda as msda
 from dali_msda import dali
 from dali_msda.backends import nvrtc
-from dali_msda.dali import plugin
 from dali_msda.pipelines.data import datasets
 from dali_msda.pipelines.loaders import dali as dali_loaders
 from dali_msda.pipelines.loaders import dali_epochs
@@ -174,7 +173,7 @@ def plugin_compiler(monkeypatch, cubin):
 
     def ask(source, arch, room=100):
         answer = ctypes.create_string_buffer(room + 1)
-        found = plugin._compile(source, arch, ctypes.addressof(answer), room)
+        found = nvrtc._compile(source, arch, ctypes.addressof(answer), room)
         return found, answer.value.decode()
 
     return ask
