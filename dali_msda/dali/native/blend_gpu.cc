@@ -7,7 +7,7 @@ namespace msda::native {
 
 class BlendGpu final : public BlendOp<GPUBackend> {
  public:
-  explicit BlendGpu(const OpSpec& spec) : BlendOp(spec), gpu_(spec, {"blend", "gather", "field"}) {}
+  explicit BlendGpu(const OpSpec& spec) : BlendOp(spec), gpu_(spec, {"blend", "values", "field"}) {}
 
  protected:
   using dali::Operator<GPUBackend>::RunImpl;

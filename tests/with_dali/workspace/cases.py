@@ -56,7 +56,14 @@ def loaded(stub, workspace, folder):
     lib.spec_new.argtypes, lib.spec_new.restype = [c_char_p], c_void_p
     code = folder / "code"
     code.write_bytes(b"\x7fELF of every kernel")
-    nvrtc.cubin = lambda source, arch: code  # what the plugin is answered
+
+    def cubin(source, arch):
+        """What the plugin is answered."""
+        if source not in nvrtc.sources():
+            raise ValueError(f"name: expected a source of the kernels, got {source!r}")
+        return code
+
+    nvrtc.cubin = cubin
     return driver, lib
 
 
