@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dali_msda import puzzle
-from tests.support.puzzles import blended, noise, plan_of
+from tests.methods.puzzle_batches import blended, noise, plan_of
 
 
 @pytest.mark.parametrize(

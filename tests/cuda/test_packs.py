@@ -13,7 +13,7 @@ from dali_msda import build
 from dali_msda.backends import cpu_library, nvrtc, packs
 from dali_msda.commands import build as build_command
 from dali_msda.commands import cli
-from tests.support.machine_code import reader
+from tests.cuda.machine_code import reader
 
 SM_90, SM_120, PTX = b"\x7fELF of 9.0", b"\x7fELF of 12.0", b"//\n.version 9.0\n.target sm_120\0"
 CODES = {
@@ -188,7 +188,7 @@ ASK = """
 import ctypes, sys
 from pathlib import Path
 driver = ctypes.CDLL(sys.argv[1])
-from tests.support.machine_code import reader
+from tests.cuda.machine_code import reader
 code = reader(Path(sys.argv[2]), Path(sys.argv[3]))
 for arch in ("sm_90", "sm_100", "sm_120"):
     try:

@@ -9,8 +9,8 @@ import pytest
 
 import dali_msda as msda
 from dali_msda.backends import cpu_puzzle
+from tests.methods.puzzle_batches import USUAL, blended, grid, labels_of, noise, plan_of, solve
 from tests.reference import cuts, puzzle
-from tests.support.puzzles import USUAL, blended, grid, labels_of, noise, plan_of, solve
 
 # -------------------------------------------------------------------------------------- transport
 

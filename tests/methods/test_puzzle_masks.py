@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from tests.methods.puzzle_batches import grid, labels_of, noise, plan_of, solve
 from tests.reference import cuts, puzzle
-from tests.support.puzzles import grid, labels_of, noise, plan_of, solve
 
 
 def small_problem(rng, side, levels):

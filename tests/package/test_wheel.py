@@ -13,8 +13,8 @@ import pytest
 
 from dali_msda import build
 from dali_msda.backends import nvrtc, packs
+from tests.cuda.machine_code import reader
 from tests.package.sources import write
-from tests.support.machine_code import reader
 
 ROOT = Path(__file__).parents[2]
 QUICK = """#!/bin/sh
