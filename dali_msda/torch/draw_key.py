@@ -71,6 +71,21 @@ class DrawKey:
         seed, step = state_values("state", state, ("seed", "step"))
         self.seed, self.step = whole("seed", seed, 0, 2**64), whole("step", step, 0, 2**32)
 
+    def go_on(self, name: str, state: object) -> None:
+        """Go on where :meth:`state` was asked for, in an object of the same seed.
+
+        Args:
+            name: What errors call the state.
+            state: What :meth:`state` returned, perhaps with other entries.
+
+        Raises:
+            TypeError, ValueError: If the state is not one of :meth:`state`, or had another seed.
+        """
+        seed, _ = state_values(name, state, ("seed", "step"))
+        if seed != self.seed:
+            raise ValueError(f"{name}: expected seed {self.seed}, as in this run, got {seed}")
+        self.restore(state)
+
     def __deepcopy__(self, memo: dict) -> DrawKey:
         made = copy.copy(self)
         made.rank = copy.copy(self.rank)

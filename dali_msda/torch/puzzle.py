@@ -12,7 +12,7 @@ from dali_msda.loader_draws import block_count
 from dali_msda.plan import draw
 from dali_msda.policy import Mixup, MultiMix, number
 from dali_msda.torch.batches import HALF_TYPES, expect_batch, readable, uncompiled
-from dali_msda.torch.draw_key import DrawKey, state_values
+from dali_msda.torch.draw_key import DrawKey
 from dali_msda.torch.settings import MixingSettings
 
 
@@ -192,9 +192,4 @@ class PuzzleMix:
         Raises:
             TypeError, ValueError: If it is not such a state, or had another seed.
         """
-        seed, _ = state_values("puzzle state", state, ("seed", "step"))
-        if seed != self._key.seed:
-            raise ValueError(
-                f"puzzle state: expected seed {self._key.seed}, as in this run, got {seed}"
-            )
-        self._key.restore(state)
+        self._key.go_on("puzzle state", state)

@@ -11,7 +11,7 @@ from dali_msda.plan import draw
 from dali_msda.policy import Policy
 from dali_msda.saliency import saliency
 from dali_msda.torch.batches import HALF_TYPES, blended, expect_batch, readable, uncompiled
-from dali_msda.torch.draw_key import DrawKey, state_values
+from dali_msda.torch.draw_key import DrawKey
 from dali_msda.torch.settings import MixingSettings
 
 
@@ -129,7 +129,4 @@ class Mixer(MixingSettings):
         Raises:
             TypeError, ValueError: If it is not such a state, or had another seed.
         """
-        seed, _ = state_values("mixer state", state, ("seed", "step"))
-        if seed != self.seed:
-            raise ValueError(f"mixer state: expected seed {self.seed}, as in this run, got {seed}")
-        self._key.restore(state)
+        self._key.go_on("mixer state", state)

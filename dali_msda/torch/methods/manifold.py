@@ -13,7 +13,7 @@ from dali_msda import loader_draws
 from dali_msda.backends.shapes import whole
 from dali_msda.plan import check, draw
 from dali_msda.policy import METHODS, Mixup, Policy
-from dali_msda.torch.draw_key import DrawKey, state_values
+from dali_msda.torch.draw_key import DrawKey
 from dali_msda.torch.methods.layers import Mixing, checked_names, hook, weighted_sum
 from dali_msda.torch.settings import MixingSettings
 
@@ -173,10 +173,7 @@ class ManifoldMixup(MixingSettings):
         Raises:
             TypeError, ValueError: If it is not such a state, or had another seed.
         """
-        seed, _ = state_values("mixer state", state, ("seed", "step"))
-        if seed != self.seed:
-            raise ValueError(f"mixer state: expected seed {self.seed}, as in this run, got {seed}")
-        self._key.restore(state)
+        self._key.go_on("mixer state", state)
 
     def _drawn(self, batch: int, step: int | None) -> np.ndarray:
         key = self._key.arguments()

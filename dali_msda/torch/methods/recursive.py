@@ -196,13 +196,9 @@ class RecursiveMix:
         Raises:
             TypeError, ValueError: If it is not such a state, or had another seed.
         """
-        values = state_values("mixer state", state, ("seed", "step", *HISTORY))
-        if values[0] != self._key.seed:
-            raise ValueError(
-                f"mixer state: expected seed {self._key.seed}, as in this run, got {values[0]}"
-            )
-        self._key.restore({"seed": values[0], "step": values[1]})
-        self._history = dict(zip(HISTORY, values[2:], strict=True))
+        _, _, *history = state_values("mixer state", state, ("seed", "step", *HISTORY))
+        self._key.go_on("mixer state", state)
+        self._history = dict(zip(HISTORY, history, strict=True))
 
     def _before(self, images: Tensor) -> dict[str, Tensor]:
         """The batch before, where the images are; of no samples, if there is none that fits."""

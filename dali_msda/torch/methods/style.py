@@ -16,7 +16,7 @@ from dali_msda.ops import mask
 from dali_msda.plan import draw
 from dali_msda.policy import CutMix, Leaf, Mixup, number
 from dali_msda.torch.batches import expect_batch, uncompiled
-from dali_msda.torch.draw_key import DrawKey, derived_seed, state_values
+from dali_msda.torch.draw_key import DrawKey, derived_seed
 from dali_msda.torch.methods.style_arithmetic import adain, stylecutmix, stylemix
 from dali_msda.torch.settings import MixingSettings
 
@@ -120,10 +120,7 @@ class StyleMixer(MixingSettings):
         Raises:
             TypeError, ValueError: If it is not such a state, or had another seed.
         """
-        seed, _ = state_values("mixer state", state, ("seed", "step"))
-        if seed != self.seed:
-            raise ValueError(f"mixer state: expected seed {self.seed}, as in this run, got {seed}")
-        self._key.restore(state)
+        self._key.go_on("mixer state", state)
 
     def _mixed(
         self, images: Tensor, labels: Tensor, plan: np.ndarray, key: dict[str, int]
