@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
+from collections.abc import Iterator
 from ctypes import c_int32
 from math import prod
 
@@ -36,7 +37,8 @@ def isas() -> list[str]:
     return [name.decode() for name in itertools.takewhile(bool, names)]
 
 
-def _address(array: np.ndarray | None) -> int | None:
+def address_of(array: np.ndarray | None) -> int | None:
+    """Where the values of an array lie, for the C interface; None of None."""
     return None if array is None else array.ctypes.data
 
 
@@ -47,7 +49,7 @@ def check(plans: np.ndarray, samples: int, size: tuple[int, ...] | None) -> str 
     text = ctypes.create_string_buffer(FAULT_BYTES)
     three = None if size is None else (c_int32 * 3)(*in_three(size))
     found = library().msda_check(
-        _address(plans), plans.size, samples, three, len(size or ()), text, FAULT_BYTES
+        address_of(plans), plans.size, samples, three, len(size or ()), text, FAULT_BYTES
     )
     return None if found < 0 else f"plan[{found}]: {text.value.decode()}"
 
@@ -87,8 +89,8 @@ def draw(
 ) -> None:
     """Fills ``plans``, ``(B,)`` or ``(B, k)``; ``shape`` is (depth, height, width)."""
     sizes = (len(plans), *shape, distinct, len(leaves), interpolations(plans), shares_lam)
-    arguments = Draw(seed, step, rank, *sizes, _address(ids), _address(lam), _address(peaks))
-    library().msda_draw(_address(plans), _address(leaves), ctypes.byref(arguments))
+    arguments = Draw(seed, step, rank, *sizes, address_of(ids), address_of(lam), address_of(peaks))
+    library().msda_draw(address_of(plans), address_of(leaves), ctypes.byref(arguments))
 
 
 def mask(
@@ -96,19 +98,21 @@ def mask(
 ) -> None:
     """Fills ``weights``, float32 ``(*plans.shape, ..., W)``; ``fields`` as for :func:`blend`."""
     fields = field_masks(plans, threads) if fields is None else fields
-    addresses = None if fields is None else _pointers(fields)
+    addresses = None if fields is None else pointers_to(fields)
     sizes = (plans.size, prod(weights.shape[plans.ndim : -1]), weights.shape[-1])
-    library().msda_mask(_address(weights), _address(plans), _address(addresses), *sizes, threads)
+    library().msda_mask(
+        address_of(weights), address_of(plans), address_of(addresses), *sizes, threads
+    )
 
 
 def order(plans: np.ndarray) -> np.ndarray:
     """The order in which :func:`blend` mixes a batch: the partner of a sample comes next."""
     made = np.empty(len(plans), np.int32)
-    library().msda_order(_address(made), _address(plans), plans.size, interpolations(plans))
+    library().msda_order(address_of(made), address_of(plans), plans.size, interpolations(plans))
     return made
 
 
-def _pointers(batch: np.ndarray, axes: int = 1) -> np.ndarray:
+def pointers_to(batch: np.ndarray, axes: int = 1) -> np.ndarray:
     """Address of each sample of a batch, whose first ``axes`` axes count samples."""
     addresses = np.full(1, batch.ctypes.data, np.int64)
     for n, stride in zip(batch.shape[:axes], batch.strides, strict=False):
@@ -136,17 +140,27 @@ def blend(
     if not planar:
         arguments = blend_arguments(outs, images, plans, scale=scale, shift=shift, **how)
         return library().msda_blend(ctypes.byref(arguments))
-    how["layout"] = "HWC"
+    for out, plane, given in planes(outs, images, plans.ndim, scale, shift):
+        blend(out, plane, plans, **how | given)
+
+
+def planes(
+    outs: np.ndarray,
+    images: np.ndarray,
+    axes: int,
+    scale: np.ndarray | None,
+    shift: np.ndarray | None,
+) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, object]]]:
+    """Each channel of a planar batch as images of one channel: outputs, inputs, arguments of both.
+
+    The channels of ``outs`` lie behind ``axes`` axes, those of ``images`` last.
+    """
     for c in range(images.shape[-1]):
         one = slice(c, c + 1)
-        blend(
-            outs[(slice(None),) * plans.ndim + (c,)][..., None],
-            images[..., one],
-            plans,
-            scale=None if scale is None else scale[one],
-            shift=None if shift is None else shift[one],
-            **how,
-        )
+        factors = {"scale": scale, "shift": shift}
+        given = {name: None if part is None else part[one] for name, part in factors.items()}
+        plane = outs[(slice(None),) * axes + (c,)][..., None]
+        yield plane, images[..., one], given | {"layout": "HWC"}
 
 
 def blend_arguments(
@@ -172,17 +186,17 @@ def blend_arguments(
     """
     samples, *axes, width, channels = images.shape
     lists = {
-        "outs": _pointers(outs, plans.ndim),
-        "ins": _pointers(images),
-        "fields": None if fields is None else _pointers(fields),
+        "outs": pointers_to(outs, plans.ndim),
+        "ins": pointers_to(images),
+        "fields": None if fields is None else pointers_to(fields),
         "order": order(plans),
     }
     arguments = Blend(
-        **{name: _address(made) for name, made in lists.items()},
-        plans=_address(plans),
-        mirror=_address(mirror),
-        scale=_address(scale),
-        shift=_address(shift),
+        **{name: address_of(made) for name, made in lists.items()},
+        plans=address_of(plans),
+        mirror=address_of(mirror),
+        scale=address_of(scale),
+        shift=address_of(shift),
         batch=plans.size,
         samples=samples,
         height=prod(axes),
@@ -192,7 +206,7 @@ def blend_arguments(
         out_dtype=DTYPES[out_dtype],
         out_layout=LAYOUTS[layout],
         interpolations=interpolations(plans),
-        pairs=_address(pairs),
+        pairs=address_of(pairs),
         threads=threads,
         isa=isa,
     )
@@ -234,16 +248,16 @@ def fields_arguments(
     rows: np.ndarray, plans: np.ndarray, *, threads: int = 0, isa: int = -1
 ) -> Fields:
     """What :func:`fields` hands to the kernels."""
-    addresses = _pointers(rows)
+    addresses = pointers_to(rows)
     sizes = (plans.size, interpolations(plans))
-    arguments = Fields(_address(addresses), _address(plans), *sizes, threads, isa)
+    arguments = Fields(address_of(addresses), address_of(plans), *sizes, threads, isa)
     arguments.keep = addresses
     return arguments
 
 
 def field_block_bytes(plans: np.ndarray) -> int:
     """Bytes of shared memory that a block of GPU threads needs for the field of ``plans[0]``."""
-    return library().msda_field_block_bytes(_address(plans))
+    return library().msda_field_block_bytes(address_of(plans))
 
 
 def saliency(peaks: np.ndarray, images: np.ndarray, **how: object) -> None:
@@ -261,12 +275,12 @@ def saliency_arguments(
     isa: int = -1,
 ) -> Saliency:
     """What :func:`saliency` hands to the kernels; ``maps`` is uint8 ``(B, H, W)`` or None."""
-    ins, outs = _pointers(images), None if maps is None else _pointers(maps)
+    ins, outs = pointers_to(images), None if maps is None else pointers_to(maps)
     arguments = Saliency(
-        _address(peaks),
-        _address(outs),
-        _address(ins),
-        _address(mirror),
+        address_of(peaks),
+        address_of(outs),
+        address_of(ins),
+        address_of(mirror),
         *images.shape,
         DTYPES[images.dtype.name],
         threads,
@@ -281,16 +295,21 @@ def targets_dense(out: np.ndarray, plans: np.ndarray, labels: np.ndarray, smooth
     rows = labels if labels.ndim == 2 else None
     indices = labels if labels.ndim == 1 else None
     arguments = Targets(
-        _address(plans), _address(indices), _address(rows), plans.size, out.shape[-1], smoothing
+        address_of(plans),
+        address_of(indices),
+        address_of(rows),
+        plans.size,
+        out.shape[-1],
+        smoothing,
     )
-    library().msda_targets_dense(_address(out), ctypes.byref(arguments))
+    library().msda_targets_dense(address_of(out), ctypes.byref(arguments))
 
 
 def targets_compact(
     out_labels: np.ndarray, out_weights: np.ndarray, plans: np.ndarray, labels: np.ndarray
 ) -> None:
     """Fills ``(*plans.shape, 4)``: int64 class indices and float32 weights."""
-    arguments = Targets(_address(plans), _address(labels), None, plans.size, 0, 0.0)
+    arguments = Targets(address_of(plans), address_of(labels), None, plans.size, 0, 0.0)
     library().msda_targets_compact(
-        _address(out_labels), _address(out_weights), ctypes.byref(arguments)
+        address_of(out_labels), address_of(out_weights), ctypes.byref(arguments)
     )

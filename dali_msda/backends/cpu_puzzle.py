@@ -6,7 +6,7 @@ import ctypes
 
 import numpy as np
 
-from dali_msda.backends.cpu import FAULT_BYTES, _address, _pointers, blend_arguments
+from dali_msda.backends.cpu import FAULT_BYTES, address_of, blend_arguments, planes, pointers_to
 from dali_msda.backends.cpu_library import DTYPES, Puzzle, PuzzleSettings, library
 from dali_msda.backends.records import interpolations
 
@@ -31,12 +31,12 @@ def arguments(
     The images are ``(B, H, W, C)``, and ``planar`` if each channel of a sample is contiguous;
     ``saliency`` is float32 ``(B, H, W)``. ``settings`` are the members of ``PuzzleSettings``.
     """
-    ins = _pointers(images)
+    ins = pointers_to(images)
     cells = np.empty((*plans.shape, places, places, 3), np.uint8)
     weights = np.empty(plans.shape, np.float32)
     uniform = np.empty(len(images), np.uint8)
     made = Puzzle(
-        *map(_address, (cells, weights, uniform, saliency, ins, plans, scale, shift)),
+        *map(address_of, (cells, weights, uniform, saliency, ins, plans, scale, shift)),
         plans.size,
         *images.shape,
         DTYPES[images.dtype.name],
@@ -88,18 +88,7 @@ def blend(
     if not planar:
         given = blend_arguments(outs, images, plans, scale=scale, shift=shift, **how)
         places = cells.shape[-2]
-        library().msda_puzzle_blend(ctypes.byref(given), _address(cells), places, levels)
+        library().msda_puzzle_blend(ctypes.byref(given), address_of(cells), places, levels)
         return
-    how["layout"] = "HWC"
-    for c in range(images.shape[-1]):
-        one = slice(c, c + 1)
-        blend(
-            outs[(slice(None),) * plans.ndim + (c,)][..., None],
-            images[..., one],
-            plans,
-            cells,
-            levels,
-            scale=None if scale is None else scale[one],
-            shift=None if shift is None else shift[one],
-            **how,
-        )
+    for out, plane, given in planes(outs, images, plans.ndim, scale, shift):
+        blend(out, plane, plans, cells, levels, **how | given)
