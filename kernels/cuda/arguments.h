@@ -17,8 +17,8 @@ struct MsdaSamples {
 struct MsdaMasks {
   char* first;
   int64_t stride;
-  const int32_t* owners;  // the number of each record's mask (msda_mask_lists, host/geometry.h);
-                          // null: each record has its own
+  const int32_t* numbers;  // of each record's mask (msda_mask_lists, host/geometry.h); null: each
+                           // record has its own
 };
 
 // How an output is made of its sources.

@@ -113,7 +113,7 @@ __device__ __forceinline__ void make_masks(FieldBlock* b, const Entries& data, u
       if (mask == a.firsts[field] || a.plans[a.makers[mask - 1]].soft > 0)
         make_values<kInShared>(b, data, a, p, me);
       auto* row = reinterpret_cast<uint32_t*>(
-          a.fields.first + (a.fields.owners ? mask : a.makers[mask]) * a.fields.stride);
+          a.fields.first + (a.fields.numbers ? mask : a.makers[mask]) * a.fields.stride);
       make_mask(b, data, histogram, p, row, taken, me);
     }
   }

@@ -1,7 +1,7 @@
-// The kernels that make a value a thread, straight from the plans: msda_values_<type of the
-// inputs>_ <type of the outputs>.  They serve what those of blend.cu leave out: other numbers of
-// channels, images of 2^32 pixels and more, and records that no policy draws, such as a Cutout of
-// two sources.
+// The kernels that make a value a thread, straight from the plans:
+// msda_values_<type of the inputs>_<type of the outputs>.  They serve what those of blend.cu leave
+// out: other numbers of channels, images of 2^32 pixels and more, and records that no policy draws,
+// such as a Cutout of two sources.
 #include "cuda/grid_items.cuh"
 #include "cuda/group.h"
 

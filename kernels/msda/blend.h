@@ -92,10 +92,6 @@ struct Bfloat16 {
 MSDA_FN void store(Float16* out, float v) { out->bits = to_float16(v); }
 MSDA_FN void store(Bfloat16* out, float v) { out->bits = to_bfloat16(v); }
 
-// Whether a pixel of a record may need more than the pixels at the same place in two sources: a
-// third source, a pixel from another place, or 0.
-MSDA_FN bool may_gather(const Plan& p) { return p.sources > 2 || shrinks(p) || erases(p); }
-
 // Mixed value (y, x, c) of one sample, before it is normalised; `sources` are its HWC images,
 // `mirrored` their flags, `mask` its mask where it has one.
 template <typename In>

@@ -73,13 +73,12 @@ MSDA_FN uint64_t bits_of(double value) {
 
 // The 64 bits of a product, as two words.
 MSDA_FN uint32_t product(uint32_t* high, uint32_t a, uint32_t b) {
-#if defined(__CUDA_ARCH__)
   const uint64_t both = uint64_t{a} * b;
+#if defined(__CUDA_ARCH__)
   uint32_t low;
   asm("mov.b64 {%0, %1}, %2;" : "=r"(low), "=r"(*high) : "l"(both));  // no shift is needed
   return low;
 #else
-  const uint64_t both = uint64_t{a} * b;
   *high = static_cast<uint32_t>(both >> 32);
   return static_cast<uint32_t>(both);
 #endif
@@ -337,38 +336,12 @@ MSDA_FN void read_memory_again() {
 #endif
 }
 
-// Adds 1 to a counter that the threads of a block share.
-MSDA_FN void add_one(uint32_t* counter) {
-#if defined(__CUDA_ARCH__)
-  atomicAdd(counter, 1u);
-#else
-  ++*counter;
-#endif
-}
-
-// The same, but returns what the counter was before.
-MSDA_FN uint32_t take_one(uint32_t* counter) {
+// Adds 1 to a counter that the threads of a block share.  Returns what the counter was before.
+MSDA_FN uint32_t add_one(uint32_t* counter) {
 #if defined(__CUDA_ARCH__)
   return atomicAdd(counter, 1u);
 #else
   return (*counter)++;
-#endif
-}
-
-// Raises a value that the threads of a block share to `value`, where that is greater.
-MSDA_FN void raise_to(uint32_t* shared, uint32_t value) {
-#if defined(__CUDA_ARCH__)
-  atomicMax(shared, value);
-#else
-  if (value > *shared) *shared = value;
-#endif
-}
-
-MSDA_FN void raise_to(uint64_t* shared, uint64_t value) {
-#if defined(__CUDA_ARCH__)
-  atomicMax(reinterpret_cast<unsigned long long*>(shared), value);
-#else
-  if (value > *shared) *shared = value;
 #endif
 }
 

@@ -163,9 +163,9 @@ def rows_at(array):
     return cuda.Samples(array.ctypes.data, stride, None)
 
 
-def masks_at(array, owners=None):
-    """Masks of the records of a batch, a row each; ``owners`` is kept alive by the result."""
-    memory = None if owners is None else walled(owners)
+def masks_at(array, numbers=None):
+    """Masks of the records of a batch, a row each; ``numbers`` is kept alive by the result."""
+    memory = None if numbers is None else walled(numbers)
     stride = array.strides[0] if len(array) else 0
     masks = cuda.Masks(array.ctypes.data, stride, memory and memory.address)
     masks.keep = memory

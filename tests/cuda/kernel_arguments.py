@@ -16,7 +16,7 @@ from dali_msda.backends.cpu_library import structure
 MAX_PASSES = 31  # of kernels/msda/field/fourier.h
 
 Samples = structure("MsdaSamples", {"first": c_void_p, "stride": c_int64, "each": c_void_p})
-Masks = structure("MsdaMasks", {"first": c_void_p, "stride": c_int64, "owners": c_void_p})
+Masks = structure("MsdaMasks", {"first": c_void_p, "stride": c_int64, "numbers": c_void_p})
 Blend = structure(
     "MsdaGpuBlend",
     dict.fromkeys("records plans masks mirror scale shift".split(), c_void_p)

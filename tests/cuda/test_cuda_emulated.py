@@ -83,7 +83,7 @@ def launch_grid(samples, rows, items, block, share):
 
 def blend_launches(
     outs, images, plan, size, types, *, chw, scale=None, shift=None, mirror=None, fields=None,
-    owners=None, pairs=None, flags=None, block=None, share=None, multiprocessors=132,
+    numbers=None, pairs=None, flags=None, block=None, share=None, multiprocessors=132,
 ):  # fmt: skip
     """Kernels of a blend, their arguments over memory between walls, grids and blocks.
 
@@ -100,7 +100,7 @@ def blend_launches(
     options = {k: None if v is None else np.ascontiguousarray(v) for k, v in options.items()}
     layout = "CHW" if chw else "HWC"
     job = cuda.blend_job(outs, images, flat, size, *types, layout, **options)
-    records, groups, values = cuda.blend_records(job, stride, owners)
+    records, groups, values = cuda.blend_records(job, stride, numbers)
     kept = [records, flat, flags, scale, shift]
     kept = [None if value is None else walled(value) for value in kept]
     b = cuda.Blend(*(memory and memory.address for memory in kept[:2]), masks.address)
@@ -379,7 +379,7 @@ def emulated_masks(plan, *, blocks, threads, in_shared, order, amplitudes=None):
         kept.append([walled(row) for row in tables])
         f.axes[k] = cuda.Axis(*(table.address for table in kept[-1]), passes)
     f.workspace, f.per_block = workspace.address, how.per_block
-    f.makers, f.firsts = there.owners + 4 * len(plan), there.owners + 8 * len(plan)
+    f.makers, f.firsts = there.numbers + 4 * len(plan), there.numbers + 8 * len(plan)
     f.count, f.in_shared, f.radix = fields, in_shared, how.radix
     if amplitudes is not None:
         kept.append(walled(amplitudes, at_end=False))  # as aligned as an allocation
@@ -510,7 +510,7 @@ def test_a_mask_that_records_share_is_made_once(name):
             np.testing.assert_array_equal(got[numbers[i], : words[i]], want[i, : words[i]])
     images = random_images((batch, height, width, 3), "uint8")
     on_cpu = on_the_cpu(images, plan, "float16", "CHW")
-    given = {"fields": got, "owners": numbers, "apart": True}
+    given = {"fields": got, "numbers": numbers, "apart": True}
     assert_same(emulated_blend(images, plan, "float16", "CHW", **given), on_cpu)
     out, memory = Walled((plan.size, height, width), np.float32), walled(flat.view(np.uint8))
     fields = walled(got)

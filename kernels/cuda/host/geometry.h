@@ -1,5 +1,5 @@
-// How the GPU's kernels are launched: grids, blocks, shared memory and scratch memory.  Of blends
-// blend_records.h says it.
+// How the GPU's kernels are launched: grids, blocks, shared memory and scratch memory.  Blends are
+// in blend_records.h.
 #pragma once
 #include <cstdint>
 

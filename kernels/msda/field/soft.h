@@ -30,7 +30,7 @@ MSDA_FN void phase_list(const FieldBlock& b, const Entries& data, const Band& ba
     const uint64_t order = order_of(b, data, i);
     const bool before = order <= band.before;
     if (!before && order <= band.last)
-      band.row[take_one(band.taken)] = i;
+      band.row[add_one(band.taken)] = i;
     else
       *value_at(b, data, i) = before ? 1.0f : 0.0f;
     read_memory_again();

@@ -17,7 +17,7 @@ from tests.cuda.emulation import NATIVE
 from tests.cuda.ptx import instructions, parse
 
 FOLDER = Path(__file__).parent
-# Compiling takes longer than running: unoptimised, it is a sixth.
+# Compiling takes longer than running.  Without optimisation it takes a sixth of the time.
 FLAGS = "-std=c++17 -O0 -ffp-contract=off -fno-math-errno -fno-gnu-unique -fPIC -shared -w"
 
 
