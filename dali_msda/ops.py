@@ -8,8 +8,10 @@ stream, to the same bits. Everything is checked here, once.
 from __future__ import annotations
 
 import math
+from typing import Any, Literal, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dali_msda.backends import Backend, backend_of
 from dali_msda.backends.checks import (
@@ -23,100 +25,26 @@ from dali_msda.backends.cpu import DTYPES, LAYOUTS
 from dali_msda.backends.cpu_arrays import scale_and_shift
 from dali_msda.backends.records import pairs_of
 from dali_msda.backends.shapes import sample_shape
-from dali_msda.plan import check, draw
-from dali_msda.policy import Policy, number
-from dali_msda.saliency import saliency
+from dali_msda.plan import check
+from dali_msda.policy import number
+from dali_msda.types import Array, DType, Layout, PerChannel
 
 MAX_SOURCES = 4  # samples that one record can mix, as in kernels/msda/plan.h
 SHAPES = "shape (B, H, W, C), (B, L, C) or (B, D, H, W, C)"
 
 
-def mix(
-    images: object,
-    labels: object,
-    policy: Policy,
-    *,
-    seed: int,
-    step: int,
-    rank: int = 0,
-    ids: object = None,
-    lam: object = None,
-    distinct: int | None = None,
-    num_classes: int | None = None,
-    smoothing: float = 0.0,
-    compact: bool = False,
-    **blending: object,
-) -> tuple[object, object]:
-    """Draw a plan and apply it to images and labels: :func:`draw`, :func:`blend`, :func:`targets`.
-
-    On a GPU the caller does not wait, except with :class:`SaliencyMix`: plans are drawn on the CPU,
-    which must know the peaks of the images.
-
-    Args:
-        images: uint8 or float32 ``(B, H, W, C)``; ``(B, L, C)`` or ``(B, D, H, W, C)`` for policies
-            of Mixup and FMix.
-        labels: Class indices ``(B,)`` or soft labels ``(B, C)``.
-        policy: What to draw. For :class:`SaliencyMix` the images must be such as :func:`saliency`
-            takes: one channel or three, floats in 0 to 255.
-        seed: As :func:`draw` takes it; so are the next five.
-        step: Number of the batch.
-        rank: Number of the process.
-        ids: Dataset index of each sample.
-        lam: Nominal lambda instead of a drawn one.
-        distinct: How many samples are not padding.
-        num_classes: As :func:`targets` takes it; so are the next two.
-        smoothing: Share of the mass that is spread over all classes.
-        compact: Return labels and weights instead of dense rows.
-        blending: Keyword arguments of :func:`blend`.
-
-    Returns:
-        The mixed images and their targets; from :class:`MultiMix` with an axis of interpolations.
-
-    Raises:
-        TypeError, ValueError: As the three functions do.
-    """
-    shape = getattr(images, "shape", ())
-    if not 3 <= len(shape) <= 5:
-        raise ValueError(f"images: expected {SHAPES}, got {tuple(shape)}")
-    batch = shape[0]
-    if not hasattr(labels, "__len__") or not getattr(labels, "ndim", 1):
-        raise TypeError(f"labels: expected {batch}, one per image, got {labels!r}")
-    if len(labels) != batch:
-        raise ValueError(f"labels: expected {batch}, one per image, got {len(labels)}")
-    peaks = None
-    if isinstance(policy, Policy) and policy.needs_peaks:
-        peaks = saliency(images, mirror=blending.get("mirror"), threads=blending.get("threads", 0))
-        peaks = backend_of(peaks).arrays.on_cpu(peaks)
-    plan = draw(
-        policy,
-        batch,
-        shape=tuple(shape[1:-1]),
-        seed=seed,
-        step=step,
-        rank=rank,
-        ids=ids,
-        lam=lam,
-        distinct=distinct,
-        peaks=peaks,
-    )
-    mixed = blend(images, plan, **blending)
-    return mixed, targets(
-        labels, plan, num_classes=num_classes, smoothing=smoothing, compact=compact
-    )
-
-
 def blend(
-    images: object,
+    images: Array,
     plan: np.ndarray,
     *,
-    mean: object = None,
-    std: object = None,
-    mirror: object = None,
-    dtype: object = None,
-    layout: str = "HWC",
+    mean: PerChannel | None = None,
+    std: PerChannel | None = None,
+    mirror: ArrayLike | None = None,
+    dtype: DType | None = None,
+    layout: Layout = "HWC",
     out: object = None,
     threads: int = 0,
-) -> object:
+) -> Array:
     """Mix a batch as its plan says, and normalise, mirror, convert and rearrange it on the way.
 
     With ``w`` the own weight of a pixel::
@@ -207,7 +135,7 @@ def _images(backend: Backend, images: object) -> tuple[np.ndarray, bool]:
     return array, False
 
 
-def _out_dtype(dtype: object, images: np.ndarray, normalises: bool) -> str:
+def _out_dtype(dtype: DType | None, images: np.ndarray, normalises: bool) -> str:
     if dtype is None:
         return "float32" if normalises else images.dtype.name
     name = str(dtype).removeprefix("torch.") if not isinstance(dtype, type) else dtype.__name__
@@ -250,15 +178,45 @@ def _pairs(plan: np.ndarray, images: np.ndarray, out: np.ndarray) -> np.ndarray 
     )
 
 
+@overload
 def targets(
-    labels: object,
+    labels: Array,
+    plan: np.ndarray,
+    *,
+    num_classes: int | None = None,
+    smoothing: float = 0.0,
+    compact: Literal[False] = False,
+    out: object = None,
+) -> Array: ...
+
+
+@overload
+def targets(
+    labels: Array, plan: np.ndarray, *, num_classes: int | None = None, compact: Literal[True]
+) -> tuple[Array, Array]: ...
+
+
+@overload
+def targets(
+    labels: Array,
+    plan: np.ndarray,
+    *,
+    num_classes: int | None = None,
+    smoothing: float = 0.0,
+    compact: bool,
+    out: object = None,
+) -> Any: ...
+
+
+def targets(
+    labels: Any,
     plan: np.ndarray,
     *,
     num_classes: int | None = None,
     smoothing: float = 0.0,
     compact: bool = False,
     out: object = None,
-) -> object:
+) -> Any:
     """Soft labels of a mixed batch: ``sum of weight * label``, smoothed.
 
     With smoothing ``s`` and C classes a row is ``(1 - s) * mixed + s / C``. Equal labels are added
@@ -310,14 +268,36 @@ def targets(
     return written(result)
 
 
+@overload
 def mask(
     plan: np.ndarray,
     height: int | None = None,
     width: int | None = None,
     *,
     shape: tuple[int, ...] | None = None,
-    out: object = None,
-) -> object:
+    out: None = None,
+) -> np.ndarray: ...
+
+
+@overload
+def mask(
+    plan: np.ndarray,
+    height: int | None = None,
+    width: int | None = None,
+    *,
+    shape: tuple[int, ...] | None = None,
+    out: Array,
+) -> Array: ...
+
+
+def mask(
+    plan: np.ndarray,
+    height: int | None = None,
+    width: int | None = None,
+    *,
+    shape: tuple[int, ...] | None = None,
+    out: Any = None,
+) -> Any:
     """Own weight of every pixel, as :func:`blend` applies it.
 
     Args:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dali_msda.backends import cpu
 from dali_msda.backends.cpu_arrays import to_numpy
@@ -117,10 +118,10 @@ def draw(
     seed: int,
     step: int,
     rank: int = 0,
-    ids: object = None,
-    lam: object = None,
+    ids: ArrayLike | None = None,
+    lam: ArrayLike | None = None,
     distinct: int | None = None,
-    peaks: object = None,
+    peaks: ArrayLike | None = None,
 ) -> np.ndarray:
     """Draw the plan of one batch: a pure function of its arguments, the same on every machine.
 

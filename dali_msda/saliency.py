@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal, overload
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dali_msda.backends import Backend, backend_of
 from dali_msda.backends.checks import MAX_COUNT, expect_contiguous, expect_pixels, thread_count
+from dali_msda.types import Array
+
+
+@overload
+def saliency(
+    images: Array,
+    *,
+    maps: Literal[False] = False,
+    mirror: ArrayLike | None = None,
+    threads: int = 0,
+) -> Array: ...
+
+
+@overload
+def saliency(
+    images: Array, *, maps: Literal[True], mirror: ArrayLike | None = None, threads: int = 0
+) -> tuple[Array, Array]: ...
 
 
 def saliency(
-    images: object, *, maps: bool = False, mirror: object = None, threads: int = 0
-) -> object:
+    images: Any, *, maps: bool = False, mirror: ArrayLike | None = None, threads: int = 0
+) -> Any:
     """Find the most salient pixel of each image, by a filter that needs no model.
 
     The filter smooths the intensity twice and compares each pixel with the mean of the others in

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dali_msda.annotations.sources import own_weights, source_weights, sources_of
 from dali_msda.backends.cpu_arrays import like, mirror_flags, to_numpy
 from dali_msda.plan import check
 from dali_msda.policy import codes_weighing_by, has_trait, number
+from dali_msda.types import Array
 
 
 def _box_array(name: str, boxes: object) -> np.ndarray:
@@ -34,7 +37,7 @@ def _box_array(name: str, boxes: object) -> np.ndarray:
     return array
 
 
-def _lists(boxes: object, labels: object) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _lists(boxes: Any, labels: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Boxes and labels of every sample as arrays that fit each other."""
     for name, value in (("boxes", boxes), ("labels", labels)):
         no_list = isinstance(value, str | dict) or not getattr(value, "ndim", 1)
@@ -138,13 +141,13 @@ def _is_cut(record: np.void) -> bool:
 
 
 def boxes(
-    boxes: Sequence[object],
-    labels: Sequence[object],
+    boxes: Sequence[Array],
+    labels: Sequence[Array],
     plan: np.ndarray,
     *,
-    mirror: object = None,
+    mirror: ArrayLike | None = None,
     min_visible: float = 0.3,
-) -> tuple[list[object], list[object], list[object]]:
+) -> tuple[list[Array], list[Array], list[Array]]:
     """Boxes of all objects that show in each mixed image, and how much of each shows.
 
     A sample's boxes go where :func:`blend` puts its pixels: mirrored with it, shrunk with the
@@ -188,12 +191,12 @@ def boxes(
         for index, shrunk, shown in _appearances(record, own):
             mirrored = flags is not None and bool(flags[index])
             placed = _placed(arrays[index], record, mirrored, shrunk)
-            seen = [_visible(box, shown, _is_cut(record)) for box in placed]
-            kept = [j for j, one in enumerate(seen) if one and one[0] >= least]
-            rows = np.array([seen[j][1] for j in kept]).reshape(-1, 4)
+            seen = enumerate(_visible(box, shown, _is_cut(record)) for box in placed)
+            kept = [(j, *one) for j, one in seen if one and one[0] >= least]
+            rows = np.array([box for _, _, box in kept]).reshape(-1, 4)
             left.append(rows.astype(arrays[index].dtype))
-            tags.append(classes[index][kept])
-            weights.append(np.array([seen[j][0] for j in kept], np.float32))
+            tags.append(classes[index][[j for j, _, _ in kept]])
+            weights.append(np.array([weight for _, weight, _ in kept], np.float32))
         model = int(record["own"])
         results[0].append(like(np.concatenate(left), boxes[model]))
         named = [each for each in tags if len(each)] or tags[

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dali_msda.annotations.sources import own_weights, source_weights, sources_of
 from dali_msda.backends.checks import expect_classes, written
 from dali_msda.backends.cpu_arrays import mirror_flags, output, view
 from dali_msda.plan import check
 from dali_msda.policy import has_trait
+from dali_msda.types import Array
 
 MAPS = "shape (B, H, W), (B, L) or (B, D, H, W)"
 REMEDY = "leave out an axis of one channel"
@@ -92,16 +96,16 @@ def _add(planes: np.ndarray, classes: np.ndarray, weights: np.ndarray, ignore: o
 
 
 def segmentation(
-    maps: object,
+    maps: Array,
     plan: np.ndarray,
     *,
-    mirror: object = None,
+    mirror: ArrayLike | None = None,
     num_classes: int | None = None,
     soft: bool = False,
     ignore: int | None = 255,
     erased: int | None = None,
-    out: object = None,
-) -> object:
+    out: Any = None,
+) -> Array:
     """Maps of classes, mixed as :func:`blend` mixes the images they belong to.
 
     A pixel takes the class of the source that shows there: of the own one where its weight is at
@@ -144,7 +148,7 @@ def segmentation(
         raise ValueError("num_classes: expected a number of classes for soft maps, got None")
     _erasable(erased, array, num_classes, ignore)
     shape = (*plan.shape, *array.shape[1:])
-    if soft:
+    if num_classes is not None and soft:
         shape = (*plan.shape, int(num_classes), *array.shape[1:])
     memory, result = output(out, shape, "float32" if soft else array.dtype.name, maps, axes=1)
     if np.shares_memory(memory, array):
@@ -165,7 +169,9 @@ def segmentation(
     return written(result)
 
 
-def _erasable(erased: object, maps: np.ndarray, num_classes: object, ignore: object) -> None:
+def _erasable(
+    erased: int | None, maps: np.ndarray, num_classes: int | None, ignore: int | None
+) -> None:
     if erased is None:
         return
     low, high = (

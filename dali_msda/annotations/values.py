@@ -7,9 +7,10 @@ import numpy as np
 from dali_msda.annotations.sources import sources_of
 from dali_msda.backends.cpu_arrays import like, to_numpy
 from dali_msda.plan import check
+from dali_msda.types import Array
 
 
-def values(values: object, plan: np.ndarray) -> object:
+def values(values: Array, plan: np.ndarray) -> Array:
     """Real values of a mixed batch, as for regression: ``sum of weight * value``.
 
     The weights are the label weights of the plan, as in :func:`targets`; equal values stay as they

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ def thread_count(threads: object) -> int:
     return int(threads)
 
 
-def written(out: object) -> object:
+def written(out: Any) -> Any:
     """Tell autograd, which may keep ``out`` for a backward pass, that it changed; return it."""
     if is_torch(out) and not out.is_inference():
         sys.modules["torch"].autograd.graph.increment_version(out)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -133,7 +134,7 @@ def to_numpy(name: str, values: object) -> np.ndarray:
         ) from error
 
 
-def like(result: np.ndarray, model: object, dtype: str | None = None) -> object:
+def like(result: np.ndarray, model: Any, dtype: str | None = None) -> Any:
     """The result as the kind of array that came in."""
     if not is_torch(model):
         return result

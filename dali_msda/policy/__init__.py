@@ -1,24 +1,13 @@
 """What to draw for a batch: the methods, how they are composed, and a card for each method."""
 
 from dali_msda.policy import methods
-from dali_msda.policy.base import (
-    BOXES,
-    LEAF_DTYPE,
-    MODES,
-    PARTNERS,
-    ROUNDINGS,
-    SCOPES,
-    SHARES,
-    TRAIT_BITS,
-    Leaf,
-    Policy,
-    has_trait,
-)
+from dali_msda.policy.base import LEAF_DTYPE, TRAIT_BITS, Leaf, Policy, has_trait
 from dali_msda.policy.cards import METHODS, TRAITS, Method, codes, codes_weighing_by
 from dali_msda.policy.checks import known, number, whole
 from dali_msda.policy.compositions import Alternate, Choice, MultiMix
 from dali_msda.policy.methods import *  # noqa: F403  all that its __all__ names
 from dali_msda.policy.methods import POLICIES
+from dali_msda.policy.words import BOXES, MODES, PARTNERS, ROUNDINGS, SCOPES, SHARES
 
 __all__ = [
     "BOXES",

@@ -16,18 +16,8 @@ import numpy as np
 
 from dali_msda.policy.cards import METHODS, codes
 from dali_msda.policy.checks import known, number
+from dali_msda.policy.words import PARTNERS, SCOPES, Partner, Scope
 
-SCOPES = {"sample": 0, "pair": 1, "batch": 2}
-PARTNERS = {"permutation": 0, "derangement": 1, "flip": 2, "roll": 3}
-BOXES = {"clip": 0, "inside": 1, "wrap": 2, "minmax": 3}
-MODES = {  # by method; the numbers of MsdaMode
-    "mixup": {"plain": 0, "average": 1},
-    "hmix": {"exact": 0, "nominal": 1},
-    "gmix": {"code": 0, "paper": 1, "exact": 2},
-    "fmix": {"paper": 0, "legacy": 1},
-}
-SHARES = {"pair": 0, "batch": 1}
-ROUNDINGS = {"nearest": 0, "stochastic": 1, "coin": 2}
 TRAIT_BITS = {"any_shape": 1, "erases": 2, "needs_field": 4, "needs_peaks": 8}
 """The traits of a method that the kernels read, by the numbers of ``MsdaTrait``."""
 
@@ -44,7 +34,7 @@ LEAF_DTYPE = np.dtype(
 field means."""
 
 
-def has_trait(records: np.ndarray, trait: str) -> np.ndarray:
+def has_trait(records: np.ndarray | np.void, trait: str) -> np.ndarray:
     """Which records of a plan, or leaves of a policy, are of a method with a trait.
 
     Args:
@@ -63,15 +53,17 @@ def _methods_with(trait: str) -> np.ndarray:
 
 
 class Policy:
-    """What to draw for a batch: one of the classes below, or a composition of them.
+    """What to draw for a batch: one of the classes below, or a composition of them."""
 
-    Attributes:
-        interpolations: Records drawn for each sample; None for a plan with one and no axis for it.
-        shares_lam: Whether all samples of a batch have the same lambdas.
-    """
+    @property
+    def interpolations(self) -> int | None:
+        """Records drawn for each sample; None for a plan with one and no axis for it."""
+        return None
 
-    interpolations: ClassVar[int | None] = None
-    shares_lam: ClassVar[bool] = False
+    @property
+    def shares_lam(self) -> bool:
+        """Whether all samples of a batch have the same lambdas."""
+        return False
 
     @cached_property
     def needs_peaks(self) -> bool:
@@ -110,8 +102,8 @@ class Leaf(Policy):
 
     method: ClassVar[str]
     alpha: float = 1.0
-    scope: str = "sample"
-    partner: str = "permutation"
+    scope: Scope = "sample"
+    partner: Partner = "permutation"
     prob: float = 1.0
 
     def __post_init__(self) -> None:

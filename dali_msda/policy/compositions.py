@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dali_msda.policy.base import BOXES, SCOPES, SHARES, Leaf, Policy, has_trait
+from dali_msda.policy.base import Leaf, Policy, has_trait
 from dali_msda.policy.checks import known, number, whole
+from dali_msda.policy.words import BOXES, SCOPES, SHARES, Scope, Share
 
 
 def _policies(name: str, policies: object, allowed: tuple[type, ...]) -> tuple[Policy, ...]:
@@ -42,9 +44,9 @@ class Choice(Policy):
             pairs) or ``"batch"``.
     """
 
-    policies: tuple[Leaf, ...]
-    weights: tuple[float, ...] | None = None
-    scope: str = "sample"
+    policies: Sequence[Leaf]
+    weights: Sequence[float] | None = None
+    scope: Scope = "sample"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "policies", _policies("policies", self.policies, (Leaf,)))
@@ -69,7 +71,7 @@ class Choice(Policy):
     def leaves(self) -> np.ndarray:
         """See :meth:`Policy.leaves`."""
         leaves = np.concatenate([policy.leaves() for policy in self.policies])
-        leaves["share"] = np.array(self.weights) / sum(self.weights)
+        leaves["share"] = np.array(self.weights) / sum(self.weights or ())
         leaves["choice"] = SCOPES[self.scope]
         return leaves
 
@@ -86,8 +88,8 @@ class Alternate(Policy):
         Harris et al., FMix, arXiv:2002.12047 (FMix and Mixup in turns, batch by batch).
     """
 
-    policies: tuple[Leaf | Choice, ...]
-    counts: tuple[int, ...] | None = None
+    policies: Sequence[Leaf | Choice]
+    counts: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "policies", _policies("policies", self.policies, (Leaf, Choice)))
@@ -103,7 +105,7 @@ class Alternate(Policy):
     def leaves(self) -> np.ndarray:
         """See :meth:`Policy.leaves`."""
         stages = [policy.leaves() for policy in self.policies]
-        for stage, (leaves, count) in enumerate(zip(stages, self.counts, strict=True)):
+        for stage, (leaves, count) in enumerate(zip(stages, self.counts or (), strict=True)):
             leaves["stage"], leaves["count"] = stage, count
         return np.concatenate(stages)
 
@@ -131,7 +133,7 @@ class MultiMix(Policy):
 
     policy: Leaf | Choice | Alternate
     k: int = 5
-    share: str = "pair"
+    share: Share = "pair"
 
     def __post_init__(self) -> None:
         if not isinstance(self.policy, Leaf | Choice | Alternate):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from dali_msda.policy.base import BOXES, MODES, PARTNERS, ROUNDINGS, Leaf, Policy
+from dali_msda.policy.base import Leaf, Policy
 from dali_msda.policy.checks import known, number, shares, whole
 from dali_msda.policy.compositions import Alternate
+from dali_msda.policy.words import BOXES, MODES, PARTNERS, ROUNDINGS, Box, Partner, Rounding
 
 __all__ = [  # what `dali_msda` and `dali_msda.policy` offer
     "CutMix",
@@ -74,7 +75,7 @@ class CutMix(Leaf):
     """
 
     method: ClassVar[str] = "cutmix"
-    box: str = "clip"
+    box: Box = "clip"
     minmax: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
@@ -108,8 +109,8 @@ class HMix(Leaf):
     method: ClassVar[str] = "hmix"
     r: float = 0.5
     gamma: float | None = None
-    mode: str = "exact"
-    box: str = "clip"
+    mode: Literal["exact", "nominal"] = "exact"
+    box: Box = "clip"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -139,7 +140,7 @@ class GMix(Leaf):
     """
 
     method: ClassVar[str] = "gmix"
-    mode: str = "code"
+    mode: Literal["code", "paper", "exact"] = "code"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -174,9 +175,9 @@ class FMix(Leaf):
 
     method: ClassVar[str] = "fmix"
     decay: float = 3.0
-    law: str = "paper"
+    law: Literal["paper", "legacy"] = "paper"
     max_soft: float = 0.0
-    rounding: str = "nearest"
+    rounding: Rounding = "nearest"
     reformulate: bool = False
     modes: int | None = None
 
@@ -247,7 +248,7 @@ class SaliencyMix(Leaf):
     """
 
     method: ClassVar[str] = "saliencymix"
-    box: str = "clip"
+    box: Box = "clip"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -324,7 +325,7 @@ class LaMix(Policy):
         Bypassing the Random Input Mixing in Mixup, ICLR 2021 submission, section 3.
     """
 
-    partner: str = "permutation"
+    partner: Partner = "permutation"
 
     def __post_init__(self) -> None:
         known("partner", self.partner, PARTNERS)

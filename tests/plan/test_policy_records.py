@@ -9,16 +9,16 @@ import pytest
 import dali_msda as msda
 from dali_msda import build
 from dali_msda.backends import cpu
-from dali_msda.policy import METHODS, POLICIES, TRAIT_BITS, TRAITS, Leaf, base, has_trait
+from dali_msda.policy import METHODS, POLICIES, TRAIT_BITS, TRAITS, Leaf, base, has_trait, words
 from tests.support.variants import CASES, make, name_of, peaks_for
 
 HEADER = (build.KERNELS / "msda/policy.h").read_text()
 ENUMS = {
-    "Scope": base.SCOPES,
-    "Partner": base.PARTNERS,
-    "Box": base.BOXES,
-    "Rounding": base.ROUNDINGS,
-    "Mode": {f"{method} {word}": n for method, w in base.MODES.items() for word, n in w.items()},
+    "Scope": words.SCOPES,
+    "Partner": words.PARTNERS,
+    "Box": words.BOXES,
+    "Rounding": words.ROUNDINGS,
+    "Mode": {f"{method} {word}": n for method, w in words.MODES.items() for word, n in w.items()},
     "Trait": TRAIT_BITS,
 }
 
@@ -161,7 +161,7 @@ def test_stages_follow_each_other_and_their_leaves_agree(field, values, expected
 
 def test_choices_of_pairs_need_the_same_pairs():
     flipped = msda.Choice([msda.Mixup(scope="pair", partner="flip")] * 2, scope="pair").leaves()
-    flipped["partner"][1] = base.PARTNERS["permutation"]
+    flipped["partner"][1] = words.PARTNERS["permutation"]
     assert refusal(flipped).startswith("policy[1]: partner: expected 2 as in the rest of stage 0")
 
 
