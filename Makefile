@@ -64,6 +64,7 @@ gpu:  ## run the tests that need a GPU, with $(PYTHON); some again under compute
 check: $(INSTALLED)  ## check style and format
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+	$(RUN) mypy
 	$(VENV)/bin/clang-format --dry-run -Werror $(CXX_FILES)
 
 format: $(INSTALLED)  ## format Python and C++

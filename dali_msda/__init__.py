@@ -2,7 +2,7 @@
 
 A plan is drawn once per batch; pixels and labels are both functions of the plan::
 
-    plan = draw(CutMix(alpha=1.0), batch=256, height=224, width=224, seed=0, step=17)
+    plan = draw(CutMix(alpha=1.0), batch=len(images), height=224, width=224, seed=0, step=17)
     images = blend(images, plan, mean=MEAN, std=STD, layout="CHW")
     targets_ = targets(labels, plan, num_classes=1000)
 """

@@ -7,7 +7,15 @@ from dali_msda.policy.checks import known, number, whole
 from dali_msda.policy.compositions import Alternate, Choice, MultiMix
 from dali_msda.policy.methods import *  # noqa: F403  all that its __all__ names
 from dali_msda.policy.methods import POLICIES
-from dali_msda.policy.words import BOXES, MODES, PARTNERS, ROUNDINGS, SCOPES, SHARES
+from dali_msda.policy.words import (
+    BOXES,
+    MODES,
+    PARTNERS,
+    ROUNDINGS,
+    SCOPES,
+    SHARES,
+    Partner,
+)
 
 __all__ = [
     "BOXES",
@@ -26,6 +34,7 @@ __all__ = [
     "Leaf",
     "Method",
     "MultiMix",
+    "Partner",
     "Policy",
     "codes",
     "codes_weighing_by",

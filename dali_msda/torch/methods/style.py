@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from dali_msda import loader_draws
 from dali_msda.backends.shapes import whole
 from dali_msda.ops import mask
 from dali_msda.plan import draw
-from dali_msda.policy import CutMix, Leaf, Mixup, number
+from dali_msda.policy import CutMix, Leaf, Mixup, Partner, number
 from dali_msda.torch.batches import expect_batch, uncompiled
 from dali_msda.torch.draw_key import DrawKey, derived_seed
 from dali_msda.torch.methods.style_arithmetic import adain, stylecutmix, stylemix
@@ -29,7 +29,8 @@ class StyleMixer(MixingSettings):
             given the images as they are, so it has to take their normalisation.
         decoder: Makes images of such features: trained for AdaIN with that encoder.
         num_classes: Number of classes; needed for dense rows of class indices.
-        prob: Probability that mixing happens at all, drawn once per scope.
+        alpha: Shape of the Beta(alpha, alpha) of the draws; None: the method's own.
+        prob: Probability that mixing happens at all, drawn once per scope; None: the method's own.
         scope: Each ``"sample"`` has its own draws, or the whole ``"batch"`` shares them.
         partner: As in :class:`dali_msda.policy.Leaf`.
         share: Weight of the content's label; the style's has the rest.
@@ -45,6 +46,7 @@ class StyleMixer(MixingSettings):
 
     kind: ClassVar[type[Leaf]]
     alpha: ClassVar[float]
+    prob: ClassVar[float]
 
     def __init__(
         self,
@@ -53,9 +55,9 @@ class StyleMixer(MixingSettings):
         num_classes: int | None = None,
         *,
         alpha: float | None = None,
-        prob: float,
-        scope: str = "sample",
-        partner: str = "permutation",
+        prob: float | None = None,
+        scope: Literal["sample", "batch"] = "sample",
+        partner: Partner = "permutation",
         share: float = 0.7,
         size: int | None = None,
         seed: int = 0,
@@ -64,6 +66,7 @@ class StyleMixer(MixingSettings):
         smoothing: float = 0.0,
     ):
         alpha = self.alpha if alpha is None else alpha
+        prob = self.prob if prob is None else prob
         policy = self.kind(alpha=alpha, prob=prob, scope=scope, partner=partner)
         super().__init__(policy, num_classes, seed=seed, compact=compact, smoothing=smoothing)
         number("share", share, 0.0, 1.0, "a share in [0, 1]")
@@ -166,9 +169,7 @@ class StyleMix(StyleMixer):
 
     kind: ClassVar[type[Leaf]] = Mixup
     alpha: ClassVar[float] = 0.5
-
-    def __init__(self, *args: object, prob: float = 0.2, **settings: object):
-        super().__init__(*args, prob=prob, **settings)
+    prob: ClassVar[float] = 0.2
 
     def _mixed(
         self, images: Tensor, labels: Tensor, plan: np.ndarray, key: dict[str, int]
@@ -208,12 +209,42 @@ class StyleCutMix(StyleMixer):
 
     kind: ClassVar[type[Leaf]] = CutMix
     alpha: ClassVar[float] = 1.0
+    prob: ClassVar[float] = 0.5
     GAMMA_ALPHA = 0.8
 
     def __init__(
-        self, *args: object, prob: float = 0.5, gammas: Tensor | None = None, **settings: object
+        self,
+        encoder: Callable[[Tensor], Tensor],
+        decoder: Callable[[Tensor], Tensor],
+        num_classes: int | None = None,
+        *,
+        alpha: float | None = None,
+        prob: float | None = None,
+        scope: Literal["sample", "batch"] = "sample",
+        partner: Partner = "permutation",
+        share: float = 0.7,
+        size: int | None = None,
+        gammas: Tensor | None = None,
+        seed: int = 0,
+        rank: int | None = None,
+        compact: bool = False,
+        smoothing: float = 0.0,
     ):
-        super().__init__(*args, prob=prob, **settings)
+        super().__init__(
+            encoder,
+            decoder,
+            num_classes,
+            alpha=alpha,
+            prob=prob,
+            scope=scope,
+            partner=partner,
+            share=share,
+            size=size,
+            seed=seed,
+            rank=rank,
+            compact=compact,
+            smoothing=smoothing,
+        )
         self.gammas = None if gammas is None else gammas.detach().cpu().double().numpy()
 
     def _mixed(
