@@ -14,17 +14,20 @@ import numpy as np
 from dali_msda.backends import Backend, backend_of
 from dali_msda.backends.checks import (
     MAX_COUNT,
-    expect_contiguous,
+    expect_layout,
     expect_pixels,
+    is_planar,
+    output_dtype,
     thread_count,
     written,
 )
-from dali_msda.backends.cpu import DTYPES, LAYOUTS
 from dali_msda.backends.cpu_arrays import scale_and_shift
 from dali_msda.backends.records import pairs_of
 from dali_msda.backends.shapes import sample_shape
 from dali_msda.plan import check, draw
-from dali_msda.policy import Policy, number
+from dali_msda.policy import Policy, expect_loader_policy, number
+from dali_msda.puzzle import Solution
+from dali_msda.puzzle import blend as blend_solved
 from dali_msda.saliency import saliency
 
 MAX_SOURCES = 4  # samples that one record can mix, as in kernels/msda/plan.h
@@ -84,7 +87,8 @@ def mix(
     if len(labels) != batch:
         raise ValueError(f"labels: expected {batch}, one per image, got {len(labels)}")
     peaks = None
-    if isinstance(policy, Policy) and policy.needs_peaks:
+    expect_loader_policy(policy)
+    if policy.needs_peaks:
         peaks = saliency(images, mirror=blending.get("mirror"), threads=blending.get("threads", 0))
         peaks = backend_of(peaks).arrays.on_cpu(peaks)
     plan = draw(
@@ -107,7 +111,7 @@ def mix(
 
 def blend(
     images: object,
-    plan: np.ndarray,
+    plan: np.ndarray | Solution,
     *,
     mean: object = None,
     std: object = None,
@@ -133,7 +137,8 @@ def blend(
             Sequences ``(B, L, C)`` and volumes ``(B, D, H, W, C)`` are mixed alike; their width is
             the last axis before the channels. For tensors ``(B, C, H, W)`` give the view
             ``images.permute(0, 2, 3, 1)`` and ``layout="CHW"``: nothing is copied.
-        plan: Records from :func:`draw`, one per output, ``(B,)`` or ``(B, k)``.
+        plan: Records from :func:`draw`, one per output, ``(B,)`` or ``(B, k)``; of Puzzle Mix what
+            :func:`dali_msda.puzzle.solve` returned for them and these images.
         mean: Subtracted, a number or ``(C,)``, in units of the input's pixels (0 to 255 for uint8).
         std: Divided by, likewise.
         mirror: One flag per input sample, ``(B,)``: each is flipped left to right before it is
@@ -156,19 +161,17 @@ def blend(
         TypeError, ValueError: If shapes, types or plan do not fit, or ``out`` overlaps the images
             in a way that would spoil them.
     """
+    if isinstance(plan, Solution):
+        _expect_none("mirror", mirror)
+        how = dict(mean=mean, std=std, dtype=dtype, layout=layout, out=out, threads=threads)
+        return blend_solved(images, plan, **how)
     backend = backend_of(images)
     source, planar = _images(backend, images)
     size, channels = source.shape[1:-1], source.shape[-1]
     plan = check(plan, len(source), size)
-    if not isinstance(layout, str) or layout not in LAYOUTS:
-        raise ValueError(f"layout: expected 'HWC' or 'CHW', got {layout!r}")
-    if planar and layout == "HWC":
-        raise ValueError(
-            "layout: expected 'CHW' for images that lie in memory channel by channel, got 'HWC'; "
-            "copy them with numpy.ascontiguousarray() or .contiguous()"
-        )
+    expect_layout(layout, planar)
     scale, shift = scale_and_shift(mean, std, channels)
-    name = _out_dtype(dtype, source, scale is not None)
+    name = output_dtype(dtype, source, scale is not None)
     laid_out = np.moveaxis(source, -1, 1) if layout == "CHW" else source
     shape = (*plan.shape, *laid_out.shape[1:])
     memory, result = backend.arrays.output(out, shape, name, images, plan.ndim)
@@ -200,25 +203,12 @@ def _images(backend: Backend, images: object) -> tuple[np.ndarray, bool]:
             "images: expected fewer than 2**31 rows in a sample and values in a row, got "
             f"{array.shape}"
         )
-    first = array[:1]
-    if not first.flags.c_contiguous and np.moveaxis(first, -1, 1).flags.c_contiguous:
-        return array, True
-    expect_contiguous("images", array)
-    return array, False
+    return array, is_planar("images", array)
 
 
-def _out_dtype(dtype: object, images: np.ndarray, normalises: bool) -> str:
-    if dtype is None:
-        return "float32" if normalises else images.dtype.name
-    name = str(dtype).removeprefix("torch.") if not isinstance(dtype, type) else dtype.__name__
-    if name not in DTYPES:
-        raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
-    if name == "uint8" and (normalises or images.dtype != np.uint8):
-        raise ValueError(
-            "dtype: expected a float type for normalised or float images, got 'uint8'; leave out "
-            "mean and std, or ask for float32"
-        )
-    return name
+def _expect_none(name: str, value: object) -> None:
+    if value is not None:
+        raise ValueError(f"{name}: expected None with a solution of Puzzle Mix, got {value!r}")
 
 
 def _pairs(plan: np.ndarray, images: np.ndarray, out: np.ndarray) -> np.ndarray | None:
@@ -252,7 +242,7 @@ def _pairs(plan: np.ndarray, images: np.ndarray, out: np.ndarray) -> np.ndarray 
 
 def targets(
     labels: object,
-    plan: np.ndarray,
+    plan: np.ndarray | Solution,
     *,
     num_classes: int | None = None,
     smoothing: float = 0.0,
@@ -268,7 +258,8 @@ def targets(
         labels: Class indices ``(N,)`` of any integer type, or soft labels ``(N, C)``. On a GPU
             int64, int32 or float32; an index that is no class is not noticed there, and its share
             goes to no class.
-        plan: Records from :func:`draw`, the ones the images were mixed with.
+        plan: Records from :func:`draw`, or the solution of Puzzle Mix, that the images were mixed
+            with.
         num_classes: Number of classes, C; needed for dense rows of class indices.
         smoothing: Share of the mass that is spread over all classes, in [0, 1].
         compact: Return the sources' labels and weights instead of dense rows: lossless, and 24
@@ -286,7 +277,9 @@ def targets(
     """
     backend = backend_of(labels)
     array, classes = backend.arrays.labels(labels, num_classes)
-    plan = check(plan, len(array))
+    if isinstance(plan, Solution):
+        plan = plan.plan
+    plan = check(plan, len(array), used_for="labels")
     number("smoothing", smoothing, 0.0, 1.0, "a share in [0, 1]")
     if compact:
         if array.ndim == 2:
@@ -311,7 +304,7 @@ def targets(
 
 
 def mask(
-    plan: np.ndarray,
+    plan: np.ndarray | Solution,
     height: int | None = None,
     width: int | None = None,
     *,
@@ -321,7 +314,7 @@ def mask(
     """Own weight of every pixel, as :func:`blend` applies it.
 
     Args:
-        plan: Records from :func:`draw`, ``(B,)`` or ``(B, k)``.
+        plan: Records from :func:`draw`, ``(B,)`` or ``(B, k)``, or a solution of Puzzle Mix.
         height: Height the plan was drawn for, in pixels.
         width: Width the plan was drawn for, in pixels.
         shape: Instead of height and width: ``(length,)``, ``(height, width)`` or
@@ -336,6 +329,9 @@ def mask(
         TypeError, ValueError: If the plan was drawn for another size, or ``out`` does not fit.
     """
     shape = sample_shape(height, width, shape)
+    if isinstance(plan, Solution):
+        _expect_none("out", out)
+        return plan.mask(*shape)
     plan = check(plan, MAX_COUNT, shape)
     backend = backend_of(out)
     weights, result = backend.arrays.output(out, (*plan.shape, *shape), "float32", out)

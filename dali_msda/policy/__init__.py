@@ -12,13 +12,16 @@ from dali_msda.policy.base import (
     TRAIT_BITS,
     Leaf,
     Policy,
+    expect_loader_policy,
     has_trait,
 )
 from dali_msda.policy.cards import METHODS, TRAITS, Method, codes, codes_weighing_by
 from dali_msda.policy.checks import known, number, whole
 from dali_msda.policy.compositions import Alternate, Choice, MultiMix
+from dali_msda.policy.lamix import LaMix
 from dali_msda.policy.methods import *  # noqa: F403  all that its __all__ names
 from dali_msda.policy.methods import POLICIES
+from dali_msda.policy.puzzle import PuzzleSettings
 
 __all__ = [
     "BOXES",
@@ -34,12 +37,15 @@ __all__ = [
     "TRAIT_BITS",
     "Alternate",
     "Choice",
+    "LaMix",
     "Leaf",
     "Method",
     "MultiMix",
     "Policy",
+    "PuzzleSettings",
     "codes",
     "codes_weighing_by",
+    "expect_loader_policy",
     "has_trait",
     "known",
     "number",

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "plan": "backends policy record",
     "loader_draws": "backends policy",
     "saliency": ARRAYS,
-    "ops": f"{ARRAYS} saliency",
+    "ops": f"{ARRAYS} saliency puzzle",
     "puzzle": ARRAYS,
     "annotations": f"{ARRAYS} ops",
     "dali": "build policy backends",
