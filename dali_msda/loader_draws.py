@@ -12,7 +12,7 @@ import numpy as np
 
 from dali_msda.backends import cpu
 
-PURPOSES = {"blocks": 10, "style": 249, "paste": 250, "direction": 251, "layer": 252}
+PURPOSES = {"style": 249, "paste": 250, "direction": 251, "layer": 252}
 PURPOSES |= {"order": 253, "crop": 254, "flip": 255}
 """What a draw is for; the numbers of ``msda::Purpose`` in kernels/msda/philox.h."""
 
@@ -56,19 +56,6 @@ def flips(ids: object, probability: float, *, seed: int, step: int) -> np.ndarra
     """
     numbers = uniforms(cpu.told_apart(ids), 1, purpose="flip", seed=seed, step=step)
     return numbers[:, 0] < probability
-
-
-def block_count(counts: tuple[int, ...], *, seed: int, step: int, rank: int) -> int:
-    """Draw into how many blocks along each side Puzzle Mix cuts a batch: one of ``counts``.
-
-    Args:
-        counts: What to choose from; each is equally likely.
-        seed: Key of all random numbers, below 2**64.
-        step: Number of the batch, below 2**32.
-        rank: Number of the process, below 2**32.
-    """
-    drawn = uniforms([rank << 32], 1, purpose="blocks", seed=seed, step=step)[0, 0]
-    return counts[int(drawn * len(counts))]
 
 
 def order(samples: int, *, seed: int, step: int) -> np.ndarray:

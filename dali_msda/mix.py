@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from dali_msda.backends import backend_of
 from dali_msda.ops import SHAPES, blend, targets
 from dali_msda.plan import draw
-from dali_msda.policy import Policy
+from dali_msda.policy import Policy, expect_loader_policy
 from dali_msda.saliency import saliency
 from dali_msda.types import Array, DType, Layout, PerChannel
 
@@ -79,7 +79,8 @@ def mix(
     if len(labels) != batch:
         raise ValueError(f"labels: expected {batch}, one per image, got {len(labels)}")
     peaks: Any = None
-    if isinstance(policy, Policy) and policy.needs_peaks:
+    expect_loader_policy(policy)
+    if policy.needs_peaks:
         peaks = saliency(images, mirror=mirror, threads=threads)
         peaks = backend_of(peaks).arrays.on_cpu(peaks)
     plan = draw(

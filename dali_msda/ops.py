@@ -16,17 +16,20 @@ from numpy.typing import ArrayLike
 from dali_msda.backends import Backend, backend_of
 from dali_msda.backends.checks import (
     MAX_COUNT,
-    expect_contiguous,
+    expect_layout,
     expect_pixels,
+    is_planar,
+    output_dtype,
     thread_count,
     written,
 )
-from dali_msda.backends.cpu import DTYPES, LAYOUTS
 from dali_msda.backends.cpu_arrays import scale_and_shift
 from dali_msda.backends.records import pairs_of
 from dali_msda.backends.shapes import sample_shape
 from dali_msda.plan import check
 from dali_msda.policy import number
+from dali_msda.puzzle import Solution
+from dali_msda.puzzle import blend as blend_solved
 from dali_msda.types import Array, DType, Layout, PerChannel
 
 MAX_SOURCES = 4  # samples that one record can mix, as in kernels/msda/plan.h
@@ -35,7 +38,7 @@ SHAPES = "shape (B, H, W, C), (B, L, C) or (B, D, H, W, C)"
 
 def blend(
     images: Array,
-    plan: np.ndarray,
+    plan: np.ndarray | Solution,
     *,
     mean: PerChannel | None = None,
     std: PerChannel | None = None,
@@ -61,7 +64,8 @@ def blend(
             Sequences ``(B, L, C)`` and volumes ``(B, D, H, W, C)`` are mixed alike; their width is
             the last axis before the channels. For tensors ``(B, C, H, W)`` give the view
             ``images.permute(0, 2, 3, 1)`` and ``layout="CHW"``: nothing is copied.
-        plan: Records from :func:`draw`, one per output, ``(B,)`` or ``(B, k)``.
+        plan: Records from :func:`draw`, one per output, ``(B,)`` or ``(B, k)``; of Puzzle Mix what
+            :func:`dali_msda.puzzle.solve` returned for them and these images.
         mean: Subtracted, a number or ``(C,)``, in units of the input's pixels (0 to 255 for uint8).
         std: Divided by, likewise.
         mirror: One flag per input sample, ``(B,)``: each is flipped left to right before it is
@@ -84,19 +88,19 @@ def blend(
         TypeError, ValueError: If shapes, types or plan do not fit, or ``out`` overlaps the images
             in a way that would spoil them.
     """
+    if isinstance(plan, Solution):
+        _expect_none("mirror", mirror)
+        how: dict[str, Any] = dict(
+            mean=mean, std=std, dtype=dtype, layout=layout, out=out, threads=threads
+        )
+        return blend_solved(images, plan, **how)
     backend = backend_of(images)
     source, planar = _images(backend, images)
     size, channels = source.shape[1:-1], source.shape[-1]
     plan = check(plan, len(source), size)
-    if not isinstance(layout, str) or layout not in LAYOUTS:
-        raise ValueError(f"layout: expected 'HWC' or 'CHW', got {layout!r}")
-    if planar and layout == "HWC":
-        raise ValueError(
-            "layout: expected 'CHW' for images that lie in memory channel by channel, got 'HWC'; "
-            "copy them with numpy.ascontiguousarray() or .contiguous()"
-        )
+    expect_layout(layout, planar)
     scale, shift = scale_and_shift(mean, std, channels)
-    name = _out_dtype(dtype, source, scale is not None)
+    name = output_dtype(dtype, source, scale is not None)
     laid_out = np.moveaxis(source, -1, 1) if layout == "CHW" else source
     shape = (*plan.shape, *laid_out.shape[1:])
     memory, result = backend.arrays.output(out, shape, name, images, plan.ndim)
@@ -128,25 +132,12 @@ def _images(backend: Backend, images: object) -> tuple[np.ndarray, bool]:
             "images: expected fewer than 2**31 rows in a sample and values in a row, got "
             f"{array.shape}"
         )
-    first = array[:1]
-    if not first.flags.c_contiguous and np.moveaxis(first, -1, 1).flags.c_contiguous:
-        return array, True
-    expect_contiguous("images", array)
-    return array, False
+    return array, is_planar("images", array)
 
 
-def _out_dtype(dtype: DType | None, images: np.ndarray, normalises: bool) -> str:
-    if dtype is None:
-        return "float32" if normalises else images.dtype.name
-    name = str(dtype).removeprefix("torch.") if not isinstance(dtype, type) else dtype.__name__
-    if name not in DTYPES:
-        raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
-    if name == "uint8" and (normalises or images.dtype != np.uint8):
-        raise ValueError(
-            "dtype: expected a float type for normalised or float images, got 'uint8'; leave out "
-            "mean and std, or ask for float32"
-        )
-    return name
+def _expect_none(name: str, value: object) -> None:
+    if value is not None:
+        raise ValueError(f"{name}: expected None with a solution of Puzzle Mix, got {value!r}")
 
 
 def _pairs(plan: np.ndarray, images: np.ndarray, out: np.ndarray) -> np.ndarray | None:
@@ -181,7 +172,7 @@ def _pairs(plan: np.ndarray, images: np.ndarray, out: np.ndarray) -> np.ndarray 
 @overload
 def targets(
     labels: Array,
-    plan: np.ndarray,
+    plan: np.ndarray | Solution,
     *,
     num_classes: int | None = None,
     smoothing: float = 0.0,
@@ -192,14 +183,18 @@ def targets(
 
 @overload
 def targets(
-    labels: Array, plan: np.ndarray, *, num_classes: int | None = None, compact: Literal[True]
+    labels: Array,
+    plan: np.ndarray | Solution,
+    *,
+    num_classes: int | None = None,
+    compact: Literal[True],
 ) -> tuple[Array, Array]: ...
 
 
 @overload
 def targets(
     labels: Array,
-    plan: np.ndarray,
+    plan: np.ndarray | Solution,
     *,
     num_classes: int | None = None,
     smoothing: float = 0.0,
@@ -210,7 +205,7 @@ def targets(
 
 def targets(
     labels: Any,
-    plan: np.ndarray,
+    plan: np.ndarray | Solution,
     *,
     num_classes: int | None = None,
     smoothing: float = 0.0,
@@ -226,7 +221,8 @@ def targets(
         labels: Class indices ``(N,)`` of any integer type, or soft labels ``(N, C)``. On a GPU
             int64, int32 or float32; an index that is no class is not noticed there, and its share
             goes to no class.
-        plan: Records from :func:`draw`, the ones the images were mixed with.
+        plan: Records from :func:`draw`, or the solution of Puzzle Mix, that the images were mixed
+            with.
         num_classes: Number of classes, C; needed for dense rows of class indices.
         smoothing: Share of the mass that is spread over all classes, in [0, 1].
         compact: Return the sources' labels and weights instead of dense rows: lossless, and 24
@@ -244,7 +240,9 @@ def targets(
     """
     backend = backend_of(labels)
     array, classes = backend.arrays.labels(labels, num_classes)
-    plan = check(plan, len(array))
+    if isinstance(plan, Solution):
+        plan = plan.plan
+    plan = check(plan, len(array), used_for="labels")
     number("smoothing", smoothing, 0.0, 1.0, "a share in [0, 1]")
     if compact:
         if array.ndim == 2:
@@ -270,7 +268,7 @@ def targets(
 
 @overload
 def mask(
-    plan: np.ndarray,
+    plan: np.ndarray | Solution,
     height: int | None = None,
     width: int | None = None,
     *,
@@ -281,7 +279,7 @@ def mask(
 
 @overload
 def mask(
-    plan: np.ndarray,
+    plan: np.ndarray | Solution,
     height: int | None = None,
     width: int | None = None,
     *,
@@ -291,7 +289,7 @@ def mask(
 
 
 def mask(
-    plan: np.ndarray,
+    plan: np.ndarray | Solution,
     height: int | None = None,
     width: int | None = None,
     *,
@@ -301,7 +299,7 @@ def mask(
     """Own weight of every pixel, as :func:`blend` applies it.
 
     Args:
-        plan: Records from :func:`draw`, ``(B,)`` or ``(B, k)``.
+        plan: Records from :func:`draw`, ``(B,)`` or ``(B, k)``, or a solution of Puzzle Mix.
         height: Height the plan was drawn for, in pixels.
         width: Width the plan was drawn for, in pixels.
         shape: Instead of height and width: ``(length,)``, ``(height, width)`` or
@@ -316,6 +314,9 @@ def mask(
         TypeError, ValueError: If the plan was drawn for another size, or ``out`` does not fit.
     """
     shape = sample_shape(height, width, shape)
+    if isinstance(plan, Solution):
+        _expect_none("out", out)
+        return plan.mask(*shape)
     plan = check(plan, MAX_COUNT, shape)
     backend = backend_of(out)
     weights, result = backend.arrays.output(out, (*plan.shape, *shape), "float32", out)

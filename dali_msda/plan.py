@@ -14,7 +14,7 @@ from dali_msda.backends import cpu
 from dali_msda.backends.cpu_arrays import to_numpy
 from dali_msda.backends.shapes import in_three, sample_shape
 from dali_msda.policy import BOXES, METHODS, Policy, has_trait, whole
-from dali_msda.record import METHOD_NAMES, PLAN_DTYPE, PLAN_VERSION
+from dali_msda.record import METHOD_NAMES, OWN_LABEL, PLAN_DTYPE, PLAN_VERSION, SOLVED
 
 
 def _lam(lam: object, shape: tuple[int, ...], leaves: np.ndarray) -> np.ndarray | None:
@@ -181,7 +181,13 @@ def draw(
     return plans
 
 
-def check(plan: np.ndarray, samples: int, size: tuple[int, ...] | None = None) -> np.ndarray:
+def check(
+    plan: np.ndarray,
+    samples: int,
+    size: tuple[int, ...] | None = None,
+    *,
+    used_for: str = "pixels",
+) -> np.ndarray:
     """Check a plan, so that the kernels need not.
 
     Args:
@@ -189,6 +195,8 @@ def check(plan: np.ndarray, samples: int, size: tuple[int, ...] | None = None) -
         samples: Number of samples that it may name.
         size: Shape of the samples, if it is known: length; height and width; or depth, height and
             width.
+        used_for: What is to follow from the records alone: ``"pixels"``, ``"labels"``, or
+            ``"nothing"``. The pixels of Puzzle Mix never do, its labels do once it is solved.
 
     Returns:
         The plan, contiguous.
@@ -205,7 +213,22 @@ def check(plan: np.ndarray, samples: int, size: tuple[int, ...] | None = None) -
     wrong = cpu.check(plan, min(samples, 2**31 - 1), size)
     if wrong is not None:
         raise ValueError(wrong)
+    if used_for != "nothing":
+        _expect_solved(plan, used_for)
     return plan
+
+
+def _expect_solved(plan: np.ndarray, used_for: str) -> None:
+    """Raise ValueError if a record of Puzzle Mix is to be used without what was found for it."""
+    wrong = has_trait(plan, "needs_gradients")
+    if used_for == "labels":
+        wrong &= plan["flags"] & (OWN_LABEL | SOLVED) == 0
+    if wrong.any():
+        raise ValueError(
+            f"plan[{wrong.argmax()}]: expected a record that the {used_for} follow from, got one "
+            "of puzzlemix, whose masks follow from the model's saliency too; call "
+            "dali_msda.puzzle.solve, and give what it returns in place of the plan"
+        )
 
 
 def save(path: str | os.PathLike, plan: np.ndarray) -> None:
@@ -215,7 +238,7 @@ def save(path: str | os.PathLike, plan: np.ndarray) -> None:
         path: File to write; an existing one is replaced.
         plan: Records of :data:`PLAN_DTYPE`.
     """
-    plan = check(plan, 2**31)
+    plan = check(plan, 2**31, used_for="nothing")
     path = Path(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
     try:
@@ -242,4 +265,4 @@ def load(path: str | os.PathLike) -> np.ndarray:
     if not isinstance(plan, np.ndarray) or plan.dtype != PLAN_DTYPE:
         found = getattr(plan, "dtype", "several arrays")
         raise ValueError(f"{path}: expected records of version {PLAN_VERSION}, got {found}")
-    return check(plan, 2**31)
+    return check(plan, 2**31, used_for="nothing")

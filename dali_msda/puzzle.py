@@ -7,62 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from dali_msda.backends import cpu_arrays, cpu_puzzle
-from dali_msda.backends.checks import MAX_COUNT, expect_contiguous, expect_pixels, thread_count
+from dali_msda.backends.checks import (
+    MAX_COUNT,
+    expect_layout,
+    expect_pixels,
+    is_planar,
+    output_dtype,
+    thread_count,
+    written,
+)
 from dali_msda.plan import check
-from dali_msda.policy import number, whole
+from dali_msda.policy import METHODS, PuzzleMix, PuzzleSettings, has_trait, number, whole
+from dali_msda.record import METHOD_NAMES, MOVES, NONE, OWN_LABEL, SOLVED
+from dali_msda.types import Array, DType, Layout, PerChannel
 
-
-@dataclass(frozen=True, kw_only=True)
-class PuzzleSettings:
-    """How masks are found and what moves.
-
-    An image is cut into blocks, each of which shows the own image, the partner, or a mean of both.
-    The mask is the exact minimum of what it hides of both images' saliency, plus the contrast
-    across borders of unlike blocks, plus a prior that follows lambda.
-
-    Attributes:
-        places: Parts along each side that move; where the mask has more, its blocks do. The
-            released settings for 32 pixels are 8.
-        cell: Pixels of a side that are averaged before borders are compared, 1 to 64, or a block's
-            side where that is less. It must divide the blocks.
-        levels: Own weights that a block can have, evenly from 0 to 1: 2, 3 or 4 of them.
-        beta: What unlike neighbours cost, 0 to 8.
-        gamma: Share of it that the contrast at their border decides, in [0, 1].
-        eta: Weight of the prior, in [0, 1].
-        move_cost: What it costs to move a block along the whole side of the image, 0 to 16, where
-            all the image's saliency is worth 1.
-        transport: Whether salient blocks that the mask hides move to where it shows the image.
-
-    Reference:
-        Kim, Choo and Song, Puzzle Mix, ICML 2020, arXiv:2009.06962; settings as in the authors'
-        code (snu-mllab/PuzzleMix) for CIFAR-100. Their solver ends at a mask that costs more than
-        the least in up to 60 % of cases; this one never does.
-    """
-
-    places: int = 2
-    cell: int = 4
-    levels: int = 3
-    beta: float = 1.2
-    gamma: float = 0.5
-    eta: float = 0.2
-    move_cost: float = 0.8
-    transport: bool = True
-
-    def __post_init__(self) -> None:
-        whole("places", self.places, 2, 17, "2 to 16 parts, a whole number")
-        whole("cell", self.cell, 1, 65, "1 to 64 pixels, a whole number")
-        whole("levels", self.levels, 2, 5, "2, 3 or 4")
-        number("beta", self.beta, 0.0, 8.0, "a number in [0, 8]")
-        number("gamma", self.gamma, 0.0, 1.0, "a share in [0, 1]")
-        number("eta", self.eta, 0.0, 1.0, "a number in [0, 1]")
-        number("move_cost", self.move_cost, 0.0, 16.0, "a number in [0, 16]")
-        if not isinstance(self.transport, bool):
-            raise TypeError(f"transport: expected True or False, got {self.transport!r}")
-
-    def arguments(self, blocks: int) -> dict[str, object]:
-        """Arguments of the kernels for a mask of so many blocks along each side."""
-        given = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return given | {"blocks": blocks, "places": max(blocks, self.places)}
+__all__ = ["PuzzleMix", "PuzzleSettings", "Solution", "blend", "solve"]
+SERVED = (NONE, METHODS["mixup"].code, METHODS["puzzlemix"].code)  # methods, by their numbers
 
 
 @dataclass(frozen=True)
@@ -70,8 +30,8 @@ class Solution:
     """What was found for a batch.
 
     Attributes:
-        plan: The records, with the means of the masks as label weights; with its own ones where a
-            prior was given.
+        plan: The records, with the means of the masks as label weights; with their own ones where
+            the masks follow a lambda of their own.
         cells: uint8 ``(*plan.shape, n, n, 3)``: for each of ``n * n`` parts of an output its own
             weight, in steps of ``1 / (levels - 1)``, and which part of the own image and of the
             partner it shows, counted row by row.
@@ -91,7 +51,7 @@ class Solution:
         Raises:
             ValueError: If that is not the size of the images.
         """
-        check(self.plan, MAX_COUNT, (height, width))
+        check(self.plan, MAX_COUNT, (height, width), used_for="nothing")
         weights = self.cells[..., 0].astype(np.float32) / np.float32(self.levels - 1)
         rows, columns = (size // self.cells.shape[-2] for size in (height, width))
         return weights.repeat(rows, -2).repeat(columns, -1)
@@ -102,11 +62,11 @@ def solve(
     saliency: object,
     plan: np.ndarray,
     *,
-    blocks: int,
+    blocks: int | None = None,
     settings: PuzzleSettings | None = None,
     prior_lam: float | None = None,
-    mean: object = None,
-    std: object = None,
+    mean: PerChannel | None = None,
+    std: PerChannel | None = None,
     threads: int = 0,
 ) -> Solution:
     """Find the masks of a batch, and what moves.
@@ -119,12 +79,15 @@ def solve(
             ``permute(0, 2, 3, 1)``, first. H and W must be multiples of the parts along a side.
         saliency: float32 ``(B, H, W)``, how much each pixel matters; its scale does not. A map with
             a value that is negative or not finite, or with nothing above 0, is taken to be uniform.
-        plan: Records of :class:`dali_msda.Mixup`, ``(B,)`` or, for nested masks of one pair,
-            ``(B, k)``: their sources and lambdas are used.
-        blocks: Parts of the mask along each side, 2 to 16.
-        settings: The other settings; those of the released code by default.
-        prior_lam: Lambda that the prior follows instead of the plan's. The label weights then stay
-            those of the plan: with 0.5 that is LaMix over Puzzle Mix.
+        plan: Records of :class:`dali_msda.PuzzleMix`, ``(B,)`` or, for nested masks of one pair,
+            ``(B, k)``; unmixed ones may be among them. Or records of :class:`dali_msda.Mixup`,
+            whose sources and lambdas are used.
+        blocks: Parts of the mask along each side, 2 to 16; with records of Mixup only, as those of
+            PuzzleMix hold their own number.
+        settings: The policy that drew records of PuzzleMix; for those of Mixup the other settings,
+            by default those of the released code.
+        prior_lam: For records of Mixup, a lambda that the prior follows instead of theirs. The
+            label weights then stay as they are, as with :attr:`dali_msda.PuzzleMix.prior_lam`.
         mean: Of float images that are normalised: ``images * std + mean`` lies in [0, 1]. Not
             normalised by default. A number, or one per channel; so is the next.
         std: Likewise.
@@ -133,10 +96,16 @@ def solve(
     Raises:
         TypeError, ValueError: If an array or a setting does not fit.
     """
-    settings = PuzzleSettings() if settings is None else settings
-    whole("blocks", blocks, 2, 17, "2 to 16 along each side, a whole number")
     array, planar = _images(images)
-    plan = _pairs(check(plan, len(array), array.shape[1:3]))
+    plan = _served(check(plan, len(array), array.shape[1:3], used_for="nothing"))
+    drawn = has_trait(plan, "needs_gradients")
+    if drawn.any():
+        blocks, settings = _as_drawn(plan[drawn], blocks, settings, prior_lam)
+    elif settings is None:
+        settings = PuzzleSettings()
+    elif blocks is None and isinstance(settings, PuzzleMix):
+        blocks = settings.blocks[0]  # nothing is mixed
+    whole("blocks", blocks, 2, 17, "2 to 16 along each side, a whole number")
     followed = plan
     if prior_lam is not None:
         followed = plan.copy()
@@ -157,44 +126,75 @@ def solve(
         raise ValueError(fault)
     cells, weights, uniform = cpu_puzzle.solve(puzzle)
     solved = plan.copy()
-    if prior_lam is None:
-        solved["weight"] = weights
-        solved["partner_weight"] = np.where(plan["sources"] > 1, 1 - weights, 0)
+    found = (plan["flags"] & OWN_LABEL == 0) & (prior_lam is None)
+    solved["weight"][found] = weights[found]
+    solved["partner_weight"][found] = np.where(plan["sources"] > 1, 1 - weights, 0)[found]
+    solved["flags"][drawn] |= SOLVED
     return Solution(solved, cells, settings.levels, uniform.astype(bool))
 
 
+def _as_drawn(
+    records: np.ndarray, blocks: object, settings: object, prior_lam: object
+) -> tuple[int, PuzzleSettings]:
+    """Number of blocks and settings of records of PuzzleMix; raise an error if others are given."""
+    for name, value in (("blocks", blocks), ("prior_lam", prior_lam)):
+        if value is not None:
+            raise ValueError(f"{name}: expected None with records of PuzzleMix, got {value!r}")
+    if not isinstance(settings, PuzzleSettings):
+        raise TypeError(f"settings: expected the PuzzleMix that drew the plan, got {settings!r}")
+    count = int(records["modes"][0])
+    fits = (records["modes"] == count) & (records["soft"] == settings.levels - 1)
+    if not (fits & ((records["flags"] & MOVES != 0) == settings.transport)).all():
+        raise ValueError(
+            f"settings: expected the PuzzleMix that drew the whole plan, got {settings!r}, which "
+            "has other levels or another transport, or a plan of several numbers of blocks"
+        )
+    return count, settings
+
+
 def blend(
-    images: object, solution: Solution, *, dtype: str | None = None, threads: int = 0
-) -> object:
+    images: Array,
+    solution: Solution,
+    *,
+    mean: PerChannel | None = None,
+    std: PerChannel | None = None,
+    dtype: DType | None = None,
+    layout: Layout | None = None,
+    out: object = None,
+    threads: int = 0,
+) -> Array:
     """Mix a batch as :func:`solve` found, by the arithmetic of :func:`dali_msda.blend`.
 
     Args:
         images: The images that the solution was found for.
         solution: From :func:`solve`.
-        dtype: ``"uint8"`` (of uint8 images), ``"float32"``, ``"float16"`` or ``"bfloat16"``; by
-            default the images'.
+        mean: As :func:`dali_msda.blend` takes it, in units of the images; so are the others.
+        std: Divided by.
+        dtype: Type of the output.
+        layout: By default that of the images.
+        out: Memory to write to, apart from the images.
         threads: Threads to use, 0 for one per core.
 
     Returns:
-        ``(*plan.shape, H, W, C)``, or ``(*plan.shape, C, H, W)`` if the images lie channel by
-        channel; of the kind that came in (NumPy or torch).
+        ``(*plan.shape, H, W, C)``, or ``(*plan.shape, C, H, W)`` if the layout is ``"CHW"``; of the
+        kind that came in (NumPy or torch).
 
     Raises:
         TypeError, ValueError: If the images do not fit the solution.
     """
     array, planar = _images(images)
-    plan = _pairs(check(solution.plan, len(array), array.shape[1:3]))
+    size, channels = array.shape[1:3], array.shape[3]
+    plan = _served(check(solution.plan, len(array), size, used_for="nothing"))
     cells = _expect_cells(solution)
-    name = dtype or array.dtype.name
-    if name not in ("uint8", "float32", "float16", "bfloat16"):
-        raise ValueError(
-            f"dtype: expected 'uint8', 'float32', 'float16' or 'bfloat16', got {dtype!r}"
-        )
-    if name == "uint8" and array.dtype != np.uint8:
-        raise ValueError("dtype: expected a float type for float images, got 'uint8'")
-    laid_out = np.moveaxis(array, 3, 1) if planar else array
+    layout = layout or ("CHW" if planar else "HWC")
+    expect_layout(layout, planar)
+    scale, shift = cpu_arrays.scale_and_shift(mean, std, channels)
+    name = output_dtype(dtype, array, scale is not None)
+    laid_out = np.moveaxis(array, 3, 1) if layout == "CHW" else array
     shape = (*plan.shape, *laid_out.shape[1:])
-    memory, result = cpu_arrays.output(None, shape, name, images)
+    memory, result = cpu_arrays.output(out, shape, name, images, plan.ndim)
+    if np.shares_memory(memory, array):
+        raise ValueError("out: expected memory apart from the images'; give another array")
     cpu_puzzle.blend(
         memory,
         array,
@@ -203,10 +203,12 @@ def blend(
         solution.levels,
         planar=planar,
         out_dtype=name,
-        layout="CHW" if planar else "HWC",
+        layout=layout,
+        scale=scale,
+        shift=shift,
         threads=thread_count(threads),
     )
-    return result
+    return written(result)
 
 
 def _images(images: object) -> tuple[np.ndarray, bool]:
@@ -217,11 +219,7 @@ def _images(images: object) -> tuple[np.ndarray, bool]:
     expect_pixels(images, array)
     if array.shape[1] * array.shape[2] * array.shape[3] >= MAX_COUNT:
         raise ValueError(f"images: expected fewer than 2**31 values each, got {array.shape}")
-    first = array[:1]
-    if not first.flags.c_contiguous and np.moveaxis(first, 3, 1).flags.c_contiguous:
-        return array, True
-    expect_contiguous("images", array)
-    return array, False
+    return array, is_planar("images", array)
 
 
 def _expect_cells(solution: Solution) -> np.ndarray:
@@ -243,9 +241,12 @@ def _expect_cells(solution: Solution) -> np.ndarray:
     return np.ascontiguousarray(cells)
 
 
-def _pairs(plan: np.ndarray) -> np.ndarray:
+def _served(plan: np.ndarray) -> np.ndarray:
     if (most := plan["sources"].max(initial=1)) > 2:
         raise ValueError(f"plan: expected records of two samples, got one of {most}")
+    if not (known := np.isin(plan["method"], SERVED)).all():
+        name = METHOD_NAMES[int(plan["method"][~known][0])]
+        raise ValueError(f"plan: expected records of puzzlemix or mixup, got one of {name}")
     return plan
 
 

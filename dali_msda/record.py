@@ -40,9 +40,13 @@ PLAN_DTYPE = np.dtype(
 ``extra_weight`` their label weights; the first ``sources`` of them take part. ``lam`` is the
 nominal lambda, before a box is clipped or a count rounded. Boxes are half-open, in pixels;
 ``y1 > height`` wraps round the border. ``leaf`` is the number of the policy's method that was
-drawn. An image has depth 1, a sequence depth 1 and height 1; boxes of volumes are reserved: ``z0``
-and ``z1`` are 0.
+drawn. A record of PuzzleMix has its number of blocks in ``modes``, and the label weights of lambda
+until :func:`dali_msda.puzzle.solve` has found its mask. An image has depth 1, a sequence depth 1
+and height 1; boxes of volumes are reserved: ``z0`` and ``z1`` are 0.
 """
+
+MOVES, OWN_LABEL, SOLVED = 8, 16, 32
+"""Of a record's ``flags``: kPlanMoves, kPlanOwnLabel and kPlanSolved in kernels/msda/plan.h."""
 
 NONE = 0
 METHOD_NAMES = {NONE: "none"} | {method.code: name for name, method in METHODS.items()}

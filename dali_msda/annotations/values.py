@@ -39,7 +39,7 @@ def values(values: Array, plan: np.ndarray) -> Array:
             f"values{where}: expected finite values, got {array[tuple(where)]}; leave unknown "
             "values out of the loss by mixing a second array of zeros and ones that marks them"
         )
-    plan = check(plan, len(array))
+    plan = check(plan, len(array), used_for="labels")
     mixed = np.empty((plan.size, *array.shape[1:]), array.dtype)
     for i, record in enumerate(plan.reshape(-1)):
         rows = array[sources_of(record)].astype(np.float64)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dali_msda.backends.cpu_library import DTYPES, LAYOUTS
 from dali_msda.backends.places import is_torch
 
 MAX_COUNT = 2**31
@@ -52,6 +53,41 @@ def expect_contiguous(name: str, batch: np.ndarray) -> None:
             f"{name}: expected each sample to be contiguous, got strides {batch.strides} for "
             f"shape {batch.shape}; copy it with numpy.ascontiguousarray() or .contiguous()"
         )
+
+
+def is_planar(name: str, batch: np.ndarray) -> bool:
+    """Whether each channel is a contiguous plane; raise ValueError if no sample is contiguous."""
+    first = batch[:1]
+    if not first.flags.c_contiguous and np.moveaxis(first, -1, 1).flags.c_contiguous:
+        return True
+    expect_contiguous(name, batch)
+    return False
+
+
+def expect_layout(layout: object, planar: bool) -> None:
+    """Raise ValueError unless images, ``planar`` or not, can be put out in this layout."""
+    if not isinstance(layout, str) or layout not in LAYOUTS:
+        raise ValueError(f"layout: expected 'HWC' or 'CHW', got {layout!r}")
+    if planar and layout == "HWC":
+        raise ValueError(
+            "layout: expected 'CHW' for images that lie in memory channel by channel, got 'HWC'; "
+            "copy them with numpy.ascontiguousarray() or .contiguous()"
+        )
+
+
+def output_dtype(dtype: object, images: np.ndarray, normalises: bool) -> str:
+    """The name of the type that a caller asks for, or that the output of such images has."""
+    if dtype is None:
+        return "float32" if normalises else images.dtype.name
+    name = str(dtype).removeprefix("torch.") if not isinstance(dtype, type) else dtype.__name__
+    if name not in DTYPES:
+        raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+    if name == "uint8" and (normalises or images.dtype != np.uint8):
+        raise ValueError(
+            "dtype: expected a float type for normalised or float images, got 'uint8'; leave out "
+            "mean and std, or ask for float32"
+        )
+    return name
 
 
 def expect_classes(num_classes: object) -> None:

@@ -116,12 +116,18 @@ def _own_fields(kind: type[Leaf]) -> list:
 
 def _arguments(kind: type[Leaf], indent: int = 2) -> str:
     """A list of a policy's own arguments with their defaults, told as its docstring does."""
-    meanings = attributes(inspect.getdoc(kind))
+    meanings = told(kind)
     rows = [
         _item(f"`{field.name}={_shown(field.default)}`: {meanings[field.name]}", indent)
         for field in _own_fields(kind)
     ]
     return "".join(rows)
+
+
+def told(kind: type[Leaf]) -> dict[str, str]:
+    """Name and meaning of each of a policy's own arguments, by its docstring and its bases'."""
+    bases = [base for base in kind.__mro__ if base is kind or not issubclass(Leaf, base)]
+    return {k: v for base in bases for k, v in attributes(inspect.getdoc(base)).items()}
 
 
 def _shown(value: object) -> str:

@@ -6,7 +6,8 @@
 
 Each row shows a sample, its partner, the own weight of each pixel as grey (white is 1), the mixed
 image, and the label that the mixed image gets. With several interpolations these stand in columns,
-the weights above the images. ``--all`` shows one pair, mixed by every method.
+the weights above the images. ``--all`` shows one pair, mixed by every method. There is no model
+here: Puzzle Mix takes the saliency of the images themselves, that of SaliencyMix.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from dali_msda.commands.pictures import decode, load
 from dali_msda.commands.sheets import SOURCES, Cell, output, save, sheet
 from dali_msda.ops import blend, mask, targets
 from dali_msda.plan import draw
-from dali_msda.policy import BOXES, POLICIES, Cutout, LaMix, Mixup, MultiMix, Policy
+from dali_msda.policy import BOXES, POLICIES, Cutout, LaMix, Mixup, MultiMix, Policy, PuzzleMix
+from dali_msda.puzzle import Solution, solve
 from dali_msda.saliency import saliency
 
 if TYPE_CHECKING:
@@ -83,23 +85,31 @@ class Mixed:
         return Cell(self.images[slot, k], text, shares, head)
 
 
-def mix_all(images: np.ndarray, names: Sequence[str], plan: np.ndarray) -> Mixed:
+def mix_all(images: np.ndarray, names: Sequence[str], plan: np.ndarray | Solution) -> Mixed:
     """Apply a plan to images and their classes.
 
     Args:
         images: uint8 ``(B, H, W, 3)``.
         names: Class name of each image.
-        plan: Records of :data:`PLAN_DTYPE`, ``(B,)`` or ``(B, k)``.
+        plan: Records of :data:`PLAN_DTYPE`, ``(B,)`` or ``(B, k)``, or a solution for them.
     """
-    plan = plan if plan.ndim > 1 else plan[:, None]
     classes = sorted(set(names))
     labels = np.array([classes.index(name) for name in names])
     rows = targets(labels, plan, num_classes=len(classes))
     weights = mask(plan, *images.shape[1:3])
-    return Mixed(plan, weights, blend(images, plan), rows, classes, names)
+    made = _records(plan), weights, blend(images, plan), rows
+    if made[0].ndim == 1:
+        made = [part[:, None] for part in made]
+    return Mixed(*made, classes, names)
 
 
-def draw_sheet(images: np.ndarray, names: Sequence[str], plan: np.ndarray, title: str) -> Image:
+def _records(plan: np.ndarray | Solution) -> np.ndarray:
+    return plan.plan if isinstance(plan, Solution) else plan
+
+
+def draw_sheet(
+    images: np.ndarray, names: Sequence[str], plan: np.ndarray | Solution, title: str
+) -> Image:
     """Draw the sheet of one plan: own, partner, own weight, mixed image and label.
 
     Several interpolations stand in columns, the weights above the images, and the partner below the
@@ -108,12 +118,12 @@ def draw_sheet(images: np.ndarray, names: Sequence[str], plan: np.ndarray, title
     Args:
         images: uint8 ``(B, H, W, 3)``.
         names: Class name of each image.
-        plan: Records of :data:`PLAN_DTYPE`, ``(B,)`` or ``(B, k)``.
+        plan: Records of :data:`PLAN_DTYPE`, ``(B,)`` or ``(B, k)``, or a solution for them.
         title: First line of the sheet.
     """
     mixed, rows = mix_all(images, names, plan), []
     for slot, records in enumerate(mixed.plan):
-        if plan.ndim == 1:
+        if _records(plan).ndim == 1:
             heads = ("own", "partner", "own weight", "mixed") if slot == 0 else ("",) * 4
             own, partner = mixed.source_cells(images, slot, *heads[:2])
             shown = mixed.weight_cell(slot, 0, heads[2]), mixed.mixed_cell(slot, 0, heads[3])
@@ -161,8 +171,25 @@ def draw_all(images: np.ndarray, names: Sequence[str], *, lam: float, seed: int)
 
 def shown_policy(kind: type[Policy], height: int, width: int) -> Policy:
     """A method with its defaults, except that partners differ and a Cutout is large."""
-    more = {"length": min(height, width) // 2} if kind is Cutout else {}
+    more = {"length": min(height, width) // 2} if kind is Cutout else fitting(kind, height, width)
     return kind(partner="derangement", **more)
+
+
+def fitting(kind: type[Policy], height: int, width: int) -> dict[str, object]:
+    """Settings that a method needs for images of this size: blocks of Puzzle Mix, 10 x 10 at most.
+
+    Raises:
+        ValueError: If nothing fits.
+    """
+    if kind is not PuzzleMix:
+        return {}
+    counts = [count for count in range(2, 11) if height % count == width % count == 0]
+    if not counts:
+        raise ValueError(
+            "size: expected height and width that a number from 2 to 10 divides, for the blocks of "
+            f"puzzlemix, got {height}x{width}"
+        )
+    return {"blocks": counts[-1:], "cell": 1}
 
 
 def average_lams(k: int) -> list[float]:
@@ -170,11 +197,16 @@ def average_lams(k: int) -> list[float]:
     return [(k - i) / (k + 1) for i in range(k)]
 
 
-def drawn(policy: Policy, images: np.ndarray, lam: object, seed: int) -> np.ndarray:
-    """The plan of a batch of images."""
+def drawn(policy: Policy, images: np.ndarray, lam: object, seed: int) -> np.ndarray | Solution:
+    """The plan of a batch of images, solved where the method asks for that."""
     step = PAIRS_OF_LAMIX if isinstance(policy, LaMix) else 0
     peaks = saliency(images) if policy.needs_peaks else None
-    return draw(policy, *images.shape[:3], seed=seed, step=step, lam=lam, peaks=peaks)
+    plan = draw(policy, *images.shape[:3], seed=seed, step=step, lam=lam, peaks=peaks)
+    if not policy.needs_gradients:
+        return plan
+    settings = policy.policy if isinstance(policy, MultiMix) else policy
+    _, maps = saliency(images, maps=True)
+    return solve(images, maps.astype(np.float32), plan, settings=settings)
 
 
 # -------------------------------------------------------------------------------------- command
@@ -258,7 +290,8 @@ def _file(path: str, size: tuple[int, int]) -> np.ndarray:
 def _policy(args: argparse.Namespace) -> Policy:
     """The policy, with a rule that never mixes a sample with itself."""
     name = args.policy or "cutmix"
-    kind, options = KINDS[name], {"partner": "derangement"}
+    kind = KINDS[name]
+    options = {"partner": "derangement", **fitting(kind, *args.size)}
     for option in ("alpha", "box"):
         value = getattr(args, option)
         if value is None:

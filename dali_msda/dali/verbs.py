@@ -13,7 +13,7 @@ from nvidia.dali.pipeline import do_not_convert
 
 from dali_msda.backends.cpu_arrays import scale_and_shift
 from dali_msda.dali.plugin import DYNAMIC
-from dali_msda.policy import Policy
+from dali_msda.policy import Policy, expect_loader_policy
 
 # For pipelines with conditions DALI rewrites the functions that they call, and with them whatever
 # those call, in ways that the policies' code does not survive. The verbs need no rewriting: what
@@ -213,8 +213,7 @@ def _policy_arguments(policy: Policy) -> dict[str, Any]:
     DALI carries reals as float32, which would draw other numbers: the memory of the records goes
     over as integers.
     """
-    if not isinstance(policy, Policy):
-        raise TypeError(f"policy: expected a policy such as CutMix(), got {policy!r}")
+    expect_loader_policy(policy)
     arguments = {"policy": policy.leaves().view(np.int32).tolist()}
     if policy.interpolations is not None:
         arguments["interpolations"] = policy.interpolations

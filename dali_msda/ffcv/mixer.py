@@ -15,7 +15,7 @@ from dali_msda.ffcv.library import AllocationQuery, State, torch
 from dali_msda.ffcv.operations import MixerOperation, expect_our_loader
 from dali_msda.ops import blend, targets
 from dali_msda.plan import draw
-from dali_msda.policy import Mixup, Policy, number
+from dali_msda.policy import Mixup, Policy, expect_loader_policy, number
 from dali_msda.saliency import saliency
 
 CHANNELS = 3  # of all images in FFCV
@@ -43,8 +43,7 @@ class Mixer:
     """
 
     def __init__(self, policy: Policy, num_classes: int, *, seed: int = 0):
-        if not isinstance(policy, Policy):
-            raise TypeError(f"policy: expected a policy such as CutMix(alpha=1.0), got {policy!r}")
+        expect_loader_policy(policy)
         self.policy = policy
         self.num_classes = whole("num_classes", num_classes, 1, 2**31)
         self.seed = whole("seed", seed, 0, 2**64)

@@ -71,6 +71,11 @@ class Policy:
         return bool(has_trait(self.leaves(), "needs_peaks").any())
 
     @cached_property
+    def needs_gradients(self) -> bool:
+        """Whether a method mixes in the training step only, by the gradients of the model."""
+        return bool(has_trait(self.leaves(), "needs_gradients").any())
+
+    @cached_property
     def max_sources(self) -> int:
         """The greatest number of samples that a method mixes into one, 2 to 4."""
         return int(self.leaves()["sources"].max())
@@ -83,6 +88,18 @@ class Policy:
     def leaves(self) -> np.ndarray:
         """The policy as the kernels read it: a record of :data:`LEAF_DTYPE` for each leaf."""
         raise NotImplementedError
+
+
+def expect_loader_policy(policy: object) -> None:
+    """Raise TypeError or ValueError unless it is a policy that a loader can mix by."""
+    if not isinstance(policy, Policy):
+        raise TypeError(f"policy: expected a policy such as CutMix(), got {policy!r}")
+    if policy.needs_gradients:
+        raise ValueError(
+            f"policy: expected methods that need no gradients of the model, got {policy!r}; mix in "
+            "the training step, with dali_msda.torch.PuzzleMix or the training program's policy "
+            "{puzzlemix: ...}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,8 @@ class Method:
         traits: What the rest of the package has to know of it, words of :data:`TRAITS`.
         variants: Settings that show all that it can do, for tests: each setting in one of them.
         weights: How it weighs its pixels, as ``msda::WeightKind``: ``"one"`` weight, a ``"box"``, a
-            Gaussian ``"bump"``, or a ``"mask"`` of bits or floats.
+            Gaussian ``"bump"``, or a ``"mask"`` of bits or floats; or by ``"cells"``, which are
+            no part of its record.
     """
 
     code: int
@@ -50,6 +51,7 @@ TRAITS = {
     "cuts": "own weights are 0 or 1, unless they are softened",
     "erases": "sets pixels to 0 in the output; nobody is mixed",
     "needs_field": "has a mask made from a random field",
+    "needs_gradients": "mixes in the training step only, by the gradients of the model",
     "needs_peaks": "is drawn with the most salient pixels of the images",
     "shrinks": "shows pixels of the partner at other places than they had",
 }
@@ -204,6 +206,35 @@ METHODS = {
         when="as CutMix, where hard edges do harm: the paper aims at robustness against "
         "corrupted images",
         variants=({}, {"sigma": (0.1, 0.6)}),
+    ),
+    "puzzlemix": Method(
+        code=10,
+        policy="PuzzleMix",
+        weights="cells",
+        summary="salient blocks of both images, by the gradients of the model; in the training "
+        "step only",
+        paper="Kim et al., ICML 2020, arXiv:2009.06962",
+        authors_code="snu-mllab/PuzzleMix",
+        own_weight="that of its block: 0, 1/2 or 1",
+        label_weight="mean of the mask",
+        deviations="one lambda per sample instead of per batch (scope='batch' restores it); masks "
+        "of least cost, where the code's solver often misses them; costs in fixed point; "
+        "shown blocks of zero saliency stay, where the code may leave them black",
+        definition="lam ~ Beta(alpha, alpha); b x b blocks, with b drawn from blocks for each "
+        "batch; own weights z of the blocks that minimise the saliency they hide, sum z S' + "
+        "(1 - z) S with shares S and S' of the own image and the partner, plus w (z_p - z_q)^2 "
+        "for blocks side by side, where w grows with beta and with the contrast at their border, "
+        "plus eta / b^2 times -log of the binomial law of z under lam; then hidden salient blocks "
+        "move to where their image is shown, by deferred acceptance",
+        when="where images must keep what is salient and labels must fit it, and where one more "
+        "pass through the model per step is affordable. The authors use places=8 and "
+        "scope='batch' for CIFAR-100",
+        traits=frozenset({"needs_gradients"}),
+        variants=(
+            {},
+            {"blocks": (4, 2, 4), "prior_lam": 0.25, "levels": 2, "transport": False},
+            {"places": 8, "cell": 2, "beta": 0.8, "gamma": 0.3, "eta": 0.1, "move_cost": 0.2},
+        ),
     ),
 }
 """Method by name, as a policy and the DALI operators spell it."""

@@ -50,6 +50,12 @@ class Choice(Policy):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "policies", _policies("policies", self.policies, (Leaf,)))
+        for index, policy in enumerate(self.policies):
+            if policy.needs_gradients:
+                raise ValueError(
+                    f"policies[{index}]: expected methods that need no gradients of the model, got "
+                    f"{policy!r}, which mixes whole batches; use Alternate"
+                )
         count = len(self.policies)
         weights = _listed("weights", self.weights, (1.0,) * count)
         if len(weights) != count:

@@ -25,6 +25,7 @@ MODES = {  # by method; the numbers of MsdaMode
     "hmix": {"exact": 0, "nominal": 1},
     "gmix": {"code": 0, "paper": 1, "exact": 2},
     "fmix": {"paper": 0, "legacy": 1},
+    "puzzlemix": {"drawn": 0, "fixed": 1},
 }
 SHARES = numbered(Share)
 ROUNDINGS = numbered(Rounding)

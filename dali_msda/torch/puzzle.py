@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import torch
 
 from dali_msda import puzzle
-from dali_msda.backends.shapes import whole
-from dali_msda.loader_draws import block_count
 from dali_msda.plan import draw
-from dali_msda.policy import Mixup, MultiMix, number
+from dali_msda.policy import Mixup, MultiMix
+from dali_msda.policy import PuzzleMix as PuzzlePolicy
 from dali_msda.torch.batches import HALF_TYPES, expect_batch, readable, uncompiled
 from dali_msda.torch.draw_key import DrawKey
 from dali_msda.torch.settings import MixingSettings
@@ -25,21 +25,18 @@ class PuzzleMix:
         for images, labels in loader:
             mixed, targets = mix(images, labels, saliency(model, images, labels))
 
-    Partners and lambdas are drawn as those of :class:`dali_msda.Mixup`, and so is, for each batch,
-    the number of blocks: by the seed, the rank and the number of the batch, which is counted. All
-    else follows from them, the images and the saliency, to the bit. The label weight is the mean of
-    the mask.
+    The plan of a batch is one of :class:`dali_msda.PuzzleMix`, drawn by the seed, the rank and the
+    number of the batch, which is counted. All else follows from the plan, the images and the
+    saliency, to the bit. The label weight is the mean of the mask.
 
     Args:
         num_classes: Number of classes; needed for dense rows of class indices.
-        blocks: Parts of the mask along each side; one of these is drawn for each batch. Their
-            number must divide the height and the width of the images.
+        blocks: As :class:`dali_msda.PuzzleMix` takes them.
         settings: How masks are found and what moves.
         k: Interpolations of each pair, as :class:`dali_msda.MultiMix` has them: their masks are
             nested and they follow one another, ``B * k`` samples. None for one.
         share: Who shares the lambdas of interpolations, as in :class:`dali_msda.MultiMix`.
-        prior_lam: Lambda that all masks follow instead of the drawn ones, which then are the label
-            weights as they are: 0.5 makes LaMix's input over Puzzle Mix.
+        prior_lam: Likewise.
         mean: Of images that are normalised: ``images * std + mean`` lies in [0, 1], where borders
             are compared. Neither is needed for bytes, or for floats in [0, 1].
         std: Likewise.
@@ -47,10 +44,11 @@ class PuzzleMix:
         rank: Number of the process; by default that of ``torch.distributed``, or 0.
         compact: Return labels and weights instead of dense rows.
         smoothing: Share of the mass of dense rows that is spread over all classes.
-        mixing: Keyword arguments of :class:`dali_msda.Mixup`: ``alpha``, ``scope``, ``partner`` and
-            ``prob``. The released code draws with ``scope="batch"``.
+        mixing: ``alpha``, ``scope``, ``partner`` and ``prob`` of every policy. The released code
+            draws with ``scope="batch"``.
 
     Attributes:
+        policy: What is drawn: a :class:`dali_msda.PuzzleMix`, or a MultiMix of one.
         solution: What was found for the batch before, :class:`dali_msda.puzzle.Solution`, with its
             plan; None at first.
         uniform_maps: Saliency maps that had a value that is negative or not finite, or nothing
@@ -61,8 +59,7 @@ class PuzzleMix:
 
     Reference:
         Kim, Choo and Song, Puzzle Mix, ICML 2020, arXiv:2009.06962; interpolations: Shen et al.,
-        arXiv:2406.01417; ``prior_lam``: Bypassing the Random Input Mixing in Mixup, ICLR 2021
-        submission, eq. 5.
+        arXiv:2406.01417.
     """
 
     def __init__(
@@ -82,25 +79,19 @@ class PuzzleMix:
         smoothing: float = 0.0,
         **mixing: object,
     ):
-        pairs = Mixup(**mixing)
-        if pairs.n != 2:
-            raise ValueError(f"n: expected 2 sources, got {pairs.n}")
-        self.policy = pairs if k is None else MultiMix(pairs, k, share)
-        if not isinstance(blocks, tuple | list) or not blocks:
-            raise TypeError(f"blocks: expected numbers such as (2, 4, 8, 16), got {blocks!r}")
-        self.blocks = tuple(
-            whole("blocks", count, 2, 17, "2 to 16 along each side, whole numbers")
-            for count in blocks
-        )
-        self.settings = puzzle.PuzzleSettings() if settings is None else settings
-        if not isinstance(self.settings, puzzle.PuzzleSettings):
+        if (sources := mixing.pop("n", 2)) != 2:
+            raise ValueError(f"n: expected 2 sources, got {sources}")
+        settings = puzzle.PuzzleSettings() if settings is None else settings
+        if type(settings) is not puzzle.PuzzleSettings:  # a policy would have more to say
             raise TypeError(f"settings: expected PuzzleSettings, got {settings!r}")
-        self._labels = MixingSettings(
-            self.policy, num_classes, seed=seed, compact=compact, smoothing=smoothing
-        )
-        if prior_lam is not None:
-            number("prior_lam", prior_lam, 0.0, 1.0, "a number in [0, 1]")
-        self._solving = dict(settings=self.settings, prior_lam=prior_lam, mean=mean, std=std)
+        how = {name: getattr(settings, name) for name in puzzle.PuzzleSettings.__dataclass_fields__}
+        self._puzzle = PuzzlePolicy(blocks=blocks, prior_lam=prior_lam, **how, **mixing)
+        self.policy = self._puzzle if k is None else MultiMix(self._puzzle, k, share)
+        self.blocks = self._puzzle.blocks
+        # All that labels have to know of the policy is that it mixes two samples.
+        options = dict(seed=seed, compact=compact, smoothing=smoothing)
+        self._labels = MixingSettings(Mixup(), num_classes, **options)
+        self._solving = dict(settings=self._puzzle, mean=mean, std=std)
         self._key = DrawKey(self._labels.seed, rank)
         self._known_shape: tuple[int, ...] | None = None
         self.solution: puzzle.Solution | None = None
@@ -119,6 +110,7 @@ class PuzzleMix:
         saliency: torch.Tensor,
         *,
         step: int | None = None,
+        plan: np.ndarray | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """Mix a batch.
 
@@ -127,6 +119,8 @@ class PuzzleMix:
             labels: Class indices ``(B,)`` or soft labels ``(B, classes)``.
             saliency: Floats ``(B, H, W)``, as :func:`dali_msda.torch.saliency` finds them.
             step: Number of the batch, instead of the count.
+            plan: What to do, instead of a draw: that of an earlier :attr:`solution`, or a saved
+                one.
 
         Returns:
             ``images, targets``: ``(B, C, H, W)`` of the images' type and memory order, and float32
@@ -141,18 +135,17 @@ class PuzzleMix:
         if not isinstance(saliency, torch.Tensor) or not saliency.is_floating_point():
             got = saliency.dtype if isinstance(saliency, torch.Tensor) else type(saliency).__name__
             raise TypeError(f"saliency: expected a tensor of floats, got {got}")
-        key = self._key.arguments()
-        if step is not None:
-            key["step"] = whole("step", step, 0, 2**32)
         shape = tuple(images.shape[2:])
         pixels = readable(images).permute(0, 2, 3, 1)
         maps = saliency.detach().float()
         if len(images) and shape != self._known_shape:
             self._expect_all_fit(pixels[:1], maps[:1])
             self._known_shape = shape
-        plan = draw(self.policy, len(images), *shape, **key)
-        blocks = block_count(self.blocks, **key)
-        found = puzzle.solve(pixels, maps, plan, blocks=blocks, **self._solving)
+        counts = plan is None and step is None
+        if plan is None:
+            key = self._key.arguments() | ({} if step is None else {"step": step})
+            plan = draw(self.policy, len(images), *shape, **key)
+        found = puzzle.solve(pixels, maps, plan, **self._solving)
         self._count(found)
         half = str(images.dtype).removeprefix("torch.") if images.dtype in HALF_TYPES else None
         mixed = puzzle.blend(pixels, found, dtype=half).flatten(0, plan.ndim - 1)
@@ -160,7 +153,7 @@ class PuzzleMix:
         made = mixed if planar else mixed.permute(0, 3, 1, 2)
         targets = self._labels._targets(labels, found.plan)
         self.solution = found
-        if step is None:
+        if counts:
             self._key.step += 1
         return made, *targets
 

@@ -8,7 +8,7 @@ import torch
 from dali_msda.backends.shapes import whole
 from dali_msda.ops import blend, targets
 from dali_msda.plan import draw
-from dali_msda.policy import Mixup, Policy, number
+from dali_msda.policy import Mixup, Policy, expect_loader_policy, number
 
 UNMIXED = Mixup(prob=0.0)
 
@@ -41,8 +41,8 @@ class MixingSettings:
         compact: bool = False,
         smoothing: float = 0.0,
     ):
-        if policy is not None and not isinstance(policy, Policy):
-            raise TypeError(f"policy: expected a policy such as CutMix(alpha=1.0), got {policy!r}")
+        if policy is not None:
+            expect_loader_policy(policy)
         number("mirror", mirror, 0.0, 1.0, "a probability in [0, 1]")
         if not isinstance(compact, bool):
             raise TypeError(f"compact: expected True or False, got {compact!r}")

@@ -5,6 +5,7 @@
 #include "cpu/api.h"
 #include "cpu/report.h"
 #include "msda/mask.h"
+#include "msda/puzzle/costs.h"
 
 namespace msda {
 namespace {
@@ -63,9 +64,8 @@ bool check_point(const Plan& p, const Report& report) {
 // Members that no method uses yet, and numbers that only the caller uses.
 bool check_rest(const Plan& p, const Report& report) {
   if (!is_share(p.lam)) return report.fault("lam: expected a value in [0, 1], got %g", p.lam);
-  if (p.flags & ~uint32_t{kPlanLegacy | kPlanAlignsOwn})
-    return report.fault("flags: expected a sum of %d and %d, got %u", kPlanLegacy, kPlanAlignsOwn,
-                        p.flags);
+  if (p.flags & ~kPlanFlags)
+    return report.fault("flags: expected a sum of 1, 4, 8, 16 and 32, got %u", p.flags);
   if (p.z0 != 0 || p.z1 != 0) return report.fault("z0, z1: expected 0, got %d, %d", p.z0, p.z1);
   for (const int32_t value : p.reserved)
     if (value != 0) return report.fault("reserved: expected 0, got %d", value);
@@ -102,7 +102,8 @@ bool check_field(const Plan& p, const Report& report) {
     return report.fault(
         "depth, height, width: expected fewer than 2^31 pixels for fmix, got %d x %d x %d", p.depth,
         p.height, p.width);
-  if (p.soft < 0 || p.count < p.soft || double{1} * p.count + p.soft > pixels)
+  const bool counts = p.method != kPuzzleMix;
+  if (counts && (p.soft < 0 || p.count < p.soft || double{1} * p.count + p.soft > pixels))
     return report.fault(
         "count, soft: expected numbers of pixels that fit the image's %.0f, got %d, %d", pixels,
         p.count, p.soft);
@@ -112,6 +113,16 @@ bool check_field(const Plan& p, const Report& report) {
       return report.fault("falloff, decay: expected finite numbers >= 0, got %g", value);
   if (p.decay > 10) return report.fault("decay: expected a number in [0, 10], got %g", p.decay);
   return true;
+}
+
+bool check_puzzle(const Plan& p, const Report& report) {
+  if (p.method != kPuzzleMix) return true;
+  if (p.count != 0 || p.soft < 1 || p.soft >= kMaxLevels)
+    return report.fault("count, soft: expected 0 and 1 to %d for puzzlemix, got %d, %d",
+                        kMaxLevels - 1, p.count, p.soft);
+  if (p.modes >= 2 && p.modes <= kMaxSide) return true;
+  return report.fault("modes: expected 2 to %d blocks along each side for puzzlemix, got %d",
+                      kMaxSide, p.modes);
 }
 
 constexpr int32_t kAxes = 3;
@@ -138,8 +149,9 @@ bool check_size(const Plan& p, const int32_t* size, int32_t axes, const Report& 
       wanted, got);
 }
 
-// Boxes and points of volumes are reserved.
+// Boxes, points and blocks of volumes are reserved.
 bool serves_volumes(const Plan& p) {
+  if (p.method == kPuzzleMix) return false;
   switch (weight_kind(p)) {
     case WeightKind::kOne:
     case WeightKind::kBits:
@@ -163,7 +175,8 @@ bool check(const Plan& p, int32_t samples, const Report& report) {
   if (p.depth != 1 && !serves_volumes(p))
     return report.fault("depth: expected 1 for methods other than mixup and fmix, got %d", p.depth);
   return check_sources(p, samples, report) && check_sizes(p, report) && check_box(p, report) &&
-         check_point(p, report) && check_field(p, report) && check_rest(p, report);
+         check_point(p, report) && check_field(p, report) && check_rest(p, report) &&
+         check_puzzle(p, report);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include "cpu/api.h"
 #include "cpu/report.h"
 #include "msda/draw.h"
+#include "msda/puzzle/settings.h"
 
 namespace msda {
 namespace {
@@ -31,6 +32,8 @@ int32_t last_mode(int32_t method) {
       return kGMixExact;
     case kFMix:
       return kFMixLegacy;
+    case kPuzzleMix:
+      return kPuzzleMixFixed;
     default:
       return 0;
   }
@@ -49,6 +52,17 @@ bool check_words(const MsdaLeaf& leaf, const Report& report) {
          check_number("rounding", leaf.rounding, kRoundCoin, report) &&
          check_number("reformulate", leaf.reformulate, 1, report) &&
          check_number("traits", leaf.traits, 2 * kNeedsPeaks - 1, report);
+}
+
+bool check_puzzle(const MsdaLeaf& leaf, const Report& report) {
+  int32_t counts[kMaxBlockCounts];
+  if (leaf.method != kPuzzleMix) return true;
+  if (block_counts(counts, leaf.modes) == 0)
+    return report.fault("modes: expected up to %d numbers of blocks for puzzlemix, got %d",
+                        kMaxBlockCounts, leaf.modes);
+  if (leaf.length >= 2 && leaf.length <= kMaxLevels) return true;
+  return report.fault("length: expected 2 to %d own weights for puzzlemix, got %d", kMaxLevels,
+                      leaf.length);
 }
 
 // The other numbers of a method's own settings.
@@ -128,7 +142,7 @@ bool check_leaf(const MsdaLeaf& leaf, const MsdaLeaf* before, int32_t interpolat
                 const Report& report) {
   if (leaf.version != kPolicyVersion)
     return report.fault("version: expected %d, got %d", kPolicyVersion, leaf.version);
-  return check_words(leaf, report) && check_settings(leaf, report) &&
+  return check_words(leaf, report) && check_settings(leaf, report) && check_puzzle(leaf, report) &&
          check_partners(leaf, interpolations, report) && check_stage(leaf, before, report);
 }
 

@@ -4,6 +4,7 @@
 #include "msda/draw/boxes.h"
 #include "msda/draw/bump.h"
 #include "msda/draw/field.h"
+#include "msda/draw/puzzle.h"
 
 namespace msda {
 
@@ -45,6 +46,7 @@ MSDA_FN Amount amount_of(const MsdaLeaf& leaf) {
     case kHMix:
     case kGMix:
     case kSaliencyMix:
+    case kPuzzleMix:
       return Amount::kLambda;
     case kResizeMix:
     case kSmoothMix:
@@ -114,6 +116,8 @@ MSDA_FN void draw_record(Plan& p, const MsdaLeaf& leaf, const Unit& unit, double
       return draw_cutout(p, leaf, unit);
     case kSmoothMix:
       return draw_smoothmix(p, amount, given != nullptr, unit);
+    case kPuzzleMix:
+      return draw_puzzlemix(p, leaf, unit);
     case kNone:
     case kMixup:
       return draw_mixup(p, leaf, shares);

@@ -19,11 +19,13 @@ enum class WeightKind : uint8_t {
 };
 
 // How a record weighs its pixels.  A number that is no method, which msda_check (cpu/check.cpp)
-// refuses, weighs as kMixup.
+// refuses, weighs as kMixup; so does kPuzzleMix, whose cells are no part of the record, so that all
+// but puzzle/ refuse it.
 MSDA_FN WeightKind weight_kind(const Plan& p) {
   switch (static_cast<Method>(p.method)) {
     case kNone:
     case kMixup:
+    case kPuzzleMix:
       return WeightKind::kOne;
     case kCutMix:
     case kHMix:

@@ -40,7 +40,7 @@ enum Purpose : uint32_t {
   kDrawSide = 7,
   kDrawRatio = 8,
   kDrawRounding = 9,
-  kDrawBlocks = 10,  // of Puzzle Mix's masks (dali_msda/loader_draws.py)
+  kDrawBlocks = 10,  // of Puzzle Mix's masks
   // Those of loaders and of training steps, numbered from the greatest down
   // (dali_msda/loader_draws.py).
   kDrawStyle = 249,

@@ -29,15 +29,23 @@ enum Method : uint8_t {
   kSaliencyMix = 7,  // as kCutMix
   kCutout = 8,       // the output is 0 in the box; one source, whose label is kept
   kSmoothMix = 9,    // as kGMix
+  kPuzzleMix = 10,   // cells that are found for these images (puzzle/), `modes` along each side;
+                     // until then the label weights are lambda's
 };
-constexpr const char* kMethodNames[] = {"none", "mixup",     "cutmix",      "fmix",   "hmix",
-                                        "gmix", "resizemix", "saliencymix", "cutout", "smoothmix"};
+constexpr const char* kMethodNames[] = {"none",   "mixup",     "cutmix",    "fmix",
+                                        "hmix",   "gmix",      "resizemix", "saliencymix",
+                                        "cutout", "smoothmix", "puzzlemix"};
 constexpr int32_t kMethods = sizeof kMethodNames / sizeof *kMethodNames;
 
 enum PlanFlag : uint32_t {
   kPlanLegacy = 1,     // kFMix: the field of the released code, see field.h
   kPlanAlignsOwn = 4,  // kMixup at a layer: the own features are moved to fit the partner's
+  kPlanMoves = 8,      // kPuzzleMix: salient blocks move to where they are seen
+  kPlanOwnLabel = 16,  // kPuzzleMix: the label weights were drawn and stay; only masks follow `lam`
+  kPlanSolved = 32,    // kPuzzleMix: the label weights are those of masks that were found
 };
+constexpr uint32_t kPlanFlags =
+    kPlanLegacy | kPlanAlignsOwn | kPlanMoves | kPlanOwnLabel | kPlanSolved;
 
 struct Plan {
   uint16_t version;  // kPlanVersion
@@ -54,10 +62,11 @@ struct Plan {
   int32_t point[3];                // centre z, y, x
   float falloff[3];                // Gaussian coefficients per squared pixel along z, y, x
   int32_t count;                   // pixels of a field mask that stay own
-  int32_t soft;                    // pixels on either side of the threshold that are ramped
+  int32_t soft;                    // pixels on either side of the threshold that are ramped;
+                                   // kPuzzleMix: greatest own weight of a cell, in its own steps
   uint32_t field_seed[2];          // key of the field's own random numbers
   float decay;                     // power of the field's spectrum
-  int32_t modes;                   // frequencies kept per axis, 0 for all
+  int32_t modes;                   // frequencies kept per axis, 0 for all; kPuzzleMix: blocks
   int32_t layer;                   // layer to mix at, by its place among those that are named
   int32_t leaf;                    // which leaf of the policy was drawn
   int32_t depth, height, width;    // size of the samples the plan was drawn for

@@ -25,15 +25,16 @@ struct MsdaLeaf {
   double alpha;               // Beta(alpha, alpha), or Dirichlet(alpha, ...) for 3 and 4 sources
   double prob;                // probability that the leaf mixes at all
   double min_side, max_side;  // kBoxMinMax, kResizeMix: sides of the box as shares of the image's
-  double r;                   // kHMix: share of the partner's mass that the box holds
+  double r;                   // kHMix: share of the partner's mass that the box holds;
+                              // kPuzzleMixFixed: lambda of the masks
   double r_gamma;             // kHMix: r ~ Beta(r_gamma, r_gamma) instead; 0 for a fixed r
   double decay;               // kFMix: power of the spectrum
   double max_soft;            // kFMix: greatest share of the pixels that is ramped on either side
   int32_t mode;               // MsdaMode
-  int32_t rounding;           // MsdaRounding: kFMix's count of pixels
+  int32_t rounding;           // MsdaRounding: kFMix's count of pixels; kPuzzleMix: 1 if blocks move
   int32_t reformulate;  // kFMix: lambda ~ Beta(alpha + 1, alpha), and the label is the own one
-  int32_t modes;        // kFMix: frequencies kept per axis, 0 for all
-  int32_t length;       // kCutout: side of the square, in pixels
+  int32_t modes;        // kFMix: frequencies kept per axis, 0 for all; kPuzzleMix: block_counts()
+  int32_t length;       // kCutout: side of the square, in pixels; kPuzzleMix: own weights of a cell
   int32_t traits;       // MsdaTrait of the method
 };
 static_assert(sizeof(MsdaLeaf) == 128, "the record's size is part of its format");
@@ -61,6 +62,8 @@ enum MsdaMode : int32_t {
   kGMixExact = 2,     // the width that makes the mean of the mask lambda
   kFMixPaper = 0,
   kFMixLegacy = 1,
+  kPuzzleMixDrawn = 0,
+  kPuzzleMixFixed = 1,  // the masks follow `r` and the label weights the drawn lambda
 };
 enum MsdaRounding : int32_t { kRoundNearest = 0, kRoundStochastic = 1, kRoundCoin = 2 };
 

@@ -15,7 +15,7 @@ import dali_msda as msda
 from dali_msda.backends import cpu
 from tests.support.batches import every_kind_of_record, normalisation, random_images
 from tests.support.doors import assert_same, poisoned
-from tests.support.variants import VARIANTS, draw_any, make
+from tests.support.variants import IN_LOADERS, VARIANTS, draw_any, make
 
 PAIRED = [
     msda.Mixup(partner="flip"),
@@ -26,7 +26,7 @@ PAIRED = [
     msda.Mixup(scope="pair", prob=0.5),
     msda.Choice([msda.Mixup(scope="pair"), msda.CutMix(scope="pair")], scope="pair"),
     msda.Choice([msda.Mixup(partner="flip", prob=0.7), msda.CutMix(partner="flip", prob=0.3)]),
-    *(make((name, VARIANTS[name][0]), scope="pair") for name in VARIANTS if name != "resizemix"),
+    *(make((name, VARIANTS[name][0]), scope="pair") for name in IN_LOADERS if name != "resizemix"),
     msda.Choice(
         [msda.FMix(max_soft=0.3, partner="flip"), msda.GMix(partner="flip"), msda.Cutout()]
     ),

@@ -3,6 +3,7 @@
 import numpy as np
 
 import dali_msda as msda
+from dali_msda import puzzle as puzzles
 from dali_msda.policy import POLICIES
 
 WILD = [0, -1, 2**31 - 1, 2**31, 2**32 + 5, 2**63, 2**64, 1.5, "7", None, True, np.int64(3)]
@@ -28,6 +29,15 @@ SETTINGS = {
     "law": ["paper", "legacy"],
     "tau": [(0.1, 0.8), (1e-9, 1e-9), (1.0, 1.0)],
     "length": [1, 5, 2**31 - 1],
+    "blocks": [(2, 4), (4, 3, 3), (16,)],
+    "prior_lam": [None, 0.5],
+    "places": [2, 8],
+    "cell": [1, 3],
+    "levels": [2, 3, 4],
+    "beta": [0.0, 8.0],
+    "eta": [0.0, 1.0],
+    "move_cost": [0.0, 16.0],
+    "transport": [False, True],
 }
 DTYPES = ["u1", "f4", "f2", "f8", "i4", ">f4", ">u2", "?", "c8", "i8", "O", "S3"]
 
@@ -245,6 +255,24 @@ def mask(f, folder):
     msda.mask(plan, shape=asked, out=out)
 
 
+def puzzle(f, folder):
+    """A plan of Puzzle Mix, solved and mixed; sides are often multiples of its blocks."""
+    settings = {"blocks": (f.one([2, 3, 4]),), "cell": 1, "levels": f.one([2, 3, 4])}
+    policy = msda.PuzzleMix(prob=f.one([0.5, 1.0]), **settings)
+    drawn = f.maybe([policy, msda.MultiMix(policy, 2)], [msda.CutMix(), msda.PuzzleMix()])
+    shape = f.shape() if f.odd(0.2) else tuple(12 * f.one([1, 2]) for _ in range(2))
+    batch = int(f.rng.integers(0, 5))
+    plan = f.draw(drawn, batch, shape, seed=f.size(), step=1)
+    if f.odd(0.4):
+        f.damage(plan)
+    images = f.array((batch, *shape, f.one([1, 3])), f.one(["u1", "f4"]))
+    maps = f.array((batch, *shape), "f4")
+    found = puzzles.solve(images, maps, plan, settings=f.maybe([policy], [None, "x"]))
+    msda.blend(images, found, **f.blending(images, found.plan))
+    msda.mask(found, *shape)
+    msda.targets(f.array((batch,), "i8"), found, num_classes=f.maybe([120], WILD))
+
+
 def saliency(f, folder):
     images = f.array((f.one([0, 1, 4]), *f.shape(), f.maybe([1, 3], [2])), f.one(["u1", "f4"]))
     mirror = f.array((len(images),), "?") if f.rarely(0.3) else None
@@ -308,7 +336,7 @@ def files(f, folder):
 
 
 CALLS = [blend, blend, blend, mix, mix, draw, draw, targets, mask]
-CALLS += [saliency, segmentation, boxes, values, files]
+CALLS += [puzzle, saliency, segmentation, boxes, values, files]
 
 
 def call(seed, folder, torch=None):

@@ -47,6 +47,7 @@ WRONG = [
 ]
 BOXES = [[[0.0, 0.0, 3.0, 3.0]]] * 3
 POLICIES = [msda.Mixup(), msda.CutMix(), msda.FMix(), msda.GMix(), msda.ResizeMix()]
+POLICIES += [msda.PuzzleMix()]
 
 
 @pytest.mark.parametrize("fields, message", WRONG, ids=[str(fields) for fields, _ in WRONG])

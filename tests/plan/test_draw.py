@@ -9,7 +9,7 @@ import dali_msda as msda
 from dali_msda.policy import METHODS
 from tests.reference import mixing as reference
 from tests.support.oracle import assert_same_plan
-from tests.support.variants import CASES, draw_any, make, name_of, peaks_for
+from tests.support.variants import CASES, DRAWN, draw_any, make, name_of, peaks_for
 
 SCOPES = ("sample", "pair", "batch")
 RULES = ("permutation", "derangement", "flip", "roll")
@@ -46,7 +46,7 @@ def shape(request):
 
 @pytest.mark.parametrize("scope, partner", SHARED_BY)
 def test_every_scope_and_partner(shape, scope, partner):
-    for step, case in enumerate(CASES):
+    for step, case in enumerate(DRAWN):
         if "n" in case[1] and (scope == "pair" or partner == "flip"):
             continue
         common = {"scope": scope, "partner": partner, "prob": (0.0, 0.5, 1.0, 1.0)[step % 4]}
@@ -165,7 +165,7 @@ def test_extreme_keys(seed, rank, step):
 
 def test_ids_replace_slots():
     ids = np.array([2**64 - 1, 0, 123456789012345, 7, 2**32], np.uint64)
-    policies = [make(case) for case in CASES]
+    policies = [make(case) for case in DRAWN]
     for policy in (*policies, msda.Mixup(partner="derangement"), msda.CutMix(scope="batch")):
         assert_follows_the_definitions(policy, 5, 11, 13, seed=1, step=9, ids=ids)
 

@@ -12,7 +12,7 @@ from dali_msda.torch import soft_target_cross_entropy
 from tests.reference import mixing as reference
 from tests.support.doors import DOORS, widened
 from tests.support.oracle import assert_same_plan
-from tests.support.variants import SHARES_THE_PARTNER, draw_any, peaks_for
+from tests.support.variants import IN_LOADERS, SHARES_THE_PARTNER, draw_any, peaks_for
 
 SIZES = st.integers(1, 40)
 ALPHAS = st.sampled_from([0.01, 0.2, 1.0, 8.0, 100.0])
@@ -45,13 +45,13 @@ SETTINGS = {
     "saliencymix": st.fixed_dictionaries({"box": BOXES}),
     "cutout": st.fixed_dictionaries({"length": st.integers(1, 50)}),
 }
-for name, card in METHODS.items():  # of others those that their cards name
-    SETTINGS.setdefault(name, st.sampled_from(card.variants))
+for name in IN_LOADERS:  # of others those that their cards name
+    SETTINGS.setdefault(name, st.sampled_from(METHODS[name].variants))
 
 
 @st.composite
 def methods(
-    draw, names=tuple(METHODS), scopes=("sample", "batch"), partners=ANY, minmax=True, **fixed
+    draw, names=tuple(IN_LOADERS), scopes=("sample", "batch"), partners=ANY, minmax=True, **fixed
 ):
     """One method with any settings that go together; ``fixed`` ones where it has them."""
     common = {
@@ -82,7 +82,7 @@ def policies(**restricted):
 
 # Each pixel is the one's or the other's.
 CUT = codes("cuts")
-MIXES = [name for name, card in METHODS.items() if "erases" not in card.traits]
+MIXES = [name for name in IN_LOADERS if "erases" not in METHODS[name].traits]
 PIXELS_COUNT = ["mixup", "cutmix", "fmix", "resizemix", "saliencymix"]
 MEANS_MIX = ["fmix", "gmix"]
 SHAPES = st.tuples(st.integers(1, 9), SIZES, SIZES, st.integers(1, 5))

@@ -9,7 +9,7 @@ import pytest
 
 import dali_msda as msda
 from dali_msda.policy import METHODS, POLICIES
-from tests.support.variants import CASES, VARIANTS, draw_any, make
+from tests.support.variants import CASES, DRAWN, VARIANTS, draw_any, make
 
 MIXUP, CUTMIX = msda.Mixup(), msda.CutMix()
 EVERY = [
@@ -21,7 +21,7 @@ EVERY = [
     msda.Choice([MIXUP, CUTMIX]),
     msda.Choice([MIXUP, CUTMIX], weights=[1, 3], scope="batch"),
     msda.Alternate([MIXUP, msda.Choice([CUTMIX, MIXUP])], counts=[2, 1]),
-    *map(make, CASES),
+    *map(make, DRAWN),
     msda.Choice([make(case) for case in CASES]),
 ]
 

@@ -10,7 +10,7 @@ import dali_msda as msda
 from dali_msda import build
 from dali_msda.backends import cpu
 from dali_msda.policy import METHODS, POLICIES, TRAIT_BITS, TRAITS, Leaf, base, has_trait, words
-from tests.support.variants import CASES, make, name_of, peaks_for
+from tests.support.variants import DRAWN, IN_LOADERS, make, name_of, peaks_for
 
 HEADER = (build.KERNELS / "msda/policy.h").read_text()
 ENUMS = {
@@ -50,7 +50,7 @@ def test_methods_have_their_names():
 
 def test_leaves_have_the_traits_of_their_cards():
     assert base.LEAF_DTYPE.itemsize == 128
-    leaves = msda.Choice([kind() for kind in POLICIES.values()]).leaves()
+    leaves = np.concatenate([kind().leaves() for kind in POLICIES.values()])
     assert set(TRAIT_BITS) <= set(TRAITS)
     for trait in TRAIT_BITS:
         expected = [trait in METHODS[name].traits for name in POLICIES]
@@ -66,12 +66,14 @@ def test_what_policies_say_of_themselves():
     assert msda.LaMix().takes_turns and not msda.Alternate([msda.Mixup()]).takes_turns
 
 
-@pytest.mark.parametrize("case", CASES, ids=name_of)
+@pytest.mark.parametrize("case", DRAWN, ids=name_of)
 def test_what_policies_make_is_accepted(case):
     policy = make(case)
     pairs = make(case, scope="pair") if "n" not in case[1] else policy
     scope = "pair" if "n" not in case[1] else "batch"
-    choice = msda.Choice([pairs, pairs], weights=[1e-3, 7], scope=scope)
+    choice = pairs
+    if case[0] in IN_LOADERS:
+        choice = msda.Choice([pairs, pairs], weights=[1e-3, 7], scope=scope)
     for every in (policy, choice, msda.Alternate([choice, policy] * 50, [2**24 - 1, 1] * 50)):
         assert refusal(every.leaves()) is None
     fits = msda.MultiMix(policy) if refusal(policy.leaves(), 2) is None else None
@@ -79,6 +81,7 @@ def test_what_policies_make_is_accepted(case):
 
 
 MIXUP, CUTMIX, FMIX, HMIX = msda.Mixup(), msda.CutMix(), msda.FMix(), msda.HMix()
+PUZZLE = msda.PuzzleMix()
 NAN = float("nan")
 PAST = len(METHODS) + 1  # the first number that no method has
 DAMAGED = {
@@ -130,6 +133,16 @@ DAMAGED = {
     "modes": (FMIX, dict(modes=-1), r"modes: expected at least 0 \(all\), .* got -1"),
     "legacy modes": (FMIX, dict(modes=3, mode=1), "modes: .* 0 with the legacy law, got 3"),
     "length": (msda.Cutout(), dict(length=0), "length: expected at least 1 pixel, got 0"),
+    "no blocks": (PUZZLE, dict(modes=0), "modes: expected up to 7 numbers of blocks .* got 0"),
+    "one block": (
+        PUZZLE,
+        dict(modes=0x301),
+        "modes: expected up to 7 numbers of blocks .* got 769",
+    ),
+    "8 numbers": (PUZZLE, dict(modes=0x11111111), "modes: expected up to 7 numbers of blocks"),
+    "1 level": (PUZZLE, dict(length=1), "length: expected 2 to 4 own weights .* got 1"),
+    "levels": (PUZZLE, dict(length=5), "length: expected 2 to 4 own weights .* got 5"),
+    "mode of puzzlemix": (PUZZLE, dict(mode=2), r"mode: expected a number in \[0, 1\], got 2"),
     "traits": (CUTMIX, dict(traits=16), r"traits: expected a number in \[0, 15\], got 16"),
     "peaks": (msda.SaliencyMix(), dict(traits=0), "traits: expected that of needing peaks"),
 }
@@ -179,7 +192,7 @@ REALS = [NAN, float("inf"), -float("inf"), -1.0, 0.0, 1e-308, 0.01, 0.5, 1.0, 10
 def test_whatever_passes_can_be_drawn():
     """Records with fields overwritten at random: refused, or their plans are good ones."""
     rng = np.random.default_rng(0)
-    policies = [make(case) for case in CASES]
+    policies = [make(case) for case in DRAWN]
     policies += [msda.Choice([FMIX, CUTMIX]), msda.Alternate([HMIX, msda.Choice([MIXUP, FMIX])])]
     sound = 0
     for _ in range(4000):
@@ -188,7 +201,7 @@ def test_whatever_passes_can_be_drawn():
             name = rng.choice(base.LEAF_DTYPE.names)
             values = REALS if base.LEAF_DTYPE[name].kind == "f" else EXTREMES
             if base.LEAF_DTYPE[name].kind == "u":
-                values = range(10)
+                values = range(PAST)
             leaves[name][rng.integers(len(leaves))] = rng.choice(values)
         if refusal(leaves) is None:
             sound += 1

@@ -6,7 +6,7 @@ Sources: Salmon et al., SC 2011 (Philox); Marsaglia and Tsang, ACM TOMS 2000 (Ga
 Zhang et al., arXiv:1710.09412 (Mixup); Yun et al., arXiv:1905.04899 (CutMix; ``clip`` is the box of
 the authors' code); Harris et al., arXiv:2002.12047 (FMix); Park et al., arXiv:2208.09913 (HMix,
 GMix); Qin et al., arXiv:2012.11101 (ResizeMix); Uddin et al., arXiv:2006.01791 (SaliencyMix);
-DeVries and Taylor, arXiv:1708.04552 (Cutout).
+DeVries and Taylor, arXiv:1708.04552 (Cutout); Kim et al., arXiv:2009.06962 (PuzzleMix).
 """
 
 import itertools
@@ -20,7 +20,7 @@ from dali_msda.record import METHOD_NAMES
 CODES = {name: code for code, name in METHOD_NAMES.items()}
 NARROWEST = 64.0  # a falloff whose bump is a single pixel
 BUMPS, MASKS = codes_weighing_by("bump"), codes_weighing_by("mask")
-LAM, POSITION, PERMUTATION, MIX, LEAF, FIELD, SIDES, RATIO, ROUNDING = range(1, 10)  # purposes
+LAM, POSITION, PERMUTATION, MIX, LEAF, FIELD, SIDES, RATIO, ROUNDING, BLOCKS = range(1, 11)
 
 
 def philox(counter, key):
@@ -266,6 +266,19 @@ class Filler:
             self.p[axis + "0"], self.p[axis + "1"] = low, high
             area *= high - low
         self.weigh(1.0 - area / self.pixels)
+
+    def puzzlemix(self):
+        """A number of blocks, by the batch's ``first`` identity; labels are lambda's for a start.
+
+        With masks of a fixed lambda they are so for good, and the record has the fixed one.
+        """
+        leaf = self.leaf
+        u = self.stream.uniform(self.first, BLOCKS)
+        self.p["modes"], self.p["soft"] = leaf.blocks[int(u * len(leaf.blocks))], leaf.levels - 1
+        self.p["flags"] = 8 * leaf.transport + 16 * (leaf.prior_lam is not None)
+        self.weigh(self.p["lam"] if leaf.prior_lam is None else self.drawn["weight"], 1.0)
+        if leaf.prior_lam is not None:
+            self.p["lam"] = leaf.prior_lam
 
     def cutout(self):
         """A square that is cut off at the border; only the own sample takes part."""

@@ -160,6 +160,7 @@ def draw(
                     which.count,
                     identities[0] if which.shared else identity,
                 )
+            filler.first = identities[0]
             if leaf.method == "saliencymix":
                 filler.peak = peaks[partner[0][0 if leaf.scope == "batch" else i]]
             if hasattr(filler, leaf.method):

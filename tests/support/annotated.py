@@ -1,8 +1,8 @@
 """Plans for what is mixed beside the images."""
 
 import dali_msda as msda
-from dali_msda.policy import METHODS, POLICIES
-from tests.support.variants import draw_any
+from dali_msda.policy import METHODS
+from tests.support.variants import IN_LOADERS, draw_any
 
 RESIZEMIX, CUTOUT = METHODS["resizemix"].code, METHODS["cutout"].code
 
@@ -11,7 +11,7 @@ CLASSES = 5
 
 
 VARIANTS = [
-    *(kind() for kind in POLICIES.values()),
+    *(kind() for kind in IN_LOADERS.values()),
     msda.Mixup(n=3),
     msda.Mixup(n=4, partner="roll"),
     msda.CutMix(box="wrap", prob=0.5),

@@ -3,7 +3,7 @@
 import numpy as np
 
 import dali_msda as msda
-from dali_msda.policy import METHODS
+from dali_msda.policy import METHODS, POLICIES
 
 # Of these methods more than their cards have.
 MORE = {
@@ -33,10 +33,15 @@ MORE = {
     "cutout": [{}, {"length": 5}],
 }
 VARIANTS = {name: MORE.get(name, card.variants) for name, card in METHODS.items()}
-CASES = [(name, settings) for name, every in VARIANTS.items() for settings in every]
+IN_LOADERS = {
+    name: kind for name, kind in POLICIES.items() if "needs_gradients" not in METHODS[name].traits
+}
+"""Policy class by method of those whose pixels follow from the plan alone."""
+DRAWN = [(name, settings) for name, every in VARIANTS.items() for settings in every]
+CASES = [case for case in DRAWN if case[0] in IN_LOADERS]
 TWO_SOURCES = [(name, settings) for name, settings in CASES if "n" not in settings]
 SHARES_THE_PARTNER = [
-    name for name, card in METHODS.items() if not card.traits & {"erases", "needs_peaks", "shrinks"}
+    name for name in IN_LOADERS if not METHODS[name].traits & {"erases", "needs_peaks", "shrinks"}
 ]
 """Methods that give each pixel of a pair away once: what one image loses the other gets."""
 

@@ -173,13 +173,16 @@ def test_a_preset_says_what_it_is_compared_with(name):
     assert preset["classes"] == (1000 if "cifar" not in name else 100 if "cifar100" in name else 0)
 
 
+SHARED = ["method", "lam", "weight"]
+
+
 @pytest.mark.parametrize("name", PAPERS)
 def test_one_draw_serves_the_batch_where_the_papers_do_so(name):
     policy = drawn(name)
     if policy is None:
         return
     plans = [draw_any(policy, 8, 16, 16, seed=0, step=step) for step in range(8)]
-    shared = all((plan[["method", "lam"]] == plan[["method", "lam"]][0]).all() for plan in plans)
+    shared = all((plan[SHARED] == plan[SHARED][0]).all() for plan in plans)
     assert shared == (name != "resnet101_cutmix_mixup" and "_lamix" not in name)
 
 

@@ -15,7 +15,7 @@ from dali_msda.pipelines.training import config as settings
 from dali_msda.pipelines.training.config import Config, policy_from_dict
 from dali_msda.pipelines.training.metrics import CleanMetrics
 from dali_msda.pipelines.training.models import make_model
-from dali_msda.pipelines.training.step_methods import AlignMix, ManifoldMixup
+from dali_msda.pipelines.training.step_methods import STEP_METHODS, AlignMix, ManifoldMixup
 from dali_msda.policy import POLICIES
 
 
@@ -106,7 +106,12 @@ def test_a_method_of_the_training_step_holds_a_policy_as_its_python_does():
 def test_every_method_by_name_with_all_its_arguments(name):
     policy = POLICIES[name]()
     arguments = yaml.safe_load(yaml.safe_dump(listed(dataclasses.asdict(policy))))
-    assert policy_from_dict(name) == policy_from_dict({name: arguments}) == policy
+    made = policy_from_dict({name: arguments})
+    assert made == policy_from_dict(name)
+    if name in STEP_METHODS:  # which has more to set, for the step
+        assert listed(dataclasses.asdict(made)).items() >= arguments.items()
+    else:
+        assert made == policy
 
 
 def listed(arguments):

@@ -8,12 +8,12 @@ from nvidia.dali import fn, pipeline_def, types
 
 import dali_msda as msda
 from dali_msda import dali
-from dali_msda.policy import POLICIES
+from tests.support.variants import IN_LOADERS
 from tests.with_dali.dali_pipelines import build, given, run, source
 
 BATCH, CLASSES, MEAN, STD = 9, 7, [100.0, 110.0, 120.0], 50.0
 VARIANTS = [
-    *(kind() for kind in POLICIES.values()),
+    *(kind() for kind in IN_LOADERS.values()),
     msda.Mixup(n=3),
     msda.CutMix(minmax=(0.3, 0.6)),
     msda.FMix(law="legacy", rounding="coin"),
@@ -28,7 +28,7 @@ VARIANTS = [
     msda.Choice([msda.SaliencyMix(box="inside"), msda.Cutout()]),
     msda.Choice([msda.FMix(alpha=0.3), msda.CutMix(), msda.GMix()], weights=[3, 1, 2]),
     msda.Alternate([msda.Choice([msda.HMix(), msda.Mixup()]), msda.FMix(modes=5)], [1, 2]),
-    *(msda.MultiMix(kind(), 3) for kind in POLICIES.values() if kind is not msda.Cutout),
+    *(msda.MultiMix(kind(), 3) for kind in IN_LOADERS.values() if kind is not msda.Cutout),
     msda.MultiMix(msda.Choice([msda.FMix(scope="batch"), msda.CutMix(prob=0.5)]), 5, "batch"),
     msda.MultiMix(msda.FMix(max_soft=0.2, scope="pair"), 64),
     msda.LaMix(),

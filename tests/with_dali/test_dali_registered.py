@@ -8,7 +8,7 @@ from nvidia.dali import fn, types
 
 import dali_msda as msda
 from dali_msda.dali import blend, plan
-from dali_msda.policy import POLICIES
+from tests.support.variants import IN_LOADERS
 from tests.with_dali.dali_pipelines import (
     CLASSES,
     build,
@@ -45,7 +45,7 @@ def test_maps_are_cut_with_the_images(policy):
         np.testing.assert_array_equal(images, msda.blend(IMAGES, drawn, mirror=MIRROR))
 
 
-@pytest.mark.parametrize("policy", [kind() for kind in POLICIES.values()], ids=str)
+@pytest.mark.parametrize("policy", [kind() for kind in IN_LOADERS.values()], ids=str)
 def test_a_depth_map_beside_photographs(policy, tmp_path):
     """Read, decoded and resized; what is not DALI's follows from the plan that it returns."""
     root = write_photographs(tmp_path)

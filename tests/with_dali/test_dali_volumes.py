@@ -12,7 +12,8 @@ from nvidia.dali import fn, types
 
 import dali_msda as msda
 from dali_msda import dali
-from dali_msda.policy import METHODS, POLICIES
+from dali_msda.policy import METHODS
+from tests.support.variants import IN_LOADERS
 from tests.with_dali.dali_pipelines import arrays, build, given, recorded, records, run, source
 
 B, RNG = 5, np.random.default_rng(0)
@@ -233,13 +234,13 @@ def test_empty_branches_and_changing_sizes():
 # -------------------------------------------------------------------------------- what is refused
 
 
-IMAGES_ONLY = [name for name, card in METHODS.items() if "any_shape" not in card.traits]
+IMAGES_ONLY = [name for name in IN_LOADERS if "any_shape" not in METHODS[name].traits]
 
 
 @pytest.mark.parametrize("method", IMAGES_ONLY)
 def test_plan_refuses_methods_for_images(method):
-    policy = msda.Choice([msda.FMix(), POLICIES[method]()])
-    serving = " or ".join(f'"{name}"' for name in METHODS if name not in IMAGES_ONLY)
+    policy = msda.Choice([msda.FMix(), IN_LOADERS[method]()])
+    serving = " or ".join(f'"{name}"' for name in IN_LOADERS if name not in IMAGES_ONLY)
     for axes in ("W", "DHW", "FHW"):
         images = samples(axes)
         record = recorded(policy)

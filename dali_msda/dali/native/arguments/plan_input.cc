@@ -40,6 +40,10 @@ void PlanInput::Read(const TensorList<CPUBackend>& batch) {
   char fault[256];
   const int64_t wrong = msda_check(plans_.data(), size(), samples, nullptr, 0, fault, sizeof fault);
   expect(wrong < 0, "plans[", wrong, "]: ", fault, ".");
+  for (int i = 0; i < size(); ++i)
+    expect(plans_[i].method != kPuzzleMix, "plans[", i,
+           "]: expected a method that needs no gradients of the model, got puzzlemix; mix in the "
+           "training step, with dali_msda.torch.PuzzleMix.");
 }
 
 dali::TensorShape<> PlanInput::Shaped(const dali::TensorShape<>& shape) const {
