@@ -121,5 +121,5 @@ $(INSTALLED): pyproject.toml constraints.txt setup.py
 	    echo 'Python 3.10 or newer is needed; name one with: make PYTHON=python3.12'; exit 1; } >&2; \
 	  echo '$(PYTHON) -m venv $(VENV)'; $(PYTHON) -m venv $(VENV); }
 	$(RUN) pip install 'setuptools>=77'
-	$(RUN) pip install -c constraints.txt --no-build-isolation -e '.[headers,train,demo,test,dev]'
+	$(RUN) pip install -c constraints.txt --no-build-isolation -e '.[dali,headers,train,demo,test,dev]'
 	@echo '$(CURDIR)' >$@
