@@ -33,29 +33,31 @@ class BuildPy(build_py):
         super().run()
         build = runpy.run_path("dali_msda/build.py")
         build["compile_into"](package / "_lib", "cpu")
-        for folder in os.environ.get("DALI_MSDA_DALIS", sys.path[0]).split(os.pathsep):
-            sys.path.insert(0, folder)
-            try:
-                build["include_flags"]("dali")
-            except (ImportError, RuntimeError) as error:
-                sys.stderr.write(f"no plugin for DALI, which takes it to be compiled: {error}\n")
-            else:
-                build["compile_into"](package / "_lib", "dali")
-            sys.path.remove(folder)
+        self.compile_plugins(build, package / "_lib")
         if kinds := os.environ.get("DALI_MSDA_ARCHS", "").split():
             command = [sys.executable, "-m", "dali_msda.backends.packs", package / "_lib", *kinds]
             subprocess.run(command, check=True)
 
+    def compile_plugins(self, build, lib):
+        if folders := os.environ.get("DALI_MSDA_DALIS"):
+            for folder in folders.split(os.pathsep):
+                sys.path.insert(0, folder)
+                build["compile_into"](lib, "dali")
+                sys.path.remove(folder)
+            return
+        try:
+            build["include_flags"]("dali")
+        except (ImportError, RuntimeError) as error:
+            sys.stderr.write(f"no plugin for DALI, which compiles it at first use: {error}\n")
+        else:
+            build["compile_into"](lib, "dali")
+
 
 class BdistWheel(bdist_wheel):
-    """One wheel for every Python: the libraries know nothing of it.
-
-    DALI_MSDA_PLATFORM, such as "manylinux_2_28_x86_64", says where it runs, instead of the machine.
-    """
+    """One wheel for every Python: the libraries know nothing of it."""
 
     def get_tag(self):
-        machine = sysconfig.get_platform().replace("-", "_")
-        return "py3", "none", os.environ.get("DALI_MSDA_PLATFORM", machine)
+        return "py3", "none", sysconfig.get_platform().replace("-", "_")
 
 
 class PlatformDistribution(Distribution):

@@ -219,6 +219,21 @@ def test_instruction_sets_are_linked_in_their_order():
     assert not any("native" in unit.flags for unit in units)
 
 
+OLDEST = {"GLIBC": (2, 28), "GLIBCXX": (3, 4, 24), "CXXABI": (1, 3, 11), "GCC": (7, 0, 0)}
+
+
+@pytest.mark.skipif(not shutil.which("objdump"), reason="no objdump")
+@pytest.mark.parametrize("name", build.LIBRARIES)
+def test_old_systems_have_all_that_is_called(name):
+    """As of glibc 2.28 and GCC 8, whatever the library was compiled with: manylinux_2_28."""
+    command = ["objdump", "-T", build.library(name)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    called = set(re.findall(r"\((GLIBC|GLIBCXX|CXXABI|GCC)_([\d.]+)\)", text))
+    assert {system for system, _ in called} >= {"GLIBC", "GLIBCXX"}
+    for system, version in called:
+        assert tuple(map(int, version.split("."))) <= OLDEST[system], (system, version)
+
+
 @pytest.mark.skipif(not shutil.which("objdump"), reason="no objdump")
 def test_prefetches_are_in_the_code():
     """A compiler may leave them out: they change nothing that it knows of."""

@@ -3,7 +3,8 @@
     python dali_uses.py USE ...
 
 It needs nothing but the package, NumPy and DALI. Each use is compared, bit by bit, with the verbs
-for arrays, which need no DALI. It prints a line of JSON: for each use "yes", or what was said.
+for arrays, which need no DALI. It prints a line of JSON: for each use "yes", "needs a GPU"
+where all of DALI's own dynamic mode does, or what was said.
 """
 
 import json
@@ -146,6 +147,10 @@ def conditions():
     compare([got[flags], got[~flags]], [want, IMAGES[~flags].transpose(0, 3, 1, 2) / np.float32(1)])
 
 
+class NeedsGpu(Exception):
+    """DALI itself cannot do it without a GPU."""
+
+
 def dynamic():
     """Dynamic mode: what was drawn is what was mixed."""
     import nvidia.dali.experimental.dynamic as ndd
@@ -154,6 +159,10 @@ def dynamic():
         return np.array(ndd.as_tensor(batch).cpu())
 
     images, labels = ndd.as_batch(list(IMAGES), layout="HWC"), ndd.as_batch(list(LABELS))
+    try:
+        array(ndd.resize(images, size=[4, 4]))
+    except RuntimeError as error:
+        raise NeedsGpu from error
     plans = dali.plan(images, msda.CutMix(), rng=ndd.random.RNG(1))
     options = dict(num_classes=CLASSES, layout="HWC", dtype="uint8", rng=ndd.random.RNG(1))
     blended, targets = dali.mix(images, labels, msda.CutMix(), **options)
@@ -181,6 +190,8 @@ def main(names):
         try:
             USES[name]()
             said[name] = "yes"
+        except NeedsGpu:
+            said[name] = "needs a GPU"
         except Exception as error:
             said[name] = f"{type(error).__name__}: {error}"
     print(json.dumps(said))
