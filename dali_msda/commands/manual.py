@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[1]
 MANUAL, FIRST_PAGE, GALLERY = PACKAGE / "README.md", PACKAGE.parent / "README.md", "gallery"
-BEGIN, END = "<!-- make manual: begin -->", "<!-- make manual: end -->"
 COLUMNS = 100
 # The pair in every picture: what it shows, and its file in scikit-image.
 PAIR = {"rocket": "rocket.jpg", "cup": "coffee.png"}
@@ -51,15 +50,16 @@ def main() -> None:
         print(path)
 
 
-def replaced(page: str, text: str) -> str:
-    """A page with the text in place of what stands between its marks.
+def replaced(page: str, text: str, target: str = "make manual") -> str:
+    """A page with the text in place of what stands between the marks of a target.
 
     Raises:
         ValueError: If the page does not have both marks once.
     """
-    if page.count(BEGIN) != 1 or page.count(END) != 1:
-        raise ValueError(f"page: expected the marks {BEGIN} and {END}, once each")
-    return f"{page.split(BEGIN)[0]}{BEGIN}\n\n{text}\n{END}{page.split(END)[1]}"
+    begin, end = f"<!-- {target}: begin -->", f"<!-- {target}: end -->"
+    if page.count(begin) != 1 or page.count(end) != 1:
+        raise ValueError(f"page: expected the marks {begin} and {end}, once each")
+    return f"{page.split(begin)[0]}{begin}\n\n{text}\n{end}{page.split(end)[1]}"
 
 
 def table() -> str:

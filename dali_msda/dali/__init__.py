@@ -1,7 +1,9 @@
 """DALI: the verbs :func:`plan`, :func:`blend` and :func:`mix`, over the operators ``fn.msda.*``.
 
-Importing this module loads the plugin with the operators into DALI; a checkout compiles it first.
-They are then in ``nvidia.dali.fn.msda`` and in dynamic mode's ``msda``, in any order of imports.
+Importing this module loads the plugin with the operators into DALI, and compiles it first if the
+package holds none for the installed DALI. The operators are then in ``nvidia.dali.fn.msda`` and in
+dynamic mode's ``msda``, in any order of imports. Without DALI the import fails with an ImportError
+that says how to install it.
 
 Mixing in a pipeline::
 

@@ -1,16 +1,19 @@
-"""Loads the operators' plugin into DALI, and hands it what compiles the GPU's kernels."""
+"""Loads the operators' plugin into DALI."""
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import sys
 
-from nvidia.dali import backend, plugin_manager
-
 from dali_msda import build
-from dali_msda.backends import nvrtc
+from dali_msda.backends import cuda
+
+try:
+    from nvidia.dali import backend, plugin_manager
+except ImportError:
+    build.dali_version()  # raises an ImportError that says what to do, where there is no DALI
+    raise
 
 OPERATORS = ("msda__Plan", "msda__Blend", "msda__Targets", "msda__Saliency", "msda__CheckEncoded")
 DYNAMIC = "nvidia.dali.experimental.dynamic"
@@ -24,27 +27,13 @@ def load() -> None:
     """Loads the operators into DALI, once per process; importing :mod:`dali_msda.dali` does it.
 
     Raises:
-        RuntimeError: If there is no plugin for the installed DALI. It says how to build it.
+        RuntimeError: If the package holds no plugin for the installed DALI, and compiling it fails.
     """
+    cuda.library()  # the kernels, which the operators call, with what compiles those for a GPU
     # DALI ends the process when a library defines an operator that is defined already.
     if OPERATORS[0] not in backend.RegisteredCPUOps():
         plugin_manager.load_library(str(build.library("dali")))
-    _offer_compiler()
     _add_to_dynamic_mode()
-
-
-def _offer_compiler() -> None:
-    """Lets the GPU's operators have their kernels compiled by this process's NVRTC.
-
-    They ask when they are made, in the thread that makes them. Operators that were loaded by hand,
-    from another file than ours, find their kernels beside that file only.
-    """
-    path = build.find(build.file_name("dali"))
-    try:
-        plugin = ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_NOLOAD)
-    except OSError:
-        return
-    nvrtc.offer(plugin)
 
 
 def _add_to_dynamic_mode() -> None:

@@ -1,5 +1,6 @@
 """A checkout with sources of a few lines."""
 
+import shutil
 import tempfile
 
 import pytest
@@ -14,6 +15,7 @@ def tree(tmp_path, monkeypatch):
     write(tmp_path / "kernels/cpu/api.h", "constexpr int kAnswer = 42;\n")
     write(tmp_path / "kernels/cpu/api.cpp", CPU)
     write(tmp_path / "kernels/cpu/simd/blend_rows.cpp", ROWS)
+    shutil.copy(build.KERNELS / "cpu/old_glibc.h", tmp_path / "kernels/cpu")
     write(tmp_path / "dali_msda/dali/native/plan_op.cc", PLUGIN)
     monkeypatch.setattr(build, "KERNELS", tmp_path / "kernels")
     monkeypatch.setattr(build, "NATIVE", tmp_path / "dali_msda/dali/native")

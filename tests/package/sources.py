@@ -4,9 +4,11 @@ import ctypes
 
 CPU = '#include "cpu/api.h"\nextern "C" int answer() { return kAnswer; }\n'
 ROWS = "int MSDA_ISA() { return 0; }\n"
-PLUGIN = (
-    '#include "cpu/api.h"\nint dali_answer();\nextern "C" int both() { return dali_answer(); }\n'
-)
+PLUGIN = """
+extern "C" int answer();
+int dali_answer();
+extern "C" int both() { return answer() + dali_answer(); }
+"""
 
 
 def write(path, text):

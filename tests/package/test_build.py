@@ -1,6 +1,5 @@
 """The compiler's door, with sources of a few lines."""
 
-import ctypes
 import re
 import shutil
 import subprocess
@@ -32,7 +31,10 @@ def dali(tree, monkeypatch):
         source = write(tree / "dali.cc", f"int dali_answer() {{ return {version[0]}; }}\n")
         for name in ("dali", "dali_core"):
             target = tree / f"site/nvidia/dali/lib{name}.so"
-            subprocess.run(["g++", "-shared", "-fPIC", source, "-o", target], check=True)
+            subprocess.run(
+                ["g++", "-shared", "-fPIC", f"-Wl,-soname,lib{name}.so", source, "-o", target],
+                check=True,
+            )
 
     return install
 
@@ -92,35 +94,72 @@ def test_prebuilt_library_is_used(tree, monkeypatch):
 
 
 def test_plugin_for_another_dali(tree, dali, monkeypatch, capsys):
+    """A package brings some; another one is compiled when it is first used."""
     monkeypatch.setattr(build, "IN_CHECKOUT", False)
-    dali("2.4.0")
-    built = build.compile_into(build.PREBUILT, "dali")
-    assert built.name.startswith("libmsda_dali-2.4.0-")
-    assert build.library("dali") == built
+    for version in ("2.3.0", "2.4.0"):
+        dali(version)
+        built = build.compile_into(build.PREBUILT, "dali")
+        assert built.name.startswith(f"libmsda_dali-{version}-")
+        assert build.library("dali") == built
 
     dali("3.1.0")
-    with pytest.raises(
-        RuntimeError, match=r"built for DALI 2\.4\.0, but DALI 3\.1\.0 is installed"
-    ) as e:
-        build.library("dali")
-    assert "`python -m dali_msda build`" in str(e.value)
+    with monkeypatch.context() as no_compiler:
+        no_compiler.setenv("PATH", str(tree))
+        no_compiler.delenv("CXX", raising=False)
+        with pytest.raises(
+            RuntimeError,
+            match=r"^this package came with plugins for DALI 2\.3\.0, 2\.4\.0, so one for "
+            r"3\.1\.0 is compiled: g\+\+: not found; .*apt-get",
+        ):
+            build.library("dali")
+    capsys.readouterr()
 
+    path = build.library("dali")
+    assert path.is_relative_to(tree / "cache") and "3.1.0" in path.name
+    assert capsys.readouterr().err.endswith(f"dali_msda: compiling {path}\n")
     assert cli.main(["build"]) == 0
-    path = Path(capsys.readouterr().out.splitlines()[-1])
-    assert path.is_relative_to(tree / "cache")
-    assert build.library("dali") == path
-    ctypes.CDLL(str(tree / "site/nvidia/dali/libdali.so"), ctypes.RTLD_GLOBAL)
-    assert "3.1.0" in path.name
+    assert Path(capsys.readouterr().out.splitlines()[-1]) == path
+
+
+def test_the_plugin_calls_the_one_library_of_the_kernels(tree, dali):
+    """That which is loaded already, wherever it lies; else that beside itself."""
+    dali("2.4.0")
+    plugin, kernels = build.library("dali"), build.library("cpu")
+    code = """
+import ctypes, sys
+for path in sys.argv[1:]:
+    ctypes.CDLL(path, ctypes.RTLD_GLOBAL)
+print(*sorted(set(line.split()[-1] for line in open("/proc/self/maps") if "libmsda_cpu" in line)))
+"""
+    dalis = [str(tree / f"site/nvidia/dali/lib{name}.so") for name in ("dali", "dali_core")]
+    elsewhere = tree / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(plugin, elsewhere), shutil.copy(kernels, elsewhere)
+
+    def loaded(*paths):
+        command = [sys.executable, "-c", code, *dalis, *map(str, paths)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    assert loaded(kernels, elsewhere / plugin.name) == [str(kernels)]
+    assert loaded(elsewhere / plugin.name) == [str(elsewhere / kernels.name)]
 
 
 def test_plugin_of_other_sources(tree, dali, monkeypatch):
     monkeypatch.setattr(build, "IN_CHECKOUT", False)
     dali("2.4.0")
-    with pytest.raises(RuntimeError, match=r"came without a plugin for DALI 2\.4\.0; run `python"):
+    monkeypatch.setenv("CXX", "no-compiler")
+    with pytest.raises(
+        RuntimeError, match=r"plugins for no DALI, so one for 2\.4\.0 is compiled: no-"
+    ):
         build.library("dali")
+    monkeypatch.setenv("CXX", "g++")
     build.compile_into(build.PREBUILT, "dali")
     write(tree / "dali_msda/dali/native/plan_op.cc", PLUGIN + "// changed\n")
-    with pytest.raises(RuntimeError, match="is not made from this package's sources; run `python"):
+    monkeypatch.setenv("CXX", "no-compiler")
+    with pytest.raises(
+        RuntimeError, match="holds no dali library of this package's sources, so it"
+    ):
         build.library("dali")
 
 
@@ -128,7 +167,7 @@ def test_missing_dali_and_headers(tree, dali, monkeypatch):
     with monkeypatch.context() as without:
         without.setattr(sys, "path", [str(tree)])
         with pytest.raises(
-            RuntimeError, match="not installed; run `pip install nvidia-dali-cuda130"
+            ImportError, match=r"not installed; run `pip install 'dali_msda\[dali\]'`"
         ):
             build.library("dali")
     dali("2.4.0")
@@ -151,7 +190,7 @@ def test_command_line_fails_in_one_message(tree, monkeypatch, capsys):
         cli.main(["no-such-command"])
 
 
-def test_kernels_are_compiled_once_for_both_libraries(tree, dali, monkeypatch):
+def test_the_plugin_takes_no_kernels_to_be_compiled(tree, dali, monkeypatch):
     dali("2.4.0")
     run, compiled = build._run, []
 
@@ -173,10 +212,26 @@ def test_kernels_are_compiled_once_for_both_libraries(tree, dali, monkeypatch):
 
 def test_instruction_sets_are_linked_in_their_order():
     """The linker keeps the first copy of an inline function: it must be one that all can run."""
-    levels = [re.search(r"-march=x86-64(\S*)", unit.flags)[1] for unit in build.units("dali")]
+    units = [*build.units("dali"), *build.units("cpu")]
+    levels = [re.search(r"-march=x86-64(\S*)", unit.flags)[1] for unit in units]
     assert levels == sorted(levels)
     assert set(levels) == {"", "-v3", "-v4"}
-    assert not any("native" in unit.flags for unit in build.units("dali"))
+    assert not any("native" in unit.flags for unit in units)
+
+
+OLDEST = {"GLIBC": (2, 28), "GLIBCXX": (3, 4, 24), "CXXABI": (1, 3, 11), "GCC": (7, 0, 0)}
+
+
+@pytest.mark.skipif(not shutil.which("objdump"), reason="no objdump")
+@pytest.mark.parametrize("name", build.LIBRARIES)
+def test_old_systems_have_all_that_is_called(name):
+    """As of glibc 2.28 and GCC 8, whatever the library was compiled with: manylinux_2_28."""
+    command = ["objdump", "-T", build.library(name)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    called = set(re.findall(r"\((GLIBC|GLIBCXX|CXXABI|GCC)_([\d.]+)\)", text))
+    assert {system for system, _ in called} >= {"GLIBC", "GLIBCXX"}
+    for system, version in called:
+        assert tuple(map(int, version.split("."))) <= OLDEST[system], (system, version)
 
 
 @pytest.mark.skipif(not shutil.which("objdump"), reason="no objdump")
@@ -193,7 +248,9 @@ def test_prefetches_are_in_the_code():
         assert any("prefetcht1" in text for text in functions), walk
 
 
-def test_one_set_of_cuda_headers():
+def test_the_extras_are_what_messages_name():
     text = (ROOT / "pyproject.toml").read_text()
     for package in build.CUDA_HEADERS.values():
-        assert text.count(f'"{package}"') == 2  # to build the wheel, and as the extra
+        assert text.count(f'"{package}"') == 1
+    for package, extra in build.DALI.items():
+        assert f'\n{extra} = ["{package}>=' in text

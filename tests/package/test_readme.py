@@ -14,12 +14,14 @@ import pytest
 import torch
 import yaml
 
+import dali_msda
 from dali_msda import policy
 from dali_msda.commands import cli, manual
 from dali_msda.pipelines.training.config import Config, presets
 from dali_msda.policy import METHODS, POLICIES
 from dali_msda.torch.torchvision_cpu import declare_operators
 from tests.cuda.host_gpu import HostArray, install
+from tests.release import releases
 from tests.support.coloured_folders import write_folder
 
 declare_operators()
@@ -210,6 +212,20 @@ def test_pictures_are_those_of_the_cards():
             off = np.asarray(kept, np.int16) - np.asarray(made, np.int16)
         assert np.abs(off).mean() < 1, f"{name}: make manual"
         assert files[name].stat().st_size < 60_000
+
+
+def test_the_version_is_the_same_everywhere():
+    newest = re.search(r"^\* \*\*([\d.]+)\*\*", sections(MANUAL)["Versions"], re.M)
+    cited = re.search(r"^ +version = \{(.*)\},$", FIRST_PAGE, re.M)
+    assert newest[1] == cited[1] == dali_msda.__version__
+
+
+def test_the_table_of_dali_holds_every_release():
+    """As `make dali-matrix` writes it, where everything works."""
+    rows = re.findall(r"^\| (\d[\d.]+) \| ([\d, ]+) \| (.*) \|$", sections(MANUAL)["Install"], re.M)
+    assert [row[0] for row in rows] == list(releases.VERSIONS)
+    for version, cudas, answers in rows:
+        assert cudas == "12, 13" and set(answers.split(" | ")) <= {"yes", "needs a GPU"}, version
 
 
 # Links, paths and commands.

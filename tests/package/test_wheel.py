@@ -7,8 +7,10 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 
+import numpy
 import pytest
 
 from dali_msda import build
@@ -70,7 +72,8 @@ def wheel(checkout):
 
 
 def test_wheel_contents(wheel):
-    assert re.fullmatch(r"dali_msda-[\d.]+-py3-none-linux_x86_64\.whl", wheel.name)
+    machine = sysconfig.get_platform().replace("-", "_")
+    assert re.fullmatch(rf"dali_msda-[\d.]+-py3-none-{machine}\.whl", wheel.name)
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
     assert {"dali_msda", f"{wheel.name.split('-py3')[0]}.dist-info"} == top
@@ -85,9 +88,52 @@ def test_wheel_contents(wheel):
                 assert f"{inside}/{path.relative_to(ROOT / folder)}" in names
 
 
-def test_installed_wheel_works_without_the_checkout(wheel, tmp_path):
+def test_only_numpy_is_needed(wheel):
+    with zipfile.ZipFile(wheel) as content:
+        (name,) = (name for name in content.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = Parser().parsestr(content.read(name).decode())
+    needs = metadata.get_all("Requires-Dist")
+    assert [need for need in needs if "extra ==" not in need] == ["numpy"]
+    for package, extra in build.DALI.items():
+        assert f'{package}<2.5,>=1.53; extra == "{extra}"' in needs
+    assert {"torch", "gpu", "headers"} <= set(metadata.get_all("Provides-Extra"))
+
+
+@pytest.fixture(scope="module")
+def site(wheel, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("installed") / "site"
     command = "pip install --no-deps --no-index --target".split()
-    subprocess.run([sys.executable, "-m", *command, tmp_path / "site", wheel], check=True)
+    subprocess.run([sys.executable, "-m", *command, folder, wheel], check=True)
+    return folder
+
+
+def test_without_dali_everything_else_works(site, tmp_path):
+    """With NumPy alone beside the package."""
+    home = Path(numpy.__file__).parents[1]
+    for name in ("numpy", "numpy.libs"):
+        if (home / name).exists():
+            (tmp_path / name).symlink_to(home / name)
+    code = f"""
+import sys
+sys.path += {[str(site), str(tmp_path)]}
+import numpy as np
+import dali_msda as msda
+images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.arange(4)
+print(msda.mix(images, labels, msda.CutMix(), num_classes=4, seed=0, step=0)[1].sum())
+try:
+    import dali_msda.dali
+except ImportError as error:
+    print(error)
+"""
+    command = [sys.executable, "-I", "-S", "-c", code]
+    done = subprocess.run(command, env={"PATH": ""}, capture_output=True, text=True)
+    assert done.stdout == (
+        "4.0\nnvidia.dali: not installed; run `pip install 'dali_msda[dali]'`, or with CUDA 12 "
+        "`pip install 'dali_msda[dali-cuda12]'`\n"
+    ), done.stderr
+
+
+def test_installed_wheel_works_without_the_checkout(site, tmp_path):
     code = """
 import dali_msda as msda, dali_msda.pipelines
 from dali_msda import build
@@ -97,7 +143,7 @@ print(*map(build.library, build.LIBRARIES))
 """
     environment = {
         "PATH": "",  # no compiler
-        "PYTHONPATH": str(tmp_path / "site"),
+        "PYTHONPATH": str(site),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }
     command = [sys.executable, "-c", code]
@@ -105,7 +151,7 @@ print(*map(build.library, build.LIBRARIES))
     assert done.returncode == 0, done.stderr
     length, *paths = done.stdout.split()
     assert length == "8"
-    assert all(path.startswith(f"{tmp_path}{os.sep}site") for path in paths)
+    assert all(path.startswith(f"{site}{os.sep}") for path in paths)
     assert not done.stderr
 
 
