@@ -15,6 +15,8 @@ from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
+build = runpy.run_path("dali_msda/build.py")
+
 
 class BuildPy(build_py):
     """Copies the package and compiles its libraries beside it."""
@@ -25,7 +27,6 @@ class BuildPy(build_py):
         package = Path(self.build_lib, "dali_msda")
         shutil.rmtree(package, ignore_errors=True)  # files of an older build would be shipped too
         super().run()
-        build = runpy.run_path("dali_msda/build.py")
         for name in build["LIBRARIES"]:
             build["compile_into"](package / "_lib", name)
         if kinds := os.environ.get("DALI_MSDA_ARCHS", "").split():
@@ -37,7 +38,7 @@ class BdistWheel(bdist_wheel):
     """One wheel for every Python: the libraries know nothing of it."""
 
     def get_tag(self):
-        return "py3", "none", "linux_x86_64"
+        return "py3", "none", f"linux_{build['MACHINE']}"
 
 
 class PlatformDistribution(Distribution):
