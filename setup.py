@@ -14,12 +14,13 @@ import runpy
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
+
+build = runpy.run_path("dali_msda/build.py")
 
 
 class BuildPy(build_py):
@@ -31,14 +32,13 @@ class BuildPy(build_py):
         package = Path(self.build_lib, "dali_msda")
         shutil.rmtree(package, ignore_errors=True)  # files of an older build would be shipped too
         super().run()
-        build = runpy.run_path("dali_msda/build.py")
         build["compile_into"](package / "_lib", "cpu")
-        self.compile_plugins(build, package / "_lib")
+        self.compile_plugins(package / "_lib")
         if kinds := os.environ.get("DALI_MSDA_ARCHS", "").split():
             command = [sys.executable, "-m", "dali_msda.backends.packs", package / "_lib", *kinds]
             subprocess.run(command, check=True)
 
-    def compile_plugins(self, build, lib):
+    def compile_plugins(self, lib):
         if folders := os.environ.get("DALI_MSDA_DALIS"):
             for folder in folders.split(os.pathsep):
                 sys.path.insert(0, folder)
@@ -57,7 +57,7 @@ class BdistWheel(bdist_wheel):
     """One wheel for every Python: the libraries know nothing of it."""
 
     def get_tag(self):
-        return "py3", "none", sysconfig.get_platform().replace("-", "_")
+        return "py3", "none", f"linux_{build['MACHINE']}"
 
 
 class PlatformDistribution(Distribution):

@@ -49,13 +49,22 @@ PLUGIN = (
     f"-std=c++20 {FLAGS} -fvisibility=hidden -D_GLIBCXX_USE_CXX11_ABI=1 -Wno-free-nonheap-object"
 )
 OLD_SYSTEM = "-include cpu/old_glibc.h"  # to run with an older glibc than is compiled with
-BASELINE = "-march=x86-64"  # any 64-bit PC; nothing may depend on the machine that compiles
-ISAS = (  # kernels/cpu/simd is compiled once for each of these; the CPU backend chooses at run time
-    f"{BASELINE} -DMSDA_ISA=x86_64",
-    "-march=x86-64-v3 -DMSDA_ISA=v3",
-    "-march=x86-64-v4 -mprefer-vector-width=512 -DMSDA_ISA=v4",
-    "-march=x86-64-v4 -mavx512vbmi -mprefer-vector-width=512 -DMSDA_ISA=v4_vbmi",
-)
+# The kind of machine that is compiled for. To compile for another one, set DALI_MSDA_MACHINE, and
+# CXX to a cross compiler.
+MACHINE = os.environ.get("DALI_MSDA_MACHINE") or platform.machine()
+# kernels/cpu/simd is compiled once for each of these; the CPU backend chooses at run time. The
+# first serves any machine of its kind: nothing may depend on the machine that compiles.
+_ISAS = {
+    "x86_64": (
+        "-march=x86-64 -DMSDA_ISA=x86_64",
+        "-march=x86-64-v3 -DMSDA_ISA=v3",
+        "-march=x86-64-v4 -mprefer-vector-width=512 -DMSDA_ISA=v4",
+        "-march=x86-64-v4 -mavx512vbmi -mprefer-vector-width=512 -DMSDA_ISA=v4_vbmi",
+    ),
+    "aarch64": ("-march=armv8-a -DMSDA_ISA=neon",),
+}
+ISAS = _ISAS.get(MACHINE, ("",))
+BASELINE = ISAS[0].split(" ")[0]
 # The plugin finds the kernels' library by its name, where that is loaded or else beside itself.
 # Before glibc 2.34 dlopen is in a library of its own.
 LINK = (
@@ -292,8 +301,8 @@ def _why_not_there(name: str) -> str:
 
 
 def _compiler() -> list[str]:
-    if platform.machine() != "x86_64":
-        raise RuntimeError(f"machine: expected x86_64, got {platform.machine()}")
+    if MACHINE not in _ISAS:
+        raise RuntimeError(f"machine: expected {' or '.join(_ISAS)}, got {MACHINE}")
     compiler = shlex.split(os.environ.get("CXX", "")) or ["g++"]
     if shutil.which(compiler[0]) is None:
         raise RuntimeError(

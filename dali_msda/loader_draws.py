@@ -36,7 +36,7 @@ def uniforms(ids: object, count: int, *, purpose: str, seed: int, step: int) -> 
         float64 ``(B, count)`` in the open interval (0, 1).
     """
     made = np.empty((len(ids), count), np.float64)
-    fill, address, bytes_each = cpu.library().msda_uniforms, made.ctypes.data, made.strides[0]
+    fill, address, bytes_each = cpu.library().msda_uniforms, cpu.address_of(made), made.strides[0]
     for slot, identity in enumerate(np.asarray(ids, np.uint64).tolist()):
         fill(address + bytes_each * slot, count, seed, identity, step, PURPOSES[purpose])
     return made

@@ -181,6 +181,6 @@ void msda_targets_dense(float* rows, const MsdaTargets* targets);
 void msda_targets_compact(int64_t* labels, float* weights, const MsdaTargets* targets);
 
 int32_t msda_plan_version(void);
-// The instruction sets by number, "x86-64" for 0; null past the last that this machine can run.
+// The instruction sets by number, the plainest first; null past the last that this machine can run.
 const char* msda_isa_name(int32_t isa);
 }  // extern "C"

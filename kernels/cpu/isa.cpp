@@ -5,21 +5,22 @@
 namespace msda {
 
 // Each is defined by one build of simd/kernels.cpp.
-namespace x86_64 {
-extern const Kernels kernels;
-}
-namespace v3 {
-extern const Kernels kernels;
-}
-namespace v4 {
-extern const Kernels kernels;
-}
-namespace v4_vbmi {
-extern const Kernels kernels;
-}
+#define MSDA_BUILD(name)        \
+  namespace name {              \
+  extern const Kernels kernels; \
+  }
+#if defined(__x86_64__)
+MSDA_BUILD(x86_64)
+MSDA_BUILD(v3)
+MSDA_BUILD(v4)
+MSDA_BUILD(v4_vbmi)
+#else
+MSDA_BUILD(neon)
+#endif
 
 namespace {
 
+#if defined(__x86_64__)
 const Isa kIsas[] = {{"x86-64", x86_64::kernels},
                      {"x86-64-v3", v3::kernels},
                      {"x86-64-v4", v4::kernels},
@@ -39,6 +40,12 @@ int32_t best_isa() {
   }();
   return best;
 }
+#else
+// Every aarch64 machine has NEON, so that nothing is asked of it.
+const Isa kIsas[] = {{"aarch64-neon", neon::kernels}};
+
+int32_t best_isa() { return 0; }
+#endif
 
 }  // namespace
 

@@ -4,7 +4,8 @@
 
 namespace msda {
 
-// An instruction set.  Number 0 is x86-64, 1 x86-64-v3, 2 x86-64-v4, and 3 the same with VBMI.
+// An instruction set.  On x86, number 0 is x86-64, 1 x86-64-v3, 2 x86-64-v4, and 3 the same with
+// VBMI; on aarch64, number 0 is NEON, which is the only one.
 struct Isa {
   const char* name;
   const Kernels& kernels;

@@ -60,5 +60,5 @@ def maths(function, values):
     values = np.ascontiguousarray(values, np.float32)
     out = np.full_like(values, np.nan)
     number = FUNCTIONS.index(function)
-    library().plain_maths(out.ctypes.data, values.ctypes.data, values.size, number)
+    library().plain_maths(cpu.address_of(out), cpu.address_of(values), values.size, number)
     return out

@@ -49,9 +49,12 @@ MAY_INCLUDE = {
 }
 # What DALI's operators may include of the kernels: their C interfaces, and who draws.
 OPERATORS_INCLUDE = {"cpu/api.h", "cuda/host/api.h", "msda/philox.h"}
-# What two folders may include of the system. The arithmetic needs as good as nothing; what is
-# compiled once per instruction set may have no C++ library code.
-SYSTEM = {"msda": {"<cmath>", "<cstdint>"}, "cpu/simd": {"<immintrin.h>", "<string.h>"}}
+# What some folders may include of the system. The arithmetic needs as good as nothing; what is
+# compiled once per instruction set may have no C++ library code. Only what serves one kind of
+# machine may include that machine's intrinsics.
+SYSTEM = {"msda": {"<cmath>", "<cstdint>"}, "cpu/simd": {"<string.h>"}}
+INTRINSICS = {"x86.h": {"<immintrin.h>"}, "neon.h": {"<arm_neon.h>"}}
+OF_OTHER_MACHINES = "neon.h" if build.MACHINE == "x86_64" else "x86.h"
 ADAPTERS = {"dali", "ffcv", "timm", "torch", "torchvision"}
 PUBLIC = {*dali_msda.__all__, *ADAPTERS, "commands", "loader_draws", "pipelines", "policy"}
 PUBLIC |= {"puzzle"}
@@ -146,7 +149,9 @@ def test_includes_point_down(path):
     text = path.read_text()
     assert not list(broken_includes(str(folder), text))
     system = set(re.findall(r"#include (<\S+>)", text))
-    assert system <= SYSTEM.get(str(folder), system)
+    own = INTRINSICS.get(path.name, set())
+    assert system <= SYSTEM.get(str(folder), system) | own
+    assert not (system - own) & set().union(*INTRINSICS.values())
     if str(folder) == "msda" and path.name != "portable.h":
         assert not system
 
@@ -175,7 +180,12 @@ def warnings_of(source, flags):
     return done.stderr or f"exit code {done.returncode}" * bool(done.returncode)
 
 
-@pytest.mark.parametrize("path", sorted(build.KERNELS.rglob("*.h")), ids=lambda path: path.name)
+HEADERS = [
+    path for path in sorted(build.KERNELS.rglob("*.h")) if not path.name.endswith(OF_OTHER_MACHINES)
+]
+
+
+@pytest.mark.parametrize("path", HEADERS, ids=lambda path: path.name)
 def test_header_compiles_alone(path):
     assert not warnings_of(["-x", "c++", "-include", str(path), "/dev/null"], build.KERNEL)
 

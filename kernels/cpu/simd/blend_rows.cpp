@@ -30,7 +30,7 @@ void rows_of(const MsdaBlend& b, int64_t begin, int64_t end, char* memory) {
                 static_cast<int64_t>(y) * b.width);
     row += rows;
   }
-  if (thread.past) _mm_sfence();
+  if (thread.past) finish_stores();
 }
 
 // In place: both samples of a pair are mixed, block by block, before either is written.

@@ -71,7 +71,7 @@ struct BlendThread {
       shift[i] = b.shift && b.channels == 3 ? b.shift[i % 3] : -0.0f;
     }
     const int64_t sample = static_cast<int64_t>(b.height) * b.width * b.channels;
-    past = sample * b.batch * value_bytes >= kStreamBytes;
+    past = kBypasses && sample * b.batch * value_bytes >= kStreamBytes;
   }
 
   // Whether no bit of an output changes if bumps below 2^-62 become 0.  That is so where the weight
@@ -182,7 +182,7 @@ struct BlendThread {
       if (in_interval(y + r + rows, p.y0, p.y1, p.height)) {  // the same row of the next block
         const In* row = row_of(y + r + rows);
         const int64_t bytes = pitch * sizeof(In);
-        p.source[1] == prefetched_before ? fetch<_MM_HINT_T0>(row, bytes) : fetch(row, bytes);
+        p.source[1] == prefetched_before ? fetch<3>(row, bytes) : fetch(row, bytes);
       }
       if (!in_interval(y + r, p.y0, p.y1, p.height)) continue;
       const In* row = row_of(y + r);

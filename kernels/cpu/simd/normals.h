@@ -6,39 +6,6 @@
 namespace msda {
 namespace {
 
-typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
-
-struct Product {
-  Words high, low;
-};
-
-// `a` times each lane of `b`.  Even lanes and odd lanes are multiplied separately; then high
-// and low halves are put together.  Lanes are moved by shuffles, because shifts would wait for
-// the multiplier's port.
-inline Product product(uint32_t a, Words b) {
-  constexpr int32_t kFromOdd = 0xF5, kFromEven = 0xA0;  // lanes 1, 1, 3, 3 and 0, 0, 2, 2
-#if defined(__AVX512F__)
-  const __m512i factor = _mm512_set1_epi32(a), from = (__m512i)b;
-  const __m512i even = _mm512_mul_epu32(factor, from);
-  const __m512i odd = _mm512_mul_epu32(factor, _mm512_shuffle_epi32(from, (_MM_PERM_ENUM)kFromOdd));
-  return {(Words)_mm512_mask_shuffle_epi32(odd, 0x5555, even, (_MM_PERM_ENUM)kFromOdd),
-          (Words)_mm512_mask_shuffle_epi32(even, 0xAAAA, odd, (_MM_PERM_ENUM)kFromEven)};
-#elif defined(__AVX2__)
-  const __m256i factor = _mm256_set1_epi32(a), from = (__m256i)b;
-  const __m256i even = _mm256_mul_epu32(factor, from);
-  const __m256i odd = _mm256_mul_epu32(factor, _mm256_shuffle_epi32(from, kFromOdd));
-  return {(Words)_mm256_blend_epi32(_mm256_shuffle_epi32(even, kFromOdd), odd, 0xAA),
-          (Words)_mm256_blend_epi32(even, _mm256_shuffle_epi32(odd, kFromEven), 0xAA)};
-#else
-  const Words upper = {0, ~0u, 0, ~0u};
-  const __m128i factor = _mm_set1_epi32(a), from = (__m128i)b;
-  const __m128i even = _mm_mul_epu32(factor, from);
-  const __m128i odd = _mm_mul_epu32(factor, _mm_shuffle_epi32(from, kFromOdd));
-  return {((Words)_mm_shuffle_epi32(even, kFromOdd) & ~upper) | ((Words)odd & upper),
-          ((Words)even & ~upper) | ((Words)_mm_shuffle_epi32(odd, kFromEven) & upper)};
-#endif
-}
-
 // How many Philox blocks are made at a time.  A round is a chain of slow operations, so four chains
 // run beside each other.
 constexpr int32_t kBlocks = 4 * kLanes;

@@ -229,11 +229,9 @@ void put_rgb_bytes(const BlendThread& thread, Out* out, const Block<uint8_t>& bl
   put_rgb(thread, out, FromTwo<Weights>{sources[0], sources[1], own}, first, pixels);
 }
 
-// Copies each pixel from one of two sources, by the bits of a mask.  Returns false where the
-// instruction set cannot choose bytes by bits.
-bool choose_bytes(const BlendThread& thread, uint8_t* out, const Block<uint8_t>& block,
+// Copies each pixel from one of two sources, by the bits of a mask.
+void choose_bytes(const BlendThread& thread, uint8_t* out, const Block<uint8_t>& block,
                   int64_t first) {
-#if defined(__AVX2__)
   const int32_t pixels = block.rows * block.p.width;
   const Bits choice = {static_cast<const uint32_t*>(block.mask),
                        static_cast<int64_t>(block.y) * block.p.width};
@@ -246,11 +244,6 @@ bool choose_bytes(const BlendThread& thread, uint8_t* out, const Block<uint8_t>&
   }
   for (; x < pixels; ++x) memcpy(staged + 3 * x, (choice.own_at(x) ? own : partner) + 3 * x, 3);
   copy_out(out + first * 3, staged, 3 * int64_t{pixels}, thread.past);
-  return true;
-#else
-  (void)thread, (void)out, (void)block, (void)first;
-  return false;
-#endif
 }
 
 // Copies bytes that stay as they are: whole blocks from one source, or runs of rows from two.
@@ -266,8 +259,10 @@ bool copy_bytes(const BlendThread& thread, uint8_t* out, const Block<uint8_t>& b
     copy_out(out + first * channels, block.sources[weight == 0.0f], block.values(), thread.past);
     return true;
   }
-  if (block.kind == WeightKind::kBits && channels == 3 && p.sources == 2)
-    return choose_bytes(thread, out, block, first);
+  if (block.kind == WeightKind::kBits && channels == 3 && p.sources == 2) {
+    choose_bytes(thread, out, block, first);
+    return true;
+  }
   if (!pastes(block)) return false;
   uint8_t* staged = reinterpret_cast<uint8_t*>(thread.staged);
   for (int32_t r = 0; r < block.rows; ++r) {
