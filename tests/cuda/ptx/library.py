@@ -108,7 +108,7 @@ def translated(entry):
     lines += ["const auto shared = reinterpret_cast<uint64_t>(shared_memory);"]
     for register, kind in entry.registers.items():
         lines.append(f"{kinds[kind.lstrip('bsuf')]} {register[1:]};")
-    for number, block in enumerate(blocks := entry.blocks()):
+    for number, block in enumerate(blocks := entry.blocks):
         lines += [f"{label}:;" for label in block[0].labels]
         lines.append(f"enter({number});")
         lines += [instructions.statement(entry, step) for step in block]
