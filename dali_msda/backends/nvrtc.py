@@ -10,8 +10,10 @@ A kind of code is ``"sm_90"``, machine code, or ``"compute_90"``, PTX, which the
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+from collections.abc import Iterator
 from ctypes import byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_void_p
 from pathlib import Path
 
@@ -96,28 +98,35 @@ def file_name(name: str, kind: str) -> str:
 
 def compiled(name: str, kind: str) -> bytes:
     """Compiles one source into a kind of code, whatever the cache holds."""
+    with program(name, kind) as made:
+        return text(made, "PTX" if kind.startswith("compute_") else "CUBIN")
+
+
+@contextlib.contextmanager
+def program(name: str, kind: str) -> Iterator[c_void_p]:
+    """A compiled source in NVRTC's memory, of which :func:`text` gives the code."""
     if kind.replace("compute_", "sm_") not in archs():
         raise RuntimeError(
             f"{kind}: NVRTC {spoken_version()} knows {', '.join(archs())}; for a newer device run "
             "`pip install --upgrade nvidia-cuda-nvrtc`"
         )
-    lib, program, path = library(), c_void_p(), sources()[name]
+    lib, made, path = library(), c_void_p(), sources()[name]
     source, label = path.read_bytes(), path.name.encode()
-    _check(lib.nvrtcCreateProgram(byref(program), source, label, 0, None, None))
+    _check(lib.nvrtcCreateProgram(byref(made), source, label, 0, None, None))
     try:
         flags = [*FLAGS.split(), f"-arch={kind}", f"-I{build.KERNELS}"]
         values = (c_char_p * len(flags))(*(flag.encode() for flag in flags))
-        if lib.nvrtcCompileProgram(program, len(flags), values):
-            log = _text(program, "ProgramLog").decode(errors="replace").strip("\0\n")
+        if lib.nvrtcCompileProgram(made, len(flags), values):
+            log = text(made, "ProgramLog").decode(errors="replace").strip("\0\n")
             tail = "\n".join(log.splitlines()[-30:])
             raise RuntimeError(f"NVRTC failed on {path} for {kind}:\n{tail}")
-        return _text(program, "PTX" if kind.startswith("compute_") else "CUBIN")
+        yield made
     finally:
-        lib.nvrtcDestroyProgram(byref(program))
+        lib.nvrtcDestroyProgram(byref(made))
 
 
-def _text(program: c_void_p, kind: str) -> bytes:
-    """The log or the code of a program."""
+def text(program: c_void_p, kind: str) -> bytes:
+    """The ``"CUBIN"`` of a program, its ``"PTX"``, from which a cubin is made, or a log."""
     size = c_size_t()
     _check(getattr(library(), f"nvrtcGet{kind}Size")(program, byref(size)))
     content = ctypes.create_string_buffer(size.value)

@@ -11,6 +11,7 @@ import pytest
 
 from dali_msda import build
 from dali_msda.backends import cpu_library, nvrtc
+from tests.cuda.ptx.library import cubin_of
 
 ARCHS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 # At most so many registers a thread and bytes of shared memory a block on any of them. 64 registers
@@ -47,7 +48,7 @@ USAGE = r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)"
 PLAIN = ("blend", "mask", "pairs", "values")  # sources without either
 # Sources of which each card takes up to 25 s to compile. Some cards stand for the others: sm_90 has
 # the front end of those before it, and sm_120 that of sm_100.
-LATER = ("sm_80", "sm_86", "sm_89", "sm_100")
+LATER = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_100")
 SLOW = ("blend", "field")
 EVERY = pytest.mark.parametrize(
     "name, arch",
@@ -101,7 +102,7 @@ def test_every_entry_point_has_bounds():
 
 @EVERY
 def test_registers_and_memory_stay_within_bounds(name, arch):
-    usage = re.findall(USAGE, cuobjdump("-res-usage", nvrtc.cubin(name, arch)))
+    usage = re.findall(USAGE, cuobjdump("-res-usage", cubin_of(name, arch)))
     assert {entry for entry, *_ in usage} == entries(name)
     for entry, *numbers in usage:
         registers, stack, shared, local = map(int, numbers)
@@ -114,7 +115,7 @@ def test_registers_and_memory_stay_within_bounds(name, arch):
 @EVERY
 def test_machine_code(name, arch):
     """No local memory, no subnormal flushed; the blend moves 16 or 8 bytes at a time."""
-    found = instructions(nvrtc.cubin(name, arch))
+    found = instructions(cubin_of(name, arch))
     assert set(found) == entries(name)
     for entry, code in found.items():
         assert sum(code.values()) > 20

@@ -53,7 +53,7 @@ class Recorder:
 
 def _counts(code, entry, *, on):
     """How many threads and how many warps took each run of instructions since the last call."""
-    counts = np.zeros((2, len(code.entry(entry).blocks())), np.uint64)
+    counts = np.zeros((2, len(code.entry(entry).blocks)), np.uint64)
     getattr(code.library(entry), f"count_{entry}")(
         *(np.ctypeslib.as_ctypes(row) for row in counts), int(on)
     )
@@ -62,7 +62,7 @@ def _counts(code, entry, *, on):
 
 def _cost(code, entry):
     found = Cost()
-    blocks = code.entry(entry).blocks()
+    blocks = code.entry(entry).blocks
     for block, threads, warps in zip(blocks, *_counts(code, entry, on=False), strict=True):
         if not threads:
             continue

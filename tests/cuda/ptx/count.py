@@ -8,7 +8,7 @@ import argparse
 import numpy as np
 
 import dali_msda as msda
-from dali_msda.backends import cpu, nvrtc
+from dali_msda.backends import cpu
 from tests.cuda import kernel_arguments as cuda
 from tests.cuda.emulation import Walled, launch, masks_at, walled
 from tests.cuda.ptx import bounds, library, resources
@@ -59,7 +59,7 @@ OFTEN = (
 def measured(entry, arch):
     """What an entry point takes on one kind of device, by name; see bounds.py."""
     kind = entry.split("_")[1]
-    usage = resources.usage(nvrtc.cubin(library.source_of(entry), arch))[entry]
+    usage = resources.usage(library.cubin_of(library.source_of(entry), arch))[entry]
     threads, shared = 256, usage.shared
     if kind == "field":  # of 224 x 224
         how = _field_launch(arch)

@@ -8,10 +8,9 @@ import functools
 import hashlib
 import re
 import subprocess
-from ctypes import byref, c_char_p, c_void_p
 from pathlib import Path
 
-from dali_msda import build, cache
+from dali_msda import cache
 from dali_msda.backends import nvrtc
 from tests.cuda.emulation import NATIVE
 from tests.cuda.ptx import instructions, parse
@@ -59,32 +58,28 @@ def source_of(entry):
 
 
 def ptx_of(source, arch):
-    """What NVRTC makes of a source for one kind of device, kept in the user's cache."""
-    virtual = arch.replace("sm_", "compute_")  # of the same code, without assembling it
-    file = Path(nvrtc.file_name(source, virtual)).with_suffix(".ptx").name
+    """What NVRTC makes of a source for one kind of device, kept in the user's cache.
+
+    The machine code, which NVRTC makes of it in the same call, is kept in its own place.
+    """
+    cubin = nvrtc.file_name(source, arch)
+    file = Path(cubin).with_suffix(".ptx").name
 
     def make(folder):
-        (folder / file).write_bytes(_made_by_nvrtc(source, virtual))
+        with nvrtc.program(source, arch) as made:
+            codes = {file: nvrtc.text(made, "PTX").rstrip(b"\0"), cubin: nvrtc.text(made, "CUBIN")}
+        for name, content in codes.items():
+            (folder / name).write_bytes(content)
+        cache.cached(cubin, lambda _: folder / cubin)
         return folder / file
 
     return cache.cached(file, make).read_text()
 
 
-def _made_by_nvrtc(source, arch):
-    lib, program, path = nvrtc.library(), c_void_p(), nvrtc.sources()[source]
-    flags = [*nvrtc.FLAGS.split(), f"-arch={arch}", f"-I{build.KERNELS}"]
-    values = (c_char_p * len(flags))(*(flag.encode() for flag in flags))
-    label = path.name.encode()
-    assert lib.nvrtcCreateProgram(byref(program), path.read_bytes(), label, 0, None, None) == 0
-    try:
-        assert lib.nvrtcCompileProgram(program, len(flags), values) == 0
-        size = ctypes.c_size_t()
-        assert lib.nvrtcGetPTXSize(program, byref(size)) == 0
-        content = ctypes.create_string_buffer(size.value)
-        assert lib.nvrtcGetPTX(program, content) == 0
-        return content.value
-    finally:
-        lib.nvrtcDestroyProgram(byref(program))
+def cubin_of(source, arch):
+    """The file with the machine code of a source, from the call of NVRTC that makes its PTX."""
+    ptx_of(source, arch)
+    return nvrtc.cubin(source, arch)
 
 
 def compiled(entry, arch):
@@ -113,7 +108,7 @@ def translated(entry):
     lines += ["const auto shared = reinterpret_cast<uint64_t>(shared_memory);"]
     for register, kind in entry.registers.items():
         lines.append(f"{kinds[kind.lstrip('bsuf')]} {register[1:]};")
-    for number, block in enumerate(blocks := entry.blocks()):
+    for number, block in enumerate(blocks := entry.blocks):
         lines += [f"{label}:;" for label in block[0].labels]
         lines.append(f"enter({number});")
         lines += [instructions.statement(entry, step) for step in block]

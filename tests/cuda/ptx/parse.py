@@ -1,5 +1,6 @@
 """Reads PTX, the text that NVRTC makes of a kernel: one statement a line."""
 
+import functools
 import re
 from dataclasses import dataclass, field
 
@@ -33,6 +34,7 @@ class Entry:
     used: int = 0  # bytes of shared memory, without what the launch adds
     steps: list[Step] = field(default_factory=list)
 
+    @functools.cached_property
     def blocks(self):
         """Its instructions in runs that are entered at their start only and left at their end."""
         found, ended = [], True

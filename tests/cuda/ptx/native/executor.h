@@ -34,6 +34,9 @@ constexpr uint64_t kPage = 1 << 10;  // bytes
 
 inline std::unordered_map<uint64_t, std::unique_ptr<Byte[]>> pages;
 
+// A kernel is compiled without optimisation (library.py), but this is called for each byte.
+#pragma GCC push_options
+#pragma GCC optimize("O2")
 inline Byte* page_at(uint64_t number) {
   static uint64_t last = 0;
   static Byte* found = nullptr;
@@ -86,6 +89,7 @@ inline void check_byte(uint64_t address, How how, int line) {
     for (uint64_t byte = address; byte < address + size; ++byte) check_byte(byte, how, line);
   return address;
 }
+#pragma GCC pop_options
 
 template <typename T>
 inline T load(uint64_t address, int place) {
