@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch.utils.data import get_worker_info
 
 from dali_msda import loader_draws
 from dali_msda.backends.cpu_library import LAYOUTS
@@ -15,10 +14,12 @@ from dali_msda.ops import blend
 from dali_msda.plan import draw
 from dali_msda.policy import Policy
 from dali_msda.saliency import saliency
+from dali_msda.torch.batches import empty_batch
 from dali_msda.torch.draw_key import ProcessRank
 from dali_msda.torch.indexed import Place, Sample
 from dali_msda.torch.samples import columns
 from dali_msda.torch.settings import MixingSettings
+from dali_msda.torch.shared_number import SharedNumber
 
 NO_EPOCH = -1  # before the first set_epoch()
 
@@ -85,7 +86,7 @@ class Collate(MixingSettings):
             raise ValueError(f"layout: expected 'HWC', 'CHW' or None, got {layout!r}")
         self.channels_last, self.layout = channels_last, layout
         self._rank = ProcessRank(rank)
-        self._epoch = torch.tensor(NO_EPOCH).share_memory_()  # shared with all workers
+        self._epoch = SharedNumber(NO_EPOCH)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the next batches belong to; call it before each loop over the loader.
@@ -94,12 +95,12 @@ class Collate(MixingSettings):
         error. If a later one is forgotten, each sample is mixed with the lambda and the box that it
         had in the epoch before; :class:`NumberedBatches` counts by itself.
         """
-        self._epoch.fill_(whole("epoch", epoch, 0, 2**32))
+        self._epoch.value = whole("epoch", epoch, 0, 2**32)
 
     @property
     def epoch(self) -> int | None:
         """What :meth:`set_epoch` was given last."""
-        epoch = int(self._epoch)
+        epoch = self._epoch.value
         return None if epoch == NO_EPOCH else epoch
 
     def __call__(self, samples: Sequence[Sample]) -> tuple[torch.Tensor, ...]:
@@ -156,13 +157,6 @@ class Collate(MixingSettings):
         return place.epoch, place.epoch * place.batches + place.number
 
     def _empty_batch(self, lead: tuple[int, ...], shape: tuple[int, ...]) -> torch.Tensor:
-        """Memory for a batch. In a worker it is shared, so that handing it over copies nothing."""
         if not self.channels_last:
             shape = (shape[2], *shape[:2])
-        shape = (*lead, *shape)
-        if get_worker_info() is None:
-            return torch.empty(shape, dtype=self._output_dtype)
-        # As torch's own collate function does; there is no public way.
-        values = int(np.prod(shape))
-        storage = torch.empty(0, dtype=self._output_dtype)._typed_storage()._new_shared(values)
-        return torch.empty(0, dtype=self._output_dtype).set_(storage).view(shape)
+        return empty_batch((*lead, *shape), self._output_dtype)

@@ -29,13 +29,17 @@ class DrawKey:
         rank: Number of the process, or None for that of ``torch.distributed``, which goes with the
             key into the workers.
         kind: Name of the kind of object, for keys without a seed.
+        in_workers: Whether a key with a seed may be used in workers as well, where their seeds,
+            which follow from torch's generator, enter its draws.
 
     Attributes:
         step: Number of the next batch.
     """
 
-    def __init__(self, seed: int | None, rank: int | None, kind: str = ""):
-        self.has_own_seed = seed is not None
+    def __init__(
+        self, seed: int | None, rank: int | None, kind: str = "", in_workers: bool = False
+    ):
+        self.has_own_seed, self._in_workers = seed is not None, in_workers
         self.seed = whole("seed", seed, 0, 2**64) if self.has_own_seed else _drawn_seed(kind)
         self.rank = ProcessRank(rank)
         self.step = 0
@@ -45,11 +49,11 @@ class DrawKey:
         """Arguments of :func:`dali_msda.draw` for the next batch.
 
         Raises:
-            RuntimeError: In a worker with a seed of its own: each worker would draw the same.
+            RuntimeError: In a worker with a seed of its own, unless it may be used there.
         """
         seed, worker = self.seed, get_worker_info()
         if worker is not None:
-            if self.has_own_seed:
+            if self.has_own_seed and not self._in_workers:
                 raise RuntimeError(
                     "seed: expected a call in the process that trains, got one in a worker of a "
                     "DataLoader, where each copy would draw the same; use "
