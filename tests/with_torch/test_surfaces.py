@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import BatchSampler, SequentialSampler
 
+from dali_msda.torch import NumberedBatches
 from dali_msda.torch.torchvision_cpu import declare_operators
 from tests.support.surfaces import as_table, differences, table_of
 
@@ -169,5 +171,31 @@ def test_the_table_has_every_difference_from_timm(ours):
         made = ours()
         for name, value in vars(theirs()).items():
             assert getattr(made, name) == value, name
+    found = differences(theirs, ours, probes)
+    assert table_of(ours.__doc__) == found, as_table(found)
+
+
+def batches_of(*arguments):
+    return [lambda kind: [list(batch) for batch in kind(*arguments)]]
+
+
+TORCH = {
+    NumberedBatches: (
+        BatchSampler,
+        {
+            "samples": batches_of(SequentialSampler(range(7)), 3, False),
+            "a list of samples": batches_of([4, 2, 0], 2, True),
+            "an iterator": batches_of(iter([4, 2, 0]), 2, True),
+            "no batch_size": batches_of([[4, 2], [0]]),
+            "batch_size of 0": batches_of([4, 2, 0], 0, True),
+            "batch_size of 1.5": batches_of([4, 2, 0], 1.5, True),
+            "drop_last of 1": batches_of([4, 2, 0], 2, 1),
+        },
+    )
+}
+
+
+def test_the_table_has_every_difference_from_torch():
+    ((ours, (theirs, probes)),) = TORCH.items()
     found = differences(theirs, ours, probes)
     assert table_of(ours.__doc__) == found, as_table(found)
