@@ -76,7 +76,7 @@ class Indexed(torch.utils.data.Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
         """See ``torch.utils.data.Dataset``: a batch, as the workers fetch it."""
-        place = getattr(indices, "place", None) or self._place()
+        place = self._place(getattr(indices, "place", None))
         if hasattr(self.dataset, "__getitems__"):
             values = self.dataset.__getitems__(indices)
         else:
@@ -84,9 +84,12 @@ class Indexed(torch.utils.data.Dataset):
         pairs = zip(indices, values, strict=True)
         return [Sample(self._identity(index), value, place) for index, value in pairs]
 
-    def _place(self) -> Place | None:
+    def _place(self, place: Place | None = None) -> Place | None:
+        """Where a batch stands, in the epoch that was set here if one was."""
         epoch = self._epoch.value
-        return None if epoch == NO_EPOCH else Place(epoch)
+        if epoch == NO_EPOCH:
+            return place
+        return Place(epoch) if place is None else place._replace(epoch=epoch)
 
     def _identity(self, index: int) -> int:
         """The index counted from the start."""

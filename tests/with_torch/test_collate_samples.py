@@ -148,6 +148,8 @@ def test_the_epoch_that_the_dataset_is_told_reaches_workers_that_live_on():
         data.set_epoch(epoch)
         for batch, want in zip(loader, collated(PAIRS, epoch=epoch), strict=True):
             assert all(map(torch.equal, batch, want))
+    numbered = NumberedBatches(SequentialSampler(PAIRS), 5)  # within a sampler of Accelerate
+    assert data.__getitems__(next(iter(numbered)))[0].place == (3, 0, 2)
     own = Collate(msda.CutMix(), CLASSES, seed=5)
     own.set_epoch(2)
     batches = DataLoader(data, 5, collate_fn=own)
