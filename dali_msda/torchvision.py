@@ -18,6 +18,7 @@ from dali_msda.torch.batches import (
     uncompiled,
 )
 from dali_msda.torch.draw_key import DrawKey
+from dali_msda.torch.module import DrawingModule
 from dali_msda.torch.torchvision_cpu import declare_operators
 
 declare_operators()
@@ -32,7 +33,7 @@ if not hasattr(v2.MixUp, "make_params"):  # torchvision would not call the metho
 SHARED = dict(scope="batch", partner="roll")  # one draw for the batch; sample i with sample i - 1
 
 
-class _DrawnParameters:
+class _DrawnParameters(DrawingModule):
     """What CutMix and MixUp share: their parameters are drawn as a plan and applied as a plan.
 
     torchvision's own code finds the images and labels among the inputs and raises most errors.
@@ -106,19 +107,6 @@ class _DrawnParameters:
         rows = labels.long() if labels.ndim == 1 else labels.float()
         mixed = targets(rows, plan, num_classes=self.num_classes)
         return mixed.to(labels.dtype) if labels.is_floating_point() else mixed
-
-    def state_dict(self, *args: object, **kwargs: object) -> dict[str, object]:
-        """What is needed to go on from the next batch: the seed and the number of the batch.
-
-        The state of a model that holds the transform does not contain it, as with torchvision's
-        transforms; save ``cutmix.state_dict()`` beside the model's.
-        """
-        as_part = args or kwargs.get("destination") is not None
-        return super().state_dict(*args, **kwargs) if as_part else self._key.state()
-
-    def load_state_dict(self, state_dict: dict[str, object], *_: object, **__: object) -> None:
-        """Go on from what :meth:`state_dict` returned, with the seed in it."""
-        self._key.restore(state_dict)
 
 
 class MixUp(_DrawnParameters, v2.MixUp):

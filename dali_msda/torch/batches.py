@@ -76,21 +76,20 @@ def readable(images: torch.Tensor) -> torch.Tensor:
     """The images as the kernels read them: uint8 or float32, contiguous or channels last."""
     if images.dtype in HALF_TYPES:
         images = images.float()
-    channels_last = torch.channels_last
-    if images.is_contiguous() or images.is_contiguous(memory_format=channels_last):
+    if images.is_contiguous() or images.movedim(1, -1).is_contiguous():
         return images
     return images.contiguous()
 
 
 def blended(images: torch.Tensor, plan: np.ndarray, **how: object) -> torch.Tensor:
-    """:func:`dali_msda.blend` of ``(B, C, H, W)``, in the memory order in which they are.
+    """:func:`dali_msda.blend` of ``(B, C, ...)``, in the memory order in which they are.
 
     Interpolations, if there are any, follow one another.
     """
     planes = images.is_contiguous()
-    mixed = blend(images.permute(0, 2, 3, 1), plan, layout="CHW" if planes else "HWC", **how)
+    mixed = blend(images.movedim(1, -1), plan, layout="CHW" if planes else "HWC", **how)
     mixed = mixed.flatten(0, plan.ndim - 1)
-    return mixed if planes else mixed.permute(0, 3, 1, 2)
+    return mixed if planes else mixed.movedim(-1, 1)
 
 
 def mixed_doubles(images: torch.Tensor, plan: np.ndarray) -> torch.Tensor:
