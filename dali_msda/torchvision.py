@@ -17,8 +17,7 @@ from dali_msda.torch.batches import (
     readable,
     uncompiled,
 )
-from dali_msda.torch.draw_key import DrawKey
-from dali_msda.torch.module import DrawingModule
+from dali_msda.torch.draw_key import DrawingModule, DrawKey
 from dali_msda.torch.torchvision_cpu import declare_operators
 
 declare_operators()

@@ -21,8 +21,7 @@ from dali_msda.torch.batches import (
     readable,
     uncompiled,
 )
-from dali_msda.torch.draw_key import DrawKey
-from dali_msda.torch.shared_number import SharedNumber
+from dali_msda.torch.draw_key import DrawKey, SharedNumber
 
 SHAPES = "(B, H, W)", "(B, C, H, W)", "(B, C, D, H, W)"
 LEAST_ALPHA = 0.01  # the least that policies take

@@ -15,32 +15,26 @@ from dali_msda.ops import blend, mask
 HALF_TYPES = (torch.float16, torch.bfloat16)
 
 
+IMAGES = ("(B, C, H, W)",)
+
+
 def expect_batch(
     images: torch.Tensor,
     labels: torch.Tensor,
     *,
-    shapes: tuple[str, ...] = ("(B, C, H, W)",),
+    shapes: tuple[str, ...] = IMAGES,
     doubles: bool = False,
 ) -> None:
     """Raise TypeError or ValueError unless they are a batch of images and as many labels.
 
     Args:
-        images: What should be images.
+        images: As :func:`expect_images` takes them; so are the shapes and ``doubles``.
         labels: What should be labels.
-        shapes: Shapes of images that are served, each with another number of axes.
+        shapes: Shapes of images that are served.
         doubles: Whether float64 is served.
     """
-    for name, tensor in (("images", images), ("labels", labels)):
-        if not isinstance(tensor, torch.Tensor):
-            raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
-        expect_no_gradient(name, tensor)
-    if images.ndim not in [len(shape.split()) for shape in shapes]:
-        expected = " or ".join(shapes)
-        raise ValueError(f"images: expected shape {expected}, got {tuple(images.shape)}")
-    types = [torch.uint8, *[torch.float64] * doubles, torch.float32, *HALF_TYPES]
-    if images.dtype not in types:
-        *names, last, got = (str(each).removeprefix("torch.") for each in [*types, images.dtype])
-        raise TypeError(f"images: expected {', '.join(names)} or {last}, got {got}")
+    expect_images(images, shapes=shapes, doubles=doubles)
+    _expect_data("labels", labels)
     if labels.ndim not in (1, 2) or len(labels) != len(images):
         raise ValueError(
             f"labels: expected shape ({len(images)},) or ({len(images)}, classes), one per image, "
@@ -50,6 +44,32 @@ def expect_batch(
         raise ValueError(
             f"labels: expected them on {images.device}, as the images are, got {labels.device}"
         )
+
+
+def expect_images(
+    images: torch.Tensor, *, shapes: tuple[str, ...] = IMAGES, doubles: bool = False
+) -> None:
+    """Raise TypeError or ValueError unless they are a batch of images.
+
+    Args:
+        images: What should be images.
+        shapes: Shapes that are served, each with another number of axes.
+        doubles: Whether float64 is served.
+    """
+    _expect_data("images", images)
+    if images.ndim not in [len(shape.split()) for shape in shapes]:
+        expected = " or ".join(shapes)
+        raise ValueError(f"images: expected shape {expected}, got {tuple(images.shape)}")
+    types = [torch.uint8, *[torch.float64] * doubles, torch.float32, *HALF_TYPES]
+    if images.dtype not in types:
+        *names, last, got = (str(each).removeprefix("torch.") for each in [*types, images.dtype])
+        raise TypeError(f"images: expected {', '.join(names)} or {last}, got {got}")
+
+
+def _expect_data(name: str, tensor: object) -> None:
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
+    expect_no_gradient(name, tensor)
 
 
 def expect_no_gradient(name: str, tensor: torch.Tensor) -> None:

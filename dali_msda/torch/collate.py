@@ -15,11 +15,10 @@ from dali_msda.plan import draw
 from dali_msda.policy import Policy
 from dali_msda.saliency import saliency
 from dali_msda.torch.batches import empty_batch
-from dali_msda.torch.draw_key import ProcessRank
+from dali_msda.torch.draw_key import ProcessRank, SharedNumber
 from dali_msda.torch.indexed import NO_EPOCH, Place, Sample
 from dali_msda.torch.samples import Fields, batch_like, columns
 from dali_msda.torch.settings import MixingSettings
-from dali_msda.torch.shared_number import SharedNumber
 
 
 class Collate(MixingSettings):

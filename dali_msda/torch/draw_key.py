@@ -1,4 +1,4 @@
-"""The key of a transform's draws: a seed, a rank, and the number of the batch."""
+"""The key of a transform's draws: a seed, a rank, and the number of the batch; who keeps them."""
 
 from __future__ import annotations
 
@@ -125,6 +125,55 @@ class ProcessRank:
 
     def __getstate__(self) -> dict[str, int | None]:
         return {"_given": self._given, "_pickled": self._known()}
+
+
+class SharedNumber:
+    """A whole number that workers of a ``DataLoader`` see change, also those that live on.
+
+    A copy, and what is unpickled outside of a worker, is a number of its own.
+    """
+
+    def __init__(self, value: int):
+        self._cell = torch.tensor(value, device="cpu").share_memory_()
+
+    @property
+    def value(self) -> int:
+        """The number, as any process has set it last."""
+        return int(self._cell)
+
+    @value.setter
+    def value(self, value: int) -> None:
+        self._cell.fill_(value)
+
+    def __setstate__(self, state: dict[str, torch.Tensor]) -> None:
+        self._cell = state["_cell"].share_memory_()  # a copied tensor is not shared any more
+
+
+class DrawingModule(torch.nn.Module):
+    """A module without tensors, whose own state says which batch comes next.
+
+    Attributes:
+        _key: The key of its draws.
+    """
+
+    _key: DrawKey
+
+    def state_dict(self, *args: object, **kwargs: object) -> dict[str, object]:
+        """What is needed to go on from the next batch: the seed and the number of the batch.
+
+        The state of a model that holds the transform does not contain it, so that weights fit
+        models with and without it; save ``transform.state_dict()`` beside the model's.
+        """
+        as_part = args or kwargs.get("destination") is not None
+        return super().state_dict(*args, **kwargs) if as_part else self._key.state()
+
+    def load_state_dict(self, state_dict: dict[str, object], *_: object, **__: object) -> None:
+        """Go on from what :meth:`state_dict` returned, with the seed in it.
+
+        Raises:
+            TypeError, ValueError: If it is not such a state.
+        """
+        self._key.restore(state_dict)
 
 
 def state_values(name: str, state: object, keys: tuple[str, ...]) -> list[object]:

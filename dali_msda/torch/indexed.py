@@ -9,8 +9,7 @@ import torch
 from torch.utils.data import BatchSampler
 
 from dali_msda.backends.shapes import whole
-from dali_msda.torch.draw_key import state_values
-from dali_msda.torch.shared_number import SharedNumber
+from dali_msda.torch.draw_key import SharedNumber, state_values
 
 NO_EPOCH = -1  # before the first set_epoch()
 

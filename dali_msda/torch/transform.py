@@ -12,9 +12,15 @@ from dali_msda.backends.shapes import whole
 from dali_msda.plan import draw
 from dali_msda.policy import Policy
 from dali_msda.saliency import saliency
-from dali_msda.torch.batches import HALF_TYPES, blended, expect_batch, readable, uncompiled
-from dali_msda.torch.draw_key import DrawKey
-from dali_msda.torch.module import DrawingModule
+from dali_msda.torch.batches import (
+    HALF_TYPES,
+    blended,
+    expect_batch,
+    expect_images,
+    readable,
+    uncompiled,
+)
+from dali_msda.torch.draw_key import DrawingModule, DrawKey
 from dali_msda.torch.settings import MixingSettings
 
 SHAPES = "(B, C, L)", "(B, C, H, W)", "(B, C, D, H, W)"
@@ -41,7 +47,11 @@ class Mixer(MixingSettings, DrawingModule):
     channels last.
 
     It is a module without tensors: ``.to()`` and the modes of training and evaluation have no say.
-    In an ``nn.Sequential`` it takes and returns pairs, ``(images, labels)``.
+    In an ``nn.Sequential`` it takes a pair ``(images, labels)``. Where only images are handed on,
+    as in those of kornia, it mixes them alone, and the labels come afterwards::
+
+        augment = kornia.augmentation.ImageSequential(RandomHorizontalFlip(), mixer)
+        images, targets = augment(images), mixer.targets(labels)
 
     Args:
         policy: What to draw. The interpolations of :class:`dali_msda.MultiMix` follow one another:
@@ -57,6 +67,9 @@ class Mixer(MixingSettings, DrawingModule):
         mirror: Probability that an image is flipped left to right before it is mixed.
         compact: Return labels and weights instead of dense rows.
         smoothing: Share of the mass of dense rows that is spread over all classes.
+
+    Attributes:
+        plan: Records of the batch that was mixed last, as :func:`dali_msda.draw` makes them.
 
     Raises:
         TypeError, ValueError: If an argument is of the wrong kind or out of range.
@@ -92,6 +105,7 @@ class Mixer(MixingSettings, DrawingModule):
             smoothing=smoothing,
         )
         self._key = DrawKey(self.seed, rank)
+        self.plan: np.ndarray | None = None
 
     @property
     def step(self) -> int:
@@ -109,19 +123,20 @@ class Mixer(MixingSettings, DrawingModule):
         labels: torch.Tensor | None = None,
         *,
         step: int | None = None,
-    ) -> tuple[torch.Tensor, ...]:
+    ) -> tuple[torch.Tensor, ...] | torch.Tensor:
         """Mix a batch.
 
         Args:
             images: uint8, float32, float16 or bfloat16 ``(B, C, H, W)``, ``(B, C, L)`` or
                 ``(B, C, D, H, W)``; or the pair of images and labels.
-            labels: Class indices ``(B,)``, int64 or int32, or soft labels ``(B, classes)``.
+            labels: Class indices ``(B,)``, int64 or int32, or soft labels ``(B, classes)``;
+                None for :meth:`targets` to take them.
             step: Number of the batch, instead of the count.
 
         Returns:
             ``images, targets``: ``(B, C, H, W)`` and float32 ``(B, classes)``; or, if ``compact``,
             ``images, labels, weights``, int64 ``(B, n)`` and float32 ``(B, n)``, where n = 2 or
-            the greatest number of sources that the policy mixes.
+            the greatest number of sources that the policy mixes. Without labels, images alone.
 
         Raises:
             TypeError, ValueError: If the tensors do not fit.
@@ -129,18 +144,44 @@ class Mixer(MixingSettings, DrawingModule):
         """
         if labels is None and isinstance(images, list | tuple) and len(images) == 2:
             images, labels = images
-        expect_batch(images, labels, shapes=SHAPES)
+        if labels is None:
+            expect_images(images, shapes=SHAPES)
+        else:
+            expect_batch(images, labels, shapes=SHAPES)
         key = self._key.arguments()
         if step is not None:
             key["step"] = whole("step", step, 0, 2**32)
-        made = self._mixed(images, labels, **key)
+        mixed, plan = self._mixed(images, **key)
+        made = mixed if labels is None else (mixed, *self._targets(labels, plan))
+        self.plan = plan
         if step is None:
             self._key.step += 1
         return made
 
+    def targets(self, labels: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Targets of the batch that was mixed last, where it was given without labels.
+
+        Args:
+            labels: As the call takes them.
+
+        Returns:
+            Targets, or if ``compact`` labels and weights, as the call returns them.
+
+        Raises:
+            TypeError, ValueError: If no batch of as many samples was mixed.
+        """
+        mixed = 0 if self.plan is None else len(self.plan)
+        if len(labels) != mixed or not mixed:
+            raise ValueError(
+                f"labels: expected {mixed}, as the batch that was mixed last has, got "
+                f"{len(labels)}; mix the images first"
+            )
+        made = self._targets(labels, self.plan)
+        return made if self.compact else made[0]
+
     def _mixed(
-        self, images: torch.Tensor, labels: torch.Tensor, seed: int, step: int, rank: int
-    ) -> tuple[torch.Tensor, ...]:
+        self, images: torch.Tensor, seed: int, step: int, rank: int
+    ) -> tuple[torch.Tensor, np.ndarray]:
         pixels = readable(images)
         flips = peaks = None
         if self.mirror:
@@ -159,7 +200,7 @@ class Mixer(MixingSettings, DrawingModule):
         ):
             how = how | {"dtype": images.dtype}
         mixed = blended(pixels, plan, mirror=flips, **how)
-        return mixed, *self._targets(labels, plan)
+        return mixed, plan
 
     def load_state_dict(self, state_dict: dict[str, object], *_: object, **__: object) -> None:
         """Go on from what :meth:`state_dict` returned, in a mixer of the same arguments.

@@ -37,8 +37,20 @@ def test_a_sequential_hands_pairs_on():
     first, second = (Mixer(policy, CLASSES, seed=8) for policy in (msda.CutMix(), msda.Mixup()))
     together = torch.nn.Sequential(first, second)((IMAGES, LABELS))
     assert equal(together, second(*first(IMAGES, LABELS, step=0), step=0))
-    with pytest.raises(TypeError, match="labels: expected a tensor, got NoneType"):
-        first(IMAGES)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_labels_may_come_after_images(compact):
+    mixer = Mixer(msda.CutMix(), None if compact else CLASSES, seed=8, compact=compact)
+    with pytest.raises(ValueError, match="labels: expected 0, as .* mix the images first"):
+        mixer.targets(LABELS)
+    want, *made = mixer(IMAGES, LABELS)
+    mixer._key.step = 0
+    images = torch.nn.Sequential(torch.nn.Identity(), mixer)(IMAGES)
+    targets = mixer.targets(LABELS)
+    assert torch.equal(images, want) and equal(targets if compact else [targets], made)
+    with pytest.raises(ValueError, match="labels: expected 4, as the batch that was mixed last"):
+        mixer.targets(LABELS[:3])
 
 
 @pytest.mark.parametrize("policy", [msda.FMix(), msda.MultiMix(msda.Mixup(), k=2)])
