@@ -12,7 +12,11 @@ from tests.support.surfaces import as_table, differences, table_of
 declare_operators()
 timm_mixup = pytest.importorskip("timm.data.mixup")
 
+from torchvision import tv_tensors  # noqa: E402
+from torchvision.transforms import v2  # noqa: E402
+
 from dali_msda.timm import FastCollateMixup, Mixup, mixup_target  # noqa: E402
+from dali_msda.torchvision import CutMix, MixUp  # noqa: E402
 
 CLASSES = 5
 LABELS = torch.tensor([0, 4, 3, 2])
@@ -164,15 +168,51 @@ TIMM = {
 }
 
 
-@pytest.mark.parametrize("ours", TIMM, ids=lambda ours: ours.__name__)
-def test_the_table_has_every_difference_from_timm(ours):
-    theirs, probes = TIMM[ours]
-    if isinstance(theirs, type):
-        made = ours()
-        for name, value in vars(theirs()).items():
-            assert getattr(made, name) == value, name
-    found = differences(theirs, ours, probes)
-    assert table_of(ours.__doc__) == found, as_table(found)
+def transformed(*inputs, **settings):
+    return [lambda kind: kind(**{"num_classes": CLASSES} | settings)(*inputs)]
+
+
+BOXES = tv_tensors.BoundingBoxes([[0, 1, 5, 4]], format="XYXY", canvas_size=(6, 8))
+MASKS = tv_tensors.Mask(torch.zeros(4, 6, 8, dtype=torch.uint8))
+SAMPLES = {
+    **{
+        f"images of {str(kind).removeprefix('torch.')}": transformed(IMAGES.to(kind), LABELS)
+        for kind in (
+            *(torch.uint8, torch.int64, torch.bool, torch.complex64),
+            *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+        )
+    },
+    "an Image": transformed(tv_tensors.Image(IMAGES), LABELS),
+    "a Video": transformed(tv_tensors.Video(IMAGES[:, None]), LABELS),
+    "a dictionary": transformed({"x": tv_tensors.Image(IMAGES), "labels": LABELS, "name": "n"}),
+    "images (B, H, W)": transformed(IMAGES[:, 0], LABELS),
+    "images (C, H, W) and a label": transformed(IMAGES[0], LABELS[:1]),
+    "images that need a gradient": transformed(IMAGES.clone().requires_grad_() * 1, LABELS),
+    "images that are arrays": transformed(IMAGES.numpy(), LABELS),
+    "images of two sizes": transformed(
+        {"x": tv_tensors.Image(IMAGES), "y": tv_tensors.Image(IMAGES[..., :4]), "labels": LABELS}
+    ),
+    "fewer labels": transformed(IMAGES, LABELS[:3]),
+    "labels of floats": transformed(IMAGES, LABELS.float()),
+    "labels of int32": transformed(IMAGES, LABELS.int()),
+    "labels that are a list": transformed(IMAGES, LABELS.tolist()),
+    "labels that are no class": transformed(IMAGES, LABELS + 1),
+    "rows": transformed(IMAGES, ROWS, num_classes=None),
+    "rows of float16": transformed(IMAGES, ROWS.half(), num_classes=None),
+    "rows of other classes": transformed(IMAGES, ROWS[:, 1:]),
+    "indices without num_classes": transformed(IMAGES, LABELS, num_classes=None),
+    "masks": transformed(IMAGES, LABELS, MASKS),
+    "boxes": transformed(IMAGES, LABELS, [BOXES] * 4),
+    "no labels_getter": transformed(IMAGES, LABELS, labels_getter=None),
+    "a labels_getter": transformed(
+        [LABELS, tv_tensors.Image(IMAGES)], labels_getter=lambda sample: sample[0]
+    ),
+    "alpha of 0.001": transformed(IMAGES, LABELS, alpha=0.001),
+    "alpha above 100": transformed(IMAGES, LABELS, alpha=101),
+    "alpha of 0": transformed(IMAGES, LABELS, alpha=0.0),
+    "alpha that is no number": transformed(IMAGES, LABELS, alpha="1"),
+}
+TORCHVISION = {MixUp: (v2.MixUp, SAMPLES), CutMix: (v2.CutMix, SAMPLES)}
 
 
 def batches_of(*arguments):
@@ -195,7 +235,15 @@ TORCH = {
 }
 
 
-def test_the_table_has_every_difference_from_torch():
-    ((ours, (theirs, probes)),) = TORCH.items()
+PEERS = TIMM | TORCHVISION | TORCH
+
+
+@pytest.mark.parametrize("ours", PEERS, ids=lambda ours: ours.__name__)
+def test_the_table_has_every_difference(ours):
+    theirs, probes = PEERS[ours]
+    if theirs in (timm_mixup.Mixup, timm_mixup.FastCollateMixup):
+        made = ours()
+        for name, value in vars(theirs()).items():  # settings that scripts read and change
+            assert getattr(made, name) == value, name
     found = differences(theirs, ours, probes)
     assert table_of(ours.__doc__) == found, as_table(found)
