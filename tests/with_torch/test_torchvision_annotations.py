@@ -58,7 +58,7 @@ def test_maps_follow_the_images(kind, lead, seed):
         assert type(made[found]) is tv_tensors.Mask and made[found].shape == maps.shape
         want = msda.segmentation(MAPS, plan)
         assert torch.equal(made[found].view(want.shape), want)
-            assert torch.equal(want, MAPS) == (kind is MixUp and plan["lam"][0] > 0.5)
+        assert torch.equal(want, MAPS) == (kind is MixUp and plan["lam"][0] > 0.5)
 
 
 @KINDS
