@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
-from dali_msda.ops import blend
+from dali_msda.ops import blend, mask
 
 HALF_TYPES = (torch.float16, torch.bfloat16)
 
 
-def expect_batch(images: torch.Tensor, labels: torch.Tensor) -> None:
-    """Raise TypeError or ValueError unless they are a batch of images and as many labels."""
-    for name, tensor in (("images", images), ("labels", labels)):
-        if not isinstance(tensor, torch.Tensor):
-            raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
-        expect_no_gradient(name, tensor)
-    if images.ndim != 4:
-        raise ValueError(f"images: expected shape (B, C, H, W), got {tuple(images.shape)}")
-    if images.dtype not in (torch.uint8, torch.float32, *HALF_TYPES):
-        dtype = str(images.dtype).removeprefix("torch.")
-        raise TypeError(f"images: expected uint8, float32, float16 or bfloat16, got {dtype}")
+IMAGES = ("(B, C, H, W)",)
+
+
+def expect_batch(
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    shapes: tuple[str, ...] = IMAGES,
+    doubles: bool = False,
+) -> None:
+    """Raise TypeError or ValueError unless they are a batch of images and as many labels.
+
+    Args:
+        images: As :func:`expect_images` takes them; so are the shapes and ``doubles``.
+        labels: What should be labels.
+        shapes: Shapes of images that are served.
+        doubles: Whether float64 is served.
+    """
+    expect_images(images, shapes=shapes, doubles=doubles)
+    _expect_data("labels", labels)
     if labels.ndim not in (1, 2) or len(labels) != len(images):
         raise ValueError(
             f"labels: expected shape ({len(images)},) or ({len(images)}, classes), one per image, "
@@ -33,6 +44,32 @@ def expect_batch(images: torch.Tensor, labels: torch.Tensor) -> None:
         raise ValueError(
             f"labels: expected them on {images.device}, as the images are, got {labels.device}"
         )
+
+
+def expect_images(
+    images: torch.Tensor, *, shapes: tuple[str, ...] = IMAGES, doubles: bool = False
+) -> None:
+    """Raise TypeError or ValueError unless they are a batch of images.
+
+    Args:
+        images: What should be images.
+        shapes: Shapes that are served, each with another number of axes.
+        doubles: Whether float64 is served.
+    """
+    _expect_data("images", images)
+    if images.ndim not in [len(shape.split()) for shape in shapes]:
+        expected = " or ".join(shapes)
+        raise ValueError(f"images: expected shape {expected}, got {tuple(images.shape)}")
+    types = [torch.uint8, *[torch.float64] * doubles, torch.float32, *HALF_TYPES]
+    if images.dtype not in types:
+        *names, last, got = (str(each).removeprefix("torch.") for each in [*types, images.dtype])
+        raise TypeError(f"images: expected {', '.join(names)} or {last}, got {got}")
+
+
+def _expect_data(name: str, tensor: object) -> None:
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
+    expect_no_gradient(name, tensor)
 
 
 def expect_no_gradient(name: str, tensor: torch.Tensor) -> None:
@@ -59,21 +96,38 @@ def readable(images: torch.Tensor) -> torch.Tensor:
     """The images as the kernels read them: uint8 or float32, contiguous or channels last."""
     if images.dtype in HALF_TYPES:
         images = images.float()
-    channels_last = torch.channels_last
-    if images.is_contiguous() or images.is_contiguous(memory_format=channels_last):
+    if images.is_contiguous() or images.movedim(1, -1).is_contiguous():
         return images
     return images.contiguous()
 
 
 def blended(images: torch.Tensor, plan: np.ndarray, **how: object) -> torch.Tensor:
-    """:func:`dali_msda.blend` of ``(B, C, H, W)``, in the memory order in which they are.
+    """:func:`dali_msda.blend` of ``(B, C, ...)``, in the memory order in which they are.
 
     Interpolations, if there are any, follow one another.
     """
     planes = images.is_contiguous()
-    mixed = blend(images.permute(0, 2, 3, 1), plan, layout="CHW" if planes else "HWC", **how)
+    mixed = blend(images.movedim(1, -1), plan, layout="CHW" if planes else "HWC", **how)
     mixed = mixed.flatten(0, plan.ndim - 1)
-    return mixed if planes else mixed.permute(0, 3, 1, 2)
+    return mixed if planes else mixed.movedim(-1, 1)
+
+
+def mixed_doubles(images: torch.Tensor, plan: np.ndarray) -> torch.Tensor:
+    """:func:`blended` of float64, which the kernels do not read, in new memory."""
+    indices = [torch.from_numpy(plan[name].astype(np.int64)) for name in ("own", "partner")]
+    own, partner = (images[index.to(images.device)] for index in indices)
+    weights = torch.from_numpy(mask(plan, shape=tuple(images.shape[2:]))).to(own)[:, None]
+    mixed = weights * own + (1 - weights) * partner
+    return torch.where(weights == 1, own, torch.where(weights == 0, partner, mixed))
+
+
+def empty_batch(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Memory for a batch. In a worker it is shared, so that handing it over copies nothing."""
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=dtype)
+    # As torch's own collate function does; there is no public way.
+    storage = torch.empty(0, dtype=dtype)._typed_storage()._new_shared(math.prod(shape))
+    return torch.empty(0, dtype=dtype).set_(storage).view(shape)
 
 
 def uncompiled(method: Callable) -> Callable:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch.utils.data import get_worker_info
 
 from dali_msda import loader_draws
 from dali_msda.backends.cpu_library import LAYOUTS
@@ -15,12 +14,11 @@ from dali_msda.ops import blend
 from dali_msda.plan import draw
 from dali_msda.policy import Policy
 from dali_msda.saliency import saliency
-from dali_msda.torch.draw_key import ProcessRank
-from dali_msda.torch.indexed import Place, Sample
-from dali_msda.torch.samples import columns
+from dali_msda.torch.batches import empty_batch
+from dali_msda.torch.draw_key import ProcessRank, SharedNumber
+from dali_msda.torch.indexed import NO_EPOCH, Place, Sample
+from dali_msda.torch.samples import Fields, batch_like, columns
 from dali_msda.torch.settings import MixingSettings
-
-NO_EPOCH = -1  # before the first set_epoch()
 
 
 class Collate(MixingSettings):
@@ -45,7 +43,14 @@ class Collate(MixingSettings):
     Samplers that yield copies in a row, as timm's ``RepeatAugSampler`` does, part them at the ends
     of batches only.
 
-    Samples are pairs of an image and a label, all of one shape. An image is uint8: an array ``(H,
+    Samples are pairs of an image and a label, longer tuples, or dictionaries, and a batch is what
+    they are. Images are of one shape; whatever else a sample holds is collated as torch does it,
+    and stays that of the own sample. Where the samples of a stream have no index, ``key`` names a
+    field that tells them apart::
+
+        collate = Collate(CutMix(), 1000, image="jpg", label="cls", key="__key__")
+
+    An image is uint8: an array ``(H,
     W, C)`` or ``(H, W)``, a PIL image, or a tensor ``(C, H, W)``, as torchvision gives them. Of
     PIL's modes, L, RGB and RGBA stay as they are, 1 becomes L, and P (whose values are numbers of
     colours), CMYK, YCbCr and HSV become RGB; the others are refused. A label is a class index, or a
@@ -60,10 +65,19 @@ class Collate(MixingSettings):
         layout: ``"HWC"`` or ``"CHW"``, of arrays and tensors alike. By default arrays are HWC and
             tensors CHW, and what looks like the other, such as an array ``(3, 64, 64)``, is
             refused.
+        image: Name or place of the image in a sample; by default ``"image"``, or 0.
+        label: Name or place of the label; by default ``"label"``, or 1.
+        key: Name or place of what tells samples apart, instead of their index: a whole number, or
+            a text of which a hash is taken. Samples then need no :class:`Indexed`.
         rank: Number of the process; by default that of ``torch.distributed``, or 0.
-        settings: Keyword arguments ``seed``, ``mean``, ``std`` (in units of 0 to 255), ``dtype``
-            (by default uint8, or float32 when ``mean`` or ``std`` is given), ``mirror``,
-            ``compact`` and ``smoothing``, as for :class:`dali_msda.torch.settings.MixingSettings`.
+        seed: Key of all random numbers, below 2**64.
+        mean: Subtracted from images, a number or one per channel, in units of 0 to 255.
+        std: Divided by, likewise.
+        dtype: ``"uint8"``, ``"float32"``, ``"float16"`` or ``"bfloat16"``, or a torch type; by
+            default uint8, or float32 when ``mean`` or ``std`` is given.
+        mirror: Probability that an image is flipped left to right before it is mixed.
+        compact: Return labels and weights instead of dense rows.
+        smoothing: Share of the mass of dense rows that is spread over all classes.
 
     Raises:
         TypeError, ValueError: If an argument is of the wrong kind or out of range; when it is
@@ -77,15 +91,35 @@ class Collate(MixingSettings):
         *,
         channels_last: bool = False,
         layout: str | None = None,
+        image: str | int | None = None,
+        label: str | int | None = None,
+        key: str | int | None = None,
         rank: int | None = None,
-        **settings: object,
+        seed: int = 0,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        dtype: str | torch.dtype | None = None,
+        mirror: float = 0.0,
+        compact: bool = False,
+        smoothing: float = 0.0,
     ):
-        super().__init__(policy, num_classes, **settings)
+        super().__init__(
+            policy,
+            num_classes,
+            seed=seed,
+            mean=mean,
+            std=std,
+            dtype=dtype,
+            mirror=mirror,
+            compact=compact,
+            smoothing=smoothing,
+        )
         if layout is not None and not (isinstance(layout, str) and layout in LAYOUTS):
             raise ValueError(f"layout: expected 'HWC', 'CHW' or None, got {layout!r}")
         self.channels_last, self.layout = channels_last, layout
+        self.fields = Fields(image, label, key)
         self._rank = ProcessRank(rank)
-        self._epoch = torch.tensor(NO_EPOCH).share_memory_()  # shared with all workers
+        self._epoch = SharedNumber(NO_EPOCH)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the next batches belong to; call it before each loop over the loader.
@@ -94,31 +128,33 @@ class Collate(MixingSettings):
         error. If a later one is forgotten, each sample is mixed with the lambda and the box that it
         had in the epoch before; :class:`NumberedBatches` counts by itself.
         """
-        self._epoch.fill_(whole("epoch", epoch, 0, 2**32))
+        self._epoch.value = whole("epoch", epoch, 0, 2**32)
 
     @property
     def epoch(self) -> int | None:
         """What :meth:`set_epoch` was given last."""
-        epoch = int(self._epoch)
+        epoch = self._epoch.value
         return None if epoch == NO_EPOCH else epoch
 
-    def __call__(self, samples: Sequence[Sample]) -> tuple[torch.Tensor, ...]:
+    def __call__(self, samples: Sequence[Sample | object]) -> tuple | dict[str, object]:
         """Make a batch.
 
         Args:
-            samples: What :class:`Indexed` gives.
+            samples: What :class:`Indexed` gives, or with ``key`` the samples themselves.
 
         Returns:
             ``images, targets``: ``(B, C, H, W)`` and float32 ``(B, classes)``; or, if ``compact``,
             ``images, labels, weights``, int64 ``(B, n)`` and float32 ``(B, n)``, where n = 2 or
-            the greatest number of sources that the policy mixes.
+            the greatest number of sources that the policy mixes. Of longer tuples it is a tuple
+            with these in the places of image and label. Of dictionaries it is one, where the
+            weights are called as the label is with ``_weights`` behind it.
 
         Raises:
             TypeError, ValueError: If a sample is of another kind, or no epoch was set.
         """
-        indices, images, labels = columns(samples, self.layout)
-        ids = np.array(indices, np.uint64) + np.uint64(self._rank.number() << 32)
-        epoch, step = self._steps(samples[0].place)
+        ids, images, labels, values = columns(samples, self.layout, self.fields)
+        ids += np.uint64(self._rank.number() << 32)
+        epoch, step = self._steps(getattr(samples[0], "place", None))
         threads = torch.get_num_threads()  # 1 in a worker
         flips = None
         if self.mirror:
@@ -135,34 +171,30 @@ class Collate(MixingSettings):
         mixed = mixed.flatten(0, plan.ndim - 1)
         if self.channels_last:
             mixed = mixed.permute(0, 3, 1, 2)
-        return mixed, *self._targets(torch.from_numpy(labels), plan)
+        made = mixed, *self._targets(torch.from_numpy(labels), plan)
+        return batch_like(values, self.fields, made, repeats=plan.size // len(ids))
 
     def _steps(self, place: Place | None) -> tuple[int, int]:
         """The epoch, and the step of the plan's draws, the same as those of FFCV's Mixer."""
-        if place is None and self.epoch is None:
+        numbered = place is not None and place.number is not None
+        own = None if numbered else self.epoch
+        if place is None and own is None:
             raise ValueError(
                 "epoch: expected collate.set_epoch(n) before the first batch of every epoch n, got "
                 "none; or let NumberedBatches count them"
             )
+        epoch = place.epoch if own is None else own
         if not self.drawn.takes_turns:
-            epoch = self.epoch if place is None else place.epoch
             return epoch, epoch
-        if place is None:
+        if not numbered:
             raise ValueError(
                 f"policy: expected one that does not take turns, or NumberedBatches, got "
                 f"{self.policy!r}; a worker does not know the numbers of its batches: "
-                "DataLoader(..., batch_sampler=NumberedBatches(BatchSampler(...)))"
+                "DataLoader(..., batch_sampler=NumberedBatches(sampler, batch_size))"
             )
-        return place.epoch, place.epoch * place.batches + place.number
+        return epoch, epoch * place.batches + place.number
 
     def _empty_batch(self, lead: tuple[int, ...], shape: tuple[int, ...]) -> torch.Tensor:
-        """Memory for a batch. In a worker it is shared, so that handing it over copies nothing."""
         if not self.channels_last:
             shape = (shape[2], *shape[:2])
-        shape = (*lead, *shape)
-        if get_worker_info() is None:
-            return torch.empty(shape, dtype=self._output_dtype)
-        # As torch's own collate function does; there is no public way.
-        values = int(np.prod(shape))
-        storage = torch.empty(0, dtype=self._output_dtype)._typed_storage()._new_shared(values)
-        return torch.empty(0, dtype=self._output_dtype).set_(storage).view(shape)
+        return empty_batch((*lead, *shape), self._output_dtype)

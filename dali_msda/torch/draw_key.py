@@ -1,4 +1,4 @@
-"""The key of a transform's draws: a seed, a rank, and the number of the batch."""
+"""The key of a transform's draws: a seed, a rank, and the number of the batch; who keeps them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,17 @@ class DrawKey:
         rank: Number of the process, or None for that of ``torch.distributed``, which goes with the
             key into the workers.
         kind: Name of the kind of object, for keys without a seed.
+        in_workers: Whether a key with a seed may be used in workers as well, where their seeds,
+            which follow from torch's generator, enter its draws.
 
     Attributes:
         step: Number of the next batch.
     """
 
-    def __init__(self, seed: int | None, rank: int | None, kind: str = ""):
-        self.has_own_seed = seed is not None
+    def __init__(
+        self, seed: int | None, rank: int | None, kind: str = "", in_workers: bool = False
+    ):
+        self.has_own_seed, self._in_workers = seed is not None, in_workers
         self.seed = whole("seed", seed, 0, 2**64) if self.has_own_seed else _drawn_seed(kind)
         self.rank = ProcessRank(rank)
         self.step = 0
@@ -45,11 +49,11 @@ class DrawKey:
         """Arguments of :func:`dali_msda.draw` for the next batch.
 
         Raises:
-            RuntimeError: In a worker with a seed of its own: each worker would draw the same.
+            RuntimeError: In a worker with a seed of its own, unless it may be used there.
         """
         seed, worker = self.seed, get_worker_info()
         if worker is not None:
-            if self.has_own_seed:
+            if self.has_own_seed and not self._in_workers:
                 raise RuntimeError(
                     "seed: expected a call in the process that trains, got one in a worker of a "
                     "DataLoader, where each copy would draw the same; use "
@@ -121,6 +125,55 @@ class ProcessRank:
 
     def __getstate__(self) -> dict[str, int | None]:
         return {"_given": self._given, "_pickled": self._known()}
+
+
+class SharedNumber:
+    """A whole number that workers of a ``DataLoader`` see change, also those that live on.
+
+    A copy, and what is unpickled outside of a worker, is a number of its own.
+    """
+
+    def __init__(self, value: int):
+        self._cell = torch.tensor(value, device="cpu").share_memory_()
+
+    @property
+    def value(self) -> int:
+        """The number, as any process has set it last."""
+        return int(self._cell)
+
+    @value.setter
+    def value(self, value: int) -> None:
+        self._cell.fill_(value)
+
+    def __setstate__(self, state: dict[str, torch.Tensor]) -> None:
+        self._cell = state["_cell"].share_memory_()  # a copied tensor is not shared any more
+
+
+class DrawingModule(torch.nn.Module):
+    """A module without tensors, whose own state says which batch comes next.
+
+    Attributes:
+        _key: The key of its draws.
+    """
+
+    _key: DrawKey
+
+    def state_dict(self, *args: object, **kwargs: object) -> dict[str, object]:
+        """What is needed to go on from the next batch: the seed and the number of the batch.
+
+        The state of a model that holds the transform does not contain it, so that weights fit
+        models with and without it; save ``transform.state_dict()`` beside the model's.
+        """
+        as_part = args or kwargs.get("destination") is not None
+        return super().state_dict(*args, **kwargs) if as_part else self._key.state()
+
+    def load_state_dict(self, state_dict: dict[str, object], *_: object, **__: object) -> None:
+        """Go on from what :meth:`state_dict` returned, with the seed in it.
+
+        Raises:
+            TypeError, ValueError: If it is not such a state.
+        """
+        self._key.restore(state_dict)
 
 
 def state_values(name: str, state: object, keys: tuple[str, ...]) -> list[object]:

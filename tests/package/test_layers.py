@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "ffcv": f"{ARRAYS} ops saliency loader_draws",
     "torch": f"{ARRAYS} ops saliency puzzle loader_draws",
     "timm": f"{ARRAYS} ops torch",
-    "torchvision": f"{ARRAYS} ops torch",
+    "torchvision": f"{ARRAYS} ops annotations torch",
     "selfcheck": f"{ARRAYS} ops saliency puzzle",
     "commands": f"{ARRAYS} cache ops saliency puzzle selfcheck",
     "__main__": "commands",

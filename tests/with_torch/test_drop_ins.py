@@ -175,7 +175,7 @@ def test_wrong_timm_arguments(change, message):
         (IMAGES, ROWS, {}, ValueError, "target: expected class indices"),
         (IMAGES, LABELS, {"multi_label": True}, ValueError, r"target: expected rows \(6, 5\)"),
         (IMAGES, LABELS[:5], {}, ValueError, r"labels: expected shape \(6,\)"),
-        (IMAGES.double(), LABELS, {}, TypeError, "images: expected uint8, float32"),
+        (IMAGES.long(), LABELS, {}, TypeError, "images: expected uint8, float64, float32"),
     ],
 )
 def test_wrong_timm_batches_are_left_as_they_are(x, target, how, error, message):

@@ -171,7 +171,7 @@ def test_nan_stays_where_it_is():
     "images, labels, error, message",
     [
         (FLOATS.double(), LABELS, TypeError, "images: expected uint8, float32, .* got float64"),
-        (FLOATS[0], LABELS, ValueError, r"images: expected shape \(B, C, H, W\), got \(3, 12, 17"),
+        (FLOATS[0, 0], LABELS, ValueError, r"images: expected shape \(B, C, L\) .* got \(12, 17\)"),
         (FLOATS.numpy(), LABELS, TypeError, "images: expected a tensor, got ndarray"),
         (FLOATS, LABELS.tolist(), TypeError, "labels: expected a tensor, got list"),
         (
