@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 import dali_msda as msda
+from dali_msda import timm, torchvision
+from dali_msda.torch import Collate, Indexed, Mixer, PuzzleMix, saliency, soft_target_cross_entropy
 
 if TYPE_CHECKING:
     from typing_extensions import assert_type
@@ -37,3 +39,16 @@ def tensors(images: torch.Tensor, labels: torch.Tensor, memory: torch.Tensor) ->
     assert_type(msda.mask(plan, 224, 224, out=memory), torch.Tensor)
     mixed, _ = msda.mix(images, labels, msda.MultiMix(msda.GMix(), k=5), seed=0, step=1)
     assert_type(mixed, torch.Tensor)
+
+
+def doors(images: torch.Tensor, labels: torch.Tensor, data: torch.utils.data.Dataset[Any]) -> None:
+    mixer = Mixer(msda.CutMix(), num_classes=10, mean=[0.5] * 3, dtype=torch.float16, mirror=0.5)
+    torch.nn.Sequential(mixer, torch.nn.Identity())
+    torch.utils.data.DataLoader(Indexed(data), 8, collate_fn=Collate(msda.Mixup(), num_classes=10))
+    assert_type(soft_target_cross_entropy(images, labels, smoothing=0.1), torch.Tensor)
+    puzzle = PuzzleMix(num_classes=10, alpha=0.5, scope="batch", blocks=(4, 8))
+    puzzle(images, labels, saliency(torch.nn.Flatten(), images, labels))
+    timm.Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, mode="elem", num_classes=10)(images, labels)
+    torchvision.CutMix(num_classes=10, seed=0)(images, labels)
+    Mixer(msda.CutMix(), num_clases=10)  # type: ignore[call-arg]  # misspelt
+    timm.Mixup(mixup_aplha=0.8)  # type: ignore[call-arg]  # misspelt
