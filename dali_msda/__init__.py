@@ -10,7 +10,7 @@ A plan is drawn once per batch; pixels and labels are both functions of the plan
 from dali_msda.annotations import boxes, segmentation, values
 from dali_msda.ops import blend, mask, mix, targets
 from dali_msda.plan import draw, load, save
-from dali_msda.policy import Alternate, Choice, LaMix, MultiMix, Policy, methods
+from dali_msda.policy import Alternate, Choice, MultiMix, Policy, methods
 from dali_msda.policy.methods import *  # noqa: F403  all that its __all__ names
 from dali_msda.record import PLAN_DTYPE
 from dali_msda.saliency import saliency
@@ -21,7 +21,6 @@ __all__ = [
     "PLAN_DTYPE",
     "Alternate",
     "Choice",
-    "LaMix",
     "MultiMix",
     "Policy",
     "blend",
