@@ -121,6 +121,8 @@ def test_lamix_over_puzzle_mix_takes_turns_of_originals_and_masks_of_one_half():
     "policy, how, error, text",
     [
         (POLICY, dict(settings=None), TypeError, "settings: expected the PuzzleMix that drew the"),
+        (POLICY, dict(settings="x"), TypeError, "settings: expected PuzzleSettings or a PuzzleMix"),
+        (msda.Mixup(), {}, TypeError, "blocks: expected 2 to 16 along each side, .* got None"),
         (POLICY, dict(settings=msda.PuzzleMix(levels=2)), ValueError, "other levels or another"),
         (POLICY, dict(settings=msda.PuzzleMix(transport=False)), ValueError, "another transport"),
         (POLICY, dict(blocks=4), ValueError, "blocks: expected None with records of PuzzleMix"),
