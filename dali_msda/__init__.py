@@ -11,7 +11,7 @@ from dali_msda.annotations import boxes, segmentation, values
 from dali_msda.mix import mix
 from dali_msda.ops import blend, mask, targets
 from dali_msda.plan import draw, load, save
-from dali_msda.policy import Alternate, Choice, LaMix, MultiMix, Policy, methods
+from dali_msda.policy import Alternate, Choice, MultiMix, Policy, methods
 from dali_msda.policy.methods import *  # noqa: F403  all that its __all__ names
 from dali_msda.record import PLAN_DTYPE
 from dali_msda.saliency import saliency
@@ -22,7 +22,6 @@ __all__ = [
     "PLAN_DTYPE",
     "Alternate",
     "Choice",
-    "LaMix",
     "MultiMix",
     "Policy",
     "blend",

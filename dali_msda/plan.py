@@ -227,7 +227,7 @@ def _expect_solved(plan: np.ndarray, used_for: str) -> None:
         raise ValueError(
             f"plan[{wrong.argmax()}]: expected a record that the {used_for} follow from, got one "
             "of puzzlemix, whose masks follow from the model's saliency too; call "
-            "dali_msda.puzzle.solve, and give what it returns in place of the plan"
+            "dali_msda.puzzle.solve, whose solution blend, mask and targets take for the plan"
         )
 
 

@@ -98,14 +98,7 @@ def solve(
     """
     array, planar = _images(images)
     plan = _served(check(plan, len(array), array.shape[1:3], used_for="nothing"))
-    drawn = has_trait(plan, "needs_gradients")
-    if drawn.any():
-        blocks, settings = _as_drawn(plan[drawn], blocks, settings, prior_lam)
-    elif settings is None:
-        settings = PuzzleSettings()
-    elif blocks is None and isinstance(settings, PuzzleMix):
-        blocks = settings.blocks[0]  # nothing is mixed
-    whole("blocks", blocks, 2, 17, "2 to 16 along each side, a whole number")
+    blocks, settings = _blocks_and_settings(plan, blocks, settings, prior_lam)
     followed = plan
     if prior_lam is not None:
         followed = plan.copy()
@@ -129,22 +122,30 @@ def solve(
     found = (plan["flags"] & OWN_LABEL == 0) & (prior_lam is None)
     solved["weight"][found] = weights[found]
     solved["partner_weight"][found] = np.where(plan["sources"] > 1, 1 - weights, 0)[found]
-    solved["flags"][drawn] |= SOLVED
+    solved["flags"][has_trait(plan, "needs_gradients")] |= SOLVED
     return Solution(solved, cells, settings.levels, uniform.astype(bool))
 
 
-def _as_drawn(
-    records: np.ndarray, blocks: object, settings: object, prior_lam: object
+def _blocks_and_settings(
+    plan: np.ndarray, blocks: object, settings: object, prior_lam: object
 ) -> tuple[int, PuzzleSettings]:
-    """Number of blocks and settings of records of PuzzleMix; raise an error if others are given."""
+    """How the masks of a plan are to be found: as its records say, or as the caller does."""
+    if settings is not None and not isinstance(settings, PuzzleSettings):
+        raise TypeError(f"settings: expected PuzzleSettings or a PuzzleMix, got {settings!r}")
+    drawn = plan[has_trait(plan, "needs_gradients")]
+    if not drawn.size:
+        if blocks is None and isinstance(settings, PuzzleMix) and (plan["sources"] < 2).all():
+            blocks = settings.blocks[0]  # all the same, since nothing is mixed
+        what = "2 to 16 along each side, a whole number"
+        return whole("blocks", blocks, 2, 17, what), settings or PuzzleSettings()
     for name, value in (("blocks", blocks), ("prior_lam", prior_lam)):
         if value is not None:
             raise ValueError(f"{name}: expected None with records of PuzzleMix, got {value!r}")
-    if not isinstance(settings, PuzzleSettings):
-        raise TypeError(f"settings: expected the PuzzleMix that drew the plan, got {settings!r}")
-    count = int(records["modes"][0])
-    fits = (records["modes"] == count) & (records["soft"] == settings.levels - 1)
-    if not (fits & ((records["flags"] & MOVES != 0) == settings.transport)).all():
+    if settings is None:
+        raise TypeError("settings: expected the PuzzleMix that drew the plan, got None")
+    count = int(drawn["modes"][0])
+    fits = (drawn["modes"] == count) & (drawn["soft"] == settings.levels - 1)
+    if not (fits & ((drawn["flags"] & MOVES != 0) == settings.transport)).all():
         raise ValueError(
             f"settings: expected the PuzzleMix that drew the whole plan, got {settings!r}, which "
             "has other levels or another transport, or a plan of several numbers of blocks"

@@ -12,7 +12,6 @@ from dali_msda.policy.base import (
 from dali_msda.policy.cards import METHODS, TRAITS, Method, codes, codes_weighing_by
 from dali_msda.policy.checks import known, number, whole
 from dali_msda.policy.compositions import Alternate, Choice, MultiMix
-from dali_msda.policy.lamix import LaMix
 from dali_msda.policy.methods import *  # noqa: F403  all that its __all__ names
 from dali_msda.policy.methods import POLICIES
 from dali_msda.policy.puzzle import PuzzleSettings
@@ -40,7 +39,6 @@ __all__ = [
     "TRAIT_BITS",
     "Alternate",
     "Choice",
-    "LaMix",
     "Leaf",
     "Method",
     "MultiMix",

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from dali_msda.policy.base import Leaf
+import numpy as np
+
+from dali_msda.policy.base import Leaf, Policy
 from dali_msda.policy.checks import known, number, shares, whole
+from dali_msda.policy.compositions import Alternate
 from dali_msda.policy.puzzle import PuzzleMix
-from dali_msda.policy.words import BOXES, MODES, ROUNDINGS, Box, Rounding
+from dali_msda.policy.words import BOXES, MODES, PARTNERS, ROUNDINGS, Box, Partner, Rounding
 
 __all__ = [  # what `dali_msda` and `dali_msda.policy` offer
     "CutMix",
@@ -16,6 +19,7 @@ __all__ = [  # what `dali_msda` and `dali_msda.policy` offer
     "FMix",
     "GMix",
     "HMix",
+    "LaMix",
     "Mixup",
     "PuzzleMix",
     "ResizeMix",
@@ -308,19 +312,34 @@ class Cutout(Leaf):
         return {"length": self.length}
 
 
-POLICIES: dict[str, type[Leaf]] = {
-    kind.method: kind
-    for kind in (
-        Mixup,
-        CutMix,
-        FMix,
-        HMix,
-        GMix,
-        ResizeMix,
-        SaliencyMix,
-        Cutout,
-        SmoothMix,
-        PuzzleMix,
-    )
-}
+@dataclass(frozen=True, kw_only=True)
+class LaMix(Policy):
+    """Batches of originals and batches of averaged pairs in turn: the loader's half of LaMix.
+
+    The pixels of a pair are always averaged, ``(own + partner) / 2``; ``lam ~ U(0, 1)`` moves the
+    label alone. ``plan["sources"]`` tells which samples are pairs (2) and which originals (1). The
+    model's half, a head for the global label, goes with :func:`dali_msda.torch.lamix_loss`.
+
+    Attributes:
+        partner: As in :class:`Leaf`.
+
+    Reference:
+        Bypassing the Random Input Mixing in Mixup, ICLR 2021 submission, section 3.
+    """
+
+    partner: Partner = "permutation"
+
+    def __post_init__(self) -> None:
+        known("partner", self.partner, PARTNERS)
+
+    def leaves(self) -> np.ndarray:
+        """See :meth:`Policy.leaves`."""
+        originals, pairs = (Mixup(partner=self.partner, prob=prob) for prob in (0.0, 1.0))
+        leaves = Alternate([originals, pairs]).leaves()
+        leaves["mode"] = MODES["mixup"]["average"]
+        return leaves
+
+
+_KINDS = (Mixup, CutMix, FMix, HMix, GMix, ResizeMix, SaliencyMix, Cutout, SmoothMix, PuzzleMix)
+POLICIES: dict[str, type[Leaf]] = {kind.method: kind for kind in _KINDS}
 """Policy class by the name of its method."""

@@ -77,7 +77,8 @@ class PuzzleMix(PuzzleSettings, Leaf):
         blocks: Parts of the mask along each side, 2 to 16; one of up to 7 such numbers is drawn for
             each batch. Each must divide the height and the width of the images.
         prior_lam: Lambda that all masks follow instead of the drawn ones, which then are the label
-            weights as they are: 0.5 makes LaMix's input over Puzzle Mix. None for the drawn ones.
+            weights as they are. LaMix over Puzzle Mix is 0.5 in turn with originals:
+            ``Alternate([Mixup(prob=0.0), PuzzleMix(prior_lam=0.5)])``. None for the drawn ones.
 
     Reference:
         Kim, Choo and Song, Puzzle Mix, ICML 2020, arXiv:2009.06962; ``prior_lam``: Bypassing the

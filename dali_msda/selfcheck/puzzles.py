@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dali_msda import puzzle
-from dali_msda.policy import Mixup, MultiMix
+from dali_msda.policy import MultiMix, Policy, PuzzleMix
 from dali_msda.selfcheck import rows
 from dali_msda.selfcheck.rows import Row, Run
 
@@ -27,12 +27,13 @@ def optimality(run: Run) -> Iterator[Row]:
     for blocks, levels in GRIDS:
         for what, beta, peak in (("usual", 1.2, 1.0), ("peaked", 1.2, 3.0), ("rigid", 8.0, 1.0)):
             check = f"puzzle mix, {what}: least cost, {blocks}x{blocks}, {levels} levels"
-            images, maps, plan = _batch(run, check, blocks, run.draws(400), peak)
-            settings = puzzle.PuzzleSettings(cell=CELL, levels=levels, beta=beta, transport=False)
-            found = puzzle.solve(images, maps, plan, blocks=blocks, settings=settings)
+            how = dict(cell=CELL, levels=levels, beta=beta, transport=False)
+            policy = PuzzleMix(blocks=(blocks,), **how)
+            images, maps, plan = _batch(run, check, policy, BLOCK * blocks, run.draws(400), peak)
+            found = puzzle.solve(images, maps, plan, settings=policy)
             steps = levels - 1 - found.cells[..., 0].reshape(len(plan), -1).astype(int)
             own = np.ravel_multi_index(steps.T, [levels] * blocks**2)
-            factors = _factors(images, maps, plan, blocks, settings)
+            factors = _factors(images, maps, plan, blocks, policy)
             costs = factors @ _terms(blocks, levels).T
             yield rows.equal(check, costs.min(1), np.take_along_axis(costs, own[:, None], 1)[:, 0],
                              tolerance=FIXED)  # fmt: skip
@@ -42,8 +43,9 @@ def weights(run: Run) -> Iterator[Row]:
     """Masks are nested over lambda, label weights are their means, and pixels follow them."""
     for blocks in (4, 8, 16):
         check, size = f"puzzle mix, {blocks}x{blocks}", BLOCK * blocks
-        images, maps, plan = _batch(run, check, blocks, run.draws(400), 1.0, MultiMix(Mixup(), K))
-        found = puzzle.solve(images, maps, plan, blocks=blocks)
+        policy = PuzzleMix(blocks=(blocks,))
+        images, maps, plan = _batch(run, check, MultiMix(policy, K), size, run.draws(400), 1.0)
+        found = puzzle.solve(images, maps, plan, settings=policy)
         masks = found.mask(size, size)
         rising = np.count_nonzero(np.diff(masks, axis=1) > 0)
         yield rows.equal(f"{check}: own weights that rise with k", 0, rising)
@@ -59,13 +61,13 @@ def weights(run: Run) -> Iterator[Row]:
 
 
 def _batch(
-    run: Run, check: str, blocks: int, batch: int, peak: float, policy: object = None
+    run: Run, check: str, policy: Policy, size: int, batch: int, peak: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Random images, saliency maps and a plan."""
-    rng, size = run.rng(check), BLOCK * blocks
+    rng = run.rng(check)
     images = rng.random((batch, size, size, 3), np.float32)
     maps = np.exp(peak * rng.standard_normal((batch, size, size))).astype(np.float32)
-    return images, maps, run.plan(check, policy or Mixup(), batch, size, size)
+    return images, maps, run.plan(check, policy, batch, size, size)
 
 
 @functools.cache
@@ -92,7 +94,7 @@ def _factors(
     maps: np.ndarray,
     plan: np.ndarray,
     blocks: int,
-    settings: puzzle.PuzzleSettings,
+    settings: PuzzleMix,
 ) -> np.ndarray:
     """Weights of the terms for each pair, by the definition: arXiv:2009.06962, equation 3."""
     partner, eta = plan["partner"], settings.eta

@@ -290,6 +290,7 @@ def test_headings_run_on_over_cells_without():
         (["--alpha", "0"], "alpha: expected"),
         (["--rows", "1"], "rows: expected at least 2, got 1"),
         (["--seed", "-1"], "seed: expected 0 <= seed < 2**64, got -1"),
+        (["--policy", "puzzlemix", "--size", "34x51"], "size: expected height and width that a"),
         (["--policy", "mixup", "--box", "wrap"], "box: expected none with policy 'mixup'"),
         (["--policy", "lamix", "--alpha", "1"], "alpha: expected none with policy 'lamix'"),
         (["--policy", "lamix", "--multimix", "5"], "multimix: expected none with policy 'lamix'"),

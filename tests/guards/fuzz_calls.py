@@ -268,7 +268,10 @@ def puzzle(f, folder):
     images = f.array((batch, *shape, f.one([1, 3])), f.one(["u1", "f4"]))
     maps = f.array((batch, *shape), "f4")
     found = puzzles.solve(images, maps, plan, settings=f.maybe([policy], [None, "x"]))
-    msda.blend(images, found, **f.blending(images, found.plan))
+    blending = f.blending(images, found.plan)
+    if not f.odd():
+        blending.pop("mirror", None)
+    msda.blend(images, found, **blending)
     msda.mask(found, *shape)
     msda.targets(f.array((batch,), "i8"), found, num_classes=f.maybe([120], WILD))
 

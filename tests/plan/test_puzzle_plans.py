@@ -1,5 +1,7 @@
 """Plans of Puzzle Mix: drawn, kept in files, solved again; and nothing mixes by one alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -99,8 +101,8 @@ def test_nothing_follows_from_a_plan_without_its_masks(name):
         use(after)
 
 
-def test_lamix_takes_turns_of_originals_and_masks_of_one_half():
-    policy = msda.LaMix(puzzle=POLICY)
+def test_lamix_over_puzzle_mix_takes_turns_of_originals_and_masks_of_one_half():
+    policy = msda.Alternate([msda.Mixup(prob=0.0), replace(POLICY, prior_lam=0.5)])
     originals, pairs = drawn(policy, step=4), drawn(policy, step=5)
     assert not originals["method"].any()
     np.testing.assert_array_equal(msda.blend(IMAGES, solved(originals)), IMAGES)
@@ -119,6 +121,8 @@ def test_lamix_takes_turns_of_originals_and_masks_of_one_half():
     "policy, how, error, text",
     [
         (POLICY, dict(settings=None), TypeError, "settings: expected the PuzzleMix that drew the"),
+        (POLICY, dict(settings="x"), TypeError, "settings: expected PuzzleSettings or a PuzzleMix"),
+        (msda.Mixup(), {}, TypeError, "blocks: expected 2 to 16 along each side, .* got None"),
         (POLICY, dict(settings=msda.PuzzleMix(levels=2)), ValueError, "other levels or another"),
         (POLICY, dict(settings=msda.PuzzleMix(transport=False)), ValueError, "another transport"),
         (POLICY, dict(blocks=4), ValueError, "blocks: expected None with records of PuzzleMix"),
@@ -180,7 +184,7 @@ def test_who_mixes_without_the_model_refuses_the_policy():
         msda.Choice([msda.CutMix(), POLICY])
     for policy in (msda.MultiMix(POLICY), msda.Alternate([msda.CutMix(), POLICY])):
         assert policy.needs_gradients
-    assert not msda.LaMix().needs_gradients and msda.LaMix(puzzle=POLICY).needs_gradients
+    assert not msda.LaMix().needs_gradients
 
 
 @pytest.mark.parametrize(
@@ -192,7 +196,6 @@ def test_who_mixes_without_the_model_refuses_the_policy():
         (lambda: msda.PuzzleMix(prior_lam=2), r"prior_lam: expected a number in \[0, 1\], got 2"),
         (lambda: msda.PuzzleMix(eta=2.0), r"eta: expected a number in \[0, 1\], got 2.0"),
         (lambda: msda.PuzzleMix(alpha=0), "alpha: expected"),
-        (lambda: msda.LaMix(puzzle=msda.Mixup()), "puzzle: expected a PuzzleMix or None, got Mix"),
     ],
 )
 def test_settings_that_are_refused(make, text):

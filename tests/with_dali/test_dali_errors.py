@@ -221,6 +221,10 @@ RECORDS = {
     "outside": (dict(outside=-1), "inside, outside: expected values in [0, 1], got 0, -1"),
     "y1": (dict(y0=4, y1=13), "y0, y1: expected a box in the image's 8 pixels, got 4, 13"),
     "x0": (dict(x0=-1), "plans[2]: x0, x1: expected a box in the image's 10 pixels"),
+    "puzzlemix": (
+        dict(method=10, soft=2, modes=4),
+        "plans[2]: expected a method that needs no gradients of the model, got puzzlemix; mix in",
+    ),
     "a wrapped shrunk one": (dict(method=6, y0=4, y1=9), "plans[2]: y0, y1: expected a box in"),
 }
 
@@ -336,6 +340,8 @@ def test_the_verbs_refuse_at_the_door():
         dali.mix(IMAGES, LABELS, policy, num_classes=4)
     with pytest.raises(TypeError, match=r"policy: expected a policy such as CutMix\(\), got 'cut"):
         build(lambda: dali.plan(images(), "cutmix"))
+    with pytest.raises(ValueError, match="policy: expected .* got PuzzleMix.*torch.PuzzleMix or"):
+        build(lambda: dali.plan(images(), msda.PuzzleMix()))
     with pytest.raises(TypeError, match="rng: expected None in a pipeline, got 3; give seed"):
         build(lambda: dali.plan(images(), policy, rng=3))
     with pytest.raises(ValueError, match="got 'bfloat16', which DALI does not have; cast outside"):

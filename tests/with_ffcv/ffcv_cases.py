@@ -488,6 +488,7 @@ def doors(folder):
     assert colours(folder, mixer, num_workers=-1).num_workers == many - 1  # FFCV's default
 
     expect_error("policy: expected", Mixer, "cutmix", CLASSES)
+    expect_error("gradients of the model, got PuzzleMix", Mixer, msda.PuzzleMix(), CLASSES)
     expect_error("num_classes", Mixer, msda.CutMix(), 0)
     expect_error("num_classes", Mixer, msda.CutMix(), 2.0)
     expect_error("seed", Mixer, msda.CutMix(), CLASSES, seed=-1)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 import dali_msda as msda
 from dali_msda import puzzle
-from dali_msda.torch import Mixer, PuzzleMix, saliency
+from dali_msda.torch import Collate, ManifoldMixup, Mixer, PuzzleMix, saliency
 
 BATCH, CLASSES = 6, 5
 GENERATOR = torch.Generator().manual_seed(1)
@@ -198,6 +198,33 @@ def test_draws_depend_on_seed_rank_and_step_and_state_comes_back():
         PuzzleMix(CLASSES, seed=7).load_state_dict(mix.state_dict())
 
 
+def test_a_saved_plan_does_it_again(tmp_path):
+    mix, other = (PuzzleMix(CLASSES, settings=SETTINGS, k=2, seed=seed) for seed in (4, 5))
+    mixed, rows = mix(IMAGES, LABELS, MAPS)
+    msda.save(tmp_path / "plan.npy", mix.solution.plan)
+    again = other(IMAGES, LABELS, MAPS, plan=msda.load(tmp_path / "plan.npy"))
+    assert torch.equal(again[0], mixed) and torch.equal(again[1], rows)
+    assert (mix.step, other.step) == (1, 0)
+    np.testing.assert_array_equal(
+        mix.solution.plan["partner"],
+        msda.draw(mix.policy, BATCH, 32, 32, seed=4, step=0)["partner"],
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda policy: Mixer(policy, CLASSES),
+        lambda policy: Collate(policy, CLASSES),
+        lambda policy: ManifoldMixup(None, ["0"], policy, CLASSES),
+    ],
+    ids=["Mixer", "Collate", "ManifoldMixup"],
+)
+def test_who_knows_no_gradients_refuses_the_policy(make):
+    with pytest.raises(ValueError, match=r"policy: .* got MultiMix\(policy=PuzzleMix.*torch.Puzzl"):
+        make(msda.MultiMix(msda.PuzzleMix()))
+
+
 def test_interpolations_follow_one_another_and_are_nested():
     mix = PuzzleMix(CLASSES, k=3, blocks=(8,), settings=SETTINGS, compact=True)
     mixed, labels, weights = mix(IMAGES, LABELS, MAPS)
@@ -280,6 +307,7 @@ def test_a_step_trains():
         (dict(n=3), ValueError, "n: expected 2 sources, got 3"),
         (dict(alpha=0), ValueError, "alpha: expected"),
         (dict(settings={}), TypeError, "settings: expected PuzzleSettings, got {}"),
+        (dict(settings=msda.PuzzleMix()), TypeError, "settings: expected PuzzleSettings, got Puzz"),
         (dict(k=1), ValueError, "k: expected 2 to 64 interpolations"),
         (dict(smoothing=2), ValueError, "smoothing: expected"),
         (dict(prior_lam=1.5), ValueError, r"prior_lam: expected a number in \[0, 1\]"),
