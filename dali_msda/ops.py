@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from dali_msda.backends import Backend, backend_of
+from dali_msda.backends import CPU, Backend, backend_of
 from dali_msda.backends.checks import (
     MAX_COUNT,
     expect_contiguous,
@@ -21,7 +21,7 @@ from dali_msda.backends.checks import (
 )
 from dali_msda.backends.cpu import DTYPES, LAYOUTS
 from dali_msda.backends.cpu_arrays import scale_and_shift
-from dali_msda.backends.records import pairs_of
+from dali_msda.backends.records import pairs_of, weighed
 from dali_msda.backends.shapes import sample_shape
 from dali_msda.plan import check, draw
 from dali_msda.policy import Policy, number
@@ -257,6 +257,7 @@ def targets(
     num_classes: int | None = None,
     smoothing: float = 0.0,
     compact: bool = False,
+    weights: object = None,
     out: object = None,
 ) -> object:
     """Soft labels of a mixed batch: ``sum of weight * label``, smoothed.
@@ -273,6 +274,8 @@ def targets(
         smoothing: Share of the mass that is spread over all classes, in [0, 1].
         compact: Return the sources' labels and weights instead of dense rows: lossless, and 24
             bytes instead of 4 C. Smoothing is then up to the loss.
+        weights: Own label weights in place of the records', float32 of the plan's shape: those of
+            :class:`dali_msda.puzzle.Solution`, wherever they lie.
         out: Memory for the dense rows, float32 ``(B, C)``.
 
     Returns:
@@ -286,7 +289,7 @@ def targets(
     """
     backend = backend_of(labels)
     array, classes = backend.arrays.labels(labels, num_classes)
-    plan = check(plan, len(array))
+    plan, own = _weighed(backend, check(plan, len(array)), weights)
     number("smoothing", smoothing, 0.0, 1.0, "a share in [0, 1]")
     if compact:
         if array.ndim == 2:
@@ -298,16 +301,26 @@ def targets(
         used = max(2, int(plan["sources"].max(initial=2)))
         shape = (*plan.shape, MAX_SOURCES)
         indices, indices_ = backend.arrays.output(None, shape, "int64", labels)
-        weights, weights_ = backend.arrays.output(None, shape, "float32", labels)
-        backend.kernels.targets_compact(indices, weights, plan, array)
-        return indices_[..., :used], weights_[..., :used]
+        shares, shares_ = backend.arrays.output(None, shape, "float32", labels)
+        backend.kernels.targets_compact(indices, shares, plan, array, **own)
+        return indices_[..., :used], shares_[..., :used]
     if not classes:
         raise ValueError("num_classes: expected a number of classes for dense rows, got None")
     memory, result = backend.arrays.output(out, (*plan.shape, classes), "float32", labels)
     if np.shares_memory(memory, array):
         raise ValueError("out: expected memory apart from the labels'; give another array")
-    backend.kernels.targets_dense(memory, plan, array, smoothing)
+    backend.kernels.targets_dense(memory, plan, array, smoothing, **own)
     return written(result)
+
+
+def _weighed(backend: Backend, plan: np.ndarray, weights: object) -> tuple[np.ndarray, dict]:
+    """The records with these own label weights; on a GPU, where nobody waits, beside them."""
+    if weights is None:
+        return plan, {}
+    own = backend.arrays.view("weights", weights)
+    if own.shape != plan.shape or own.dtype != np.float32 or not own.flags.c_contiguous:
+        raise ValueError(f"weights: expected float32 {plan.shape}, got {own.dtype} {own.shape}")
+    return (weighed(plan, own), {}) if backend is CPU else (plan, {"own": own})
 
 
 def mask(

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
-from dali_msda.backends import cpu_arrays, cpu_puzzle
-from dali_msda.backends.checks import MAX_COUNT, expect_contiguous, expect_pixels, thread_count
+from dali_msda.backends import CPU, Backend, backend_of, cpu_arrays, cpu_puzzle
+from dali_msda.backends.checks import (
+    MAX_COUNT,
+    expect_contiguous,
+    expect_pixels,
+    expect_whole,
+    thread_count,
+)
+from dali_msda.backends.records import weighed
 from dali_msda.plan import check
 from dali_msda.policy import number, whole
 
@@ -67,33 +75,43 @@ class PuzzleSettings:
 
 @dataclass(frozen=True)
 class Solution:
-    """What was found for a batch.
+    """What was found for a batch, where its images lie: NumPy, or arrays on their GPU.
 
     Attributes:
-        plan: The records, with the means of the masks as label weights; with its own ones where a
-            prior was given.
+        drawn: The records that were given.
         cells: uint8 ``(*plan.shape, n, n, 3)``: for each of ``n * n`` parts of an output its own
             weight, in steps of ``1 / (levels - 1)``, and which part of the own image and of the
             partner it shows, counted row by row.
         levels: Own weights that a part can have.
-        uniform: Flags ``(B,)`` of the samples whose saliency was not usable and was taken to be
-            uniform.
+        uniform: uint8 ``(B,)``: 1 for samples whose saliency was not usable and was taken to be
+            uniform, else 0.
+        weights: float32 ``plan.shape``, the means of the masks, which are the label weights of the
+            own samples; None where a prior was given, and the label weights are those drawn.
     """
 
-    plan: np.ndarray
-    cells: np.ndarray
+    drawn: np.ndarray
+    cells: object
     levels: int
-    uniform: np.ndarray
+    uniform: object
+    weights: object = None
+
+    @functools.cached_property
+    def plan(self) -> np.ndarray:
+        """The records with their label weights; asking for them waits for the GPU."""
+        if self.weights is None:
+            return self.drawn
+        return weighed(self.drawn, _values(self.weights))
 
     def mask(self, height: int, width: int) -> np.ndarray:
-        """Own weight of every pixel, float32 ``(*plan.shape, height, width)``.
+        """Own weight of every pixel, NumPy float32 ``(*plan.shape, height, width)``.
 
         Raises:
             ValueError: If that is not the size of the images.
         """
-        check(self.plan, MAX_COUNT, (height, width))
-        weights = self.cells[..., 0].astype(np.float32) / np.float32(self.levels - 1)
-        rows, columns = (size // self.cells.shape[-2] for size in (height, width))
+        check(self.drawn, MAX_COUNT, (height, width))
+        cells = _values(self.cells)
+        weights = cells[..., 0].astype(np.float32) / np.float32(self.levels - 1)
+        rows, columns = (size // cells.shape[-2] for size in (height, width))
         return weights.repeat(rows, -2).repeat(columns, -1)
 
 
@@ -115,10 +133,12 @@ def solve(
     on every machine and for any number of threads.
 
     Args:
-        images: uint8 or float32 ``(B, H, W, C)`` on the CPU, channels last or, seen through
-            ``permute(0, 2, 3, 1)``, first. H and W must be multiples of the parts along a side.
-        saliency: float32 ``(B, H, W)``, how much each pixel matters; its scale does not. A map with
-            a value that is negative or not finite, or with nothing above 0, is taken to be uniform.
+        images: uint8 or float32 ``(B, H, W, C)``, channels last or, seen through
+            ``permute(0, 2, 3, 1)``, first. H and W must be multiples of the parts along a side. On
+            a GPU all work is put on the current stream, and nothing waits for it.
+        saliency: float32 ``(B, H, W)``, where the images lie: how much each pixel matters; its
+            scale does not. A map with a value that is negative or not finite, or with nothing above
+            0, is taken to be uniform.
         plan: Records of :class:`dali_msda.Mixup`, ``(B,)`` or, for nested masks of one pair,
             ``(B, k)``: their sources and lambdas are used.
         blocks: Parts of the mask along each side, 2 to 16.
@@ -135,7 +155,8 @@ def solve(
     """
     settings = PuzzleSettings() if settings is None else settings
     whole("blocks", blocks, 2, 17, "2 to 16 along each side, a whole number")
-    array, planar = _images(images)
+    backend = backend_of(images)
+    array, planar = _images(backend, images)
     plan = _pairs(check(plan, len(array), array.shape[1:3]))
     followed = plan
     if prior_lam is not None:
@@ -143,10 +164,10 @@ def solve(
         number("prior_lam", prior_lam, 0.0, 1.0, "a number in [0, 1]")
         followed["lam"] = prior_lam
     scale, shift = _denormalisation(mean, std, array)
-    puzzle = cpu_puzzle.arguments(
+    puzzle = backend.puzzle.arguments(
         followed,
         array,
-        _maps(saliency, array.shape[:3]),
+        _maps(backend, saliency, array.shape[:3]),
         scale=scale,
         shift=shift,
         planar=planar,
@@ -155,12 +176,9 @@ def solve(
     )
     if fault := cpu_puzzle.check(puzzle):
         raise ValueError(fault)
-    cells, weights, uniform = cpu_puzzle.solve(puzzle)
-    solved = plan.copy()
-    if prior_lam is None:
-        solved["weight"] = weights
-        solved["partner_weight"] = np.where(plan["sources"] > 1, 1 - weights, 0)
-    return Solution(solved, cells, settings.levels, uniform.astype(bool))
+    cells, weights, uniform = backend.puzzle.solve(puzzle)
+    weights = weights if prior_lam is None else None
+    return Solution(plan, cells, settings.levels, uniform, weights)
 
 
 def blend(
@@ -177,14 +195,15 @@ def blend(
 
     Returns:
         ``(*plan.shape, H, W, C)``, or ``(*plan.shape, C, H, W)`` if the images lie channel by
-        channel; of the kind that came in (NumPy or torch).
+        channel; of the kind that came in (NumPy, torch or CuPy).
 
     Raises:
         TypeError, ValueError: If the images do not fit the solution.
     """
-    array, planar = _images(images)
-    plan = _pairs(check(solution.plan, len(array), array.shape[1:3]))
-    cells = _expect_cells(solution)
+    backend = backend_of(images)
+    array, planar = _images(backend, images)
+    plan = _pairs(check(solution.drawn, len(array), array.shape[1:3]))
+    cells = _expect_cells(backend, solution)
     name = dtype or array.dtype.name
     if name not in ("uint8", "float32", "float16", "bfloat16"):
         raise ValueError(
@@ -194,8 +213,8 @@ def blend(
         raise ValueError("dtype: expected a float type for float images, got 'uint8'")
     laid_out = np.moveaxis(array, 3, 1) if planar else array
     shape = (*plan.shape, *laid_out.shape[1:])
-    memory, result = cpu_arrays.output(None, shape, name, images)
-    cpu_puzzle.blend(
+    memory, result = backend.arrays.output(None, shape, name, images)
+    backend.puzzle.blend(
         memory,
         array,
         plan,
@@ -203,15 +222,18 @@ def blend(
         solution.levels,
         planar=planar,
         out_dtype=name,
-        layout="CHW" if planar else "HWC",
         threads=thread_count(threads),
     )
     return result
 
 
-def _images(images: object) -> tuple[np.ndarray, bool]:
+def _values(array: object) -> np.ndarray:
+    return backend_of(array).arrays.on_cpu(array)
+
+
+def _images(backend: Backend, images: object) -> tuple[np.ndarray, bool]:
     """The images as an array ``(B, H, W, C)``, and whether they lie channel by channel."""
-    array = cpu_arrays.view("images", images)
+    array = backend.arrays.view("images", images)
     if array.ndim != 4:
         raise ValueError(f"images: expected shape (B, H, W, C), got {array.shape}")
     expect_pixels(images, array)
@@ -224,9 +246,12 @@ def _images(images: object) -> tuple[np.ndarray, bool]:
     return array, False
 
 
-def _expect_cells(solution: Solution) -> np.ndarray:
-    """The cells; raise ValueError unless they fit the plan, whose images the kernels then read."""
-    cells, plan = solution.cells, solution.plan
+def _expect_cells(backend: Backend, solution: Solution) -> np.ndarray:
+    """The cells; raise ValueError unless they fit the plan, whose images the kernels then read.
+
+    Nobody can look at their values on a GPU without waiting for it.
+    """
+    cells, plan = backend.arrays.view("cells", solution.cells), solution.drawn
     places = cells.shape[-2]
     if cells.dtype != np.uint8 or cells.shape != (*plan.shape, places, places, 3):
         raise ValueError(
@@ -235,6 +260,9 @@ def _expect_cells(solution: Solution) -> np.ndarray:
     sizes = {*plan["height"].flat, *plan["width"].flat}
     if not 2 <= places <= 16 or any(size % places for size in sizes):
         raise ValueError(f"cells: expected 2 to 16 a side, which divide the images, got {places}")
+    if backend is not CPU:
+        expect_whole("cells", cells)
+        return cells
     if (cells[..., 0] >= solution.levels).any() or (cells[..., 1:] >= places * places).any():
         raise ValueError(
             f"cells: expected weights below {solution.levels} and parts below {places * places}, "
@@ -249,14 +277,17 @@ def _pairs(plan: np.ndarray) -> np.ndarray:
     return plan
 
 
-def _maps(saliency: object, shape: tuple[int, ...]) -> np.ndarray:
-    maps = cpu_arrays.view("saliency", saliency)
+def _maps(backend: Backend, saliency: object, shape: tuple[int, ...]) -> np.ndarray:
+    maps = backend.arrays.view("saliency", saliency)
     if maps.dtype != np.float32:
         dtype = str(getattr(saliency, "dtype", maps.dtype)).removeprefix("torch.")
         raise TypeError(f"saliency: expected float32, got {dtype}")
     if maps.shape != shape:
         raise ValueError(f"saliency: expected shape {shape}, one per pixel, got {maps.shape}")
-    return np.ascontiguousarray(maps)
+    if backend is CPU:
+        return np.ascontiguousarray(maps)
+    expect_whole("saliency", maps)
+    return maps
 
 
 def _denormalisation(

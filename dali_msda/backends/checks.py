@@ -44,6 +44,12 @@ def expect_untracked(out: object) -> None:
         )
 
 
+def expect_whole(name: str, array: np.ndarray) -> None:
+    """Raise ValueError unless an array is contiguous."""
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{name}: expected a contiguous array, got strides {array.strides}")
+
+
 def expect_contiguous(name: str, batch: np.ndarray) -> None:
     """Raise ValueError unless each sample of the batch is contiguous."""
     if len(batch) and not batch[0].flags.c_contiguous:

@@ -1,4 +1,4 @@
-"""Puzzle Mix in the training step, on the CPU."""
+"""Puzzle Mix in the training step, on the CPU or on a GPU."""
 
 from __future__ import annotations
 
@@ -53,8 +53,9 @@ class PuzzleMix:
     Attributes:
         solution: What was found for the batch before, :class:`dali_msda.puzzle.Solution`, with its
             plan; None at first.
-        uniform_maps: Saliency maps that had a value that is negative or not finite, or nothing
-            above 0, and were taken to be uniform. The first are warned of.
+
+    On a GPU nothing waits for the GPU, unless somebody asks for :attr:`uniform_maps` or for the
+    plan of a solution.
 
     Raises:
         TypeError, ValueError: If an argument is of the wrong kind or out of range.
@@ -104,7 +105,15 @@ class PuzzleMix:
         self._key = DrawKey(self._labels.seed, rank)
         self._known_shape: tuple[int, ...] | None = None
         self.solution: puzzle.Solution | None = None
-        self.uniform_maps = 0
+        self._uniform: int | torch.Tensor = 0
+
+    @property
+    def uniform_maps(self) -> int:
+        """Saliency maps that had a value that is negative or not finite, or nothing above 0.
+
+        They were taken to be uniform. On the CPU the first are warned of.
+        """
+        return int(self._uniform)
 
     @property
     def step(self) -> int:
@@ -123,7 +132,7 @@ class PuzzleMix:
         """Mix a batch.
 
         Args:
-            images: uint8, float32, float16 or bfloat16 ``(B, C, H, W)`` on the CPU.
+            images: uint8, float32, float16 or bfloat16 ``(B, C, H, W)``.
             labels: Class indices ``(B,)`` or soft labels ``(B, classes)``.
             saliency: Floats ``(B, H, W)``, as :func:`dali_msda.torch.saliency` finds them.
             step: Number of the batch, instead of the count.
@@ -146,7 +155,7 @@ class PuzzleMix:
             key["step"] = whole("step", step, 0, 2**32)
         shape = tuple(images.shape[2:])
         pixels = readable(images).permute(0, 2, 3, 1)
-        maps = saliency.detach().float()
+        maps = saliency.detach().float().contiguous()
         if len(images) and shape != self._known_shape:
             self._expect_all_fit(pixels[:1], maps[:1])
             self._known_shape = shape
@@ -158,7 +167,7 @@ class PuzzleMix:
         mixed = puzzle.blend(pixels, found, dtype=half).flatten(0, plan.ndim - 1)
         planar = not pixels.is_contiguous()  # channel by channel, as the output then is
         made = mixed if planar else mixed.permute(0, 3, 1, 2)
-        targets = self._labels._targets(labels, found.plan)
+        targets = self._labels._targets(labels, found.drawn, found.weights)
         self.solution = found
         if step is None:
             self._key.step += 1
@@ -171,8 +180,8 @@ class PuzzleMix:
             puzzle.solve(pixels, maps, one, blocks=count, **self._solving)
 
     def _count(self, found: puzzle.Solution) -> None:
-        bad = int(found.uniform.sum())
-        if bad and not self.uniform_maps:
+        bad = found.uniform.sum()
+        if not isinstance(bad, torch.Tensor) and bad and not self._uniform:
             warnings.warn(
                 f"saliency: expected finite maps with a value above 0, got {bad} of "
                 f"{len(found.uniform)} others, which were taken to be uniform; further ones are "
@@ -180,7 +189,7 @@ class PuzzleMix:
                 RuntimeWarning,
                 stacklevel=3,
             )
-        self.uniform_maps += bad
+        self._uniform = self._uniform + bad
 
     def state_dict(self) -> dict[str, int]:
         """What another one of the same arguments needs to go on from the next batch."""
