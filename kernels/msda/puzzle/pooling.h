@@ -58,6 +58,19 @@ MSDA_FN int32_t pool_cell(const In* from, const PuzzleGeometry& g, int64_t row_s
   return sum;
 }
 
+// The sum of absolute differences of `count` cells on either side of a border, over all channels.
+// From one to the next it is `along` values.
+MSDA_FN int64_t contrast_sum(const int32_t* near, const int32_t* far, const PuzzleGeometry& g,
+                             int32_t count, int64_t along) {
+  int64_t sum = 0;
+  for (int32_t c = 0; c < g.channels; ++c, near += cells_of(g), far += cells_of(g))
+    for (int32_t i = 0; i < count; ++i) {
+      const int32_t difference = near[i * along] - far[i * along];
+      sum += difference < 0 ? -difference : difference;
+    }
+  return sum;
+}
+
 // The border number `border` across an axis, at the block number `at` along it, of an own sample
 // and a partner with these sums of cells.
 MSDA_FN Border border_of(const PuzzleGeometry& g, const BorderScale& scale,
@@ -65,20 +78,13 @@ MSDA_FN Border border_of(const PuzzleGeometry& g, const BorderScale& scale,
   const int32_t n = g.per_block[1 - axis], columns = g.cells[1];
   const int64_t across = axis == 0 ? columns : 1, along = axis == 0 ? 1 : columns;
   const int64_t near = ((border + 1) * g.per_block[axis] - 1) * across + at * n * along;
-  int64_t sums[2][2] = {};
-  for (int32_t c = 0; c < g.channels; ++c)
-    for (int32_t i = 0; i < n; ++i) {
-      const int64_t from = c * cells_of(g) + near + i * along;
-      for (int32_t u = 0; u < 2; ++u)
-        for (int32_t v = 0; v < 2; ++v) {
-          const int32_t difference = pooled[u][from] - pooled[v][from + across];
-          sums[u][v] += difference < 0 ? -difference : difference;
-        }
-    }
   const int64_t most = int64_t{g.channels} * n * g.cell[0] * g.cell[1] * kPixelOne;
   Border made;
   for (int32_t u = 0; u < 2; ++u)
-    for (int32_t v = 0; v < 2; ++v) made.contrast[u][v] = contrast_of(sums[u][v], most, scale);
+    for (int32_t v = 0; v < 2; ++v) {
+      const int64_t sum = contrast_sum(pooled[u] + near, pooled[v] + near + across, g, n, along);
+      made.contrast[u][v] = contrast_of(sum, most, scale);
+    }
   return made;
 }
 
