@@ -8,16 +8,16 @@ namespace msda {
 // Fills in those cells of a sample, (channels, cells[0], cells[1]), that lie beside a border.
 template <typename In>
 void pool_pixels(int32_t* sums, const MsdaPuzzle& z, const PuzzleGeometry& g, const In* image) {
-  const int64_t row_step = z.width * g.pixel_step;
+  const int32_t row_step = z.width * g.pixel_step;
   for (int32_t c = 0; c < z.channels; ++c) {
     const float scale = z.scale ? z.scale[c] : 1.0f, shift = z.shift ? z.shift[c] : 0.0f;
     for (int32_t row = 0; row < g.cells[0]; ++row, sums += g.cells[1]) {
-      const In* from = image + c * g.channel_step + int64_t{row} * g.cell[0] * row_step;
-      const bool whole = is_beside_border(g, 0, row);
+      const In* from = image + int64_t{c} * g.channel_step + int64_t{row} * g.cell[0] * row_step;
+      const bool whole = is_beside_border(g, 0, row, row % g.per_block[0]);
       for (int32_t column = 0; column < g.cells[1]; ++column)
-        if (whole || is_beside_border(g, 1, column))
-          sums[column] =
-              pool_cell(from + column * g.cell[1] * g.pixel_step, g, row_step, scale, shift);
+        if (whole || is_beside_border(g, 1, column, column % g.per_block[1]))
+          sums[column] = pool_cell(from + int64_t{column} * g.cell[1] * g.pixel_step, g, row_step,
+                                   scale, shift);
     }
   }
 }

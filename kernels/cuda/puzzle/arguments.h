@@ -17,7 +17,7 @@ struct MsdaGpuPuzzlePool {
   int64_t* columns;            // (blocks of the grid, places, width): sums of a part of a column
   msda::PuzzleGeometry geometry;
   int32_t samples, height, width;
-  msda::Divisor by_width, by_cells;  // by width, and by cells[1]
+  msda::Divisor by_width, by_columns, by_rows, by_block[2];  // by width, cells and per_block
 };
 
 // What the host works out of a record.
@@ -48,13 +48,11 @@ struct MsdaGpuPuzzleBlend {
   const uint8_t* cells;        // (batch, places, places, 3)
   const float *scale, *shift;  // per channel, or null
   int32_t batch, places, levels;
-  int32_t planes, height;         // of CHW samples there are several planes, each of so many rows
-  int32_t row_values;             // values of a row: pixels, in HWC with all their channels
-  int32_t channels;               // values of a pixel that lie beside one another
-  msda::Divisor by_groups;        // by groups in a row
-  msda::Divisor by_height;        // by rows of a plane
-  msda::Divisor by_place_rows;    // by rows of a place
-  msda::Divisor by_place_values;  // by values of a row of a place
+  int32_t planes, height;            // of CHW samples there are several planes, of so many rows
+  int32_t row_values, groups;        // values of a row, all channels of HWC, and groups of them
+  int32_t place_rows, place_values;  // of a place: rows, and values of each
+  int32_t channels;                  // values of a pixel that lie beside one another
+  msda::Divisor by_places, by_place_rows, by_place_values;
 };
 
 // Label weights of records on the device.

@@ -4,7 +4,8 @@
 //
 // The problem is solved from its other end: the flow starts at cells that had better stay, and the
 // terminal takes it from those that gain.  Once no flow can reach the terminal any more, the cells
-// that still do are the least best set, the same as of any other maximum flow.
+// that still do are the least best set, the same as of any other maximum flow.  Heights are made
+// anew after as many rounds as a side has cells: fewer or more of them take more barriers.
 #pragma once
 #include "cuda/group.h"
 #include "msda/puzzle/cut.h"
@@ -15,7 +16,6 @@ namespace msda {
 // first cell and behind its last.  Grids of 2 x 2 need most.
 constexpr int32_t kSlots = 2 * kMaxCells;
 constexpr int32_t kFar = 1 << 20;  // the height of cells that do not reach the terminal
-constexpr int32_t kRounds = 12;    // before heights are made anew
 
 // What the threads of a block share; a slot for each cell.
 struct CutRoom {
@@ -109,7 +109,7 @@ __device__ __forceinline__ bool move_cells(CutRoom& room, CutCell& c, int32_t ga
     measure_heights(room, c);
     if (!__syncthreads_or(c.excess > 0 && c.height < kFar)) break;
 #pragma unroll 1
-    for (int32_t round = 0; round < kRounds; ++round) push(room, c), lift(room, c);
+    for (int32_t round = 0; round < c.columns; ++round) push(room, c), lift(room, c);
   }
   const bool moves = c.is_there && c.height < kFar;
   if (moves) room.labels[c.slot] = static_cast<int8_t>(room.labels[c.slot] + step);

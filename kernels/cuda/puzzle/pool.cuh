@@ -14,15 +14,19 @@ template <typename In>
 __device__ __forceinline__ void pool_pixels(const MsdaGpuPuzzlePool& a, int32_t* sums,
                                             const In* image, BlockThread me) {
   const PuzzleGeometry& g = a.geometry;
-  const int64_t row_step = a.width * g.pixel_step;
-  each_item(me, g.channels * g.cells[0], g.cells[1], a.by_cells, [&](uint32_t y, uint32_t column) {
-    const int32_t c = static_cast<int32_t>(y) / g.cells[0];
+  const int32_t row_step = a.width * g.pixel_step;
+  const auto is_beside = [&](int32_t axis, int32_t cell) {
+    const auto block = static_cast<int32_t>(divide(cell, a.by_block[axis]));
+    return is_beside_border(g, axis, cell, cell - block * g.per_block[axis]);
+  };
+  each_item(me, g.channels * g.cells[0], g.cells[1], a.by_columns, [&](uint32_t y, uint32_t x) {
+    const auto c = static_cast<int32_t>(divide(y, a.by_rows));
     const int32_t row = static_cast<int32_t>(y) - c * g.cells[0];
-    const int32_t x = static_cast<int32_t>(column);
-    if (!is_beside_border(g, 0, row) && !is_beside_border(g, 1, x)) return;
-    const In* from = image + c * g.channel_step + int64_t{row} * g.cell[0] * row_step +
-                     int64_t{x} * g.cell[1] * g.pixel_step;
-    sums[int64_t{y} * g.cells[1] + x] =
+    const auto column = static_cast<int32_t>(x);
+    if (!is_beside(0, row) && !is_beside(1, column)) return;
+    const In* from = image + (c * g.channel_step + row * g.cell[0] * row_step +
+                              column * g.cell[1] * g.pixel_step);
+    sums[y * g.cells[1] + x] =
         pool_cell(from, g, row_step, a.scale ? a.scale[c] : 1.0f, a.shift ? a.shift[c] : 0.0f);
   });
 }

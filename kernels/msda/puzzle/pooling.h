@@ -12,7 +12,7 @@ struct PuzzleGeometry {
   int32_t channels;                  // of a pixel
   int32_t block[2], cell[2];         // pixels of a block and of a cell along each axis
   int32_t per_block[2], cells[2];    // cells of a block and of the image along each axis
-  int64_t pixel_step, channel_step;  // between values of an image
+  int32_t pixel_step, channel_step;  // between values of an image
 };
 
 // `z` has the members of MsdaPuzzle (cpu/api.h).
@@ -28,7 +28,7 @@ MSDA_FN PuzzleGeometry geometry_of(const Arguments& z) {
     g.cells[axis] = g.side * g.per_block[axis];
   }
   g.pixel_step = z.planar ? 1 : z.channels;
-  g.channel_step = z.planar ? int64_t{z.height} * z.width : 1;
+  g.channel_step = z.planar ? z.height * z.width : 1;
   return g;
 }
 
@@ -37,10 +37,11 @@ MSDA_FN int64_t cells_of(const PuzzleGeometry& g) { return int64_t{g.cells[0]} *
 
 // ------------------------------------------------------------------------------------- pixels
 
-// Whether a cell lies beside a border across an axis.
-MSDA_FN bool is_beside_border(const PuzzleGeometry& g, int32_t axis, int32_t cell) {
-  const int32_t n = g.per_block[axis], in_block = cell % n;
-  return (in_block == 0 && cell > 0) || (in_block == n - 1 && cell + 1 < g.cells[axis]);
+// Whether a cell lies beside a border across an axis; it is number `in_block` of its block.
+MSDA_FN bool is_beside_border(const PuzzleGeometry& g, int32_t axis, int32_t cell,
+                              int32_t in_block) {
+  return (in_block == 0 && cell > 0) ||
+         (in_block == g.per_block[axis] - 1 && cell + 1 < g.cells[axis]);
 }
 
 MSDA_FN int32_t pixel_at(const uint8_t* value, float, float) { return fixed_pixel(*value); }
@@ -50,7 +51,7 @@ MSDA_FN int32_t pixel_at(const float* value, float scale, float shift) {
 
 // The sum of a cell's pixels in one channel, whose first value is `from`.
 template <typename In>
-MSDA_FN int32_t pool_cell(const In* from, const PuzzleGeometry& g, int64_t row_step, float scale,
+MSDA_FN int32_t pool_cell(const In* from, const PuzzleGeometry& g, int32_t row_step, float scale,
                           float shift) {
   int32_t sum = 0;
   for (int32_t y = 0; y < g.cell[0]; ++y, from += row_step)

@@ -90,7 +90,7 @@ def entries(text):
             entry.used = start + int(m[2]) // 8 * int(m[4] or 1)
         elif m := LABEL.fullmatch(line):
             labels.append(m[1])
-        elif m := STEP.fullmatch(re.sub(r"%\w+", lambda name: scoped.get(name[0], name[0]), line)):
+        elif m := STEP.fullmatch(_renamed(line, scoped)):
             entry.steps.append(Step(number, m[1] or "", m[2], operands(m[3] or ""), labels))
             labels = []
         elif not PASSED_OVER.fullmatch(line):
@@ -99,6 +99,11 @@ def entries(text):
         entry.used = -(-entry.used // 16) * 16
         entry.shared |= dict.fromkeys(dynamic, entry.used)
     return found
+
+
+def _renamed(line, names):
+    """The line with other names for some registers."""
+    return re.sub(r"%\w+", lambda name: names.get(name[0], name[0]), line)
 
 
 def operands(text):

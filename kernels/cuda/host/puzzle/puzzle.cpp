@@ -9,15 +9,16 @@
 namespace msda::gpu {
 namespace {
 
-constexpr int32_t kThreads = 256;  // the most that a block of puzzle.cu has
-constexpr int32_t kBlocks = 8;     // of masks that a multiprocessor should have before they grow
-constexpr int32_t kGroups = 4;     // of values that a thread of a blend makes, so that the places
-                                   // of a block need not be worked out for one only
+constexpr int32_t kThreads = 256;     // the most that a block of puzzle.cu has
+constexpr int32_t kBlocks = 8;        // of masks that a multiprocessor should have before they grow
+constexpr int64_t kGroups = 16;       // of values that a thread of a blend makes, if it is large
 constexpr int64_t kMostDown = 65535;  // blocks along y that CUDA allows
 
 uint32_t parts(int64_t count, int64_t each) {
   return static_cast<uint32_t>((count + each - 1) / each);
 }
+
+Divisor by(int32_t number) { return divisor_of(static_cast<uint32_t>(number)); }
 
 std::vector<MsdaPuzzleOutput> outputs_of(const MsdaPuzzle& z) {
   std::vector<MsdaPuzzleOutput> made(static_cast<size_t>(z.batch));
@@ -84,8 +85,10 @@ void find(Upload& upload, const MsdaPuzzle& z) {
                                  z.samples,
                                  z.height,
                                  z.width,
-                                 divisor_of(static_cast<uint32_t>(z.width)),
-                                 divisor_of(static_cast<uint32_t>(g.cells[1]))};
+                                 by(z.width),
+                                 by(g.cells[1]),
+                                 by(g.cells[0]),
+                                 {by(g.per_block[0]), by(g.per_block[1])}};
   kernel.launch({static_cast<uint32_t>(blocks), 1}, block.threads, 0, upload.stream, &job);
   MsdaGpuPuzzleMasks masks = {};
   masks.cells = z.cells, masks.weights = z.weights;
@@ -100,10 +103,10 @@ MsdaGpuPuzzleBlend blend_job(const MsdaBlend& b, int32_t places, int32_t levels)
   job.batch = b.batch, job.places = places, job.levels = levels, job.height = b.height;
   job.planes = planar ? b.channels : 1, job.channels = planar ? 1 : b.channels;
   job.row_values = b.width * job.channels;
-  const auto by = [](int32_t number) { return divisor_of(static_cast<uint32_t>(number)); };
-  job.by_groups = divisor_of(parts(job.row_values, kPuzzleGroup));
-  job.by_height = by(b.height), job.by_place_rows = by(b.height / places);
-  job.by_place_values = by(job.row_values / places);
+  job.groups = static_cast<int32_t>(parts(job.row_values, kPuzzleGroup));
+  job.place_rows = b.height / places, job.place_values = job.row_values / places;
+  job.by_places = by(places);
+  job.by_place_rows = by(job.place_rows), job.by_place_values = by(job.place_values);
   return job;
 }
 
@@ -127,10 +130,15 @@ void blend(Upload& upload, const MsdaBlend& b, const uint8_t* cells, int32_t pla
   job.scale = upload.At<float>(scale), job.shift = upload.At<float>(shift);
   Kernel& kernel = upload.device.kernel(std::string("msda_puzzle_blend_") + name_of(b.in_dtype) +
                                         "_" + name_of(b.out_dtype));
-  const int32_t threads = kernel.occupancy(kThreads).threads;
-  const int64_t groups = int64_t{parts(job.row_values, kPuzzleGroup)} * b.height * job.planes;
+  const Kernel::Block block = kernel.occupancy(kThreads);
+  const int64_t groups = int64_t{job.groups} * b.height * job.planes;
   const auto down = static_cast<uint32_t>(std::min<int64_t>(b.batch, kMostDown));
-  kernel.launch({parts(groups, int64_t{kGroups} * threads), down}, threads, 0, upload.stream, &job);
+  // As few blocks as keep the device busy, for each works out all places of its outputs; but at
+  // least the threads of a row.
+  const uint32_t along =
+      std::max({std::min(parts(groups, block.threads), parts(2 * block.resident, down)),
+                parts(groups, kGroups * block.threads), parts(job.groups, block.threads)});
+  kernel.launch({along, down}, block.threads, 0, upload.stream, &job);
 }
 
 }  // namespace
