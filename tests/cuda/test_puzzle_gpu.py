@@ -4,11 +4,15 @@
 compiles them and as NVRTC does (ptx/).
 """
 
+import warnings
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
 import dali_msda as msda
 from dali_msda import puzzle
+from dali_msda.backends import cuda_arrays
 from tests.cuda.host_gpu import STREAM, HostArray, install
 from tests.cuda.ptx import library
 from tests.cuda.test_cuda import KINDS, sanitized, there  # noqa: F401
@@ -175,7 +179,7 @@ SMALL = [(4, dict(levels=4)), (8, dict(beta=8.0, move_cost=0.0))]
 ENTRIES = ["pool_uint8", "pool_float32", "masks", "weights", "blend_float32_bfloat16"]
 
 
-@pytest.mark.parametrize("arch", ["sm_90", "sm_120"])
+@pytest.mark.parametrize("arch", ["sm_90", pytest.param("sm_120", marks=pytest.mark.every_card)])
 def test_what_nvrtc_makes(device, arch):
     """Its PTX, run in place of the kernels: the CPU's bits, and no race."""
     code = library.code(arch)
@@ -226,6 +230,37 @@ def test_nothing_is_allocated_for_a_batch_and_nobody_waits(device):
         np.testing.assert_array_equal(
             rows.values, msda.targets(labels.values, want.plan, num_classes=9)
         )
+
+
+@pytest.mark.parametrize("order", ["contiguous_format", "channels_last"])
+def test_the_class_on_a_gpu(monkeypatch, order):
+    """The CPU's images, targets and count of unusable maps; halves, which become floats."""
+    torch = pytest.importorskip("torch")
+    from dali_msda.torch import PuzzleMix
+    from tests.cuda.pretend_cuda import PretendCuda, There
+
+    theirs = cuda_arrays.empty, cuda_arrays.on_cpu
+    install(monkeypatch)
+    monkeypatch.setattr(cuda_arrays, "empty", theirs[0])
+    monkeypatch.setattr(cuda_arrays, "on_cpu", theirs[1])
+    images = torch.rand(BATCH, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    images = images.to(memory_format=getattr(torch, order))
+    maps, labels = torch.from_numpy(maps_of_all_kinds((16, 16))), torch.arange(BATCH)
+    how = {"blocks": (2, 4, 8), "settings": puzzle.PuzzleSettings(cell=2), "seed": 5}
+    for more in (dict(k=2), dict(compact=True, prior_lam=0.5), dict(smoothing=0.1)):
+        here, over = (PuzzleMix(BATCH, **how, **more) for _ in range(2))
+        for given in (images, images.half()):
+            with pytest.warns(RuntimeWarning) if not here.step else nullcontext():
+                want = here(given, labels, maps)
+            with PretendCuda(), warnings.catch_warnings():
+                warnings.simplefilter("error")
+                got = over(given.cuda(), labels.cuda(), maps.cuda())
+                assert all(isinstance(part, There) for part in got)
+            for one, other in zip(got, want, strict=True):
+                assert torch.equal(one.as_subclass(torch.Tensor), other)
+        with PretendCuda():
+            assert over.uniform_maps == here.uniform_maps == 6
+        assert over.state_dict() == here.state_dict()
 
 
 def test_arrays_that_are_refused(device):

@@ -47,7 +47,8 @@ struct MsdaGpuPuzzleBlend {
   const int32_t* pairs;        // (batch, 2): own sample and partner
   const uint8_t* cells;        // (batch, places, places, 3)
   const float *scale, *shift;  // per channel, or null
-  int32_t batch, places, levels;
+  int32_t places, levels;
+  int32_t along;                     // blocks of an output
   int32_t planes, height;            // of CHW samples there are several planes, of so many rows
   int32_t row_values, groups;        // values of a row, all channels of HWC, and groups of them
   int32_t place_rows, place_values;  // of a place: rows, and values of each

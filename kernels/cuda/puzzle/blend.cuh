@@ -103,17 +103,17 @@ __device__ __forceinline__ void blend_column(const MsdaGpuPuzzleBlend& b, const 
   }
 }
 
-// The host sees to it that a grid has at least one row of threads.
+// As many blocks as `along` make an output; together they have at least the threads of a row.
 template <typename In, typename Out>
-__device__ __forceinline__ void blend_output(const MsdaGpuPuzzleBlend& b, PlaceSource* places,
-                                             int32_t i) {
-  const int32_t count = b.places * b.places;
+__device__ __forceinline__ void blend_places(const MsdaGpuPuzzleBlend& b) {
+  __shared__ PlaceSource places[kMaxCells];
+  const int32_t i = static_cast<int32_t>(blockIdx.x) / b.along, count = b.places * b.places;
   const uint8_t* cells = b.cells + int64_t{3} * i * count;
   for (int32_t p = threadIdx.x; p < count; p += blockDim.x)
     places[p] = place_source(b, cells + 3 * p, p);
   __syncthreads();
-  const auto thread = static_cast<int32_t>(blockIdx.x * blockDim.x + threadIdx.x);
-  const int32_t down = static_cast<int32_t>(gridDim.x * blockDim.x) / b.groups;
+  const int32_t threads = blockDim.x, down = b.along * threads / b.groups;
+  const int32_t thread = (static_cast<int32_t>(blockIdx.x) - i * b.along) * threads + threadIdx.x;
   const int32_t row = thread / b.groups, value = (thread - row * b.groups) * kPuzzleGroup;
   if (row >= down) return;
   const int32_t rest = b.row_values - value;
@@ -121,15 +121,6 @@ __device__ __forceinline__ void blend_output(const MsdaGpuPuzzleBlend& b, PlaceS
   const PlaceColumn c = {value, rest < kPuzzleGroup ? rest : kPuzzleGroup, place,
                          (place + 1) * b.place_values - value};
   blend_column<In, Out>(b, places, i, row, down, c);
-}
-
-template <typename In, typename Out>
-__device__ __forceinline__ void blend_places(const MsdaGpuPuzzleBlend& b) {
-  __shared__ PlaceSource places[kMaxCells];
-  for (int32_t i = blockIdx.y; i < b.batch; i += gridDim.y) {
-    blend_output<In, Out>(b, places, i);
-    __syncthreads();
-  }
 }
 
 }  // namespace msda

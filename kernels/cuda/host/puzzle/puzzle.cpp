@@ -9,10 +9,9 @@
 namespace msda::gpu {
 namespace {
 
-constexpr int32_t kThreads = 256;     // the most that a block of puzzle.cu has
-constexpr int32_t kBlocks = 8;        // of masks that a multiprocessor should have before they grow
-constexpr int64_t kGroups = 16;       // of values that a thread of a blend makes, if it is large
-constexpr int64_t kMostDown = 65535;  // blocks along y that CUDA allows
+constexpr int32_t kThreads = 256;  // the most that a block of puzzle.cu has
+constexpr int32_t kBlocks = 8;     // of masks that a multiprocessor should have before they grow
+constexpr int64_t kGroups = 16;    // of values that a thread of a blend makes, if it is large
 
 uint32_t parts(int64_t count, int64_t each) {
   return static_cast<uint32_t>((count + each - 1) / each);
@@ -100,7 +99,7 @@ void find(Upload& upload, const MsdaPuzzle& z) {
 MsdaGpuPuzzleBlend blend_job(const MsdaBlend& b, int32_t places, int32_t levels) {
   const bool planar = b.out_layout == kChw;
   MsdaGpuPuzzleBlend job = {};
-  job.batch = b.batch, job.places = places, job.levels = levels, job.height = b.height;
+  job.places = places, job.levels = levels, job.height = b.height;
   job.planes = planar ? b.channels : 1, job.channels = planar ? 1 : b.channels;
   job.row_values = b.width * job.channels;
   job.groups = static_cast<int32_t>(parts(job.row_values, kPuzzleGroup));
@@ -132,13 +131,14 @@ void blend(Upload& upload, const MsdaBlend& b, const uint8_t* cells, int32_t pla
                                         "_" + name_of(b.out_dtype));
   const Kernel::Block block = kernel.occupancy(kThreads);
   const int64_t groups = int64_t{job.groups} * b.height * job.planes;
-  const auto down = static_cast<uint32_t>(std::min<int64_t>(b.batch, kMostDown));
-  // As few blocks as keep the device busy, for each works out all places of its outputs; but at
+  // As few blocks as keep the device busy, for each works out all places of its output; but at
   // least the threads of a row.
   const uint32_t along =
-      std::max({std::min(parts(groups, block.threads), parts(2 * block.resident, down)),
+      std::max({std::min(parts(groups, block.threads), parts(2 * block.resident, b.batch)),
                 parts(groups, kGroups * block.threads), parts(job.groups, block.threads)});
-  kernel.launch({along, down}, block.threads, 0, upload.stream, &job);
+  job.along = static_cast<int32_t>(along);
+  const uint32_t blocks = along * static_cast<uint32_t>(b.batch);
+  kernel.launch({blocks, 1}, block.threads, 0, upload.stream, &job);
 }
 
 }  // namespace
