@@ -35,7 +35,9 @@ __device__ __forceinline__ void fill_grid(const MsdaGpuPuzzleMasks& a, CutRoom& 
     const int32_t ratio = g.places / side;
     const int64_t each = int64_t{g.places} * g.places;
     const int32_t *own = a.shares + output.own * each, *partner = a.shares + output.partner * each;
+#pragma unroll 1
     for (int32_t y = 0; y < ratio; ++y)
+#pragma unroll 1
       for (int32_t x = 0; x < ratio; ++x) {
         const int32_t place = (row * ratio + y) * g.places + column * ratio + x;
         slope += 2 * d * (own[place] - partner[place]);
@@ -86,12 +88,14 @@ __device__ __forceinline__ void put_weight(const MsdaGpuPuzzleMasks& a, CutRoom&
   const int32_t side = a.geometry.side, d = a.levels - 1;
   if (c.is_there && cell % side == 0) {
     int32_t sum = 0;
+#pragma unroll 1
     for (int32_t x = 0; x < side; ++x) sum += d - room.labels[c.slot + x];
     room.flow[0][c.slot] = sum;
   }
   __syncthreads();
   if (!c.is_there || cell != 0) return;
   int32_t sum = 0;
+#pragma unroll 1
   for (int32_t y = 0; y < side; ++y) sum += room.flow[0][c.slot + y * side];
   a.weights[output] = static_cast<float>(static_cast<double>(sum) / (d * side * side));
 }
@@ -100,7 +104,7 @@ __device__ __forceinline__ void put_weight(const MsdaGpuPuzzleMasks& a, CutRoom&
 // rounds of move_blocks().
 __device__ __forceinline__ int32_t source_of(const Transport& t, uint64_t* best, int32_t place,
                                              bool is_there) {
-  const bool is_visible = is_there && t.visible[place];
+  const bool is_visible = is_there && t.visible[place];  // which this thread has written
   int32_t last = is_visible ? place : kNowhere;
   bool asks = is_there && !is_visible && t.shares[place] > t.step_cost;
   if (is_visible) best[place] = rank_at(t, place, place);
@@ -130,7 +134,6 @@ __device__ __forceinline__ void put_cell(const MsdaGpuPuzzleMasks& a, MaskRoom& 
       room.visible[0][me.first + me.place] = label < d;
       room.visible[1][me.first + me.place] = label > 0;
     }
-    __syncthreads();
     const int64_t each = int64_t{g.places} * g.places;
 #pragma unroll 1
     for (int32_t k = 0; k < 2; ++k) {
@@ -138,7 +141,6 @@ __device__ __forceinline__ void put_cell(const MsdaGpuPuzzleMasks& a, MaskRoom& 
       const Transport t = {g.places, a.step_cost, shares, room.visible[k] + me.first};
       const int32_t source = source_of(t, room.best + me.first, me.place, me.is_there);
       k ? sources[1] = source : sources[0] = source;
-      __syncthreads();
     }
   }
   if (!me.is_there) return;

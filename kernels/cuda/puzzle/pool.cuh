@@ -47,12 +47,14 @@ __device__ __forceinline__ void sum_places(const MsdaGpuPuzzlePool& a, PoolRoom&
   for (int32_t p = me.thread; p < places * places; p += me.threads) {
     const int64_t* from = columns + int64_t{p / places} * a.width + p % places * width;
     int64_t sum = 0;
+#pragma unroll 1
     for (int32_t x = 0; x < width; ++x) sum += from[x];
     room.sums[p] = sum;
   }
   __syncthreads();
   if (me.thread < places) {
     int64_t sum = 0;
+#pragma unroll 1
     for (int32_t p = 0; p < places; ++p) sum += room.sums[me.thread * places + p];
     room.rows[me.thread] = sum;
   }
@@ -75,6 +77,7 @@ __device__ __forceinline__ void pool_sample(const MsdaGpuPuzzlePool& a, PoolRoom
   int64_t whole = 0;
   if (usable) {
     sum_places(a, room, map, me);
+#pragma unroll 1
     for (int32_t row = 0; row < places; ++row) whole += room.rows[row];
   }
   for (int32_t p = me.thread; p < blocks; p += me.threads)

@@ -54,7 +54,9 @@ template <typename In>
 MSDA_FN int32_t pool_cell(const In* from, const PuzzleGeometry& g, int32_t row_step, float scale,
                           float shift) {
   int32_t sum = 0;
+#pragma unroll 1
   for (int32_t y = 0; y < g.cell[0]; ++y, from += row_step)
+#pragma unroll 2
     for (int32_t x = 0; x < g.cell[1]; ++x) sum += pixel_at(from + x * g.pixel_step, scale, shift);
   return sum;
 }
@@ -64,7 +66,9 @@ MSDA_FN int32_t pool_cell(const In* from, const PuzzleGeometry& g, int32_t row_s
 MSDA_FN int64_t contrast_sum(const int32_t* near, const int32_t* far, const PuzzleGeometry& g,
                              int32_t count, int64_t along) {
   int64_t sum = 0;
+#pragma unroll 1
   for (int32_t c = 0; c < g.channels; ++c, near += cells_of(g), far += cells_of(g))
+#pragma unroll 1
     for (int32_t i = 0; i < count; ++i) {
       const int32_t difference = near[i * along] - far[i * along];
       sum += difference < 0 ? -difference : difference;
