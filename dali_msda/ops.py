@@ -16,12 +16,13 @@ from dali_msda.backends.checks import (
     MAX_COUNT,
     expect_contiguous,
     expect_pixels,
+    expect_weights,
     thread_count,
     written,
 )
 from dali_msda.backends.cpu import DTYPES, LAYOUTS
 from dali_msda.backends.cpu_arrays import scale_and_shift
-from dali_msda.backends.records import pairs_of, weighed
+from dali_msda.backends.records import pairs_of
 from dali_msda.backends.shapes import sample_shape
 from dali_msda.plan import check, draw
 from dali_msda.policy import Policy, number
@@ -289,7 +290,10 @@ def targets(
     """
     backend = backend_of(labels)
     array, classes = backend.arrays.labels(labels, num_classes)
-    plan, own = _weighed(backend, check(plan, len(array)), weights)
+    plan, own = check(plan, len(array)), {}
+    if weights is not None:
+        own["own"] = backend.arrays.view("weights", weights)
+        expect_weights(own["own"], plan, look=backend is CPU)
     number("smoothing", smoothing, 0.0, 1.0, "a share in [0, 1]")
     if compact:
         if array.ndim == 2:
@@ -311,16 +315,6 @@ def targets(
         raise ValueError("out: expected memory apart from the labels'; give another array")
     backend.kernels.targets_dense(memory, plan, array, smoothing, **own)
     return written(result)
-
-
-def _weighed(backend: Backend, plan: np.ndarray, weights: object) -> tuple[np.ndarray, dict]:
-    """The records with these own label weights; on a GPU, where nobody waits, beside them."""
-    if weights is None:
-        return plan, {}
-    own = backend.arrays.view("weights", weights)
-    if own.shape != plan.shape or own.dtype != np.float32 or not own.flags.c_contiguous:
-        raise ValueError(f"weights: expected float32 {plan.shape}, got {own.dtype} {own.shape}")
-    return (weighed(plan, own), {}) if backend is CPU else (plan, {"own": own})
 
 
 def mask(

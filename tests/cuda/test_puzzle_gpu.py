@@ -15,7 +15,7 @@ from dali_msda import puzzle
 from dali_msda.backends import cuda_arrays
 from tests.cuda.host_gpu import STREAM, HostArray, install
 from tests.cuda.ptx import library
-from tests.cuda.test_cuda import KINDS, sanitized, there  # noqa: F401
+from tests.cuda.test_cuda import KINDS, Cupy, really, sanitized, there  # noqa: F401
 from tests.methods.puzzle_batches import plan_of
 from tests.support.batches import random_images
 from tests.support.doors import assert_same, widened
@@ -167,6 +167,32 @@ def test_targets_with_the_weights_of_masks(there, kind):  # noqa: F811
             np.testing.assert_array_equal(there.numpy(other), want)
 
 
+def test_a_batch_in_a_graph(really):  # noqa: F811
+    """A launch of the graph mixes what lies in the same memory by then."""
+    if isinstance(really, Cupy):
+        pytest.skip("CuPy takes new memory while it captures, which CUDA forbids")
+    size, made = (32, 32), {}
+    plan = plan_of(BATCH, *size)
+    batches = [images_of_all_kinds(size, "uint8", seed=seed) for seed in range(2)]
+    maps = [maps_of_all_kinds(size, seed) for seed in range(2)]
+    given, saliency = really.array(batches[0]), really.array(maps[0])
+    labels = really.array(np.arange(BATCH))
+
+    def work():
+        found = puzzle.solve(given, saliency, plan, blocks=8)
+        made["images"] = puzzle.blend(given, found)
+        made["rows"] = msda.targets(labels, plan, num_classes=BATCH, weights=found.weights)
+
+    work()
+    replay = really.graph(work)
+    given[...], saliency[...] = really.array(batches[1]), really.array(maps[1])
+    replay()
+    want = puzzle.solve(batches[1], maps[1], plan, blocks=8)
+    np.testing.assert_array_equal(really.numpy(made["images"]), puzzle.blend(batches[1], want))
+    rows = msda.targets(np.arange(BATCH), want.plan, num_classes=BATCH)
+    np.testing.assert_array_equal(really.numpy(made["rows"]), rows)
+
+
 # ------------------------------------------------------------------------------- without a device
 
 
@@ -272,6 +298,8 @@ def test_arrays_that_are_refused(device):
         puzzle.solve(given, HostArray(maps[..., ::2]), plan, blocks=2)
     with pytest.raises(ValueError, match="images: expected sides that are multiples of 3"):
         puzzle.solve(given, HostArray(maps[..., :8].copy()), plan, blocks=3)
+    none = puzzle.solve(given[:0], HostArray(maps[:0, :, :8].copy()), plan[:0], blocks=2)
+    assert puzzle.blend(given[:0], none).values.shape == (0, 8, 8, 3)
     found = some_solution(2, (8, 8), 4)
     with pytest.raises(ValueError, match="cells: expected an array on the GPU, like the others"):
         puzzle.blend(given, found)
@@ -279,4 +307,9 @@ def test_arrays_that_are_refused(device):
         puzzle.blend(images, puzzle.Solution(plan, HostArray(found.cells), 4, None))
     with pytest.raises(ValueError, match="weights: expected float32"):
         msda.targets(np.arange(2), plan, num_classes=2, weights=np.ones(2))
+    with pytest.raises(ValueError, match=r"weights: expected numbers in \[0, 1\], got nan"):
+        msda.targets(np.arange(2), plan, compact=True, weights=np.float32([1, np.nan]))
+    three = plan_of(2, 8, 8, n=3)
+    with pytest.raises(ValueError, match="weights: expected none with records of 3 samples"):
+        msda.targets(np.arange(2), three, compact=True, weights=np.ones(2, np.float32))
     assert not device.launched

@@ -1,5 +1,6 @@
 """What stops PTX that is run on the CPU, and what its results show: faults put in on purpose."""
 
+import itertools
 import re
 
 import numpy as np
@@ -143,8 +144,16 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("arch", ["sm_90", "sm_120"])
-@pytest.mark.parametrize("entry", CASES)
+RARELY = [("sm_120", entry) for entry in CASES if "puzzle" in entry]
+
+
+@pytest.mark.parametrize(
+    "arch, entry",
+    [
+        pytest.param(*case, marks=pytest.mark.every_card if case in RARELY else ())
+        for case in itertools.product(("sm_90", "sm_120"), CASES)
+    ],
+)
 def test_a_barrier_that_is_left_out_shows(entry, arch, monkeypatch):
     code = library.code(arch)
     monkeypatch.setattr(emulation, "library", lambda: code)
