@@ -86,7 +86,7 @@ PARTS = (
     tests("streams", 45, "torch and (streams or under_way or memory_is_taken)"),
     measured("blends", 90, "blend batch=256 size=224"),
     measured("fields", 45, "fields size=224"),
-    measured("puzzle mix", 60, "puzzle step"),
+    measured("puzzle steps", 60, "puzzle step"),
     measured("small images", 45, "blend mixup batch=256 size=32 layout=CHW mirror=False", "--all"),
     measured("blends, 128 threads", 45, "blend float16 batch=256 size=224", threads=128),
     measured("blends, 64 threads", 45, "blend float16 batch=256 size=224", threads=64),
