@@ -1,8 +1,8 @@
 """Puzzle Mix on a GPU: the CPU's bits, for arrays of real libraries and for a device in emulation.
 
 ``pytest -m gpu`` runs what needs a device: the fixtures of test_cuda.py, by which a test takes the
-arrays of each library, have ``pytest.mark.gpu`` on those of a real one. Without a device the kernels run thread by thread, as g++
-compiles them and as NVRTC does (ptx/).
+arrays of each library, have ``pytest.mark.gpu`` on those of a real one. Without a device the
+kernels run thread by thread, as g++ compiles them and as NVRTC does (ptx/).
 """
 
 import warnings
