@@ -172,7 +172,7 @@ def units(name: str) -> list[Unit]:
         *sorted((KERNELS / "cpu").glob("*.cpp")),
         *sorted((KERNELS / "cpu/puzzle").glob("*.cpp")),
         *sorted((KERNELS / "cuda/code").glob("*.cpp")),
-        *sorted((KERNELS / "cuda/host").glob("*.cpp")),
+        *sorted((KERNELS / "cuda/host").rglob("*.cpp")),
     ]
     flags = f"{KERNEL} {OLD_SYSTEM} {BASELINE}"
     key = {"code_pack.cpp": f' -DMSDA_KERNELS_KEY="{kernels_key()}"'}
@@ -190,7 +190,7 @@ def kernels_key() -> str:
 
     Every library holds it, so that it takes the GPU's code of its own sources only.
     """
-    return gpu_key((KERNELS / "cuda").glob("*.cu"))
+    return gpu_key((KERNELS / "cuda").rglob("*.cu"))
 
 
 def gpu_key(sources: Iterable[Path], kind: str = "") -> str:
@@ -198,7 +198,8 @@ def gpu_key(sources: Iterable[Path], kind: str = "") -> str:
     headers = [
         *(KERNELS / "msda").rglob("*.h"),
         *(KERNELS / "cuda").glob("*.h"),
-        *(KERNELS / "cuda").glob("*.cuh"),
+        *(KERNELS / "cuda/puzzle").glob("*.h"),
+        *(KERNELS / "cuda").rglob("*.cuh"),
     ]
     digest = hashlib.sha256(f"{NVRTC_FLAGS} {kind}".encode())
     for path in (*sorted(sources), *sorted(headers)):

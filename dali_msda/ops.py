@@ -13,11 +13,12 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dali_msda.backends import Backend, backend_of
+from dali_msda.backends import CPU, Backend, backend_of
 from dali_msda.backends.checks import (
     MAX_COUNT,
     expect_layout,
     expect_pixels,
+    expect_weights,
     is_planar,
     output_dtype,
     thread_count,
@@ -210,6 +211,7 @@ def targets(
     num_classes: int | None = None,
     smoothing: float = 0.0,
     compact: bool = False,
+    weights: object = None,
     out: object = None,
 ) -> Any:
     """Soft labels of a mixed batch: ``sum of weight * label``, smoothed.
@@ -227,6 +229,8 @@ def targets(
         smoothing: Share of the mass that is spread over all classes, in [0, 1].
         compact: Return the sources' labels and weights instead of dense rows: lossless, and 24
             bytes instead of 4 C. Smoothing is then up to the loss.
+        weights: Own label weights in place of the records', float32 of the plan's shape: those of
+            :class:`dali_msda.puzzle.Solution`, wherever they lie.
         out: Memory for the dense rows, float32 ``(B, C)``.
 
     Returns:
@@ -241,8 +245,11 @@ def targets(
     backend = backend_of(labels)
     array, classes = backend.arrays.labels(labels, num_classes)
     if isinstance(plan, Solution):
-        plan = plan.plan
-    plan = check(plan, len(array), used_for="labels")
+        weights, plan = plan.weights, plan.drawn
+    plan, own = check(plan, len(array), used_for="labels"), {}
+    if weights is not None:
+        own["own"] = backend.arrays.view("weights", weights)
+        expect_weights(own["own"], plan, look=backend is CPU)
     number("smoothing", smoothing, 0.0, 1.0, "a share in [0, 1]")
     if compact:
         if array.ndim == 2:
@@ -254,15 +261,15 @@ def targets(
         used = max(2, int(plan["sources"].max(initial=2)))
         shape = (*plan.shape, MAX_SOURCES)
         indices, indices_ = backend.arrays.output(None, shape, "int64", labels)
-        weights, weights_ = backend.arrays.output(None, shape, "float32", labels)
-        backend.kernels.targets_compact(indices, weights, plan, array)
-        return indices_[..., :used], weights_[..., :used]
+        shares, shares_ = backend.arrays.output(None, shape, "float32", labels)
+        backend.kernels.targets_compact(indices, shares, plan, array, **own)
+        return indices_[..., :used], shares_[..., :used]
     if not classes:
         raise ValueError("num_classes: expected a number of classes for dense rows, got None")
     memory, result = backend.arrays.output(out, (*plan.shape, classes), "float32", labels)
     if np.shares_memory(memory, array):
         raise ValueError("out: expected memory apart from the labels'; give another array")
-    backend.kernels.targets_dense(memory, plan, array, smoothing)
+    backend.kernels.targets_dense(memory, plan, array, smoothing, **own)
     return written(result)
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
-from dali_msda.backends import cpu_arrays, cpu_puzzle
+from dali_msda.backends import CPU, Backend, backend_of, cpu_arrays, cpu_puzzle
 from dali_msda.backends.checks import (
     MAX_COUNT,
     expect_layout,
     expect_pixels,
+    expect_whole,
     is_planar,
     output_dtype,
     thread_count,
     written,
 )
+from dali_msda.backends.records import weighed
 from dali_msda.plan import check
 from dali_msda.policy import METHODS, PuzzleMix, PuzzleSettings, has_trait, number, whole
 from dali_msda.record import METHOD_NAMES, MOVES, NONE, OWN_LABEL, SOLVED
@@ -27,33 +30,43 @@ SERVED = (NONE, METHODS["mixup"].code, METHODS["puzzlemix"].code)  # methods, by
 
 @dataclass(frozen=True)
 class Solution:
-    """What was found for a batch.
+    """What was found for a batch, where its images lie: NumPy, or arrays on their GPU.
 
     Attributes:
-        plan: The records, with the means of the masks as label weights; with their own ones where
-            the masks follow a lambda of their own.
+        drawn: The records that were given, marked as solved.
         cells: uint8 ``(*plan.shape, n, n, 3)``: for each of ``n * n`` parts of an output its own
             weight, in steps of ``1 / (levels - 1)``, and which part of the own image and of the
             partner it shows, counted row by row.
         levels: Own weights that a part can have.
-        uniform: Flags ``(B,)`` of the samples whose saliency was not usable and was taken to be
-            uniform.
+        uniform: uint8 ``(B,)``: 1 for samples whose saliency was not usable and was taken to be
+            uniform, else 0.
+        weights: float32 ``plan.shape``, the means of the masks, which are the label weights of the
+            own samples; None where a prior was given, and the label weights are those drawn.
     """
 
-    plan: np.ndarray
-    cells: np.ndarray
+    drawn: np.ndarray
+    cells: object
     levels: int
-    uniform: np.ndarray
+    uniform: object
+    weights: object = None
+
+    @functools.cached_property
+    def plan(self) -> np.ndarray:
+        """The records with their label weights; asking for them waits for the GPU."""
+        if self.weights is None:
+            return self.drawn
+        return weighed(self.drawn, _values(self.weights))
 
     def mask(self, height: int, width: int) -> np.ndarray:
-        """Own weight of every pixel, float32 ``(*plan.shape, height, width)``.
+        """Own weight of every pixel, NumPy float32 ``(*plan.shape, height, width)``.
 
         Raises:
             ValueError: If that is not the size of the images.
         """
-        check(self.plan, MAX_COUNT, (height, width), used_for="nothing")
-        weights = self.cells[..., 0].astype(np.float32) / np.float32(self.levels - 1)
-        rows, columns = (size // self.cells.shape[-2] for size in (height, width))
+        check(self.drawn, MAX_COUNT, (height, width), used_for="nothing")
+        cells = _values(self.cells)
+        weights = cells[..., 0].astype(np.float32) / np.float32(self.levels - 1)
+        rows, columns = (size // cells.shape[-2] for size in (height, width))
         return weights.repeat(rows, -2).repeat(columns, -1)
 
 
@@ -75,10 +88,12 @@ def solve(
     on every machine and for any number of threads.
 
     Args:
-        images: uint8 or float32 ``(B, H, W, C)`` on the CPU, channels last or, seen through
-            ``permute(0, 2, 3, 1)``, first. H and W must be multiples of the parts along a side.
-        saliency: float32 ``(B, H, W)``, how much each pixel matters; its scale does not. A map with
-            a value that is negative or not finite, or with nothing above 0, is taken to be uniform.
+        images: uint8 or float32 ``(B, H, W, C)``, channels last or, seen through
+            ``permute(0, 2, 3, 1)``, first. H and W must be multiples of the parts along a side. On
+            a GPU all work is put on the current stream, and nothing waits for it.
+        saliency: float32 ``(B, H, W)``, where the images lie: how much each pixel matters; its
+            scale does not. A map with a value that is negative or not finite, or with nothing above
+            0, is taken to be uniform.
         plan: Records of :class:`dali_msda.PuzzleMix`, ``(B,)`` or, for nested masks of one pair,
             ``(B, k)``; unmixed ones may be among them. Or records of :class:`dali_msda.Mixup`,
             whose sources and lambdas are used.
@@ -96,7 +111,8 @@ def solve(
     Raises:
         TypeError, ValueError: If an array or a setting does not fit.
     """
-    array, planar = _images(images)
+    backend = backend_of(images)
+    array, planar = _images(backend, images)
     plan = _served(check(plan, len(array), array.shape[1:3], used_for="nothing"))
     blocks, settings = _blocks_and_settings(plan, blocks, settings, prior_lam)
     followed = plan
@@ -105,10 +121,10 @@ def solve(
         number("prior_lam", prior_lam, 0.0, 1.0, "a number in [0, 1]")
         followed["lam"] = prior_lam
     scale, shift = _denormalisation(mean, std, array)
-    puzzle = cpu_puzzle.arguments(
+    puzzle = backend.puzzle.arguments(
         followed,
         array,
-        _maps(saliency, array.shape[:3]),
+        _maps(backend, saliency, array.shape[:3]),
         scale=scale,
         shift=shift,
         planar=planar,
@@ -117,13 +133,12 @@ def solve(
     )
     if fault := cpu_puzzle.check(puzzle):
         raise ValueError(fault)
-    cells, weights, uniform = cpu_puzzle.solve(puzzle)
+    cells, weights, uniform = backend.puzzle.solve(puzzle)
     solved = plan.copy()
-    found = (plan["flags"] & OWN_LABEL == 0) & (prior_lam is None)
-    solved["weight"][found] = weights[found]
-    solved["partner_weight"][found] = np.where(plan["sources"] > 1, 1 - weights, 0)[found]
     solved["flags"][has_trait(plan, "needs_gradients")] |= SOLVED
-    return Solution(solved, cells, settings.levels, uniform.astype(bool))
+    if prior_lam is not None or (plan["flags"] & OWN_LABEL).any():
+        weights = None  # those drawn
+    return Solution(solved, cells, settings.levels, uniform, weights)
 
 
 def _blocks_and_settings(
@@ -145,10 +160,13 @@ def _blocks_and_settings(
         raise TypeError("settings: expected the PuzzleMix that drew the plan, got None")
     count = int(drawn["modes"][0])
     fits = (drawn["modes"] == count) & (drawn["soft"] == settings.levels - 1)
-    if not (fits & ((drawn["flags"] & MOVES != 0) == settings.transport)).all():
+    fits &= (drawn["flags"] & MOVES != 0) == settings.transport
+    own = drawn["flags"] & OWN_LABEL
+    if not (fits & (own == own[0])).all():
         raise ValueError(
             f"settings: expected the PuzzleMix that drew the whole plan, got {settings!r}, which "
-            "has other levels or another transport, or a plan of several numbers of blocks"
+            "has other levels or another transport, or a plan of several numbers of blocks or "
+            "kinds of labels"
         )
     return count, settings
 
@@ -178,25 +196,26 @@ def blend(
 
     Returns:
         ``(*plan.shape, H, W, C)``, or ``(*plan.shape, C, H, W)`` if the layout is ``"CHW"``; of the
-        kind that came in (NumPy or torch).
+        kind that came in (NumPy, torch or CuPy).
 
     Raises:
         TypeError, ValueError: If the images do not fit the solution.
     """
-    array, planar = _images(images)
+    backend = backend_of(images)
+    array, planar = _images(backend, images)
     size, channels = array.shape[1:3], array.shape[3]
-    plan = _served(check(solution.plan, len(array), size, used_for="nothing"))
-    cells = _expect_cells(solution)
+    plan = _served(check(solution.drawn, len(array), size, used_for="nothing"))
+    cells = _expect_cells(backend, solution)
     layout = layout or ("CHW" if planar else "HWC")
     expect_layout(layout, planar)
     scale, shift = cpu_arrays.scale_and_shift(mean, std, channels)
     name = output_dtype(dtype, array, scale is not None)
     laid_out = np.moveaxis(array, 3, 1) if layout == "CHW" else array
     shape = (*plan.shape, *laid_out.shape[1:])
-    memory, result = cpu_arrays.output(out, shape, name, images, plan.ndim)
+    memory, result = backend.arrays.output(out, shape, name, images, plan.ndim)
     if np.shares_memory(memory, array):
         raise ValueError("out: expected memory apart from the images'; give another array")
-    cpu_puzzle.blend(
+    backend.puzzle.blend(
         memory,
         array,
         plan,
@@ -212,9 +231,13 @@ def blend(
     return written(result)
 
 
-def _images(images: object) -> tuple[np.ndarray, bool]:
+def _values(array: object) -> np.ndarray:
+    return backend_of(array).arrays.on_cpu(array)
+
+
+def _images(backend: Backend, images: object) -> tuple[np.ndarray, bool]:
     """The images as an array ``(B, H, W, C)``, and whether they lie channel by channel."""
-    array = cpu_arrays.view("images", images)
+    array = backend.arrays.view("images", images)
     if array.ndim != 4:
         raise ValueError(f"images: expected shape (B, H, W, C), got {array.shape}")
     expect_pixels(images, array)
@@ -223,9 +246,12 @@ def _images(images: object) -> tuple[np.ndarray, bool]:
     return array, is_planar("images", array)
 
 
-def _expect_cells(solution: Solution) -> np.ndarray:
-    """The cells; raise ValueError unless they fit the plan, whose images the kernels then read."""
-    cells, plan = solution.cells, solution.plan
+def _expect_cells(backend: Backend, solution: Solution) -> np.ndarray:
+    """The cells; raise ValueError unless they fit the plan, whose images the kernels then read.
+
+    Nobody can look at their values on a GPU without waiting for it.
+    """
+    cells, plan = backend.arrays.view("cells", solution.cells), solution.drawn
     places = cells.shape[-2]
     if cells.dtype != np.uint8 or cells.shape != (*plan.shape, places, places, 3):
         raise ValueError(
@@ -234,6 +260,9 @@ def _expect_cells(solution: Solution) -> np.ndarray:
     sizes = {*plan["height"].flat, *plan["width"].flat}
     if not 2 <= places <= 16 or any(size % places for size in sizes):
         raise ValueError(f"cells: expected 2 to 16 a side, which divide the images, got {places}")
+    if backend is not CPU:
+        expect_whole("cells", cells)
+        return cells
     if (cells[..., 0] >= solution.levels).any() or (cells[..., 1:] >= places * places).any():
         raise ValueError(
             f"cells: expected weights below {solution.levels} and parts below {places * places}, "
@@ -251,14 +280,17 @@ def _served(plan: np.ndarray) -> np.ndarray:
     return plan
 
 
-def _maps(saliency: object, shape: tuple[int, ...]) -> np.ndarray:
-    maps = cpu_arrays.view("saliency", saliency)
+def _maps(backend: Backend, saliency: object, shape: tuple[int, ...]) -> np.ndarray:
+    maps = backend.arrays.view("saliency", saliency)
     if maps.dtype != np.float32:
         dtype = str(getattr(saliency, "dtype", maps.dtype)).removeprefix("torch.")
         raise TypeError(f"saliency: expected float32, got {dtype}")
     if maps.shape != shape:
         raise ValueError(f"saliency: expected shape {shape}, one per pixel, got {maps.shape}")
-    return np.ascontiguousarray(maps)
+    if backend is CPU:
+        return np.ascontiguousarray(maps)
+    expect_whole("saliency", maps)
+    return maps
 
 
 def _denormalisation(

@@ -23,12 +23,14 @@ import numpy as np
 
 import dali_msda as msda
 from bench.cases import Job, Mismatch
+from bench.memory import memory_of, pixels
 from bench.peers import released
 from bench.peers.on_torch import torch_for
 from dali_msda import puzzle
 from dali_msda.backends import cpu_puzzle
 
 ISOLATED = True  # one core, whatever torch may start
+CUDA = {"device": "cuda", "what": "step", "batch": 256, "threads": 0}
 BLOCKS, BESIDE = (2, 4, 8, 16), ("nothing", "released")
 ONE = {"threads": 1}
 TABLES = {
@@ -37,6 +39,8 @@ TABLES = {
         {"what": "step", "blocks": BLOCKS, "size": 32, "batch": 100, "beside": BESIDE, **ONE},
         {"what": "masks", "blocks": BLOCKS, "batch": 256, "beside": BESIDE, **ONE},
         {"what": "training", "model": "resnet18", "size": 32, "batch": 100, **ONE},
+        {"blocks": BLOCKS, "size": 224, "dtype": ("uint8", "float32"), **CUDA},
+        {"blocks": BLOCKS, "size": 32, "dtype": "float32", **CUDA},
     ],
     "all": [{"what": "step", "blocks": BLOCKS, "size": 128, "batch": 16, "beside": BESIDE, **ONE}],
 }
@@ -46,6 +50,8 @@ LAM, LEVELS, BETA, GAMMA, ETA, MOVE_COST, CELL = 0.4, 3, 1.2, 0.5, 0.2, 0.8, 4
 
 def prepare(case: dict[str, object]) -> Job:
     """What the case names, and the released code beside it where it says so."""
+    if case["device"] == "cuda":
+        return on_gpu(case)
     torch = torch_for(case)
     return training(torch, case) if case["what"] == "training" else mixing(torch, case)
 
@@ -124,6 +130,25 @@ def mixing(torch: ModuleType, case: dict[str, object]) -> Job:
         return found
 
     return Job(runs, None, count, "images" if step else "masks", threads=1, figures=figures)
+
+
+def on_gpu(case: dict[str, object]) -> Job:
+    """The step after the gradient, and the masks alone; images are read twice and written once."""
+    memory, batch, size = memory_of("cuda"), case["batch"], case["size"]
+    rng = np.random.default_rng(0)
+    images = pixels(batch, size, size, 3, dtype=case["dtype"])
+    images = memory.put(images if images.dtype == np.uint8 else images / np.float32(255))
+    maps = memory.put(np.exp(rng.standard_normal((batch, size, size))).astype(np.float32))
+    plan = msda.draw(msda.Mixup(), batch, size, size, seed=0, step=0, lam=LAM)
+    how = dict(cell=CELL if size == SMALL else 2, places=8 if size == SMALL else 2)
+    how = dict(blocks=case["blocks"], settings=puzzle.PuzzleSettings(**how))
+
+    def masks() -> puzzle.Solution:
+        return puzzle.solve(images, maps, plan, **how)
+
+    runs = {"step": lambda: puzzle.blend(images, masks()), "masks": masks}
+    moved = batch * size * size * (3 * 3 * np.dtype(case["dtype"]).itemsize + 4)
+    return Job(runs, moved, batch, "images", threads=0)
 
 
 def transports(torch: ModuleType, batch: Batch, code: ModuleType) -> Callable[[], object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import NamedTuple
 
-from dali_msda.backends import cpu, cpu_arrays, cuda, cuda_arrays
+from dali_msda.backends import cpu, cpu_arrays, cpu_puzzle, cuda, cuda_arrays, cuda_puzzle
 from dali_msda.backends.places import on_gpu
 
 
@@ -15,14 +15,16 @@ class Backend(NamedTuple):
     Attributes:
         arrays: Views and checks of what callers give, and new memory.
         kernels: The arithmetic over what has been checked.
+        puzzle: The same of Puzzle Mix.
     """
 
     arrays: ModuleType
     kernels: ModuleType
+    puzzle: ModuleType
 
 
-CPU = Backend(cpu_arrays, cpu)
-GPU = Backend(cuda_arrays, cuda)
+CPU = Backend(cpu_arrays, cpu, cpu_puzzle)
+GPU = Backend(cuda_arrays, cuda, cuda_puzzle)
 
 
 def backend_of(array: object) -> Backend:

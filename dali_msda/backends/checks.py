@@ -46,6 +46,22 @@ def expect_untracked(out: object) -> None:
         )
 
 
+def expect_weights(own: np.ndarray, plan: np.ndarray, *, look: bool) -> None:
+    """Raise ValueError unless these can be own label weights of the records; ``look``: values."""
+    if own.shape != plan.shape or own.dtype != np.float32 or not own.flags.c_contiguous:
+        raise ValueError(f"weights: expected float32 {plan.shape}, got {own.dtype} {own.shape}")
+    if (most := plan["sources"].max(initial=1)) > 2:
+        raise ValueError(f"weights: expected none with records of {most} samples, got some")
+    if look and not ((own >= 0) & (own <= 1)).all():
+        raise ValueError(f"weights: expected numbers in [0, 1], got {own.min()} to {own.max()}")
+
+
+def expect_whole(name: str, array: np.ndarray) -> None:
+    """Raise ValueError unless an array is contiguous."""
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{name}: expected a contiguous array, got strides {array.strides}")
+
+
 def expect_contiguous(name: str, batch: np.ndarray) -> None:
     """Raise ValueError unless each sample of the batch is contiguous."""
     if len(batch) and not batch[0].flags.c_contiguous:

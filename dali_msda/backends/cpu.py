@@ -23,7 +23,7 @@ from dali_msda.backends.cpu_library import (
     Targets,
     library,
 )
-from dali_msda.backends.records import interpolations
+from dali_msda.backends.records import interpolations, weighed
 from dali_msda.backends.shapes import AXES, in_three
 from dali_msda.policy import has_trait
 
@@ -290,8 +290,18 @@ def saliency_arguments(
     return arguments
 
 
-def targets_dense(out: np.ndarray, plans: np.ndarray, labels: np.ndarray, smoothing: float) -> None:
-    """Fills ``out``, float32 ``(*plans.shape, C)``; labels: int64 ``(N,)``, float32 ``(N, C)``."""
+def targets_dense(
+    out: np.ndarray,
+    plans: np.ndarray,
+    labels: np.ndarray,
+    smoothing: float,
+    own: np.ndarray | None = None,
+) -> None:
+    """Fills ``out``, float32 ``(*plans.shape, C)``; labels: int64 ``(N,)``, float32 ``(N, C)``.
+
+    ``own``, float32 ``plans.shape``, are own label weights in place of the records'.
+    """
+    plans = plans if own is None else weighed(plans, own)
     rows = labels if labels.ndim == 2 else None
     indices = labels if labels.ndim == 1 else None
     arguments = Targets(
@@ -306,9 +316,14 @@ def targets_dense(out: np.ndarray, plans: np.ndarray, labels: np.ndarray, smooth
 
 
 def targets_compact(
-    out_labels: np.ndarray, out_weights: np.ndarray, plans: np.ndarray, labels: np.ndarray
+    out_labels: np.ndarray,
+    out_weights: np.ndarray,
+    plans: np.ndarray,
+    labels: np.ndarray,
+    own: np.ndarray | None = None,
 ) -> None:
     """Fills ``(*plans.shape, 4)``: int64 class indices and float32 weights."""
+    plans = plans if own is None else weighed(plans, own)
     arguments = Targets(address_of(plans), address_of(labels), None, plans.size, 0, 0.0)
     library().msda_targets_compact(
         address_of(out_labels), address_of(out_weights), ctypes.byref(arguments)

@@ -10,6 +10,8 @@ from dali_msda.backends.cpu import FAULT_BYTES, address_of, blend_arguments, pla
 from dali_msda.backends.cpu_library import DTYPES, Puzzle, PuzzleSettings, library
 from dali_msda.backends.records import interpolations
 
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]
+
 
 def arguments(
     plans: np.ndarray,
@@ -24,19 +26,20 @@ def arguments(
     shift: np.ndarray | None = None,
     planar: bool = False,
     threads: int = 0,
+    found: Found | None = None,
     **settings: float,
 ) -> Puzzle:
     """What :func:`solve` hands to the kernels, with room for what it finds.
 
     The images are ``(B, H, W, C)``, and ``planar`` if each channel of a sample is contiguous;
     ``saliency`` is float32 ``(B, H, W)``. ``settings`` are the members of ``PuzzleSettings``.
+    ``found`` is memory of :func:`found_shapes`, if not new one.
     """
     ins = pointers_to(images)
-    cells = np.empty((*plans.shape, places, places, 3), np.uint8)
-    weights = np.empty(plans.shape, np.float32)
-    uniform = np.empty(len(images), np.uint8)
+    if found is None:
+        found = tuple(np.empty(*how) for how in found_shapes(plans, len(images), places))
     made = Puzzle(
-        *map(address_of, (cells, weights, uniform, saliency, ins, plans, scale, shift)),
+        *map(address_of, (*found, saliency, ins, plans, scale, shift)),
         plans.size,
         *images.shape,
         DTYPES[images.dtype.name],
@@ -50,8 +53,16 @@ def arguments(
         threads,
     )
     made.keep = (plans, images, saliency, ins, scale, shift)
-    made.found = cells, weights, uniform
+    made.found = found
     return made
+
+
+def found_shapes(
+    plans: np.ndarray, samples: int, places: int
+) -> tuple[tuple[tuple[int, ...], str], ...]:
+    """Shapes and types of the three arrays that :func:`solve` returns."""
+    cells = (*plans.shape, places, places, 3)
+    return (cells, "uint8"), (plans.shape, "float32"), ((samples,), "uint8")
 
 
 def check(puzzle: Puzzle) -> str | None:
@@ -61,7 +72,7 @@ def check(puzzle: Puzzle) -> str | None:
     return None if good else text.value.decode()
 
 
-def solve(puzzle: Puzzle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def solve(puzzle: Puzzle) -> Found:
     """The masks of a batch and what moves, as ``MsdaPuzzle`` describes them.
 
     Returns:

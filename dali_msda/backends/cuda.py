@@ -32,6 +32,15 @@ _SIGNATURES = {  # after the call's own structure
     "msda_gpu_targets_dense": [c_void_p, c_int32, POINTER(cpu.Targets), c_void_p, c_char_p],
     "msda_gpu_targets_compact": [c_void_p, c_void_p, POINTER(cpu.Targets), c_void_p, c_char_p],
     "msda_gpu_saliency": [POINTER(cpu.Saliency), c_int32, c_void_p],
+    "msda_gpu_puzzle": [POINTER(cpu_library.Puzzle)],
+    "msda_gpu_puzzle_blend": [POINTER(cpu.Blend), c_void_p, c_int32, c_int32],
+    "msda_gpu_puzzle_targets": [
+        *[c_void_p] * 3,
+        POINTER(cpu.Targets),
+        c_void_p,
+        c_char_p,
+        c_void_p,
+    ],
 }
 
 
@@ -57,7 +66,7 @@ def _expect_done(status: int, _: object, arguments: tuple) -> None:
     cpu_library.expect_done(status)
 
 
-def _call(name: str, arrays: dict[str, object], *arguments: object) -> None:
+def call(name: str, arrays: dict[str, object], *arguments: object) -> None:
     """Calls the library on the GPU where the arrays lie that have one, each with its name.
 
     The stream is that of the first array's library. If other arrays have other streams, ours first
@@ -119,38 +128,60 @@ def blend(
         planes = images.shape[-1], images.strides[-1], outs.strides[plans.ndim]
         images, outs = images[..., :1], outs[(slice(None),) * plans.ndim + (0,)]
     job = cpu.blend_arguments(outs, images, plans, mirror=here, **how)
-    _call("msda_gpu_blend", given, byref(job), there, *planes)
+    call("msda_gpu_blend", given, byref(job), there, *planes)
 
 
 def mask(weights: GpuArray, plans: np.ndarray) -> None:
     """Fills ``weights``, float32 ``(*plans.shape, ..., W)``."""
     size = prod(weights.shape[plans.ndim : -1]), weights.shape[-1]
     how = plans.ctypes.data, plans.size, *size
-    _call("msda_gpu_mask", {"out": weights}, weights.ctypes.data, *how)
+    call("msda_gpu_mask", {"out": weights}, weights.ctypes.data, *how)
 
 
 def fields(rows: GpuArray, plans: np.ndarray) -> None:
     """Fills ``rows`` as the CPU's ``fields`` does, but of shared masks only the first's."""
-    _call("msda_gpu_fields", {"out": rows}, byref(cpu.fields_arguments(rows, plans)))
+    call("msda_gpu_fields", {"out": rows}, byref(cpu.fields_arguments(rows, plans)))
 
 
-def targets_dense(out: GpuArray, plans: np.ndarray, labels: GpuArray, smoothing: float) -> None:
-    """Fills ``out``, float32 ``(*plans.shape, C)``; labels: int ``(N,)``, float32 ``(N, C)``."""
+def targets_dense(
+    out: GpuArray,
+    plans: np.ndarray,
+    labels: GpuArray,
+    smoothing: float,
+    own: GpuArray | None = None,
+) -> None:
+    """Fills ``out``, float32 ``(*plans.shape, C)``; labels: int ``(N,)``, float32 ``(N, C)``.
+
+    ``own``, float32 ``plans.shape``, are own label weights in place of the records'.
+    """
     job = cpu.Targets(plans.ctypes.data, None, None, plans.size, out.shape[-1], smoothing)
     given, rows = {"labels": labels, "out": out}, (c_void_p * 1)(out.ctypes.data)
     source = labels.ctypes.data, labels.dtype.name.encode()
-    _call("msda_gpu_targets_dense", given, rows, 1, byref(job), *source)
+    if own is None:
+        call("msda_gpu_targets_dense", given, rows, 1, byref(job), *source)
+    else:
+        outs = out.ctypes.data, None, None
+        weighed = *outs, byref(job), *source, own.ctypes.data
+        call("msda_gpu_puzzle_targets", given | {"weights": own}, *weighed)
 
 
 def targets_compact(
-    out_labels: GpuArray, out_weights: GpuArray, plans: np.ndarray, labels: GpuArray
+    out_labels: GpuArray,
+    out_weights: GpuArray,
+    plans: np.ndarray,
+    labels: GpuArray,
+    own: GpuArray | None = None,
 ) -> None:
     """Fills ``(*plans.shape, 4)``: int64 class indices and float32 weights."""
     job = cpu.Targets(plans.ctypes.data, None, None, plans.size, 0, 0.0)
     given = {"labels": labels, "out": out_labels, "weights": out_weights}
     outs = out_labels.ctypes.data, out_weights.ctypes.data
     source = labels.ctypes.data, labels.dtype.name.encode()
-    _call("msda_gpu_targets_compact", given, *outs, byref(job), *source)
+    if own is None:
+        call("msda_gpu_targets_compact", given, *outs, byref(job), *source)
+    else:
+        weighed = None, *outs, byref(job), *source, own.ctypes.data
+        call("msda_gpu_puzzle_targets", given | {"own": own}, *weighed)
 
 
 def saliency(
@@ -163,4 +194,4 @@ def saliency(
     here, there = _sides(mirror)
     job = cpu.saliency_arguments(peaks, images, mirror=here, **how)
     given = {"images": images, "peaks": peaks, "maps": how.get("maps"), "mirror": mirror}
-    _call("msda_gpu_saliency", given, byref(job), 1, there)
+    call("msda_gpu_saliency", given, byref(job), 1, there)

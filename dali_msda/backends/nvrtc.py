@@ -26,7 +26,7 @@ FLAGS = build.NVRTC_FLAGS
 
 def sources() -> dict[str, Path]:
     """Returns the source files by name: ``blend``, ``field``, ..."""
-    found = {path.stem: path for path in sorted((build.KERNELS / "cuda").glob("*.cu"))}
+    found = {path.stem: path for path in sorted((build.KERNELS / "cuda").rglob("*.cu"))}
     if not found:
         raise RuntimeError(f"{(build.KERNELS / 'cuda')}: no CUDA sources; reinstall dali_msda")
     return found

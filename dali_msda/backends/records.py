@@ -12,6 +12,14 @@ def interpolations(plans: np.ndarray) -> int:
     return plans.shape[1] if plans.ndim > 1 else 1
 
 
+def weighed(plans: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The records with other label weights, own ones of their shape; of two sources at most."""
+    plans = plans.copy()
+    plans["weight"] = own
+    plans["partner_weight"] = np.where(plans["sources"] > 1, 1 - own, 0)
+    return plans
+
+
 def pairs_of(plans: np.ndarray, samples: int) -> np.ndarray | None:
     """The other sample of each, int32 ``(B,)``, if a batch can be mixed pair by pair, in place.
 

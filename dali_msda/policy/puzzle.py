@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -86,7 +87,7 @@ class PuzzleMix(PuzzleSettings, Leaf):
     """
 
     method: ClassVar[str] = "puzzlemix"
-    blocks: tuple[int, ...] = (2, 4, 8, 16)
+    blocks: Sequence[int] = (2, 4, 8, 16)
     prior_lam: float | None = None
 
     def __post_init__(self) -> None:

@@ -1,8 +1,9 @@
-"""Puzzle Mix in the training step, on the CPU."""
+"""Puzzle Mix in the training step, on the CPU or on a GPU."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,9 +12,11 @@ from dali_msda import puzzle
 from dali_msda.plan import draw
 from dali_msda.policy import Mixup, MultiMix
 from dali_msda.policy import PuzzleMix as PuzzlePolicy
+from dali_msda.policy.words import Partner, Scope, Share
 from dali_msda.torch.batches import HALF_TYPES, expect_batch, readable, uncompiled
 from dali_msda.torch.draw_key import DrawKey
 from dali_msda.torch.settings import MixingSettings
+from dali_msda.types import PerChannel
 
 
 class PuzzleMix:
@@ -31,12 +34,17 @@ class PuzzleMix:
 
     Args:
         num_classes: Number of classes; needed for dense rows of class indices.
-        blocks: As :class:`dali_msda.PuzzleMix` takes them.
+        alpha: As :class:`dali_msda.PuzzleMix` takes it; so are the next four. The released code
+            draws with ``scope="batch"``.
+        scope: Who shares a draw.
+        partner: Who is mixed with whom.
+        prob: Probability that mixing happens at all.
+        blocks: Parts of the mask along each side.
         settings: How masks are found and what moves.
         k: Interpolations of each pair, as :class:`dali_msda.MultiMix` has them: their masks are
             nested and they follow one another, ``B * k`` samples. None for one.
         share: Who shares the lambdas of interpolations, as in :class:`dali_msda.MultiMix`.
-        prior_lam: Likewise.
+        prior_lam: As :class:`dali_msda.PuzzleMix` takes it.
         mean: Of images that are normalised: ``images * std + mean`` lies in [0, 1], where borders
             are compared. Neither is needed for bytes, or for floats in [0, 1].
         std: Likewise.
@@ -44,15 +52,14 @@ class PuzzleMix:
         rank: Number of the process; by default that of ``torch.distributed``, or 0.
         compact: Return labels and weights instead of dense rows.
         smoothing: Share of the mass of dense rows that is spread over all classes.
-        mixing: ``alpha``, ``scope``, ``partner`` and ``prob`` of every policy. The released code
-            draws with ``scope="batch"``.
 
     Attributes:
         policy: What is drawn: a :class:`dali_msda.PuzzleMix`, or a MultiMix of one.
         solution: What was found for the batch before, :class:`dali_msda.puzzle.Solution`, with its
             plan; None at first.
-        uniform_maps: Saliency maps that had a value that is negative or not finite, or nothing
-            above 0, and were taken to be uniform. The first are warned of.
+
+    On a GPU nothing waits for the GPU, unless somebody asks for :attr:`uniform_maps` or for the
+    plan of a solution.
 
     Raises:
         TypeError, ValueError: If an argument is of the wrong kind or out of range.
@@ -66,26 +73,28 @@ class PuzzleMix:
         self,
         num_classes: int | None = None,
         *,
-        blocks: tuple[int, ...] = (2, 4, 8, 16),
+        alpha: float = 1.0,
+        scope: Scope = "sample",
+        partner: Partner = "permutation",
+        prob: float = 1.0,
+        blocks: Sequence[int] = (2, 4, 8, 16),
         settings: puzzle.PuzzleSettings | None = None,
         k: int | None = None,
-        share: str = "pair",
+        share: Share = "pair",
         prior_lam: float | None = None,
-        mean: object = None,
-        std: object = None,
+        mean: PerChannel | None = None,
+        std: PerChannel | None = None,
         seed: int = 0,
         rank: int | None = None,
         compact: bool = False,
         smoothing: float = 0.0,
-        **mixing: object,
     ):
-        if (sources := mixing.pop("n", 2)) != 2:
-            raise ValueError(f"n: expected 2 sources, got {sources}")
         settings = puzzle.PuzzleSettings() if settings is None else settings
         if type(settings) is not puzzle.PuzzleSettings:  # a policy would have more to say
             raise TypeError(f"settings: expected PuzzleSettings, got {settings!r}")
         how = {name: getattr(settings, name) for name in puzzle.PuzzleSettings.__dataclass_fields__}
-        self._puzzle = PuzzlePolicy(blocks=blocks, prior_lam=prior_lam, **how, **mixing)
+        how |= dict(alpha=alpha, scope=scope, partner=partner, prob=prob)
+        self._puzzle = PuzzlePolicy(blocks=blocks, prior_lam=prior_lam, **how)
         self.policy = self._puzzle if k is None else MultiMix(self._puzzle, k, share)
         self.blocks = self._puzzle.blocks
         # All that labels have to know of the policy is that it mixes two samples.
@@ -95,7 +104,15 @@ class PuzzleMix:
         self._key = DrawKey(self._labels.seed, rank)
         self._known_shape: tuple[int, ...] | None = None
         self.solution: puzzle.Solution | None = None
-        self.uniform_maps = 0
+        self._uniform: int | torch.Tensor = 0
+
+    @property
+    def uniform_maps(self) -> int:
+        """Saliency maps that had a value that is negative or not finite, or nothing above 0.
+
+        They were taken to be uniform. On the CPU the first are warned of.
+        """
+        return int(self._uniform)
 
     @property
     def step(self) -> int:
@@ -115,7 +132,7 @@ class PuzzleMix:
         """Mix a batch.
 
         Args:
-            images: uint8, float32, float16 or bfloat16 ``(B, C, H, W)`` on the CPU.
+            images: uint8, float32, float16 or bfloat16 ``(B, C, H, W)``.
             labels: Class indices ``(B,)`` or soft labels ``(B, classes)``.
             saliency: Floats ``(B, H, W)``, as :func:`dali_msda.torch.saliency` finds them.
             step: Number of the batch, instead of the count.
@@ -137,7 +154,7 @@ class PuzzleMix:
             raise TypeError(f"saliency: expected a tensor of floats, got {got}")
         shape = tuple(images.shape[2:])
         pixels = readable(images).permute(0, 2, 3, 1)
-        maps = saliency.detach().float()
+        maps = saliency.detach().float().contiguous()
         if len(images) and shape != self._known_shape:
             self._expect_all_fit(pixels[:1], maps[:1])
             self._known_shape = shape
@@ -151,7 +168,7 @@ class PuzzleMix:
         mixed = puzzle.blend(pixels, found, dtype=half).flatten(0, plan.ndim - 1)
         planar = not pixels.is_contiguous()  # channel by channel, as the output then is
         made = mixed if planar else mixed.permute(0, 3, 1, 2)
-        targets = self._labels._targets(labels, found.plan)
+        targets = self._labels._targets(labels, found.drawn, found.weights)
         self.solution = found
         if counts:
             self._key.step += 1
@@ -164,8 +181,8 @@ class PuzzleMix:
             puzzle.solve(pixels, maps, one, blocks=count, **self._solving)
 
     def _count(self, found: puzzle.Solution) -> None:
-        bad = int(found.uniform.sum())
-        if bad and not self.uniform_maps:
+        bad = found.uniform.sum()
+        if not isinstance(bad, torch.Tensor) and bad and not self._uniform:
             warnings.warn(
                 f"saliency: expected finite maps with a value above 0, got {bad} of "
                 f"{len(found.uniform)} others, which were taken to be uniform; further ones are "
@@ -173,7 +190,7 @@ class PuzzleMix:
                 RuntimeWarning,
                 stacklevel=3,
             )
-        self.uniform_maps += bad
+        self._uniform = self._uniform + bad
 
     def state_dict(self) -> dict[str, int]:
         """What another one of the same arguments needs to go on from the next batch."""

@@ -63,11 +63,13 @@ class MixingSettings:
             options = dict(smoothing=smoothing, compact=compact)
             targets(torch.zeros(1, dtype=torch.int64), one, num_classes=num_classes, **options)
 
-    def _targets(self, labels: torch.Tensor, plan: np.ndarray) -> tuple[torch.Tensor, ...]:
+    def _targets(
+        self, labels: torch.Tensor, plan: np.ndarray, weights: object = None
+    ) -> tuple[torch.Tensor, ...]:
         """Targets of a batch; interpolations, if there are any, follow one another."""
         if self.policy is None:
             return (labels,)
-        options = dict(num_classes=self.num_classes, compact=self.compact)
+        options = dict(num_classes=self.num_classes, compact=self.compact, weights=weights)
         made = targets(labels, plan, smoothing=self.smoothing, **options)
         if not self.compact:
             return (made.flatten(0, plan.ndim - 1),)

@@ -26,6 +26,7 @@ def test_cases_on_a_gpu(fake, monkeypatch):
         one("blend", **cuda, method="fmix"),
         one("fields", **cuda, size=16),
         one("targets", **cuda),
+        one("puzzle", **cuda, size=16, blocks=4, dtype="uint8"),
         one("calls", **cuda, what="launch", method="fmix"),
     ):
         made = run.here(case, 2)
@@ -152,7 +153,17 @@ def test_a_pretended_gpu_refuses_what_a_real_one_does():
 
 
 def test_every_case_for_a_gpu_is_for_one():
-    there = ("blend", "fields", "targets", "calls", "peers", "losses", "loaders", "training")
+    there = (
+        "blend",
+        "fields",
+        "targets",
+        "calls",
+        "peers",
+        "losses",
+        "loaders",
+        "training",
+        "puzzle",
+    )
     for case in cases.select("", "all", "cuda"):
         assert case.bench in there
         assert case["device"] == "cuda"

@@ -21,7 +21,7 @@ FLAGS = (
     "-std=c++17 -O1 -ffp-contract=off -fno-math-errno -fPIC -shared "
     "-Wno-unknown-pragmas -Werror=switch"
 )
-COOPERATIVE = ("field", "saliency")  # sources whose threads wait for one another
+COOPERATIVE = ("field", "saliency", "puzzle")  # sources whose threads wait for one another
 ORDERS = {"forwards": 0, "backwards": 1, "shuffled": 2}
 
 
@@ -50,7 +50,7 @@ def compiled(name, *links, sources=()):
     parts = [
         *sources,
         *sorted(build.KERNELS.rglob("*.*h")),
-        *sorted((build.KERNELS / "cuda").glob("*.cu")),
+        *sorted((build.KERNELS / "cuda").rglob("*.cu")),
     ]
     parts += [NATIVE / "emulated_cuda.h", NATIVE / "emulated_kernels.cpp", NATIVE / f"{name}.cpp"]
     flags = f"{FLAGS} {' '.join(map(str, links))}"

@@ -18,7 +18,7 @@ COMPILER = ctypes.CFUNCTYPE(
 )
 LAUNCHED = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
 WAITED = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_uint64)
-HOST = [build.KERNELS / folder for folder in ("cuda/code", "cuda/host")]
+HOST = [build.KERNELS / folder for folder in ("cuda/code", "cuda/host", "cuda/host/puzzle")]
 
 
 class HostArray:
@@ -112,6 +112,11 @@ class HostDevice:
         content = self.stub._name.encode()  # any machine code will do
         ctypes.memmove(answer, content, len(content))
         return 1
+
+    def replace(self, entry, code):
+        """Runs another kernel, such as that of ptx.library, in place of the emulated one."""
+        run = getattr(code, f"run_{entry}")
+        self.stub.stub_replace(entry.encode(), ctypes.cast(run, ctypes.c_void_p))
 
     def forget(self):
         """Leaves the stub as it was, but all memory is new from now on."""

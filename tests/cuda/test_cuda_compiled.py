@@ -43,6 +43,17 @@ BOUNDS = {
     "msda_targets_dense_float32": (64, 0),
     "msda_targets_compact_int64": (32, 0),
     "msda_targets_compact_int32": (32, 0),
+    "msda_puzzle_pool_uint8": (64, 2192),
+    "msda_puzzle_pool_float32": (64, 2192),
+    "msda_puzzle_masks": (64, 21 * 1024),
+    "msda_puzzle_weights": (32, 0),
+    "msda_puzzle_blend_uint8_uint8": (64, 4096),
+    "msda_puzzle_blend_uint8_float32": (64, 4096),
+    "msda_puzzle_blend_uint8_float16": (64, 4096),
+    "msda_puzzle_blend_uint8_bfloat16": (64, 4096),
+    "msda_puzzle_blend_float32_float32": (64, 4096),
+    "msda_puzzle_blend_float32_float16": (64, 4096),
+    "msda_puzzle_blend_float32_bfloat16": (64, 4096),
 }
 USAGE = r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)"
 PLAIN = ("blend", "mask", "pairs", "values")  # sources without either

@@ -60,8 +60,5 @@ def blended(images, plans, cells, levels, planar, dtype, **how):
     shape = (channels, height, width) if planar else (height, width, channels)
     stored = "uint16" if "16" in dtype else dtype
     outs = np.full((*plans.shape, *shape), 77).astype(stored)
-    layout = "CHW" if planar else "HWC"
-    cpu_puzzle.blend(
-        outs, images, plans, cells, levels, planar=planar, out_dtype=dtype, layout=layout, **how
-    )
+    cpu_puzzle.blend(outs, images, plans, cells, levels, planar=planar, out_dtype=dtype, **how)
     return np.moveaxis(outs, plans.ndim, -1) if planar else outs

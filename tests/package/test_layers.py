@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "annotations": f"{ARRAYS} ops types",
     "dali": "build policy backends",
     "ffcv": f"{ARRAYS} ops saliency loader_draws",
-    "torch": f"{ARRAYS} ops saliency puzzle loader_draws",
+    "torch": f"{ARRAYS} ops saliency puzzle loader_draws types",
     "timm": f"{ARRAYS} ops torch",
     "torchvision": f"{ARRAYS} ops annotations torch",
     "selfcheck": f"{ARRAYS} ops saliency puzzle",
@@ -164,7 +164,7 @@ def test_operators_call_the_kernels_by_their_c_interfaces(path):
 
 def test_only_the_gpu_backend_calls_the_gpus_host():
     callers = {path.stem for path in PACKAGE.rglob("*.py") if "msda_gpu_" in path.read_text()}
-    assert callers == {"cuda"}
+    assert callers == {"cuda", "cuda_puzzle"}
 
 
 def test_an_include_that_points_up_is_noticed():

@@ -304,7 +304,7 @@ def test_a_step_trains():
         (dict(blocks=(1, 2)), ValueError, "blocks: expected 2 to 16 along each side"),
         (dict(blocks=4), TypeError, r"blocks: expected numbers such as \(2, 4, 8, 16\), got 4"),
         (dict(blocks=()), TypeError, "blocks: expected numbers such as"),
-        (dict(n=3), ValueError, "n: expected 2 sources, got 3"),
+        (dict(n=3), TypeError, "unexpected keyword argument 'n'"),
         (dict(alpha=0), ValueError, "alpha: expected"),
         (dict(settings={}), TypeError, "settings: expected PuzzleSettings, got {}"),
         (dict(settings=msda.PuzzleMix()), TypeError, "settings: expected PuzzleSettings, got Puzz"),

@@ -1,7 +1,5 @@
 // The masks of Puzzle Mix for a batch, and what moves.  Each thread takes whole samples, and then
 // whole pairs.
-#include <cstdlib>
-
 #include "cpu/closed.h"
 #include "cpu/puzzle/grid_cut.h"
 #include "cpu/puzzle/kept.h"
@@ -34,33 +32,10 @@ void pool_sample(const PuzzleJob& job, int64_t i) {
     pool_pixels(pooled, z, job.geometry, static_cast<const float*>(z.ins[i]));
 }
 
-// The border number `border` across an axis, at the block number `at` along it.
-Border border_of(const PuzzleJob& job, const int32_t* const* pooled, int32_t axis, int32_t border,
-                 int32_t at) {
-  const PuzzleGeometry& g = job.geometry;
-  const int32_t n = g.per_block[1 - axis], columns = g.cells[1];
-  const int64_t steps[2] = {columns, 1};
-  const int64_t near =
-      ((border + 1) * g.per_block[axis] - 1) * steps[axis] + at * n * steps[1 - axis];
-  int64_t sums[2][2] = {};
-  for (int32_t c = 0; c < job.z.channels; ++c)
-    for (int32_t i = 0; i < n; ++i) {
-      const int64_t from = c * cells_of(g) + near + i * steps[1 - axis];
-      for (int32_t u = 0; u < 2; ++u)
-        for (int32_t v = 0; v < 2; ++v)
-          sums[u][v] += std::abs(pooled[u][from] - pooled[v][from + steps[axis]]);
-    }
-  const int64_t most = int64_t{job.z.channels} * n * g.cell[0] * g.cell[1] * kPixelOne;
-  Border made;
-  for (int32_t u = 0; u < 2; ++u)
-    for (int32_t v = 0; v < 2; ++v) made.contrast[u][v] = contrast_of(sums[u][v], most, job.scale);
-  return made;
-}
-
 // Adds to the slopes of the two cells what their border costs, and returns its weight.
 int32_t add_border(CutGrid& grid, const PuzzleJob& job, const int32_t* const* pooled, int32_t axis,
                    int32_t border, int32_t at, int32_t near, int32_t far) {
-  const Border made = border_of(job, pooled, axis, border, at);
+  const Border made = border_of(job.geometry, job.scale, pooled, axis, border, at);
   grid.slope[near] += (grid.levels - 1) * near_slope(made);
   grid.slope[far] += (grid.levels - 1) * far_slope(made);
   return border_weight(made, job.scale);
@@ -134,8 +109,9 @@ void solve_pair(const PuzzleJob& job, int64_t pair) {
                            p.source[1] == z.plans[i - 1].source[1];
       if (!is_same) fill_grid(grid, job, p.source[0], p.source[1]);
       const Prior prior = prior_of(p.lam, z.settings, z.blocks);
-      minimise(labels, z.settings.levels,
-               [&](int8_t* of, int32_t step) { return cut.move(grid, prior, of, step); });
+      for (int8_t& label : labels) label = start_label(z.settings.levels);
+      minimise(z.settings.levels,
+               [&](int32_t step) { return cut.move(grid, prior, labels, step); });
     }
     z.weights[i] = put_cells(z.cells + i * cells, job, p, labels);
   }

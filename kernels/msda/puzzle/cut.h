@@ -17,6 +17,7 @@ namespace msda {
 // row, so that each cell has four neighbours; borders with cells that are not there weigh 0.
 constexpr int32_t kFirstCell = kMaxSide, kCellRoom = kMaxCells + 2 * kMaxSide;
 
+// The functions below take any grid with such members.
 struct CutGrid {
   int32_t columns, cells, levels;
   int32_t slope[kCellRoom];                   // cost of one label more, without the prior
@@ -24,7 +25,8 @@ struct CutGrid {
 };
 
 // What it costs to change a label by `step`, 1 or -1; both labels exist.
-MSDA_FN int32_t label_cost(const CutGrid& g, const Prior& prior, int32_t cell, int32_t label,
+template <typename Grid>
+MSDA_FN int32_t label_cost(const Grid& g, const Prior& prior, int32_t cell, int32_t label,
                            int32_t step) {
   const int32_t last = g.levels - 1, to = label + step;
   const int32_t leaves = label > 0 && label < last, enters = to > 0 && to < last;
@@ -34,10 +36,11 @@ MSDA_FN int32_t label_cost(const CutGrid& g, const Prior& prior, int32_t cell, i
 constexpr int32_t kCannotMove = -(1 << 30);
 
 // What is gained if one cell moves by `step` and no other: its capacity from the source, or to the
-// sink if it is negative.  With D = t_p - t_q, and bits that say which of the two move, w (D +-
-// (bit
-// - bit'))^2 = w (D^2 +- 2 D (bit - bit') + |bit - bit'|): w is the capacity between them.
-MSDA_FN int32_t gain_of(const CutGrid& g, const Prior& prior, const int8_t* labels, int32_t cell,
+// sink if it is negative.  With D = t_p - t_q, and bits that say which of the two move,
+// w (D +- (bit - bit'))^2 = w (D^2 +- 2 D (bit - bit') + |bit - bit'|): w is the capacity between
+// them.
+template <typename Grid>
+MSDA_FN int32_t gain_of(const Grid& g, const Prior& prior, const int8_t* labels, int32_t cell,
                         int32_t step) {
   const int32_t label = labels[cell], to = label + step;
   if (to < 0 || to >= g.levels) return kCannotMove;
@@ -48,16 +51,17 @@ MSDA_FN int32_t gain_of(const CutGrid& g, const Prior& prior, const int8_t* labe
   return -label_cost(g, prior, cell, label, step) - 2 * step * pull;
 }
 
-// Finds the labels of least cost, of kCellRoom cells.  `move(labels, step)` moves the least best
-// set of cells by `step`, and returns whether any moved.
+// The label that all cells have at first: the middle one, or the lower of two.
+MSDA_FN int8_t start_label(int32_t levels) { return static_cast<int8_t>((levels - 1) / 2); }
+
+// Finds the labels of least cost.  `move(step)` moves the least best set of cells by `step`, and
+// returns whether any moved.
 template <typename Move>
-MSDA_FN void minimise(int8_t* labels, int32_t levels, Move move) {
-  const int32_t start = (levels - 1) / 2;
-  for (int32_t p = 0; p < kCellRoom; ++p) labels[p] = static_cast<int8_t>(start);
-  for (int32_t k = start; k < levels - 1; ++k)
-    if (!move(labels, 1)) break;
+MSDA_FN void minimise(int32_t levels, Move move) {
+  for (int32_t k = start_label(levels); k < levels - 1; ++k)
+    if (!move(1)) break;
   for (int32_t k = 0; k < (levels == 3 ? 1 : levels - 1) && levels > 2; ++k)
-    if (!move(labels, -1)) break;
+    if (!move(-1)) break;
 }
 
 }  // namespace msda

@@ -55,11 +55,15 @@ MSDA_FN int32_t next_place(const Transport& t, int32_t block, int32_t last) {
   return best;
 }
 
-// Whether block a at `place` costs less than block b there.
-MSDA_FN bool is_cheaper(const Transport& t, int32_t place, int32_t a, int32_t b) {
-  const int64_t cost_a = int64_t{t.step_cost} * squared_distance(a, place, t.side) - t.shares[a];
-  const int64_t cost_b = int64_t{t.step_cost} * squared_distance(b, place, t.side) - t.shares[b];
-  return cost_a < cost_b || (cost_a == cost_b && a < b);
+// How well a block that asks for a place suits it, or that has it: of several the greatest stays.
+// The cost counts first, and then the block's number.
+MSDA_FN uint64_t rank_at(const Transport& t, int32_t place, int32_t block) {
+  const int64_t gain =
+      t.shares[block] - int64_t{t.step_cost} * squared_distance(block, place, t.side);  // >= 0
+  return static_cast<uint64_t>(gain) * kMaxCells + static_cast<uint64_t>(kMaxCells - 1 - block);
+}
+MSDA_FN int32_t block_of_rank(uint64_t rank) {
+  return kMaxCells - 1 - static_cast<int32_t>(rank % kMaxCells);
 }
 
 // Fills in which block is shown at each place.
@@ -79,7 +83,7 @@ MSDA_FN void move_blocks(uint8_t* sources, const Transport& t) {
       if (place == kNowhere) continue;
       last[block] = static_cast<int16_t>(place);
       int32_t loser = block;
-      if (is_cheaper(t, place, block, sources[place])) {
+      if (rank_at(t, place, block) > rank_at(t, place, sources[place])) {
         loser = sources[place];
         sources[place] = static_cast<uint8_t>(block);
       }

@@ -108,6 +108,19 @@ inline void barrier(int line) {
   swapcontext(running, &scheduler);
 }
 
+// The same; returns whether any thread of the block says so.
+inline int barrier_or(int line, int says) {
+  static struct {
+    uint32_t round;
+    int any;
+  } votes[2];
+  auto& vote = votes[round % 2];
+  if (vote.round != round) vote = {round, 0};
+  vote.any |= says != 0;
+  barrier(line);
+  return vote.any;
+}
+
 // Runs a thread on memory full of a byte and of its complement: what differs, it wrote.
 inline void run_watched(const Launch& l, const std::function<void()>& kernel) {
   std::vector<char> wrote(l.size, 0);
@@ -161,6 +174,7 @@ inline void launch(Launch* l, const std::function<void()>& kernel) {
 #define blockDim emulated::block_size
 #define gridDim emulated::grid_size
 #define __syncthreads() emulated::barrier(__LINE__)
+#define __syncthreads_or(says) emulated::barrier_or(__LINE__, says)
 
 // run_<kernel>(arguments, launch) for a kernel that takes one struct, of size_<kernel> bytes.
 #define EMULATED(kernel, Arguments)                                                   \

@@ -5,6 +5,7 @@
 #include "cuda/field.cu"
 #include "cuda/mask.cu"
 #include "cuda/pairs.cu"
+#include "cuda/puzzle/puzzle.cu"
 #include "cuda/saliency.cu"
 #include "cuda/targets.cu"
 #include "cuda/values.cu"
@@ -40,3 +41,14 @@ EMULATED(msda_targets_compact_int64, MsdaGpuTargets)
 EMULATED(msda_targets_compact_int32, MsdaGpuTargets)
 EMULATED(msda_saliency_uint8, MsdaGpuSaliency)
 EMULATED(msda_saliency_float32, MsdaGpuSaliency)
+EMULATED(msda_puzzle_pool_uint8, MsdaGpuPuzzlePool)
+EMULATED(msda_puzzle_pool_float32, MsdaGpuPuzzlePool)
+EMULATED(msda_puzzle_masks, MsdaGpuPuzzleMasks)
+EMULATED(msda_puzzle_weights, MsdaGpuPuzzleWeights)
+EMULATED(msda_puzzle_blend_uint8_uint8, MsdaGpuPuzzleBlend)
+EMULATED(msda_puzzle_blend_uint8_float32, MsdaGpuPuzzleBlend)
+EMULATED(msda_puzzle_blend_uint8_float16, MsdaGpuPuzzleBlend)
+EMULATED(msda_puzzle_blend_uint8_bfloat16, MsdaGpuPuzzleBlend)
+EMULATED(msda_puzzle_blend_float32_float32, MsdaGpuPuzzleBlend)
+EMULATED(msda_puzzle_blend_float32_float16, MsdaGpuPuzzleBlend)
+EMULATED(msda_puzzle_blend_float32_bfloat16, MsdaGpuPuzzleBlend)

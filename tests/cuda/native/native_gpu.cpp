@@ -5,6 +5,7 @@
 #include "cuda/host/blend.cpp"
 #include "cuda/host/driver.cpp"
 #include "cuda/host/memory.cpp"
+#include "cuda/host/puzzle/puzzle.cpp"
 
 extern "C" {
 

@@ -4,8 +4,8 @@ registers of a thread; bytes of local memory of a thread, to which registers spi
 memory of a block, without what the launch adds; warps that a multiprocessor holds. Blends, masks
 and targets: instructions for each byte of output, of a warp, times 32: an instruction counts once
 however many threads of the warp take it; "of threads": those of its threads. Loads and stores: of
-threads, for each KiB of output. Fields and saliency: a warp's instructions. Instructions are
-weighted (cost.py).
+threads, for each KiB of output. Fields, saliency, and Puzzle Mix but for its blend: a warp's
+instructions for each of them. Instructions are weighted (cost.py).
 """
 
 BOUNDS = {
@@ -415,5 +415,103 @@ BOUNDS = {
         "shared": (0, 0),
         "warps": (32, 32),
         "mixup of 4 channels, 224x224": (146.9, 119.2),
+    },
+    "msda_puzzle_pool_uint8": {
+        "registers": (48, 63),
+        "local": (0, 0),
+        "shared": (3208, 3208),
+        "warps": (40, 32),
+        "pool, 224x224": (225981, 190328),
+    },
+    "msda_puzzle_pool_float32": {
+        "registers": (48, 62),
+        "local": (0, 0),
+        "shared": (3208, 3208),
+        "warps": (40, 32),
+        "pool, 224x224": (275844, 236440),
+    },
+    "msda_puzzle_masks": {
+        "registers": (60, 63),
+        "local": (0, 0),
+        "shared": (22528, 22528),
+        "warps": (32, 32),
+        "masks, 224x224": (74517, 68731),
+    },
+    "msda_puzzle_weights": {
+        "registers": (22, 20),
+        "local": (0, 0),
+        "shared": (0, 0),
+        "warps": (64, 48),
+        "weights, 224x224": (61.5, 25.45),
+    },
+    "msda_puzzle_blend_uint8_uint8": {
+        "registers": (38, 48),
+        "local": (0, 0),
+        "shared": (5120, 5120),
+        "warps": (48, 40),
+        "224x224": (41.45, 40.4),
+        "ld 1 bytes, 224x224": (1635, 1635),
+        "ld 4 bytes, 224x224": (32, 32),
+        "st 4 bytes, 224x224": (256, 256),
+    },
+    "msda_puzzle_blend_uint8_float32": {
+        "registers": (38, 48),
+        "local": (0, 0),
+        "shared": (5120, 5120),
+        "warps": (48, 40),
+        "224x224": (9.375, 9.151),
+        "ld 1 bytes, 224x224": (408.8, 408.8),
+        "ld 4 bytes, 224x224": (8, 8),
+        "st 16 bytes, 224x224": (64, 64),
+    },
+    "msda_puzzle_blend_uint8_float16": {
+        "registers": (39, 48),
+        "local": (0, 0),
+        "shared": (5120, 5120),
+        "warps": (48, 40),
+        "224x224": (19.04, 18.4),
+        "ld 1 bytes, 224x224": (817.6, 817.6),
+        "ld 4 bytes, 224x224": (16, 16),
+        "st 8 bytes, 224x224": (128, 128),
+    },
+    "msda_puzzle_blend_uint8_bfloat16": {
+        "registers": (39, 48),
+        "local": (0, 0),
+        "shared": (5120, 5120),
+        "warps": (48, 40),
+        "224x224": (19.04, 18.4),
+        "ld 1 bytes, 224x224": (817.6, 817.6),
+        "ld 4 bytes, 224x224": (16, 16),
+        "st 8 bytes, 224x224": (128, 128),
+    },
+    "msda_puzzle_blend_float32_float32": {
+        "registers": (38, 48),
+        "local": (0, 0),
+        "shared": (5120, 5120),
+        "warps": (48, 40),
+        "224x224": (10.18, 10.51),
+        "ld 1 bytes, 224x224": (24.82, 24.82),
+        "ld 4 bytes, 224x224": (392, 392),
+        "st 16 bytes, 224x224": (64, 64),
+    },
+    "msda_puzzle_blend_float32_float16": {
+        "registers": (38, 48),
+        "local": (0, 0),
+        "shared": (5120, 5120),
+        "warps": (48, 40),
+        "224x224": (20.65, 21.11),
+        "ld 1 bytes, 224x224": (49.63, 49.63),
+        "ld 4 bytes, 224x224": (784, 784),
+        "st 8 bytes, 224x224": (128, 128),
+    },
+    "msda_puzzle_blend_float32_bfloat16": {
+        "registers": (38, 48),
+        "local": (0, 0),
+        "shared": (5120, 5120),
+        "warps": (48, 40),
+        "224x224": (20.65, 21.11),
+        "ld 1 bytes, 224x224": (49.63, 49.63),
+        "ld 4 bytes, 224x224": (784, 784),
+        "st 8 bytes, 224x224": (128, 128),
     },
 }

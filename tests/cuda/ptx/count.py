@@ -6,11 +6,15 @@ It prints bounds.py anew; arguments are the entry points that are counted, all i
 import argparse
 
 import numpy as np
+import pytest
 
 import dali_msda as msda
+from dali_msda import puzzle
 from dali_msda.backends import cpu
+from tests.cuda import emulation
 from tests.cuda import kernel_arguments as cuda
 from tests.cuda.emulation import Walled, launch, masks_at, walled
+from tests.cuda.host_gpu import HostArray, install
 from tests.cuda.ptx import bounds, library, resources
 from tests.cuda.ptx.bounds import BOUNDS
 from tests.cuda.ptx.cost import cost
@@ -21,6 +25,7 @@ from tests.cuda.test_cuda_emulated import (
     emulated_fields,
     emulated_saliency,
 )
+from tests.methods.puzzle_batches import noise
 from tests.support.batches import normalisation, random_images
 from tests.support.doors import STORED
 from tests.support.fmix_plans import fields_of, records
@@ -53,6 +58,9 @@ OFTEN = (
     "msda_targets_compact_int32",
     "msda_blend_uint8_float16",
     "msda_blend_uint8_float32",
+    "msda_puzzle_pool_float32",
+    "msda_puzzle_masks",
+    "msda_puzzle_blend_float32_float32",
 )
 
 
@@ -69,6 +77,7 @@ def measured(entry, arch):
     found = {"registers": usage.registers, "local": usage.local, "shared": usage.shared}
     found["warps"] = resources.warps(arch, usage.registers, shared, threads)
     counts = {"field": _field, "saliency": _saliency, "mask": _mask, "targets": _targets}
+    counts["puzzle"] = _puzzle
     blends = {"blend": _blend, "pairs": _pairs, "values": _values}
     return found | (counts | blends)[kind](entry, arch)
 
@@ -178,6 +187,31 @@ def _targets(entry, arch):
     taken = cost(library.code(arch), lambda: launch(entry, t, (-(-items // 256), 1), 256))[entry]
     made = rows.array.nbytes if dense else indices.array.nbytes + weights.array.nbytes
     return {"1000 classes" if dense else "4 labels": 32 * taken.warps / made}
+
+
+def _puzzle(entry, arch):
+    """Puzzle Mix of a batch in 16 x 16 blocks, as the host launches it."""
+    kind, *types = entry.split("_")[2:]
+    source, dtype = types if kind == "blend" else (types or ["float32"]) * 2
+    images, maps = noise(np.random.default_rng(0), BATCH, 224, 224)
+    images = images if source == "float32" else np.uint8(255 * images)
+    plan = msda.draw(msda.Mixup(), BATCH, 224, 224, seed=3, step=0)
+    settings = puzzle.PuzzleSettings(cell=2)
+
+    def run():
+        with pytest.MonkeyPatch.context() as patched:
+            install(patched).replace(entry, emulation.library())
+            how = {"blocks": 16, "settings": settings}
+            found = puzzle.solve(HostArray(images), HostArray(maps), plan, **how)
+            puzzle.blend(HostArray(images), found, dtype=dtype)
+            labels = HostArray(np.zeros(BATCH, np.int64))
+            msda.targets(labels, plan, num_classes=10, weights=found.weights)
+
+    taken = cost(library.code(arch), run)[entry]
+    if kind != "blend":
+        return {f"{kind}, 224x224": taken.warps / BATCH}
+    made = BATCH * images[0].size * np.dtype(STORED[dtype]).itemsize
+    return {"224x224": 32 * taken.warps / made, **_accesses(taken, made, "224x224")}
 
 
 def _field_launch(arch):

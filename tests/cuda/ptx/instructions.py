@@ -51,7 +51,7 @@ RULES = [
     ("prmt.b32", "TTT", "T", "permuted(both({1}, {0}), {2})"),
     ("lop3.b32", "TTTT", "T", "by_table({0}, {1}, {2}, {3})"),
     (f"bfi.{BITS}", ["T", "T", "u32", "u32"], "T", "inserted({0}, {1}, {2}, {3})"),
-    ("bfe.(?P<T>u32|u64)", ["T", "u32", "u32"], "T", "extracted({0}, {1}, {2})"),
+    ("bfe.(?P<T>u32|u64|s32)", ["T", "u32", "u32"], "T", "extracted({0}, {1}, {2})"),
     ("popc.b32", "T", "u32", "__builtin_popcount({0})"),
     ("clz.b32", "T", "u32", "{0} ? __builtin_clz({0}) : 32"),
     ("dp2a.lo.u32.u32", "TTT", "T", "dot2({0}, {1}, {2})"),
@@ -93,7 +93,7 @@ RULES = [
     ),
     *(
         (
-            f"cvt.{mode}.(?P<to>[su]32).(?P<T>f32)",
+            f"cvt.{mode}.(?P<to>[su]32).(?P<T>f32|f64)",
             "T",
             "to",
             f"whole<{{to}}>(std::{function}({{0}}))",
@@ -144,6 +144,9 @@ def _body(entry, step):
         return "return;"
     if opcode == "bar.sync" and values == ["0"]:
         return f"barrier({step.line});"
+    if opcode == "bar.red.or.pred" and values[1] == "0":
+        says = _read(entry, values[2], "pred")
+        return _write(entry, values[0], "pred", f"barrier_or({step.line}, {says})")
     if m := MEMORY.fullmatch(opcode):
         return _load_or_store(entry, step, m)
     if m := ATOMIC.fullmatch(opcode):

@@ -53,6 +53,7 @@ CONSTANT = re.compile(r"\.global [^;]*;")  # an operand that names one is not kn
 DYNAMIC = re.compile(r"\.extern \.shared \.align 16 \.b8 (\w+)\[\];")
 ENTRY = re.compile(r"\.visible \.entry (\w+)\(")
 REGISTERS = re.compile(r"\.reg \.(\w+)\s+(%\w+)<(\d+)>;")
+SCOPED = re.compile(r"\.reg \.(\w+)\s+(%\w+);")  # within braces, whatever lies around them
 SHARED = re.compile(r"\.shared \.align (\d+) \.[a-z](\d+) (\w+)(?:\[(\d+)\])?;")
 PASSED_OVER = re.compile(
     r'\.param \.align \d+ \.b8 \w+_param_0\[\d+\]|\.pragma "(nounroll|used_bytes_mask \w+)";'
@@ -65,13 +66,15 @@ UNREAD = re.compile(r"\{ \.reg \.b\d+ tmp; (mov\.b\d+ \{[^}]*\}, %\w+;) \}")
 
 def entries(text):
     """The entry points of a PTX file, by name; what is not known raises :class:`Unknown`."""
-    found, dynamic, entry, labels = {}, [], None, []
+    found, dynamic, entry, labels, scoped = {}, [], None, [], {}
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.partition("//")[0].strip()
         if m := UNREAD.fullmatch(line):
             line = re.sub(r"\btmp\b", "_", m[1])
         if m := ENTRY.fullmatch(line):
             entry = found[m[1]] = Entry(m[1])
+        if line == "}":
+            scoped = {}
         if HEADER.fullmatch(line) or CONSTANT.fullmatch(line) or ENTRY.fullmatch(line):
             continue
         if m := DYNAMIC.fullmatch(line):
@@ -80,13 +83,16 @@ def entries(text):
             raise Unknown(f"line {number}: unknown directive {line!r}")
         elif m := REGISTERS.fullmatch(line):
             entry.registers |= {f"{m[2]}{i}": m[1] for i in range(int(m[3]))}
+        elif m := SCOPED.fullmatch(line):
+            scoped[m[2]] = f"%scoped_{m[2][1:]}"
+            entry.registers[scoped[m[2]]] = m[1]
         elif m := SHARED.fullmatch(line):
             start = -(-entry.used // int(m[1])) * int(m[1])
             entry.shared[m[3]] = start
             entry.used = start + int(m[2]) // 8 * int(m[4] or 1)
         elif m := LABEL.fullmatch(line):
             labels.append(m[1])
-        elif m := STEP.fullmatch(line):
+        elif m := STEP.fullmatch(_renamed(line, scoped)):
             entry.steps.append(Step(number, m[1] or "", m[2], operands(m[3] or ""), labels))
             labels = []
         elif not PASSED_OVER.fullmatch(line):
@@ -95,6 +101,11 @@ def entries(text):
         entry.used = -(-entry.used // 16) * 16
         entry.shared |= dict.fromkeys(dynamic, entry.used)
     return found
+
+
+def _renamed(line, names):
+    """The line with other names for some registers."""
+    return re.sub(r"%\w+", lambda name: names.get(name[0], name[0]), line)
 
 
 def operands(text):

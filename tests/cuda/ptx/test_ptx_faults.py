@@ -1,15 +1,18 @@
 """What stops PTX that is run on the CPU, and what its results show: faults put in on purpose."""
 
+import itertools
 import re
 
 import numpy as np
 import pytest
 
 import dali_msda as msda
+from dali_msda import puzzle
 from dali_msda.backends import cpu
 from tests.cuda import emulation
 from tests.cuda import kernel_arguments as cuda
 from tests.cuda.emulation import Fault, Walled, launch, masks_at, walled
+from tests.cuda.host_gpu import HostArray, install
 from tests.cuda.ptx import library, parse, small_kernel
 from tests.cuda.ptx.small_kernel import THREADS
 from tests.cuda.test_cuda_emulated import emulated_fields, emulated_saliency
@@ -105,6 +108,25 @@ def a_saliency():
     np.testing.assert_array_equal(got[0], want)
 
 
+def a_puzzle(entry, batch):
+    """Outputs of 4 x 4 places, several of them to a block, and of 16 x 16."""
+    images = random_images((batch, 32, 32, 3), "uint8")
+    maps = np.exp(np.random.default_rng(0).standard_normal((batch, 32, 32))).astype(np.float32)
+    maps[::2] = 0
+    plan = msda.draw(msda.Mixup(partner="roll"), batch, 32, 32, seed=1, step=0)
+    with pytest.MonkeyPatch.context() as patched:
+        install(patched).replace(entry, emulation.library())
+        for blocks in (4, 16):
+            how = {"settings": puzzle.PuzzleSettings(cell=2, move_cost=0.05, levels=4)}
+            found = puzzle.solve(HostArray(images), HostArray(maps), plan, blocks=blocks, **how)
+            want = puzzle.solve(images, maps, plan, blocks=blocks, **how)
+            np.testing.assert_array_equal(found.cells.values, want.cells)
+            np.testing.assert_array_equal(found.weights.values, want.weights)
+            np.testing.assert_array_equal(found.uniform.values, want.uniform)
+            mixed = puzzle.blend(HostArray(images), found)
+            np.testing.assert_array_equal(mixed.values, puzzle.blend(images, want))
+
+
 CASES = {
     "msda_field_masks": [
         lambda law=law, place=place: a_field(law, place)
@@ -112,23 +134,38 @@ CASES = {
         for place in (True, False)
     ],
     "msda_saliency_uint8": [a_saliency],
+} | {
+    entry: [lambda entry=entry, batch=batch: a_puzzle(entry, batch)]
+    for entry, batch in {
+        "msda_puzzle_pool_uint8": 14,  # more than there are blocks
+        "msda_puzzle_masks": 3,
+        "msda_puzzle_blend_uint8_uint8": 3,
+    }.items()
 }
 
 
-@pytest.mark.parametrize("arch", ["sm_90", "sm_120"])
-@pytest.mark.parametrize("entry", CASES)
+RARELY = [("sm_120", entry) for entry in CASES if "puzzle" in entry]
+
+
+@pytest.mark.parametrize(
+    "arch, entry",
+    [
+        pytest.param(*case, marks=pytest.mark.every_card if case in RARELY else ())
+        for case in itertools.product(("sm_90", "sm_120"), CASES)
+    ],
+)
 def test_a_barrier_that_is_left_out_shows(entry, arch, monkeypatch):
     code = library.code(arch)
     monkeypatch.setattr(emulation, "library", lambda: code)
     leave_out = getattr(code.library(entry), f"leave_out_{entry}")
-    lines = [step.line for step in code.entry(entry).steps if step.opcode == "bar.sync"]
+    lines = [step.line for step in code.entry(entry).steps if step.opcode.startswith("bar.")]
 
     def shows(line):
         leave_out(line)
         for case in CASES[entry]:
             try:
                 case()
-            except AssertionError:  # a Fault is one
+            except (AssertionError, RuntimeError):  # a Fault is one; a driver says the other
                 return True
         return False
 

@@ -58,6 +58,15 @@ inline T extracted(T a, uint32_t at, uint32_t count) {
   return a >> at & (count < kBits ? (T{1} << count) - 1 : ~T{0});
 }
 
+// The same with the sign of the last bit.
+inline int32_t extracted(int32_t a, uint32_t at, uint32_t count) {
+  at &= 255, count &= 255;
+  if (count == 0) return 0;
+  const int64_t from_there = int64_t{a} >> (at < 63 ? at : 63);
+  const uint32_t above = count < 64 ? 64 - count : 0;
+  return static_cast<int32_t>(static_cast<int64_t>(uint64_t(from_there) << above) >> above);
+}
+
 // Products of two 16-bit numbers and two bytes, added to c.
 inline uint32_t dot2(uint32_t a, uint32_t b, uint32_t c) {
   return c + (a & 0xFFFF) * (b & 255) + (a >> 16) * (b >> 8 & 255);

@@ -108,6 +108,11 @@ inline void barrier(int line) {
   if (line != left_out) emulated::barrier(line);
 }
 
+// A barrier behind which all threads know whether any says so.
+inline bool barrier_or(int line, bool says) {
+  return line == left_out ? says : emulated::barrier_or(line, says) != 0;
+}
+
 // ------------------------------------------------------------------------------------- counting
 
 inline bool counting = false;
