@@ -42,11 +42,9 @@ def key(wheel: Path, version: str) -> str:
     digest = hashlib.sha256(USES.read_bytes())
     with zipfile.ZipFile(wheel) as content:
         for about in sorted(content.infolist(), key=lambda about: about.filename):
-            is_plugin = "/libmsda_dali-" in about.filename
-            if (
-                not is_plugin or f"-{version}-" in about.filename
-            ) and "/RECORD" not in about.filename:
-                digest.update(f"{about.filename} {about.CRC}\n".encode())
+            name, is_plugin = about.filename, "/libmsda_dali-" in about.filename
+            if name.startswith("dali_msda/") and (not is_plugin or f"-{version}-" in name):
+                digest.update(f"{name} {about.CRC}\n".encode())
     return digest.hexdigest()[:16]
 
 
