@@ -48,7 +48,7 @@ class BuildPy(build_py):
         try:
             build["include_flags"]("dali")
         except (ImportError, RuntimeError) as error:
-            sys.stderr.write(f"DALI's plugin is compiled when it is first used, not here: {error}\n")
+            sys.stderr.write(f"DALI's plugin is compiled when it is first used: {error}\n")
         else:
             build["compile_into"](lib, "dali")
 
