@@ -48,7 +48,7 @@ class BuildPy(build_py):
         try:
             build["include_flags"]("dali")
         except (ImportError, RuntimeError) as error:
-            sys.stderr.write(f"no plugin for DALI, which compiles it at first use: {error}\n")
+            sys.stderr.write(f"DALI's plugin is compiled when it is first used: {error}\n")
         else:
             build["compile_into"](lib, "dali")
 

@@ -3,18 +3,18 @@
 import ctypes
 import subprocess
 
-from dali_msda import build
-
 SOURCE = r"""
+#include <cstdint>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 
-#include "cuda/code/code.h"
-
-extern "C" int64_t code_of(const char* source, const char* arch, char* answer, int64_t room) {
+extern "C" int64_t code_of(std::string (*machine_code)(const std::string&, const std::string&),
+                           const char* source, const char* arch, char* answer, int64_t room) {
   std::string text;
   bool found = true;
   try {
-    text = msda::gpu::machine_code(source, arch);
+    text = machine_code(source, arch);
   } catch (const std::exception& error) {
     text = error.what();
     found = false;
@@ -24,6 +24,8 @@ extern "C" int64_t code_of(const char* source, const char* arch, char* answer, i
   return found ? size : -size;
 }
 """
+# machine_code of cuda/code/code.h, by its name in a library.
+NAME = "_ZN4msda3gpu12machine_codeERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEES8_"
 ROOM = 16 << 20
 
 
@@ -34,14 +36,16 @@ def reader(library, folder):
     """
     (folder / "code_of.cpp").write_text(SOURCE)
     target = folder / "code_of.so"
-    command = ["g++", "-std=c++17", "-shared", "-fPIC", f"-I{build.KERNELS}"]
-    subprocess.run([*command, folder / "code_of.cpp", library, "-o", target], check=True)
+    command = ["g++", "-std=c++17", "-shared", "-fPIC"]
+    subprocess.run([*command, folder / "code_of.cpp", "-o", target], check=True)
     asking = ctypes.CDLL(str(target))
+    # Not linked: the linker would take the library of this name that is loaded already.
+    asked = ctypes.cast(ctypes.CDLL(str(library))[NAME], ctypes.c_void_p)
     asking.code_of.restype = ctypes.c_int64
     answer = ctypes.create_string_buffer(ROOM)
 
     def code(source, arch):
-        size = asking.code_of(source.encode(), arch.encode(), answer, ctypes.c_int64(ROOM))
+        size = asking.code_of(asked, source.encode(), arch.encode(), answer, ctypes.c_int64(ROOM))
         if size < 0:
             raise RuntimeError(answer.raw[:-size].decode())
         return answer.raw[:size]

@@ -2,12 +2,15 @@
 
 The wheel of dist/ is installed there with NumPy and one DALI and, without a compiler, each use of
 ``dali_uses.py`` is tried. The table goes into the manual, and the exit code is 1 if it is not as it
-ought to be. Each environment takes about 900 MB and is deleted again.
+ought to be. Each environment takes about 900 MB and is deleted again. What came of it is kept in
+build/dali-matrix: with the same wheel, a run that was broken off goes on where it was.
 """
 
 import argparse
+import hashlib
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 from dali_msda.commands.manual import replaced
@@ -16,16 +19,33 @@ from tests.release.releases import PACKAGES, VERSIONS
 from tests.release.wheel import ROOT, newest
 
 MANUAL = ROOT / "dali_msda/README.md"
+USES = Path(__file__).with_name("dali_uses.py")
+KEPT = ROOT / "build/dali-matrix"
 TARGET = "make dali-matrix"
 AS_IT_OUGHT_TO_BE = ("yes", "needs a GPU")
 
 
 def tried(wheel: Path, version: str, cuda: int) -> dict[str, str]:
     """What becomes of each use with one release: "yes", or what was said."""
-    with Environment() as clean:
-        clean.install(wheel, f"{PACKAGES[cuda]}=={version}")
-        answer = clean.python(Path(__file__).with_name("dali_uses.py"))
-    return json.loads(answer.splitlines()[-1])
+    kept = KEPT / f"{version}-cuda{cuda}-{key(wheel, version)}.json"
+    if not kept.is_file():
+        with Environment() as clean:
+            clean.install("--no-compile", wheel, f"{PACKAGES[cuda]}=={version}")
+            answer = clean.python(USES)
+        KEPT.mkdir(parents=True, exist_ok=True)
+        kept.write_text(answer.splitlines()[-1])
+    return json.loads(kept.read_text())
+
+
+def key(wheel: Path, version: str) -> str:
+    """A key over all that is tried with one release: not the plugins of other ones."""
+    digest = hashlib.sha256(USES.read_bytes())
+    with zipfile.ZipFile(wheel) as content:
+        for about in sorted(content.infolist(), key=lambda about: about.filename):
+            name, is_plugin = about.filename, "/libmsda_dali-" in about.filename
+            if name.startswith("dali_msda/") and (not is_plugin or f"-{version}-" in name):
+                digest.update(f"{name} {about.CRC}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def table(results: dict[str, dict[int, dict[str, str]]]) -> str:

@@ -179,7 +179,7 @@ USES = {
     "checkpoint": checkpoint,
     "serialisation": serialisation,
     "conditions": conditions,
-    "dynamic mode": dynamic,
+    "dynamic": dynamic,
 }
 
 

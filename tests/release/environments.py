@@ -17,7 +17,8 @@ class Environment:
         self._scratch = tempfile.TemporaryDirectory(prefix="dali_msda-")
         self.folder = Path(self._scratch.name)
         self.downloads = self.folder / "downloads"
-        subprocess.run([sys.executable, "-m", "venv", self.folder / "venv"], check=True)
+        command = [sys.executable, "-m", "venv", "--without-pip", self.folder / "venv"]
+        subprocess.run(command, check=True)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -37,7 +38,8 @@ class Environment:
 
     def _pip(self, command: str, *arguments: object) -> None:
         how = "-q --no-cache-dir --only-binary :all:".split()
-        pip = [self._bin / "python", "-m", "pip", command, *how, *arguments]
+        pip = [sys.executable, "-m", "pip", "--python", self._bin / "python"]
+        pip += [command, *how, *arguments]
         done = subprocess.run([*map(str, pip)], capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"pip {command} failed:\n{done.stderr}")

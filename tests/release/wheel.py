@@ -9,6 +9,7 @@ DALI_MSDA_ARCHS in the environment puts the GPU's kernels into the wheel (setup.
 import argparse
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 # The oldest system that DALI's own wheels run on: glibc 2.28, as in Debian 10 and RHEL 8.
 PLATFORM = f"manylinux_2_28_{platform.machine()}"
 MOST_BYTES = 12 << 20  # of the wheel, without the GPU's kernels 4 MiB
-MOST_SECONDS = 20  # to install it, with NumPy lying there
+MOST_SECONDS = 20  # of work, to install it where NumPy lies there
 SHIPPED = {".py", ".h", ".cpp", ".cu", ".cuh", ".cc", ".yaml"}
 
 
@@ -102,17 +103,23 @@ def check_first_batches(wheel: Path) -> None:
     """Installs the wheel where there is no compiler, and mixes a batch by each door."""
     with Environment() as clean:
         clean.download("numpy")
-        began = time.perf_counter()
+        began = time.perf_counter(), worked()
         clean.install("--no-index", wheel)
-        seconds = time.perf_counter() - began
-        assert seconds < MOST_SECONDS, f"{seconds:.1f} s"
-        print(f"installed in {seconds:.1f} s (NumPy lay there)")
+        wall, cpu = time.perf_counter() - began[0], worked() - began[1]
+        assert cpu < MOST_SECONDS, f"{cpu:.1f} s"
+        print(f"installed in {wall:.1f} s, of which {cpu:.1f} s of work (NumPy lay there)")
         script = Path(__file__).with_name("first_batches.py")
         print(clean.python(script, "without-dali", "arrays"))
         clean.install("-c", ROOT / "constraints.txt", "torch", "timm")
         print(clean.python(script, "torch", "timm"))
         clean.install("--find-links", wheel.parent, "dali_msda[dali]")
         print(clean.python(script, "dali"))
+
+
+def worked() -> float:
+    """Seconds of a processor that commands took so far: they hold on a busy machine, too."""
+    use = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return use.ru_utime + use.ru_stime
 
 
 def main() -> None:

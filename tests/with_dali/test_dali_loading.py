@@ -52,8 +52,9 @@ def test_a_reload_is_harmless():
 
 
 def test_a_plugin_that_is_there_already_serves(tmp_path):
-    """Loaded by hand, and from another file than ours."""
+    """Loaded by hand, and from another file than ours, with the kernels' library beside it."""
     copy = shutil.copy(build.library("dali"), tmp_path / "libother.so")
+    shutil.copy(build.library("cpu"), tmp_path)
     by_hand = f"from nvidia.dali import plugin_manager as p; p.load_library({str(copy)!r})"
     assert python(by_hand, OURS, PIPELINE) == "ran\n"
     assert python(DYNAMIC, by_hand, OURS, MIX) == python(OURS, DYNAMIC, MIX)
