@@ -65,7 +65,7 @@ def library():
     return Path(done.stdout.splitlines()[-1])
 
 
-def compiled(source, name, *flags, compiler=(COMPILER,)):
+def compiled(source, name, *flags, compiler=COMPILER):
     """A source compiled with its flags; kept under a key over it and all that it may include."""
     headers = sorted(build.KERNELS.rglob("*.h"))
     key = cache.hashlib.sha256(repr((compiler, flags)).encode())
@@ -73,7 +73,7 @@ def compiled(source, name, *flags, compiler=(COMPILER,)):
         key.update(path.read_bytes())
 
     def make(folder):
-        command = [*compiler, *flags, str(source), "-o", str(folder / name)]
+        command = [compiler, *flags, str(source), "-o", str(folder / name)]
         subprocess.run(command, check=True)
         return folder / name
 
@@ -92,8 +92,8 @@ def driver():
 
 def counter():
     """The plugin that counts instructions."""
-    source = HERE / "count_instructions.c"
-    return compiled(source, "count_instructions.so", "-O1", "-fPIC", "-shared", compiler=("gcc",))
+    source = HERE / "count_instructions.cpp"
+    return compiled(source, "count_instructions.so", "-O1", "-fPIC", "-shared", compiler="g++")
 
 
 class Machine:

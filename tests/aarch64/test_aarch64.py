@@ -187,9 +187,7 @@ def assert_half_as_many(machine, plain, shipped):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("source, dtype, norm", KINDS)
-@pytest.mark.parametrize(
-    "case", [(name, every[0]) for name, every in VARIANTS.items()], ids=name_of
-)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_a_blend_takes_half_of_the_plain_instructions(
     name, source, dtype, norm, layout, counting_machine
 ):
