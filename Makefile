@@ -8,11 +8,11 @@ INSTALLED := $(VENV)/.dali_msda
 CXX_FILES = $(shell find kernels dali_msda/dali/native tests -name '*.h' -o -name '*.c[cpu]*')
 
 .DEFAULT_GOAL := help
-.PHONY: help install ffcv demo test every-card fuzz soak kill gpu gpu-pack gpu-once check format \
-  bench bench-gpu manual wheel release dali-matrix clean
+.PHONY: help install ffcv demo test every-card aarch64 aarch64-dali fuzz soak kill gpu gpu-pack \
+  gpu-once check format bench bench-gpu manual wheel release dali-matrix clean
 
 help:  ## list the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 install: $(INSTALLED)  ## make the virtual environment and install everything into it
 
@@ -31,6 +31,20 @@ test: $(INSTALLED)  ## run the tests
 
 every-card: $(INSTALLED)  ## test the GPU's code for the cards that `make test` leaves out
 	$(RUN) pytest -m every_card tests/cuda
+
+# Takes Debian's g++-aarch64-linux-gnu and qemu-user-static, and qemu-user to count instructions;
+# what is missing is named, and its tests are skipped.
+aarch64: $(INSTALLED)  ## test the kernels for aarch64 under an emulator
+	$(RUN) pytest -m aarch64 tests/aarch64
+
+# The operators are linked with DALI's own libraries for aarch64: a download of 190 MB, which is
+# removed again. They cannot be run here.
+aarch64-dali: $(INSTALLED)  ## compile DALI's operators for aarch64, against its wheel for it
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(RUN) pip install --quiet --no-deps --platform manylinux_2_28_aarch64 --only-binary=:all: \
+	  --target "$$folder" nvidia-dali-cuda130==2.4.0; \
+	PYTHONPATH="$$folder" DALI_MSDA_MACHINE=aarch64 CXX=aarch64-linux-gnu-g++ \
+	  $(RUN) dali_msda build
 
 FUZZ ?= 100000
 fuzz: $(INSTALLED)  ## make FUZZ=100000 random calls, and read thousands of damaged JPEGs

@@ -54,7 +54,7 @@ OLD_SYSTEM = "-include cpu/old_glibc.h"  # to run with an older glibc than is co
 MACHINE = os.environ.get("DALI_MSDA_MACHINE") or platform.machine()
 # kernels/cpu/simd is compiled once for each of these; the CPU backend chooses at run time. The
 # first serves any machine of its kind: nothing may depend on the machine that compiles.
-_ISAS = {
+ISAS_OF = {
     "x86_64": (
         "-march=x86-64 -DMSDA_ISA=x86_64",
         "-march=x86-64-v3 -DMSDA_ISA=v3",
@@ -63,7 +63,7 @@ _ISAS = {
     ),
     "aarch64": ("-march=armv8-a -DMSDA_ISA=neon",),
 }
-ISAS = _ISAS.get(MACHINE, ("",))
+ISAS = ISAS_OF.get(MACHINE, ("",))
 BASELINE = ISAS[0].split(" ")[0]
 # The plugin finds the kernels' library by its name, where that is loaded or else beside itself.
 # Before glibc 2.34 dlopen is in a library of its own.
@@ -302,8 +302,8 @@ def _why_not_there(name: str) -> str:
 
 
 def _compiler() -> list[str]:
-    if MACHINE not in _ISAS:
-        raise RuntimeError(f"machine: expected {' or '.join(_ISAS)}, got {MACHINE}")
+    if MACHINE not in ISAS_OF:
+        raise RuntimeError(f"machine: expected {' or '.join(ISAS_OF)}, got {MACHINE}")
     compiler = shlex.split(os.environ.get("CXX", "")) or ["g++"]
     if shutil.which(compiler[0]) is None:
         raise RuntimeError(

@@ -65,7 +65,7 @@ def library():
     return Path(done.stdout.splitlines()[-1])
 
 
-def compiled(source, name, *flags, compiler=(COMPILER,)):
+def compiled(source, name, *flags, compiler=COMPILER):
     """A source compiled with its flags; kept under a key over it and all that it may include."""
     headers = sorted(build.KERNELS.rglob("*.h"))
     key = cache.hashlib.sha256(repr((compiler, flags)).encode())
@@ -73,7 +73,7 @@ def compiled(source, name, *flags, compiler=(COMPILER,)):
         key.update(path.read_bytes())
 
     def make(folder):
-        command = [*compiler, *flags, str(source), "-o", str(folder / name)]
+        command = [compiler, *flags, str(source), "-o", str(folder / name)]
         subprocess.run(command, check=True)
         return folder / name
 
@@ -92,12 +92,15 @@ def driver():
 
 def counter():
     """The plugin that counts instructions."""
-    source = HERE / "count_instructions.c"
-    return compiled(source, "count_instructions.so", "-O1", "-fPIC", "-shared", compiler=("gcc",))
+    source = HERE / "count_instructions.cpp"
+    return compiled(source, "count_instructions.so", "-O1", "-fPIC", "-shared", compiler="g++")
 
 
 class Machine:
-    """An emulated machine with the library, whose functions are attributes as those of a CDLL."""
+    """An emulated machine with the library, whose functions are attributes as those of a CDLL.
+
+    One that is ``counting`` adds up in ``spent`` the instructions that calls take.
+    """
 
     def __init__(self, *, counting=False):
         file = os.memfd_create("arrays")
@@ -108,8 +111,9 @@ class Machine:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.process = subprocess.Popen(command, text=True, pass_fds=[file], **pipes)
         os.close(file)
-        self.base = int(self._line(), 16)
         self.functions, self.held, self.used = {}, [], PAGE
+        self.counting, self.executed, self.spent = counting, 0, 0
+        self.base = int(self._answer(), 16)
 
     def __getattr__(self, name):
         return self.functions.setdefault(name, _Function(self, name))
@@ -149,23 +153,27 @@ class Machine:
     def ask(self, question):
         self.process.stdin.write(f"{question}\n")
         self.process.stdin.flush()
-        return self._line()
+        return self._answer()
 
     def call(self, what, name, arguments):
         """Calls a function, with the arrays as they are now; they then hold what it wrote."""
         for low, high, place, _ in self.held:
             self.memory[place : place + high - low] = _bytes_at(low, high)
+        before = self.executed
         answer = self.ask(" ".join([what, name, *(f"{value & WORD:x}" for value in arguments)]))
+        self.spent += self.executed - before
         for low, high, place, _ in self.held:
             here, there = _bytes_at(low, high), self.memory[place : place + high - low]
             changed = here != there
             here[changed] = there[changed]
         return answer
 
-    def _line(self):
+    def _answer(self):
         line = self.process.stdout.readline()
         if not line:
             raise AssertionError(f"the emulated machine ended: {self.close()}")
+        if self.counting:
+            self.executed = int(self.process.stderr.readline())
         return line.rstrip("\n")
 
 
@@ -214,15 +222,10 @@ def in_place_of_this_machine(machine):
     machine.forget()
 
 
-def executed(work, calls):
-    """Instructions that a machine executes for so many calls of ``work``, and all else."""
-    machine = Machine(counting=True)
+def instructions_of(machine, work):
+    """Instructions that the calls of ``work`` take, the second time that it is done."""
     with in_place_of_this_machine(machine):
-        for _ in range(calls):
-            work()
-    return int(machine.close().split()[-1])
-
-
-def instructions_of(work):
-    """Instructions of one call of ``work``: what two calls take more than one."""
-    return executed(work, 2) - executed(work, 1)
+        work()
+        machine.spent = 0
+        work()
+    return machine.spent

@@ -4,6 +4,8 @@ It is compiled by a cross compiler and run by an emulator (emulated.py), which c
 counts instructions. How long anything takes on a machine of aarch64, nothing here can say.
 """
 
+from unittest import mock
+
 import numpy as np
 import pytest
 
@@ -12,8 +14,10 @@ from dali_msda import loader_draws
 from dali_msda.backends import cpu
 from tests.aarch64 import emulated
 from tests.arrays.test_blend import SHAPES
+from tests.cuda import plain_kernels
 from tests.methods import puzzle_batches
 from tests.plan import test_vectors
+from tests.support import doors
 from tests.support.batches import (
     OUTPUTS,
     every_kind_of_record,
@@ -22,7 +26,7 @@ from tests.support.batches import (
 )
 from tests.support.doors import assert_same, native
 from tests.support.fmix_plans import LAWS, fields_of, records
-from tests.support.variants import CASES, draw_any, make, name_of
+from tests.support.variants import CASES, VARIANTS, draw_any, make, name_of
 
 LAYOUTS = ("HWC", "CHW")
 
@@ -150,3 +154,72 @@ def test_labels_and_draws(assert_same_there):
         yield loader_draws.uniforms(np.arange(9), 5, purpose="flip", seed=3, step=4)
 
     assert_same_there(work)
+
+
+# -------------------------------------------------------------------------------- instructions
+
+SIZE = (2, 64, 80, 3)
+KINDS = [
+    ("uint8", "uint8", "none"),
+    ("uint8", "float32", "mean and std"),
+    ("uint8", "float16", "mean and std"),
+    ("uint8", "bfloat16", "mean and std"),
+    ("float32", "float32", "none"),
+]
+
+
+@pytest.fixture(scope="module")
+def counting_machine():
+    reason = emulated.missing(emulated.COUNTING_EMULATOR)
+    if reason:
+        pytest.skip(reason)
+    made = emulated.Machine(counting=True)
+    yield made
+    made.close()
+
+
+def assert_half_as_many(machine, plain, shipped):
+    """Prints both numbers, which ``pytest -rP`` shows."""
+    many, few = (emulated.instructions_of(machine, work) for work in (plain, shipped))
+    print(f"plain {many}, shipped {few}: {many / few:.2f} times")
+    assert 0 < 2 * few <= many
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("source, dtype, norm", KINDS)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_blend_takes_half_of_the_plain_instructions(
+    name, source, dtype, norm, layout, counting_machine
+):
+    images = random_images(SIZE, source)
+    plan = draw_any(make((name, VARIANTS[name][0])), *SIZE[:3], seed=3, step=0)
+    options = {"dtype": dtype, "layout": layout} | normalisation(3, norm)
+    with emulated.in_place_of_this_machine(counting_machine):
+        fields = fields_of(plan)
+    with mock.patch.object(doors, "fields_of", lambda _: fields):
+        assert_half_as_many(
+            counting_machine,
+            lambda: native(plain_kernels.blend)(images, plan, **options),
+            lambda: native(threads=1)(images, plan, **options),
+        )
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_field_takes_half_of_the_plain_instructions(law, counting_machine):
+    plan = records(2, (1, *SIZE[1:3]), lam=0.4, **LAWS[law])
+    assert_half_as_many(
+        counting_machine,
+        lambda: fields_of(plan, phases=(1, 1)),
+        lambda: fields_of(plan, threads=1),
+    )
+
+
+@pytest.mark.parametrize("source", ["uint8", "float32"])
+def test_saliency_takes_half_of_the_plain_instructions(source, counting_machine):
+    images = random_images(SIZE, "uint8").astype(source)
+    peaks, maps = np.zeros((2, 2), np.int32), np.zeros(SIZE[:3], np.uint8)
+    assert_half_as_many(
+        counting_machine,
+        lambda: plain_kernels.saliency(peaks, images, maps=maps, threads=1, order=1),
+        lambda: cpu.saliency(peaks, images, maps=maps, threads=1),
+    )

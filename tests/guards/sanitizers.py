@@ -15,7 +15,7 @@ FLAGS = (
     "-std=c++17 -g1 -fPIC -pthread -ffp-contract=off -fno-math-errno -fno-trapping-math "
     f"-Wno-unknown-pragmas -I{build.KERNELS}"
 )
-BASELINE = "-O1 -march=x86-64"  # where a command names two levels, GCC may take either
+BASELINE = f"-O1 {build.BASELINE}"  # where a command names two levels, GCC may take either
 ADDRESS = "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 THREAD = "-fsanitize=thread"
 CALLS = [
@@ -24,7 +24,7 @@ CALLS = [
 HOST = [build.KERNELS / "cuda/host/geometry.cpp"]  # what Python looks up of it, it looks up at once
 ROWS = sorted((build.KERNELS / "cpu/simd").glob("*.cpp"))
 # The instruction sets that every machine of the tests has.
-ISAS = {0: "-march=x86-64 -DMSDA_ISA=x86_64", 1: "-march=x86-64-v3 -DMSDA_ISA=v3"}
+ISAS = dict(enumerate(build.ISAS[:2]))
 
 
 def compiler():

@@ -81,6 +81,12 @@ def test_missing_compiler(tree, monkeypatch):
         build.library("cpu")
 
 
+def test_unknown_machine(tree, monkeypatch):
+    monkeypatch.setattr(build, "MACHINE", "riscv64")
+    with pytest.raises(RuntimeError, match="machine: expected x86_64 or aarch64, got riscv64"):
+        build.library("cpu")
+
+
 def test_wrong_name(tree):
     with pytest.raises(ValueError, match="name: expected one of cpu, dali, got 'gpu'"):
         build.library("gpu")

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -173,9 +174,9 @@ def test_an_include_that_points_up_is_noticed():
     assert not list(broken_includes("cuda", '#include "msda/plan.h"'))
 
 
-def warnings_of(source, flags):
-    """What g++ says about a source; an empty string if it compiles cleanly."""
-    command = ["g++", *flags.split(), *build.include_flags("cpu"), "-Werror", "-fsyntax-only"]
+def warnings_of(source, flags, compiler="g++"):
+    """What a compiler says about a source; an empty string if it compiles cleanly."""
+    command = [compiler, *flags.split(), *build.include_flags("cpu"), "-Werror", "-fsyntax-only"]
     done = subprocess.run([*command, *source], capture_output=True, text=True)
     return done.stderr or f"exit code {done.returncode}" * bool(done.returncode)
 
@@ -193,3 +194,12 @@ def test_header_compiles_alone(path):
 @pytest.mark.parametrize("unit", build.units("cpu"), ids=lambda u: f"{u.source.name}{u.flags[-6:]}")
 def test_kernels_compile_without_warnings(unit):
     assert not warnings_of([str(unit.source)], unit.flags)
+
+
+def test_kernels_for_aarch64_compile_without_warnings():
+    compiler = "aarch64-linux-gnu-g++"
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler}: not found; run `apt-get install g++-aarch64-linux-gnu`")
+    sources = [*(build.KERNELS / "cpu/simd").glob("*.cpp"), build.KERNELS / "cpu/isa.cpp"]
+    (isa,) = build.ISAS_OF["aarch64"]
+    assert not warnings_of(map(str, sources), f"{build.KERNEL} {isa}", compiler)

@@ -71,6 +71,23 @@ def wheel(checkout):
     return path
 
 
+def test_the_tag_names_the_machine_that_is_compiled_for():
+    code = (
+        "import runpy, setuptools\n"
+        "setuptools.setup = lambda **how: print(*how['cmdclass']['bdist_wheel'].get_tag(None))\n"
+        "runpy.run_path('setup.py')"
+    )
+    for machine in ("x86_64", "aarch64"):
+        told = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env=os.environ | {"DALI_MSDA_MACHINE": machine},
+            capture_output=True,
+            text=True,
+        )
+        assert told.stdout.split() == ["py3", "none", f"linux_{machine}"], told.stderr
+
+
 def test_wheel_contents(wheel):
     machine = sysconfig.get_platform().replace("-", "_")
     assert re.fullmatch(rf"dali_msda-[\d.]+-py3-none-{machine}\.whl", wheel.name)

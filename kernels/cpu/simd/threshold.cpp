@@ -13,11 +13,13 @@ namespace {
 // How many of n values are at least `bound` or, with `pass`, above it.
 int64_t count_from(const float* values, int64_t n, float bound, bool pass) {
   const Floats bounds = splat(bound);
-  int64_t count = 0, i = 0;
+  Counter counter;
+  int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     const Floats v = load(values + i);
-    count += __builtin_popcount(pass ? greater(v, bounds) : at_least(v, bounds));
+    pass ? counter.add_greater(v, bounds) : counter.add_at_least(v, bounds);
   }
+  int64_t count = counter.total();
   for (; i < n; ++i) count += pass ? values[i] > bound : values[i] >= bound;
   return count;
 }
@@ -30,13 +32,14 @@ float value_of(int64_t order) { return value_of_key(static_cast<uint32_t>(0xFFFF
 int64_t keep_between(float* kept, int64_t* above, const float* values, int64_t pixels, float low,
                      float high) {
   const Floats lows = splat(low), highs = splat(high);
-  int64_t count = 0, larger = 0, i = 0;
+  Counter over;
+  int64_t count = 0, i = 0;
   for (; i + kLanes <= pixels; i += kLanes) {
     const Floats v = load(values + i);
-    const uint32_t over = greater(v, highs), some = at_least(v, lows) & ~over;
-    larger += __builtin_popcount(over);
-    count += keep(kept + count, v, some);
+    over.add_greater(v, highs);
+    count += keep(kept + count, v, at_least(v, lows) & ~greater(v, highs));
   }
+  int64_t larger = over.total();
   for (; i < pixels; ++i) {
     larger += values[i] > high;
     if (values[i] >= low && values[i] <= high) kept[count++] = values[i];

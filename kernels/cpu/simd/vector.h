@@ -13,6 +13,7 @@
 //   put_bytes(to, v)        stores numbers from 0 to 255, rounded as to_uint8 does
 //   float16_of(v)           as to_float16
 //   greater(a, b)           bit i says whether a[i] > b[i]; at_least: a[i] >= b[i]; equal: ==
+//   Counter                 counts lanes: add_greater, add_at_least, total
 //   keep(to, v, some)       stores the lanes whose bit is set, side by side, and returns how many
 //                           they are; what follows them, up to a vector's width, may be overwritten
 //   finish_stores()         waits for stores that bypass the caches

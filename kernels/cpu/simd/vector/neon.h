@@ -54,7 +54,19 @@ inline uint32_t greater(Floats a, Floats b) { return bits_of_lanes(vcgtq_f32(a, 
 inline uint32_t at_least(Floats a, Floats b) { return bits_of_lanes(vcgeq_f32(a, b)); }
 inline uint32_t equal(Floats a, Floats b) { return bits_of_lanes(vceqq_f32(a, b)); }
 
+// A lane counts down where the comparison is true, which is -1.
+class Counter {
+ public:
+  void add_greater(Floats a, Floats b) { counts_ -= (Ints)vcgtq_f32(a, b); }
+  void add_at_least(Floats a, Floats b) { counts_ -= (Ints)vcgeq_f32(a, b); }
+  int64_t total() const { return vaddlvq_s32(counts_); }
+
+ private:
+  Ints counts_ = {};
+};
+
 inline int32_t keep(float* to, Floats v, uint32_t some) {
+  if (some == 15) return put(to, v, false), kLanes;
   int32_t count = 0;
   for (; some; some &= some - 1) to[count++] = v[__builtin_ctz(some)];
   return count;

@@ -165,6 +165,16 @@ inline uint32_t equal(Floats a, Floats b) {
 #endif
 }
 
+class Counter {
+ public:
+  void add_greater(Floats a, Floats b) { count_ += __builtin_popcount(greater(a, b)); }
+  void add_at_least(Floats a, Floats b) { count_ += __builtin_popcount(at_least(a, b)); }
+  int64_t total() const { return count_; }
+
+ private:
+  int64_t count_ = 0;
+};
+
 inline int32_t keep(float* to, Floats v, uint32_t some) {
   if (some == 0) return 0;
 #if defined(__AVX512F__)
