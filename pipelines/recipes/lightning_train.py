@@ -63,5 +63,7 @@ def train(
     return trainer.callback_metrics["loss"].item()
 
 
+main = command.of(train)
+
 if __name__ == "__main__":
-    command.run(train)
+    main()

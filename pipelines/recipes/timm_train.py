@@ -41,5 +41,7 @@ def train(
     return loss.item()
 
 
+main = command.of(train)
+
 if __name__ == "__main__":
-    command.run(train)
+    main()
