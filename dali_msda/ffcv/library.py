@@ -52,12 +52,14 @@ try:
     import numba.typed
 
     with torch_threads_kept(), _constants_not_compiled():
+        from ffcv.fields.base import Field
         from ffcv.fields.basics import IntDecoder
         from ffcv.fields.rgb_image import IMAGE_MODES, SimpleRGBImageDecoder
         from ffcv.libffcv import imdecode, resize_crop
         from ffcv.loader import Loader as FfcvLoader
         from ffcv.loader import OrderOption
         from ffcv.loader.epoch_iterator import EpochIterator, select_buffer
+        from ffcv.loader.loader import DEFAULT_OS_CACHE
         from ffcv.memory_managers import OSCacheManager
         from ffcv.pipeline.allocation_query import AllocationQuery
         from ffcv.pipeline.compiler import Compiler
@@ -65,19 +67,23 @@ try:
         from ffcv.pipeline.operation import Operation
         from ffcv.pipeline.pipeline_spec import PipelineSpec
         from ffcv.pipeline.state import State
+        from ffcv.transforms.common import Squeeze
         from ffcv.transforms.ops import ToDevice, ToTensor
         from ffcv.traversal_order import QuasiRandom
+        from ffcv.traversal_order.base import TraversalOrder
 except (ImportError, OSError) as error:  # OSError: a system library is missing
     raise ImportError(f"ffcv: expected FFCV {VERSION}, got: {error}; {REMEDY}") from error
 if found != VERSION:  # this package uses more than FFCV's public names
     raise ImportError(f"ffcv: expected version {VERSION}, got {found}; {REMEDY}")
 
 __all__ = [
+    "DEFAULT_OS_CACHE",
     "IMAGE_MODES",
     "AllocationQuery",
     "Compiler",
     "EpochIterator",
     "FfcvLoader",
+    "Field",
     "Graph",
     "IntDecoder",
     "Node",
@@ -87,10 +93,12 @@ __all__ = [
     "PipelineSpec",
     "QuasiRandom",
     "SimpleRGBImageDecoder",
+    "Squeeze",
     "State",
     "ToDevice",
     "ToTensor",
     "TransformNode",
+    "TraversalOrder",
     "imdecode",
     "resize_crop",
     "select_buffer",

@@ -10,8 +10,7 @@ epochs before it; and ``filter`` counted samples from 0 where the loader had ``i
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,26 +20,32 @@ from dali_msda.backends.shapes import whole
 from dali_msda.ffcv.compiling import leaves_types_alone, shares_compiled
 from dali_msda.ffcv.epoch import EpochBatches, EpochThread
 from dali_msda.ffcv.library import (
+    DEFAULT_OS_CACHE,
     Compiler,
     FfcvLoader,
+    Field,
+    Operation,
     OrderOption,
     OSCacheManager,
     QuasiRandom,
+    TraversalOrder,
     torch,
 )
 from dali_msda.ffcv.operations import is_our_loader, our_loader
 from dali_msda.ffcv.pipeline_checks import (
     COMPILED_AFTER_TENSORS,
+    before_mixing,
     expect_fields,
     expect_images_and_targets,
     expect_labels_in_range,
     expect_operations,
-    mixer_operations,
     stages_with_plans_first,
 )
 
 FFCV_SAYS = ("Can't be in JIT mode", "Can't allocate a torch tensor in JIT mode")
 """How FFCV's own messages about compiled operations on tensors begin."""
+
+NOTHING: Mapping[str, Any] = {}  # what pipelines and fields are by default; nobody writes to it
 
 leaves_types_alone(OSCacheManager, Compiler)
 shares_compiled(Compiler, is_our_loader)
@@ -49,21 +54,72 @@ shares_compiled(Compiler, is_our_loader)
 class Loader(FfcvLoader):
     """FFCV's ``Loader``, with the same arguments, for pipelines with or without mixing.
 
+    It stands wherever FFCV's stands, in whose order of operations the Mixer's do too.
+
     An exception inside an operation reaches the caller; iterators end their thread when they are
     dropped, as by ``break``; torch keeps its number of threads. ``next_epoch`` is the number of the
     epoch that the next ``iter()`` starts, and ``next_batch`` that of the first batch it makes, from
     0: set them to resume, with the same ``seed``.
 
+    What one can see from outside and differs.
+
+    =========================  ==============  ==========
+    what                       theirs          here
+    =========================  ==============  ==========
+    pipelines that are a list  AttributeError  TypeError
+    a field that is not there  AssertionError  ValueError
+    =========================  ==============  ==========
+
+    Args:
+        fname: Path of the data set, a ``.beton`` file.
+        batch_size: Samples in a batch.
+        num_workers: Threads; below 1, as many as Numba may start.
+        os_cache: Whether the operating system keeps the file in memory, or FFCV a part of it.
+        order: Order of the samples.
+        distributed: Whether the processes of ``torch.distributed`` share the samples.
+        seed: Key of the order; FFCV draws one where none is given.
+        indices: Indices of the samples to take; all by default.
+        pipelines: Operations by field.
+        custom_fields: Types of the fields that are not FFCV's.
+        drop_last: Whether to leave out a last batch that is smaller.
+        batches_ahead: Batches that are made in advance.
+        recompile: Whether to compile the pipelines anew for each epoch.
+
     Raises:
         TypeError, ValueError: If the pipelines do not fit; everything is checked here.
     """
 
-    def __init__(self, *args: object, **kwargs: object):
-        given = inspect.signature(FfcvLoader.__init__).bind(self, *args, **kwargs).arguments
-        del given["self"]
-        pipelines = given.get("pipelines", {})
+    def __init__(
+        self,
+        fname: str,
+        batch_size: int,
+        num_workers: int = -1,
+        os_cache: bool = DEFAULT_OS_CACHE,
+        order: OrderOption | TraversalOrder = OrderOption.SEQUENTIAL,
+        distributed: bool = False,
+        seed: int | None = None,
+        indices: Sequence[int] | None = None,
+        pipelines: Mapping[str, Sequence[Operation | torch.nn.Module]] = NOTHING,
+        custom_fields: Mapping[str, type[Field]] = NOTHING,
+        drop_last: bool = True,
+        batches_ahead: int = 3,
+        recompile: bool = False,
+    ):
         expect_operations(pipelines)
-        given["num_workers"] = _workers(given.get("num_workers", -1))
+        given = dict(
+            fname=fname,
+            batch_size=batch_size,
+            num_workers=_workers(num_workers),
+            os_cache=os_cache,
+            order=order,
+            distributed=distributed,
+            seed=seed,
+            indices=indices,
+            custom_fields=custom_fields,
+            drop_last=drop_last,
+            batches_ahead=batches_ahead,
+            recompile=recompile,
+        )
         self._given = given | {"pipelines": _copied(pipelines)}
         self._pages: np.ndarray | None = None
         self.next_batch = 0
@@ -114,23 +170,18 @@ class Loader(FfcvLoader):
 
         Args:
             field_name: Name of the field.
-            condition: Called with each sample that the field's pipeline makes.
+            condition: Called with each sample that the field's pipeline makes, before it is mixed.
 
         Raises:
-            TypeError: If samples are mixed, since the condition would see mixed ones.
             ValueError: If the dataset has no such field.
         """
-        if mixer_operations(self.graph):
-            raise TypeError(
-                "filter: expected a loader without mixing, got one with a Mixer; filter a Loader "
-                "without it, and give its indices to this one as indices="
-            )
         fields = self.reader.handlers
         if field_name not in fields:
             raise ValueError(f"field_name: expected one of {', '.join(fields)}, got {field_name!r}")
         given = self._given["pipelines"]
         pipelines = {field: None for field in fields if field != field_name}
-        pipelines |= {field: given[field] for field in given if field == field_name}
+        if field_name in given:
+            pipelines[field_name] = before_mixing(given[field_name])
         alone = dict(pipelines=pipelines, indices=self.indices, drop_last=False, distributed=False)
         batches = Loader(**self._given | alone | {"order": OrderOption.SEQUENTIAL})
         met = [bool(condition(sample)) for (batch,) in batches for sample in batch]

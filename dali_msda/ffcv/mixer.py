@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -66,7 +67,8 @@ class Mixer:
         FFCV, a batch is valid until the next one is asked for.
 
         Behind ``ToTensor()`` and ``ToDevice(torch.device("cuda", n))`` it runs on that GPU instead,
-        on the stream that FFCV gives the batch, to the same bits. Policies with
+        on the stream that FFCV gives the batch, to the same bits; before ``ToTorchImage()`` or
+        behind it, in the place of ``NormalizeImage``. Policies with
         :class:`dali_msda.SaliencyMix` cannot stand there.
 
         Args:
@@ -74,7 +76,7 @@ class Mixer:
             std: Divided by.
             dtype: ``"uint8"``, ``"float32"``, ``"float16"`` or ``"bfloat16"``.
             layout: ``"CHW"``, or ``"HWC"``, of which ``ToTorchImage()`` makes the view in torch's
-                ``channels_last``.
+                ``channels_last``; behind ``ToTorchImage()`` the view is made here.
             mirror: Probability that an image is flipped left to right before it is mixed, drawn
                 for each by :meth:`flips`.
 
@@ -94,8 +96,8 @@ class Mixer:
         """Make the operation that mixes labels.
 
         It stands after ``IntDecoder``, or after an ``NDArrayDecoder`` of soft labels, float
-        ``(C,)``, and before ``ToTensor``, whose place it takes; or behind ``ToTensor`` and
-        ``ToDevice`` of a GPU.
+        ``(C,)``, and before ``ToTensor``, whose place it takes; or behind ``ToTensor``, perhaps
+        ``Squeeze``, and ``ToDevice`` of a GPU.
 
         Args:
             smoothing: Share of the mass that is spread over all classes, in [0, 1].
@@ -177,6 +179,9 @@ class _MixImages(MixerOperation):
         """See FFCV; called when the loader is built and at the start of each epoch."""
         expect_our_loader()
         shape, device = tuple(map(int, previous_state.shape)), previous_state.device
+        self.is_view = shape[2:] != (CHANNELS,) and shape[:1] == (CHANNELS,)  # by ToTorchImage
+        if self.is_view:
+            shape = (*shape[1:], CHANNELS)
         if self.input_dtype(previous_state) != np.uint8 or shape[2:] != (CHANNELS,):
             raise TypeError(
                 f"pipelines: expected uint8 arrays (H, W, {CHANNELS}), or tensors on a GPU, before "
@@ -196,7 +201,15 @@ class _MixImages(MixerOperation):
         self.mixer.plan([0], height, width, step=0, peaks=[[0, 0]] if policy.needs_peaks else None)
         if self.blending["layout"] == "CHW":
             shape = channels, height, width
-        return self.tensor_state((*self.interpolations, *shape), self.dtype, device)
+        state, memory = self.tensor_state((*self.interpolations, *shape), self.dtype, device)
+        if self._makes_view:
+            state = replace(state, shape=(*self.interpolations, channels, height, width))
+        return state, memory
+
+    @property
+    def _makes_view(self) -> bool:
+        """Whether to make ``channels_last`` images as ToTorchImage does, since it came before."""
+        return self.is_view and self.blending["layout"] == "HWC"
 
     def generate_code(self) -> Callable[..., torch.Tensor]:
         """See FFCV; what this returns is called for each batch."""
@@ -204,6 +217,8 @@ class _MixImages(MixerOperation):
         def mix_images(images: object, memory: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
             epoch = current_epoch()
             threads = epoch.loader.num_workers
+            if self.is_view:
+                images = images.permute(0, 2, 3, 1)
             step = self.mixer.step(epoch.number, epoch.batch, len(epoch.loader))
             flips = None
             if self.mirror:
@@ -213,7 +228,9 @@ class _MixImages(MixerOperation):
                 peaks = saliency(images, mirror=flips, threads=threads)
             plan = self.mixer.plan(ids, *images.shape[1:3], step=step, peaks=peaks)
             epoch.plans[self.mixer] = plan
-            return blend(images, plan, mirror=flips, out=memory, threads=threads, **self.blending)
+            how = dict(mirror=flips, out=memory, threads=threads)
+            mixed = blend(images, plan, **how, **self.blending)
+            return mixed.movedim(-1, -3) if self._makes_view else mixed
 
         mix_images.with_indices = True
         return mix_images
@@ -236,7 +253,7 @@ class _MixTargets(MixerOperation):
         shape, device = tuple(map(int, previous_state.shape)), previous_state.device
         kind = getattr(self.input_dtype(previous_state), "kind", None)
         self.soft = kind == "f" and shape == (self.classes,) and not self.makes_pair
-        if not self.soft and not (kind in ("i", "u") and shape == (1,)):
+        if not self.soft and not (kind in ("i", "u") and shape in ((1,), ())):
             wanted = "" if self.makes_pair else f" or float ({self.classes},)"
             raise TypeError(
                 f"pipelines: expected arrays of integer (1,){wanted}, or tensors on a GPU, before "
@@ -256,8 +273,8 @@ class _MixTargets(MixerOperation):
 
         def mix_labels(labels: object, memory: object) -> object:
             plan = current_epoch().plans[self.mixer]
-            if not self.soft:
-                labels = labels[:, 0]
+            # Squeeze takes the first axis away as well, where a batch has one sample.
+            labels = labels.reshape(-1, self.classes) if self.soft else labels.reshape(-1)
             if not self.makes_pair:
                 options = dict(num_classes=self.classes, smoothing=self.smoothing)
                 return targets(labels, plan, out=memory, **options)

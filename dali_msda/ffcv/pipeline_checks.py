@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dali_msda.ffcv.library import (
@@ -11,6 +11,7 @@ from dali_msda.ffcv.library import (
     Node,
     Operation,
     PipelineSpec,
+    Squeeze,
     ToDevice,
     ToTensor,
     TransformNode,
@@ -52,6 +53,21 @@ def expect_operations(pipelines: object) -> None:
             )
 
 
+def before_mixing(pipeline: PipelineSpec | Sequence[object] | None) -> object:
+    """A pipeline up to the operation that mixes, as tensors; the pipeline if none does."""
+    is_spec = isinstance(pipeline, PipelineSpec)
+    operations = list(pipeline.transforms if is_spec else pipeline or ())
+    mixing = [isinstance(operation, MixerOperation) for operation in operations]
+    if True not in mixing:
+        return pipeline
+    operations = operations[: mixing.index(True)]
+    if not any(isinstance(operation, ToTensor) for operation in operations):
+        operations.append(ToTensor())
+    if is_spec:
+        return PipelineSpec(pipeline.source, pipeline.decoder, operations)
+    return operations
+
+
 def expect_fields(pipelines: Mapping[str, object], fields: Iterable[str]) -> None:
     """Raise ValueError if a list of operations is given for what is no field of the dataset."""
     for field, pipeline in pipelines.items():
@@ -87,7 +103,7 @@ def expect_labels_in_range(loader: Any) -> None:
     """Raise ValueError if a label of the dataset is out of a mixer's range."""
     for node, operation in mixer_operations(loader.graph):
         source = node.parent
-        while isinstance(getattr(source, "operation", None), ToTensor | ToDevice):
+        while isinstance(getattr(source, "operation", None), ToTensor | Squeeze | ToDevice):
             source = source.parent
         decoder = getattr(source, "decoder", None)
         if operation.draws_plan or not isinstance(decoder, IntDecoder):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -77,7 +76,17 @@ class _DrawnParameters(DrawingModule):
         else:
             made, _ = super().forward((rest, _no_labels(leaves)))
         params = self.__dict__.pop("_params")
-        plan_of, batch = functools.partial(self._plan, params), params["batch_size"]
+        sizes = {tuple(leaf.shape[-2:]) for leaf in leaves if _is_image(leaf) and leaf.ndim > 2}
+
+        def plan_of(batch: int, height: int, width: int) -> np.ndarray:
+            if self._has_box and (height, width) not in sizes:
+                raise ValueError(
+                    f"annotations: expected the height and width of the images, {sorted(sizes)}, "
+                    f"got {(height, width)}; the box of CutMix is one of their pixels"
+                )
+            return self._plan(params, batch, height, width)
+
+        batch = params["batch_size"]
         return annotated.mixed(made, leaves, spec, plan_of, batch, self.min_visible)
 
     def make_params(self, flat_inputs: list[object]) -> dict[str, object]:

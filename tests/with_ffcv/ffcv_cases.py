@@ -24,6 +24,7 @@ from ffcv.fields.decoders import (
 )
 from ffcv.loader import OrderOption
 from ffcv.pipeline.operation import Operation
+from ffcv.pipeline.pipeline_spec import PipelineSpec
 from ffcv.reader import Reader
 from ffcv.transforms import Cutout, NormalizeImage, ToTensor, ToTorchImage
 from ffcv.writer import DatasetWriter
@@ -32,6 +33,7 @@ from numba.core.event import install_recorder
 
 import dali_msda as msda
 from dali_msda.ffcv import Loader, Mixer, RandomResizedCrop
+from tests.support.surfaces import as_table, differences, table_of
 
 SAMPLES, HEIGHT, WIDTH, CLASSES = 37, 26, 19, 7
 CROP = (33, 47)
@@ -477,9 +479,8 @@ def doors(folder):
         "before mixer.targets()", colours, folder, few, pipelines=dict(soft=soft, label=None)
     )
     expect_error("dali_msda.ffcv.Loader", colours, folder, mixer, loader=PlainLoader)
-    loader = colours(folder, mixer)
+    colours(folder, mixer)
     expect_error("dali_msda.ffcv.Loader", colours, folder, mixer, loader=PlainLoader)
-    expect_error("indices=", loader.filter, "label", bool)
     many = numba_config.NUMBA_NUM_THREADS + 1
     expect_error(
         f"num_workers: expected at most {many - 1}", colours, folder, mixer, num_workers=many
@@ -501,13 +502,52 @@ def doors(folder):
     expect_error("mirror: expected", mixer.images, mirror=True)
     expect_error("smoothing: expected", mixer.targets, smoothing=2.0)
     expect_error("compact: expected", mixer.targets, smoothing=0.1, compact=True)
+    expect_no_other_difference(folder)
+
+
+def expect_no_other_difference(folder):
+    """Every difference from FFCV's Loader is in the table of ours."""
+
+    def calls(*several):
+        return [lambda kind, how=how: plain(kind, folder, **how) for how in several]
+
+    probes = {
+        "any setting that is good": calls(
+            dict(order=OrderOption.RANDOM, drop_last=False),
+            dict(order=OrderOption.QUASI_RANDOM, os_cache=False, batches_ahead=2, recompile=True),
+            dict(indices=[4, 2, 0, 1, 5, 3, 7, 6], num_workers=0, custom_fields={}),
+        ),
+        "more threads than CPUs": calls(dict(num_workers=10**6)),
+        "num_workers that is no number": calls(dict(num_workers="all")),
+        "another order": calls(dict(order="random")),
+        "pipelines that are a list": calls(dict(pipelines=[IntDecoder()])),
+        "an operation that is a class": calls(dict(pipelines={"label": [IntDecoder, ToTensor]})),
+        "a field that is not there": calls(dict(pipelines={"lable": [IntDecoder(), ToTensor()]})),
+        "no batch_size": [lambda kind: kind(f"{folder}/colours.beton")],
+    }
+    found = differences(PlainLoader, Loader, probes)
+    assert table_of(Loader.__doc__) == found, as_table(found)
+
+
+def plain(kind, folder, **options):
+    """A loader of the labels alone, for one of the two classes."""
+    pipelines = {"image": None, "soft": None, "label": [IntDecoder(), ToTensor()]}
+    settings = dict(batch_size=8, num_workers=1, seed=3, pipelines=pipelines) | options
+    return [labels.clone() for (labels,) in kind(f"{folder}/colours.beton", **settings)]
 
 
 def filters(folder):
-    """Where nothing is mixed, ``filter`` names samples by their index in the data set."""
+    """``filter`` names samples by their index in the data set, and sees them before the mixing."""
 
     def high(sample):
         return int(sample) >= 3
+
+    mixer = Mixer(msda.CutMix(), CLASSES, seed=4)
+    spec = PipelineSpec("label", IntDecoder(), mixer.targets())
+    for pipelines in ({}, {"label": spec}):
+        chosen = colours(folder, mixer, pipelines=pipelines).filter("label", high)
+        assert np.array_equal(chosen.indices, np.flatnonzero(LABELS >= 3))
+        expect_plan(chosen, mixer.policy, 4)
 
     def loader(**options):
         pipelines = {"image": None, "soft": None, "label": (IntDecoder(), ToTensor())}

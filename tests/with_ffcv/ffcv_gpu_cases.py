@@ -12,7 +12,7 @@ import pytest
 import torch
 from ffcv.fields.decoders import IntDecoder, NDArrayDecoder, SimpleRGBImageDecoder
 from ffcv.pipeline import graph
-from ffcv.transforms import ToDevice, ToTensor
+from ffcv.transforms import Squeeze, ToDevice, ToTensor, ToTorchImage
 
 import dali_msda as msda
 from dali_msda.ffcv import Mixer
@@ -41,13 +41,17 @@ POLICIES = [
 ]
 
 
-def there(folder, mixer, device, *, images=None, **options):
-    """A loader that mixes images, labels as rows and pairs, and soft labels on a GPU."""
+def there(folder, mixer, device, *, images=None, ffcvs=False, **options):
+    """A loader that mixes images, labels as rows and pairs, and soft labels on a GPU.
+
+    With ``ffcvs`` the order is that of FFCV's examples.
+    """
     moved = [ToTensor(), ToDevice(device)]
+    turned, flat = ([ToTorchImage()], [Squeeze()]) if ffcvs else ([], [])
     labels = options.pop("targets", {})
     pipelines = {
-        "image": [SimpleRGBImageDecoder(), *moved, *mixer.images(**(images or {}))],
-        "label": [IntDecoder(), *moved, *mixer.targets(**labels)],
+        "image": [SimpleRGBImageDecoder(), *moved, *turned, *mixer.images(**(images or {}))],
+        "label": [IntDecoder(), ToTensor(), *flat, ToDevice(device), *mixer.targets(**labels)],
         "soft": [NDArrayDecoder(), *moved, *mixer.targets(smoothing=0.1)],
     }
     return colours(folder, mixer, pipelines=pipelines, **options)
@@ -60,7 +64,8 @@ def expect_equal(folder, device):
         compact = isinstance(policy, msda.Alternate)
         how = dict(mean=MEAN, std=STD, dtype=dtype, layout=layout)
         mixer = Mixer(policy, CLASSES, seed=7)
-        options = dict(images=how | dict(mirror=0.5), targets=dict(compact=compact))
+        ffcvs = isinstance(policy, msda.FMix | msda.MultiMix) or layout == "HWC"
+        options = dict(images=how | dict(mirror=0.5), targets=dict(compact=compact), ffcvs=ffcvs)
         loader = there(folder, mixer, device, batches_ahead=2, batch_size=8, **options)
         for epoch in range(2):
             groups = batches_of(loader, epoch)
@@ -70,6 +75,9 @@ def expect_equal(folder, device):
                 plan = mixer.plan(ids, HEIGHT, WIDTH, step=step)
                 flips = mixer.flips(ids, 0.5, epoch=epoch)
                 pixels = torch.from_numpy(PIXELS[ids])
+                if ffcvs and layout == "HWC":
+                    assert images.movedim(-3, -1).is_contiguous()
+                    images = images.movedim(-3, -1)
                 assert torch.equal(images.cpu(), msda.blend(pixels, plan, mirror=flips, **how))
                 expected = msda.targets(SOFT[ids], plan, smoothing=0.1)
                 assert np.array_equal(soft.cpu().numpy(), expected)

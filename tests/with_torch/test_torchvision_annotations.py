@@ -120,6 +120,12 @@ def test_annotations_that_do_not_fit(kind):
     small = tv_tensors.BoundingBoxes(BOXES[0], format="XYXY", canvas_size=(6, 6))
     with pytest.raises(ValueError, match="boxes: expected one canvas_size and format in a batch"):
         transform(image, LABELS, [*map(in_format, BOXES[:3]), small])
+    coarse = tv_tensors.Mask(MAPS[:, ::2, ::2])
+    if kind is CutMix:
+        with pytest.raises(ValueError, match="annotations: expected the height and width of the"):
+            transform(image, LABELS, coarse)
+    else:
+        assert transform(image, LABELS, coarse)[2].shape == coarse.shape
     with pytest.raises(ValueError, match="does not support PIL images, bounding boxes, keypoints"):
         points = tv_tensors.KeyPoints([[1, 2]], canvas_size=(6, 6))
         transform(image, LABELS, points)
