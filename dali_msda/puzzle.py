@@ -135,7 +135,7 @@ def solve(
     """
     settings = PuzzleSettings() if settings is None else settings
     whole("blocks", blocks, 2, 17, "2 to 16 along each side, a whole number")
-    array, planar = _images(images)
+    array, planar = image_batch(images)
     plan = _pairs(check(plan, len(array), array.shape[1:3]))
     followed = plan
     if prior_lam is not None:
@@ -146,7 +146,7 @@ def solve(
     puzzle = cpu_puzzle.arguments(
         followed,
         array,
-        _maps(saliency, array.shape[:3]),
+        saliency_maps(saliency, array.shape[:3]),
         scale=scale,
         shift=shift,
         planar=planar,
@@ -182,7 +182,7 @@ def blend(
     Raises:
         TypeError, ValueError: If the images do not fit the solution.
     """
-    array, planar = _images(images)
+    array, planar = image_batch(images)
     plan = _pairs(check(solution.plan, len(array), array.shape[1:3]))
     cells = _expect_cells(solution)
     name = dtype or array.dtype.name
@@ -209,7 +209,7 @@ def blend(
     return result
 
 
-def _images(images: object) -> tuple[np.ndarray, bool]:
+def image_batch(images: object) -> tuple[np.ndarray, bool]:
     """The images as an array ``(B, H, W, C)``, and whether they lie channel by channel."""
     array = cpu_arrays.view("images", images)
     if array.ndim != 4:
@@ -249,7 +249,8 @@ def _pairs(plan: np.ndarray) -> np.ndarray:
     return plan
 
 
-def _maps(saliency: object, shape: tuple[int, ...]) -> np.ndarray:
+def saliency_maps(saliency: object, shape: tuple[int, ...]) -> np.ndarray:
+    """The maps as a contiguous array; raise TypeError or ValueError if they are no such."""
     maps = cpu_arrays.view("saliency", saliency)
     if maps.dtype != np.float32:
         dtype = str(getattr(saliency, "dtype", maps.dtype)).removeprefix("torch.")
