@@ -93,7 +93,8 @@ class Solution:
 
         A row sums to 1. Entries beyond the inputs of the last part are 0.
         """
-        samples, halves = len(self.sources), self.sources.reshape(len(self.sources), -1)
+        samples, blocks = self.sources.shape[:2]
+        halves = self.sources.reshape(samples, 2 * blocks * blocks)
         rows = np.arange(samples)[:, None]
         counts = np.zeros((samples, self.part), np.int32)
         np.add.at(counts, (rows, halves - rows // self.part * self.part), 1)
@@ -137,7 +138,7 @@ def solve(
     if len(shape) != 3:
         raise ValueError(f"saliency: expected shape (B, H, W), got {tuple(shape)}")
     maps = saliency_maps(saliency, tuple(shape))
-    _expect_divided("saliency", blocks, *shape[1:])
+    expect_divided("saliency", blocks, *shape[1:])
     given = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
     window, stride = given.pop("window"), given.pop("stride")
     threads = thread_count(threads)
@@ -171,7 +172,7 @@ def blend(
     """
     array, planar = image_batch(images)
     sources = _expect_sources(solution, len(array))
-    _expect_divided("images", sources.shape[1], *array.shape[1:3])
+    expect_divided("images", sources.shape[1], *array.shape[1:3])
     name = dtype or array.dtype.name
     if name not in ("uint8", "float32", "float16", "bfloat16"):
         raise ValueError(
@@ -234,7 +235,8 @@ def targets(
     return cpu_arrays.like(rows.astype(np.float32), labels)
 
 
-def _expect_divided(name: str, blocks: int, height: int, width: int) -> None:
+def expect_divided(name: str, blocks: int, height: int, width: int) -> None:
+    """Raise ValueError unless so many blocks along each side divide the images."""
     if height % blocks or width % blocks or not height or not width:
         raise ValueError(
             f"{name}: expected sides that are multiples of {blocks}, the blocks of each, got "

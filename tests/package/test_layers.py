@@ -26,10 +26,11 @@ MAY_IMPORT = {
     "saliency": ARRAYS,
     "ops": f"{ARRAYS} saliency",
     "puzzle": ARRAYS,
+    "comixup": "backends policy puzzle",
     "annotations": f"{ARRAYS} ops",
     "dali": "build policy backends",
     "ffcv": f"{ARRAYS} ops saliency loader_draws",
-    "torch": f"{ARRAYS} ops saliency puzzle loader_draws",
+    "torch": f"{ARRAYS} ops saliency puzzle comixup loader_draws",
     "timm": f"{ARRAYS} ops torch",
     "torchvision": f"{ARRAYS} ops torch",
     "selfcheck": f"{ARRAYS} ops saliency puzzle",
@@ -52,7 +53,7 @@ OPERATORS_INCLUDE = {"cpu/api.h", "cuda/host/api.h", "msda/philox.h"}
 SYSTEM = {"msda": {"<cmath>", "<cstdint>"}, "cpu/simd": {"<immintrin.h>", "<string.h>"}}
 ADAPTERS = {"dali", "ffcv", "timm", "torch", "torchvision"}
 PUBLIC = {*dali_msda.__all__, *ADAPTERS, "commands", "loader_draws", "pipelines", "policy"}
-PUBLIC |= {"puzzle"}
+PUBLIC |= {"puzzle", "comixup"}
 # Importing dali_msda imports NumPy and nothing heavier.
 LIGHT = {*sys.stdlib_module_names, "dali_msda", "numpy"}
 

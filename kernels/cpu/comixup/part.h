@@ -15,9 +15,11 @@
 // linear; potts.h does that.  From the second sweep on, half-and-half labels of the two or three
 // inputs that the output shows most are added.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
+#include "cpu/api.h"
 #include "cpu/comixup/potts.h"
 #include "msda/draw/streams.h"
 
@@ -70,7 +72,7 @@ class PartSolver {
   std::vector<int32_t> counts_;   // (m, m): half blocks of each output that show each input
   std::vector<int32_t> totals_;   // (m,): their sums
   std::vector<uint8_t> apart_;    // (m, m): what an output pays for showing, to be unlike another
-  std::vector<double> shown_, drawn_;
+  std::vector<double> elsewhere_, drawn_;
   std::vector<int32_t> unaries_;
   std::vector<uint8_t> distance_;
   Expansion expansion_;
@@ -120,12 +122,12 @@ class PartSolver {
   // Fills in, for each input, how many blocks of the other outputs show it or its likes; `totals_`
   // are theirs.
   const double* shown_elsewhere(const int32_t* own) {
-    shown_.assign(m_, 0.0);
+    elsewhere_.assign(m_, 0.0);
     for (int32_t k = 0; k < m_; ++k) {
       const double blocks = 0.5 * (totals_[k] - own[k]);
-      for (int32_t i = 0; i < m_; ++i) shown_[i] += likeness_[k * m_ + i] * blocks;
+      for (int32_t i = 0; i < m_; ++i) elsewhere_[i] += likeness_[k * m_ + i] * blocks;
     }
-    return shown_.data();
+    return elsewhere_.data();
   }
 
   // What counts of the blocks that show an input elsewhere.
@@ -153,9 +155,8 @@ class PartSolver {
             ((unaries_[a * n_ + p] + unaries_[b * n_ + p]) >> 1) - fixed(kHalfBonus);
     }
     const Potts potts = {
-        z_->blocks, n_, labels, unaries_.data(), distance_.data(), fixed(0.25 * z_->beta / n_)};
+        z_->blocks, n_, labels, m_, unaries_.data(), distance_.data(), fixed(0.25 * z_->beta / n_)};
     uint8_t found[kMaxCells];
-    take_cheapest(potts, found);
     expansion_.minimise(potts, found);
     for (int32_t i = 0; i < m_; ++i) totals_[i] -= own[i];
     for (int32_t p = 0; p < n_; ++p) {
@@ -175,15 +176,6 @@ class PartSolver {
       const double added = (2.0 * penalty(elsewhere[i]) + apart_[j * m_ + i]) * z_->gamma / n_;
       const int32_t more = fixed(std::min(added, kMostPenalty));
       for (int32_t p = 0; p < n_; ++p) unaries_[i * n_ + p] = costs_[i * n_ + p] + more;
-    }
-  }
-
-  static void take_cheapest(const Potts& potts, uint8_t* labels) {
-    for (int32_t p = 0; p < potts.cells; ++p) {
-      int32_t best = 0;
-      for (int32_t a = 1; a < potts.labels; ++a)
-        if (potts.costs[a * potts.cells + p] < potts.costs[best * potts.cells + p]) best = a;
-      labels[p] = static_cast<uint8_t>(best);
     }
   }
 
