@@ -57,9 +57,11 @@ soak: $(INSTALLED)  ## mix SOAK=10000 batches by each door; memory must stay as 
 	$(RUN) tests.guards.soak dali --batches $(SOAK)
 	$(RUN) tests.guards.soak ffcv --batches $(SOAK)
 
-kill: $(INSTALLED)  ## kill a training run of each loader ten times; the weights must be the same
+kill: $(INSTALLED)  ## kill training runs of each loader and of methods of the step; the weights must be the same
 	@seed=$$(date +%s); for loader in dali ffcv torch; do \
-	  $(RUN) tests.training.kill --loader $$loader --seed $$seed || exit 1; done
+	  $(RUN) tests.training.kill --loader $$loader --seed $$seed || exit 1; done; \
+	for method in manifold recursivemix puzzlemix comixup; do \
+	  $(RUN) tests.training.kill --loader torch --method $$method --times 3 --seed $$seed || exit 1; done
 
 # From a plain copy of the tree, where there is a GPU: needs NumPy, torch, CuPy, pytest and g++; DALI's
 # operators are tested too where DALI is, with the headers that they include.

@@ -60,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument(
         "--puzzlemix-repo", type=Path, metavar="DIR", help="a checkout of the authors' Puzzle Mix"
     )
+    measure.add_argument(
+        "--comixup-repo", type=Path, metavar="DIR", help="a checkout of the authors' Co-Mixup"
+    )
     measure.set_defaults(run=_measure)
     names.set_defaults(run=_list)
     both = commands.add_parser("compare", help="ratios of two files, and what is beyond noise")
@@ -87,9 +90,14 @@ def _measure(args: argparse.Namespace) -> int:
         if not any((folder / name).is_file() for name in ("fmix.py", "mixup.py")):
             raise ValueError(f"--fmix-repo: expected a folder with fmix.py or mixup.py: {folder}")
     checkouts = list(args.fmix_repo)
-    if (folder := args.puzzlemix_repo) is not None:
-        if not released.defines(folder / "mixup.py", "graphcut_multi"):
-            raise ValueError(f"--puzzlemix-repo: expected a folder with its mixup.py: {folder}")
+    for option, folder, file, what in (
+        ("--puzzlemix-repo", args.puzzlemix_repo, "mixup.py", "graphcut_multi"),
+        ("--comixup-repo", args.comixup_repo, "match.py", "get_onehot_matrix"),
+    ):
+        if folder is None:
+            continue
+        if not released.defines(folder / file, what):
+            raise ValueError(f"{option}: expected a folder with its {file}: {folder}")
         checkouts.append(folder)
     released.CHECKOUTS[:] = [folder.resolve() for folder in checkouts]
     chosen, failed = cases.select(args.k, args.level, args.device), 0

@@ -15,7 +15,8 @@ SUITES = (
     "blend fields multimix saliency targets losses pipeline loaders training startup scaling calls"
 )
 MODULES = {name: f"bench.suites.{name}" for name in SUITES.split()}
-MODULES |= {"puzzle": "bench.models.puzzle", "peers": "bench.peers.suite"}
+MODULES |= {"puzzle": "bench.models.puzzle", "comixup": "bench.models.comixup"}
+MODULES |= {"peers": "bench.peers.suite"}
 LEVELS = ("quick", "default", "all")  # each holds the ones before it
 
 

@@ -171,6 +171,7 @@ def units(name: str) -> list[Unit]:
     kernels = [
         *sorted((KERNELS / "cpu").glob("*.cpp")),
         *sorted((KERNELS / "cpu/puzzle").glob("*.cpp")),
+        *sorted((KERNELS / "cpu/comixup").glob("*.cpp")),
         *sorted((KERNELS / "cuda/code").glob("*.cpp")),
         *sorted((KERNELS / "cuda/host").rglob("*.cpp")),
     ]

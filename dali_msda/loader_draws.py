@@ -12,7 +12,7 @@ import numpy as np
 
 from dali_msda.backends import cpu
 
-PURPOSES = {"style": 249, "paste": 250, "direction": 251, "layer": 252}
+PURPOSES = {"blocks": 10, "style": 249, "paste": 250, "direction": 251, "layer": 252}
 PURPOSES |= {"order": 253, "crop": 254, "flip": 255}
 """What a draw is for; the numbers of ``msda::Purpose`` in kernels/msda/philox.h."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dali_msda.backends import CPU, Backend, backend_of, cpu_arrays, cpu_puzzle
+from dali_msda.backends import CPU, Backend, backend_of, cpu_arrays
 from dali_msda.backends.checks import (
     MAX_COUNT,
     expect_layout,
@@ -18,6 +18,7 @@ from dali_msda.backends.checks import (
     thread_count,
     written,
 )
+from dali_msda.backends.puzzle import cpu_puzzle
 from dali_msda.backends.records import weighed
 from dali_msda.plan import check
 from dali_msda.policy import METHODS, PuzzleMix, PuzzleSettings, has_trait, number, whole
@@ -112,7 +113,7 @@ def solve(
         TypeError, ValueError: If an array or a setting does not fit.
     """
     backend = backend_of(images)
-    array, planar = _images(backend, images)
+    array, planar = image_batch(backend, images)
     plan = _served(check(plan, len(array), array.shape[1:3], used_for="nothing"))
     blocks, settings = _blocks_and_settings(plan, blocks, settings, prior_lam)
     followed = plan
@@ -124,7 +125,7 @@ def solve(
     puzzle = backend.puzzle.arguments(
         followed,
         array,
-        _maps(backend, saliency, array.shape[:3]),
+        saliency_maps(backend, saliency, array.shape[:3]),
         scale=scale,
         shift=shift,
         planar=planar,
@@ -202,7 +203,7 @@ def blend(
         TypeError, ValueError: If the images do not fit the solution.
     """
     backend = backend_of(images)
-    array, planar = _images(backend, images)
+    array, planar = image_batch(backend, images)
     size, channels = array.shape[1:3], array.shape[3]
     plan = _served(check(solution.drawn, len(array), size, used_for="nothing"))
     cells = _expect_cells(backend, solution)
@@ -235,7 +236,7 @@ def _values(array: object) -> np.ndarray:
     return backend_of(array).arrays.on_cpu(array)
 
 
-def _images(backend: Backend, images: object) -> tuple[np.ndarray, bool]:
+def image_batch(backend: Backend, images: object) -> tuple[np.ndarray, bool]:
     """The images as an array ``(B, H, W, C)``, and whether they lie channel by channel."""
     array = backend.arrays.view("images", images)
     if array.ndim != 4:
@@ -280,7 +281,8 @@ def _served(plan: np.ndarray) -> np.ndarray:
     return plan
 
 
-def _maps(backend: Backend, saliency: object, shape: tuple[int, ...]) -> np.ndarray:
+def saliency_maps(backend: Backend, saliency: object, shape: tuple[int, ...]) -> np.ndarray:
+    """The maps as a contiguous array; raise TypeError or ValueError if they are no such."""
     maps = backend.arrays.view("saliency", saliency)
     if maps.dtype != np.float32:
         dtype = str(getattr(saliency, "dtype", maps.dtype)).removeprefix("torch.")

@@ -1,20 +1,21 @@
 """Puzzle Mix: masks, transport, the whole step after the gradient, and its share of training.
 
-``masks`` are of images with two pixels a block, so that hardly anything is left but the cuts, and
-the costs that they follow from. The same with transport takes turns with them, and the difference
-of both is the time of the transport. ``step`` is all that follows the saliency: costs, masks,
-transport and the mixed images. ``training`` is a step of a network that mixes so, beside the pass
-for the saliency alone, the mixing alone, and a step of the same network that does not mix.
+``masks`` are the cuts alone, of costs that are made beforehand, and beside them the transport
+alone, by masks that are there; ``with costs`` is all that leads to the masks. ``step`` is all that
+follows the saliency: costs, masks, transport and the mixed images. ``training`` is a step of a
+network that mixes so, beside the pass for the saliency alone, the mixing alone, and a step of the
+same network that does not mix.
 
 With ``beside=released`` the authors' code (github.com/snu-mllab/PuzzleMix) runs as it is, in one
 process, on PyTorch's CPU: ``--puzzlemix-repo`` names a checkout, and ``pip install gco-wrapper``
 its solver. Two things are checked first: the authors' code, given our masks, makes our images; and
-by its own costs no mask of ours costs more than the one that it finds. Its costs are made
-beforehand and not counted, where ours are.
+by its own costs no mask of ours costs more than the one that it finds. Its masks and its transport
+are timed as ours are: of costs, and of masks, that are there.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Callable
 from types import ModuleType
@@ -24,10 +25,11 @@ import numpy as np
 import dali_msda as msda
 from bench.cases import Job, Mismatch
 from bench.memory import memory_of, pixels
+from bench.models.puzzle_parts import Parts
 from bench.peers import released
 from bench.peers.on_torch import torch_for
 from dali_msda import puzzle
-from dali_msda.backends import cpu_puzzle
+from dali_msda.backends.puzzle import cpu_puzzle
 
 ISOLATED = True  # one core, whatever torch may start
 CUDA = {"device": "cuda", "what": "step", "batch": 256, "threads": 0}
@@ -82,14 +84,13 @@ class Batch:
         how = dict(blocks=self.blocks, settings=self.settings(), threads=self.threads)
         return puzzle.solve(self.images.permute(0, 2, 3, 1), self.maps, self.plan, **how)
 
-    def kernels(self, transport: bool) -> Callable[[], object]:
-        """What finds the masks, of arrays that have been checked."""
+    def kernels(self, transport: bool) -> ctypes.Structure:
+        """The arguments of what finds the masks, of arrays that have been checked."""
         pixels = np.ascontiguousarray(self.images.permute(0, 2, 3, 1).numpy())
         how = self.settings(transport).arguments(self.blocks)
-        given = cpu_puzzle.arguments(
+        return cpu_puzzle.arguments(
             self.plan, pixels, self.maps.numpy(), threads=self.threads, **how
         )
-        return lambda: cpu_puzzle.solve(given)
 
     def mixed(self) -> object:
         """The step after the gradient."""
@@ -105,12 +106,13 @@ class Batch:
 
 
 def mixing(torch: ModuleType, case: dict[str, object]) -> Job:
-    """Masks with and without transport, or the whole step."""
+    """Masks and transport, or the whole step."""
     batch, count, step = Batch(torch, case), case["batch"], case["what"] == "step"
     runs: dict[str, Callable] = {"step": batch.mixed}
     if not step:
-        runs = {"masks": batch.kernels(transport=False)}
-        runs["with transport"] = batch.kernels(transport=True)
+        parts, given = Parts(batch.kernels(transport=True)), batch.kernels(transport=False)
+        runs = {"masks": parts.masks, "transport": parts.transport}
+        runs["with costs"] = lambda: cpu_puzzle.solve(given)
     if case["beside"] == "released":
         code = released.load("mixup", "graphcut_multi", "--puzzlemix-repo")
         asked = check(torch, batch, code)
@@ -123,10 +125,11 @@ def mixing(torch: ModuleType, case: dict[str, object]) -> Job:
     def figures(medians: dict[str, float]) -> dict[str, float]:
         if step:
             return {}
-        moving = medians["with transport"] - medians["masks"]
-        found = {"transport_us": round(moving / count * 1e6, 3)}
+        found = {"transport_us": round(medians["transport"] / count * 1e6, 3)}
         if theirs := medians.get("released transport"):
             found["released_transport_us"] = round(theirs / count * 1e6, 1)
+            found["transport_times"] = round(theirs / medians["transport"], 1)
+            found["masks_times"] = round(medians["released masks"] / medians["masks"], 1)
         return found
 
     return Job(runs, None, count, "images" if step else "masks", threads=1, figures=figures)

@@ -1,8 +1,9 @@
-"""The authors' code of FMix, HMix, GMix and Puzzle Mix, from checkouts that the user names.
+"""The authors' code of several methods, from checkouts that the user names.
 
 It is in no package registry, and nothing of it is copied here: `--fmix-repo DIR` names a checkout
 of github.com/ecs-vlc/FMix (fmix.py) or of github.com/naver-ai/hmix-gmix (mixup.py), and
-`--puzzlemix-repo DIR` one of github.com/snu-mllab/PuzzleMix (mixup.py).
+`--puzzlemix-repo DIR` one of github.com/snu-mllab/PuzzleMix (mixup.py), `--comixup-repo DIR` one of
+github.com/snu-mllab/Co-Mixup (match.py).
 """
 
 import functools

@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import NamedTuple
 
-from dali_msda.backends import cpu, cpu_arrays, cpu_puzzle, cuda, cuda_arrays, cuda_puzzle
+from dali_msda.backends import cpu, cpu_arrays, cuda, cuda_arrays
 from dali_msda.backends.places import on_gpu
+from dali_msda.backends.puzzle import cpu_puzzle, cuda_puzzle
 
 
 class Backend(NamedTuple):

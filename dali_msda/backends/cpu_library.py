@@ -92,6 +92,18 @@ Puzzle = structure(
     | dict.fromkeys("interpolations blocks places cell transport".split(), c_int32)
     | {"settings": PuzzleSettings, "threads": c_int32},
 )
+CoMixupMaps = structure(
+    "MsdaCoMixupMaps",
+    dict.fromkeys("shares peaks uniform saliency".split(), c_void_p)
+    | dict.fromkeys("samples height width blocks window stride threads".split(), c_int32),
+)
+CoMixup = structure(
+    "MsdaCoMixup",
+    dict.fromkeys("sources objectives shares peaks".split(), c_void_p)
+    | dict.fromkeys("alpha beta gamma tau eta omega".split(), c_double)
+    | {"seed": c_uint64, "step": c_uint32, "rank": c_uint32}
+    | dict.fromkeys("samples blocks part sweeps starts soft resolve threads".split(), c_int32),
+)
 
 _SIGNATURES = {
     "msda_draw": [c_void_p, c_void_p, POINTER(Draw)],
@@ -104,12 +116,16 @@ _SIGNATURES = {
     "msda_saliency": [POINTER(Saliency)],
     "msda_puzzle": [POINTER(Puzzle)],
     "msda_puzzle_blend": [POINTER(Blend), c_void_p, c_int32, c_int32],
+    "msda_comixup_maps": [POINTER(CoMixupMaps)],
+    "msda_comixup": [POINTER(CoMixup)],
+    "msda_comixup_blend": [POINTER(Blend), c_void_p, c_int32],
     "msda_targets_dense": [c_void_p, POINTER(Targets)],
     "msda_targets_compact": [c_void_p, c_void_p, POINTER(Targets)],
 }
 _RETURN_A_STATUS = {  # the others of these cannot fail
     "msda_draw", "msda_mask", "msda_order", "msda_blend", "msda_blend_range", "msda_fields",
-    "msda_saliency", "msda_puzzle", "msda_puzzle_blend",
+    "msda_saliency", "msda_puzzle", "msda_puzzle_blend", "msda_comixup_maps", "msda_comixup",
+    "msda_comixup_blend",
 }  # fmt: skip
 _RESULTS = {  # of functions with another result than a status, before their arguments
     "msda_check": [c_int64, c_void_p, c_int64, c_int32, c_void_p, c_int32, c_char_p, c_int32],

@@ -2,12 +2,13 @@
 
 The collate function is in collate.py, the dataset and the sampler for it in indexed.py, the
 transform of batches in transform.py, the losses in losses.py and softmax_loss.py, and methods that
-mix what a model computes in methods/. Puzzle Mix is in puzzle.py, with what it needs of a model in
-gradient_saliency.py. Drop-ins for timm's and torchvision's transforms are :mod:`dali_msda.timm` and
-:mod:`dali_msda.torchvision`.
+mix what a model computes in methods/. Puzzle Mix is in puzzle.py and Co-Mixup in comixup.py, with
+what they need of a model in gradient_saliency.py. Drop-ins for timm's and torchvision's transforms
+are :mod:`dali_msda.timm` and :mod:`dali_msda.torchvision`.
 """
 
 from dali_msda.torch.collate import Collate
+from dali_msda.torch.comixup import CoMixup
 from dali_msda.torch.gradient_saliency import saliency
 from dali_msda.torch.indexed import Indexed, Indices, NumberedBatches, Place, Sample
 from dali_msda.torch.losses import (
@@ -33,6 +34,7 @@ from dali_msda.torch.transform import Mixer
 
 __all__ = [
     "AlignMix",
+    "CoMixup",
     "Collate",
     "Indexed",
     "Indices",

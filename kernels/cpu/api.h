@@ -95,6 +95,35 @@ struct MsdaPuzzle {
   int32_t threads;  // as in MsdaBlend
 };
 
+// How to find what Co-Mixup needs of each saliency map.
+struct MsdaCoMixupMaps {
+  int32_t* shares;        // (samples, blocks, blocks): parts of the saliency, in units of 2^-24
+  int32_t* peaks;         // (samples, 2): y and x of the window with most of it, in strides
+  uint8_t* uniform;       // (samples,): as in MsdaPuzzle
+  const float* saliency;  // (samples, height, width)
+  int32_t samples, height, width;
+  int32_t blocks;          // along each axis, which divide the height and the width
+  int32_t window, stride;  // pixels of a side of the windows, and from one to the next
+  int32_t threads;         // as in MsdaBlend
+};
+
+// How to find the outputs of Co-Mixup (cpu/comixup/part.h).
+struct MsdaCoMixup {
+  int32_t* sources;    // (samples, blocks, blocks, 2): each block of an output shows half of each
+                       // of these samples
+  double* objectives;  // of each part: its cost
+  const int32_t *shares, *peaks;  // of MsdaCoMixupMaps
+  double alpha, beta, gamma, tau, eta, omega;
+  uint64_t seed;
+  uint32_t step, rank;
+  int32_t samples, blocks;
+  int32_t part;            // samples that are mixed with each other; the last part may have fewer
+  int32_t sweeps, starts;  // over the outputs of a part, and how often from other start labels
+  int32_t soft, resolve;  // flags: count what is above the threshold only; tell outputs of the same
+                          // inputs apart
+  int32_t threads;
+};
+
 // What the transforms along one axis of a field need; tables of passes.length values each.
 struct MsdaAxis {
   float *cosine, *sine;
@@ -159,6 +188,12 @@ int32_t msda_puzzle(const MsdaPuzzle* puzzle);
 // msda_blend, but images are neither mirrored nor mixed in place.
 int32_t msda_puzzle_blend(const MsdaBlend* blend, const uint8_t* cells, int32_t places,
                           int32_t levels);
+
+// Co-Mixup: measures the maps, finds the outputs, and mixes a batch by their `sources`.  The last
+// is as msda_puzzle_blend; blend->plans are not read.
+int32_t msda_comixup_maps(const MsdaCoMixupMaps* maps);
+int32_t msda_comixup(const MsdaCoMixup* comixup);
+int32_t msda_comixup_blend(const MsdaBlend* blend, const int32_t* sources, int32_t blocks);
 
 // Fills in the tables and the passes of an axis of axis->passes.length pixels (for the GPU's host).
 int32_t msda_axis(MsdaAxis* axis);

@@ -43,6 +43,8 @@ enum Purpose : uint32_t {
   kDrawBlocks = 10,  // of Puzzle Mix's masks
   // Those of loaders and of training steps, numbered from the greatest down
   // (dali_msda/loader_draws.py).
+  kDrawPrior = 247,  // of Co-Mixup (cpu/comixup/part.h), as is the next
+  kDrawStart = 248,
   kDrawStyle = 249,
   kDrawPaste = 250,
   kDrawDirection = 251,

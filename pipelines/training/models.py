@@ -1,4 +1,4 @@
-"""Networks by name, from torchvision and timm."""
+"""Networks by name, from torchvision, timm and cifar_nets.py."""
 
 import copy
 import difflib
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from dali_msda.pipelines.training.cifar_nets import CIFAR_NETS
 from dali_msda.torch.torchvision_cpu import declare_operators
 
 # Classifiers of torchvision with extra heads, which the loss would not know what to do with.
@@ -17,13 +18,13 @@ def make_model(name: str, num_classes: int, *, global_head: bool = False) -> nn.
     """Make an untrained classifier.
 
     Args:
-        name: A classification model of torchvision, as ``resnet101``, or else of timm; with
-            ``timm:`` before it always of timm.
+        name: One of :data:`CIFAR_NETS`, a classification model of torchvision, as ``resnet101``, or
+            else of timm; with ``timm:`` before it always of timm.
         num_classes: Width of its output.
         global_head: Whether to add a head as :func:`add_global_head` does.
 
     Raises:
-        ValueError: If neither has a model of that name.
+        ValueError: If none has a model of that name.
     """
     model = _plain_model(name, num_classes)
     if global_head:
@@ -131,18 +132,20 @@ def _channels(model: nn.Module, layer: str) -> int:
 
 
 def _plain_model(name: str, num_classes: int) -> nn.Module:
+    if name in CIFAR_NETS:
+        return CIFAR_NETS[name](num_classes)
     declare_operators()
     import torchvision.models
 
-    ours = torchvision.models.list_models(module=torchvision.models)
-    if name in ours:
+    theirs = torchvision.models.list_models(module=torchvision.models)
+    if name in theirs:
         extra = dict(aux_logits=False, init_weights=True) if name in WITH_EXTRA_HEADS else {}
         return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **extra)
     import timm  # takes a second or two
 
     plain = name.removeprefix("timm:")
     if not timm.is_model(plain):
-        near = difflib.get_close_matches(plain, [*ours, *timm.list_models()], n=3)
+        near = difflib.get_close_matches(plain, [*CIFAR_NETS, *theirs, *timm.list_models()], n=3)
         guess = f" Did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"model: expected one of torchvision or timm, got {name!r}.{guess}")
     return timm.create_model(plain, num_classes=num_classes)

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dali_msda.comixup import CoMixupSettings
 from dali_msda.policy import Policy, number, whole
 from dali_msda.puzzle import PuzzleSettings
 
@@ -242,6 +243,39 @@ class PuzzleMix(PuzzleSettings, StepMethod):
         return torch.PuzzleMix(num_classes, settings=PuzzleSettings(**settings), **how)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CoMixup(CoMixupSettings, StepMethod):
+    """:class:`dali_msda.torch.CoMixup`, by saliency from one more pass through the model.
+
+    Images on a GPU are mixed there by what the CPU finds, for which it waits in each step.
+
+    Attributes:
+        blocks: Blocks of an output along each side; one of these is drawn for each batch.
+        clean_weight: As in :class:`PuzzleMix`.
+    """
+
+    blocks: tuple[int, ...] = (4,)
+    clean_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("clean_weight", self.clean_weight, 0.0, 100.0, "a number in [0, 100]")
+        self.mixer(1)
+        object.__setattr__(self, "blocks", tuple(self.blocks))
+
+    def start(self, model: nn.Module, num_classes: int, **how: Any) -> LoaderMixed:
+        """See :class:`StepMethod`."""
+        return SaliencyMixed(self.mixer(num_classes, **how), 1, self.clean_weight)
+
+    def mixer(self, num_classes: int, **how: Any) -> Any:
+        """What draws and mixes: a :class:`dali_msda.torch.CoMixup`."""
+        from dali_msda import torch
+
+        settings = {name: getattr(self, name) for name in CoMixupSettings.__dataclass_fields__}
+        how |= dict(settings=CoMixupSettings(**settings), blocks=self.blocks, via_cpu=True)
+        return torch.CoMixup(num_classes, **how)
+
+
 class SaliencyMixed(LoaderMixed):
     """Mixes batches by the gradient of the model's loss of them as they are.
 
@@ -296,5 +330,6 @@ STEP_METHODS = {
     "alignmix": AlignMix,
     "recursivemix": RecursiveMix,
     "puzzlemix": PuzzleMix,
+    "comixup": CoMixup,
 }
 """The settings above by the names that a policy in YAML has for them."""

@@ -21,7 +21,8 @@ from unittest import mock
 import numpy as np
 
 from dali_msda import build, cache
-from dali_msda.backends import cpu, cpu_library, cpu_puzzle
+from dali_msda.backends import cpu, cpu_library
+from dali_msda.backends.puzzle import cpu_puzzle
 from tests.cuda import emulation, plain_kernels
 
 HERE = Path(__file__).parent

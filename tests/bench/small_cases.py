@@ -21,6 +21,7 @@ TINY = {  # parameters that make a case of each module small
     "targets": {"batch": 4, "classes": 10},
     "losses": {"batch": 4, "classes": 10},
     "puzzle": {"batch": 2},
+    "comixup": {"batch": 20},
     "peers": {"batch": 16, "size": 16},
     "pipeline": {"batch": 4, "size": 16},
     "loaders": {"batch": 2, "size": 32},

@@ -22,7 +22,7 @@ def test_a_case_of_each_module_gives_a_whole_line(bench, photographs):
     assert made.keys() >= NEEDED, made
     assert made["bench"] == bench and made["repeats"] == 2 and made["ms"] > 0
     assert json.loads(json.dumps(made)) == made
-    if bench not in ("loaders", "training", "startup", "scaling", "calls", "puzzle"):
+    if bench not in ("loaders", "training", "startup", "scaling", "calls", "puzzle", "comixup"):
         assert made.keys() >= {"moved_mb", "gb_s", "copy_gb_s", "share"}
         assert made["share"] == pytest.approx(made["gb_s"] / made["copy_gb_s"], rel=2e-3)
     for other in made["others"].values():
@@ -124,6 +124,8 @@ def test_listing_and_running_from_the_command_line(tmp_path, capsys):
     assert main(["--repeats", "0"]) == 1
     assert main(["--puzzlemix-repo", str(tmp_path)]) == 1
     assert "expected a folder with its mixup.py" in capsys.readouterr().err
+    assert main(["--comixup-repo", str(tmp_path)]) == 1
+    assert "expected a folder with its match.py" in capsys.readouterr().err
     assert main(["--fmix-repo", str(tmp_path)]) == 1
     assert "expected a folder with fmix.py or mixup.py" in capsys.readouterr().err
 
@@ -136,6 +138,8 @@ def test_what_is_missing_is_said(monkeypatch, capsys):
     assert "--fmix-repo DIR" in made["skipped"]
     made = run.here(one("puzzle", beside="released"), 2)
     assert "--puzzlemix-repo DIR" in made["skipped"]
+    made = run.here(one("comixup", beside="released"), 2)
+    assert "--comixup-repo DIR" in made["skipped"]
     if gpu_there():
         return
     assert main(["-k", "targets", "--device", "cuda"]) == 0  # skipped is no failure

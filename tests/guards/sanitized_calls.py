@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 import dali_msda as msda
-from dali_msda import build, puzzle
+from dali_msda import build, comixup, puzzle
 from dali_msda.backends import cpu
 from tests.guards import sanitizers
 from tests.support.doors import STORED, output_shape
@@ -92,6 +92,20 @@ def others():
         msda.targets(rng.random((6, 7)).astype(np.float32), plan)
         msda.targets(rng.integers(0, 7, 6), plan, compact=True)
         puzzles(images, rng)
+        comixups(images, rng)
+
+
+def comixups(images, rng):
+    """Co-Mixup of odd batches, of maps smaller than a window, HWC and planes."""
+    for blocks, part, (height, width) in [(2, 3, (4, 6)), (4, 1, (16, 8)), (16, 64, (16, 32))]:
+        given = np.resize(images, (7, height, width, 3))
+        planes = np.ascontiguousarray(given.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
+        maps = (rng.random((7, height, width)) ** 9).astype(np.float32)
+        settings = comixup.CoMixupSettings(part=part, sweeps=3, starts=2, stride=3)
+        for array, threads in ((given, 1), (planes, 2)):
+            found = comixup.solve(maps, blocks=blocks, settings=settings, threads=threads)
+            comixup.blend(array, found, threads=threads)
+            comixup.blend(array, found, dtype="bfloat16")
 
 
 def puzzles(images, rng):

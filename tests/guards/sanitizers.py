@@ -19,7 +19,9 @@ BASELINE = f"-O1 {build.BASELINE}"  # where a command names two levels, GCC may 
 ADDRESS = "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 THREAD = "-fsanitize=thread"
 CALLS = [
-    path for part in ("cpu", "cpu/puzzle") for path in sorted((build.KERNELS / part).glob("*.cpp"))
+    path
+    for part in ("cpu", "cpu/puzzle", "cpu/comixup")
+    for path in sorted((build.KERNELS / part).glob("*.cpp"))
 ]
 HOST = [build.KERNELS / "cuda/host/geometry.cpp"]  # what Python looks up of it, it looks up at once
 ROWS = sorted((build.KERNELS / "cpu/simd").glob("*.cpp"))

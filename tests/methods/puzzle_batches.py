@@ -3,7 +3,7 @@
 import numpy as np
 
 import dali_msda as msda
-from dali_msda.backends import cpu_puzzle
+from dali_msda.backends.puzzle import cpu_puzzle
 from tests.reference import puzzle
 
 USUAL = dict(beta=1.2, gamma=0.5, eta=0.2, move_cost=0.8, levels=3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dali_msda as msda
-from dali_msda.backends import cpu_puzzle
+from dali_msda.backends.puzzle import cpu_puzzle
 from tests.methods.puzzle_batches import USUAL, blended, grid, labels_of, noise, plan_of, solve
 from tests.reference import cuts, puzzle
 

@@ -29,10 +29,11 @@ MAY_IMPORT = {
     "ops": f"{ARRAYS} puzzle types",
     "mix": f"{ARRAYS} ops saliency types",
     "puzzle": f"{ARRAYS} types",
+    "comixup": "backends policy puzzle types",
     "annotations": f"{ARRAYS} ops types",
     "dali": "build policy backends",
     "ffcv": f"{ARRAYS} ops saliency loader_draws",
-    "torch": f"{ARRAYS} ops saliency puzzle loader_draws types",
+    "torch": f"{ARRAYS} ops saliency puzzle comixup loader_draws types",
     "timm": f"{ARRAYS} ops torch",
     "torchvision": f"{ARRAYS} ops annotations torch",
     "selfcheck": f"{ARRAYS} ops saliency puzzle",
@@ -58,7 +59,7 @@ INTRINSICS = {"x86.h": {"<immintrin.h>"}, "neon.h": {"<arm_neon.h>"}}
 OF_OTHER_MACHINES = "neon.h" if build.MACHINE == "x86_64" else "x86.h"
 ADAPTERS = {"dali", "ffcv", "timm", "torch", "torchvision"}
 PUBLIC = {*dali_msda.__all__, *ADAPTERS, "commands", "loader_draws", "pipelines", "policy"}
-PUBLIC |= {"puzzle"}
+PUBLIC |= {"puzzle", "comixup"}
 # Importing dali_msda imports NumPy and nothing heavier.
 LIGHT = {*sys.stdlib_module_names, "dali_msda", "numpy"}
 

@@ -22,10 +22,23 @@ START_UP = 0.25  # share of the kills that hit a run before its first step
 LONGEST = 2.0  # seconds after the first step; a run of 36 steps takes about as long
 
 
-def kill_once(data, out, loader, rng):
+# Methods that mix in the training step, which keep what they know in checkpoints.
+METHODS = {
+    "none": {},
+    "manifold": {
+        "policy": "{manifoldmixup: mixup, layers: ['', layer1]}",
+        "model": "resnet18",
+    },
+    "recursivemix": {"policy": "recursivemix", "model": "resnet18"},
+    "puzzlemix": {"policy": "puzzlemix"},
+    "comixup": {"policy": "comixup"},
+}
+
+
+def kill_once(data, out, loader, rng, settings):
     """Start or go on, and kill after a random time; the step reached, or None if the run ended."""
     command = [sys.executable, "-m", "dali_msda.pipelines.train"]
-    command += [*flags(data, out, loader=loader, **SETTINGS), "--resume", "auto"]
+    command += [*flags(data, out, loader=loader, **settings), "--resume", "auto"]
     checkpoint, before = out / "checkpoint.pt", stamp(out / "checkpoint.pt")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     early, delay = rng.random() < START_UP, rng.random()
@@ -56,29 +69,29 @@ def stamp(path):
         return None
 
 
-def survive(loader, times, seed, room):
+def survive(loader, method, times, seed, room):
     """Raise AssertionError unless the runs of a loader survive so many kills."""
-    rng = random.Random(f"{loader} {seed}")
+    rng, settings = random.Random(f"{loader} {seed}"), SETTINGS | METHODS[method]
     data = write_data(room / "data")
     if loader == "ffcv":
         from dali_msda.pipelines.write_beton import write_beton
 
         for split in ("train", "val"):
             write_beton(data / split, data / f"{split}.beton", workers=1)
-    whole, table = train(data, room / "whole", loader=loader, **SETTINGS)
+    whole, table = train(data, room / "whole", loader=loader, **settings)
     killed = runs = 0
     while killed < times:
         out, runs = room / f"killed{runs}", runs + 1
         ended = False
         while not ended and killed < times:
-            moment = kill_once(data, out, loader, rng)
+            moment = kill_once(data, out, loader, rng, settings)
             ended = moment is None
             killed += not ended
             print(
                 f"{loader}, run {runs}: " + ("ended" if ended else f"kill {killed} {moment}"),
                 flush=True,
             )
-        state, again = train(data, out, resume="auto", loader=loader, **SETTINGS)
+        state, again = train(data, out, resume="auto", loader=loader, **settings)
         assert_same(state, whole)
         assert again == table
     print(
@@ -89,12 +102,13 @@ def survive(loader, times, seed, room):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--loader", choices=("dali", "ffcv", "torch"), required=True)
+    parser.add_argument("--method", choices=METHODS, default="none", help="of the training step")
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
     print(f"--seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory() as room:
-        survive(options.loader, options.times, options.seed, Path(room))
+        survive(options.loader, options.method, options.times, options.seed, Path(room))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""Methods that mix in the training step: a run that is stopped goes on with them, bit by bit."""
+"""Methods that mix in the training step: a run that is killed goes on with them, bit by bit."""
 
 import copy
+import itertools
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 
@@ -15,12 +18,13 @@ from dali_msda.pipelines.training.step_methods import PuzzleMix
 from dali_msda.puzzle import PuzzleSettings
 from tests.support.coloured_folders import write_folder
 from tests.support.torch_threads import one_thread_of_torch  # noqa: F401
-from tests.training.training_runs import assert_same
+from tests.training.training_runs import SECONDS, assert_same
 
 POLICIES = {
     "manifold": "{manifoldmixup: {multimix: mixup, k: 2}, layers: ['', layer1, layer2]}",
     "recursivemix": "{recursivemix: {alpha: 0.5, omega: 0.5}}",
     "puzzlemix": "{puzzlemix: {k: 2, places: 8, prior_lam: 0.5, every: 2}}",
+    "comixup": "{comixup: {part: 3, clean_weight: 0.5}}",
 }
 
 
@@ -41,30 +45,41 @@ def flags(data, out, name, **more):
     return [text for pair in flat for text in pair]
 
 
+def exit_code_of_killed(arguments, step):
+    """Of a run in a process of its own, which kills itself with SIGKILL before that step."""
+
+    def run():
+        rate, calls = train.learning_rate, itertools.count(1)
+
+        def killing(*given):
+            if next(calls) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return rate(*given)
+
+        train.learning_rate = killing
+        train.main(arguments)
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join(SECONDS)
+    return process.exitcode
+
+
 @pytest.mark.parametrize(
     "name, criterion",
     [
         ("manifold", "softmax_bce"),
         ("recursivemix", "cross_entropy"),
         ("puzzlemix", "softmax_bce"),
+        ("comixup", "softmax_bce"),
     ],
 )
-def test_a_stopped_run_goes_on_bit_by_bit(data, tmp_path, monkeypatch, name, criterion):
+def test_a_killed_run_goes_on_bit_by_bit(data, tmp_path, name, criterion):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train.main(flags(data, whole, name, criterion=criterion)) == 0
     expected = torch.load(whole / "checkpoint.pt", weights_only=True)
-    original, calls = train.learning_rate, []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == 6:  # the last step of the second epoch
-            raise KeyboardInterrupt
-        return original(*arguments)
-
-    monkeypatch.setattr(train, "learning_rate", interrupted)
     arguments = flags(data, parts, name, criterion=criterion)
-    assert train.main(arguments) == 130
-    monkeypatch.undo()
+    assert exit_code_of_killed(arguments, step=6) == -signal.SIGKILL  # the second epoch's last
     kept = torch.load(parts / "checkpoint.pt", weights_only=True)
     assert kept["step"] == 5
     if name == "recursivemix":  # the batch before is kept in mid-epoch only
@@ -103,7 +118,7 @@ from torch.nn.parallel import DistributedDataParallel
 import dali_msda as msda
 from dali_msda.pipelines.training.models import RegionHead
 from dali_msda.pipelines.training.step_methods import PuzzleMix as PuzzlePolicy
-from dali_msda.torch import AlignMix, ManifoldMixup, PuzzleMix, RecursiveMix, saliency
+from dali_msda.torch import AlignMix, CoMixup, ManifoldMixup, PuzzleMix, RecursiveMix, saliency
 from dali_msda.torch import softmax_binary_cross_entropy
 folder, rank = sys.argv[1], int(sys.argv[2])
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
@@ -165,6 +180,12 @@ def both(model, images, labels):
     mixed = lambda logits, targets: softmax_binary_cross_entropy(logits, *targets)
     return clean.loss(mixed, logits, targets)
 train(Net(), both)
+together = CoMixup(4, blocks=(2,), seed=3)
+def shared(model, images, labels):
+    images, targets = together(images, labels, saliency(model, images, labels))
+    plans.append({"lam": together.solution.sources})
+    return softmax_binary_cross_entropy(model(images), targets)
+train(Net(), shared)
 torch.save([torch.from_numpy(plan["lam"].copy()) for plan in plans], f"{folder}/{rank}.pt")
 """
 
@@ -179,7 +200,7 @@ def test_two_processes_use_every_parameter_and_draw_their_own(tmp_path):
         error = process.communicate(timeout=300)[1]
         assert process.returncode == 0, error.decode()
     ours, theirs = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    assert len(ours) == 15
+    assert len(ours) == 18
     for number, (mine, yours) in enumerate(zip(ours, theirs, strict=True)):
         assert torch.equal(mine, yours) == (number == 6)  # RecursiveMix's first batch is plain
 

@@ -4,8 +4,7 @@
 #include <cstring>
 
 #include "cpu/closed.h"
-#include "cpu/isa.h"
-#include "cpu/puzzle/kept.h"
+#include "cpu/puzzle/masked_pair.h"
 #include "cpu/threads.h"
 
 namespace msda {
@@ -55,7 +54,7 @@ struct BlendJob {
 
 // Mixes one output as one of two images, whose blocks have moved, by a mask of floats.
 void blend_output(const BlendJob& job, int64_t i) {
-  static thread_local std::vector<char> moved, scratch;
+  static thread_local std::vector<char> moved;
   static thread_local std::vector<float> weights;
   const MsdaBlend& b = job.b;
   const Plan& p = b.plans[i];
@@ -70,19 +69,8 @@ void blend_output(const BlendJob& job, int64_t i) {
   float* mask = kept(weights, int64_t{b.height} * b.width);
   spread_weights(mask, cells, job.places, job.levels, b.height, b.width);
 
-  Plan mixing = p;  // a soft mask of FMix is one of floats
-  mixing.method = kFMix, mixing.sources = 2, mixing.soft = 1;
-  mixing.source[0] = 0, mixing.source[1] = 1;
-  mixing.height = b.height, mixing.width = b.width;
   const void* ins[2] = {images, images + bytes};
-  const void* fields[1] = {mask};
-  MsdaBlend one = b;
-  one.outs = b.outs + i, one.ins = ins, one.plans = &mixing, one.fields = fields;
-  one.mirror = nullptr, one.pairs = one.order = nullptr;
-  one.batch = one.interpolations = 1, one.samples = 2;
-  char* room = kept(scratch, scratch_bytes(one) + 64);
-  room += -reinterpret_cast<uintptr_t>(room) & 63;
-  kernels_of(b.isa).blend_rows(one, 0, b.height, room);
+  blend_masked_pair(b, i, ins, mask);
 }
 
 }  // namespace

@@ -22,28 +22,28 @@ void pool_pixels(int32_t* sums, const MsdaPuzzle& z, const PuzzleGeometry& g, co
   }
 }
 
-// Fills in the shares of a sample's blocks, places x places of them, and returns true.  A map that
-// has a value that is negative or not finite, or nothing above 0, is taken to be uniform: false.
+// Fills in the shares of a map's blocks, places x places of them, and returns true.  A map that has
+// a value that is negative or not finite, or nothing above 0, is taken to be uniform: false.
 // `columns` is room for a row.
-inline bool pool_saliency(int32_t* shares, const MsdaPuzzle& z, const PuzzleGeometry& g,
+inline bool pool_saliency(int32_t* shares, int32_t height, int32_t width, int32_t places,
                           const float* map, int64_t* columns) {
-  const int32_t places = g.places, blocks = places * places;
-  const int32_t greatest = greatest_bits(map, 0, int64_t{z.height} * z.width, 1);
+  const int32_t blocks = places * places;
+  const int32_t greatest = greatest_bits(map, 0, int64_t{height} * width, 1);
   if (!is_usable(greatest)) {
     for (int32_t p = 0; p < blocks; ++p) shares[p] = saliency_share(1, blocks);
     return false;
   }
   const MapScale scale = map_scale(greatest);
+  const int32_t rows = height / places, each = width / places;
   int64_t sums[kMaxCells], whole = 0;
   for (int32_t row = 0; row < places; ++row) {
-    for (int32_t x = 0; x < z.width; ++x) columns[x] = 0;
-    const int32_t rows = z.height / places, width = z.width / places;
-    const float* from = map + int64_t{row} * rows * z.width;
-    for (int32_t y = 0; y < rows; ++y, from += z.width)
-      for (int32_t x = 0; x < z.width; ++x) columns[x] += fixed_saliency(from[x], scale);
+    for (int32_t x = 0; x < width; ++x) columns[x] = 0;
+    const float* from = map + int64_t{row} * rows * width;
+    for (int32_t y = 0; y < rows; ++y, from += width)
+      for (int32_t x = 0; x < width; ++x) columns[x] += fixed_saliency(from[x], scale);
     for (int32_t column = 0; column < places; ++column) {
       int64_t sum = 0;
-      for (int32_t x = 0; x < width; ++x) sum += columns[int64_t{column} * width + x];
+      for (int32_t x = 0; x < each; ++x) sum += columns[int64_t{column} * each + x];
       sums[row * places + column] = sum;
       whole += sum;
     }

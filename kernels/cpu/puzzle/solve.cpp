@@ -23,8 +23,8 @@ void pool_sample(const PuzzleJob& job, int64_t i) {
   static thread_local std::vector<int64_t> row;
   const MsdaPuzzle& z = job.z;
   const float* map = z.saliency + i * z.height * z.width;
-  z.uniform[i] =
-      !pool_saliency(job.shares + i * job.each_share, z, job.geometry, map, kept(row, z.width));
+  z.uniform[i] = !pool_saliency(job.shares + i * job.each_share, z.height, z.width, z.places, map,
+                                kept(row, z.width));
   int32_t* pooled = job.pooled + i * job.each_pooled;
   if (z.in_dtype == kUint8)
     pool_pixels(pooled, z, job.geometry, static_cast<const uint8_t*>(z.ins[i]));

@@ -1,4 +1,4 @@
-"""Puzzle Mix on a GPU, as :mod:`dali_msda.backends.cpu_puzzle` has it on the CPU.
+"""Puzzle Mix on a GPU, as :mod:`dali_msda.backends.puzzle.cpu_puzzle` has it on the CPU.
 
 Nothing waits for the GPU, and what is found stays there.
 """
@@ -11,10 +11,10 @@ import numpy as np
 
 from dali_msda.backends import cpu, cuda_arrays
 from dali_msda.backends.cpu_library import Puzzle
-from dali_msda.backends.cpu_puzzle import arguments as cpu_arguments
-from dali_msda.backends.cpu_puzzle import found_shapes
 from dali_msda.backends.cuda import call
 from dali_msda.backends.cuda_arrays import GpuArray
+from dali_msda.backends.puzzle.cpu_puzzle import arguments as cpu_arguments
+from dali_msda.backends.puzzle.cpu_puzzle import found_shapes
 
 
 def arguments(

@@ -1,0 +1,1 @@
+"""Methods that place blocks by the saliency of a model: Puzzle Mix and Co-Mixup."""
