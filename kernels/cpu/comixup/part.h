@@ -17,6 +17,7 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <vector>
 
 #include "cpu/api.h"
@@ -27,7 +28,7 @@ namespace msda {
 
 constexpr double kHalfBonus = 5e-4;    // by which a block of two halves is cheaper than their mean
 constexpr double kStillMoving = 1e-6;  // relative change of the objective that ends the sweeps
-constexpr double kMostPenalty = 16.0;  // of a block, of which a few are forbidding
+constexpr double kMostPenalty = 16.0;  // of a block; greater ones count as much
 
 // What a block shows: half of each of two inputs; all of one, if they are the same.
 struct Halves {

@@ -1,12 +1,13 @@
 // Labels of a grid whose neighbours pay for being unlike, by expansion: in turn for each label, the
 // best set of cells that takes it at once.  Boykov, Veksler and Zabih, "Fast approximate energy
-// minimization via graph cuts", PAMI 2001.  Each set is a minimum cut of the grid.
+// minimization via graph cuts", PAMI 2001.  Each set is a minimum cut of the grid.  Half-and-half
+// labels are also swapped with those near to them, as in the same paper.
 //
 // With x saying which of two neighbours take the label, they pay e00 (1 - x) (1 - x') + e01 (1 - x)
 // x' + e10 x (1 - x'), which is linear but for K / 2 |x - x'| with K = e01 + e10 - e00: K is the
 // capacity between them, where all gains count twice.  Half-and-half labels are nearer to their two
 // inputs than these are to each other, so that K may be negative.  e01 and e10 are then each taken
-// to be -K / 2 more: no set costs less than the cut says, and the energy falls with every move.
+// to be -K / 2 more: no set costs more than the cut says, and the energy falls with every move.
 #pragma once
 #include "cpu/puzzle/grid_cut.h"
 
