@@ -28,9 +28,11 @@ from tqdm import tqdm
 from dali_msda.pipelines.data.datasets import DatasetError
 from dali_msda.pipelines.loaders.choice import make_loaders
 from dali_msda.pipelines.loaders.epochs import EvaluationEpochs, TrainingEpochs
-from dali_msda.pipelines.training.config import Config, parse, policy_from_dict
+from dali_msda.pipelines.training.command_line import parse
+from dali_msda.pipelines.training.config import Config
 from dali_msda.pipelines.training.metrics import CleanMetrics
 from dali_msda.pipelines.training.models import make_model
+from dali_msda.pipelines.training.policies import policy_from_dict
 from dali_msda.pipelines.training.processes import (
     Process,
     Stopped,

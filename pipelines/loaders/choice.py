@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from dali_msda.pipelines.data import datasets
 from dali_msda.pipelines.loaders.epochs import EvaluationEpochs, TrainingEpochs
-from dali_msda.pipelines.training.config import Config, policy_from_dict
+from dali_msda.pipelines.training.config import Config
+from dali_msda.pipelines.training.policies import policy_from_dict
 from dali_msda.pipelines.training.processes import Process
 from dali_msda.policy import Policy
 
