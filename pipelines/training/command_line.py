@@ -12,21 +12,47 @@ from dali_msda.pipelines.training.config import Config
 from dali_msda.pipelines.training.policies import unknown
 
 PRESETS = Path(__file__).parent.parent / "presets"
+GROUPS = ("data", "training", "run")  # of settings
 
 
 def parse(arguments: Sequence[str] | None = None, *, prog: str, description: str) -> Config:
     """Read the command line: a preset, and flags that take precedence over it."""
     parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
     parser.add_argument("preset", nargs="?", help="YAML file, or the name of a preset")
-    groups = {name: parser.add_argument_group(name) for name in ("data", "training", "run")}
+    text = "print all settings of the run, as a preset that says the same, and end"
+    parser.add_argument("--print-config", action="store_true", help=text)
+    groups = {name: parser.add_argument_group(name) for name in GROUPS}
     for field in dataclasses.fields(Config):
         _add_flag(groups[field.metadata["group"]], field)
     flags = vars(parser.parse_args(arguments))
-    preset = flags.pop("preset")
+    preset, shown = flags.pop("preset"), flags.pop("print_config")
     try:
-        return Config(**{**(read_preset(preset) if preset else {}), **flags})
+        config = Config(**{**(read_preset(preset) if preset else {}), **flags})
     except ValueError as error:
         parser.error(str(error))
+    if shown:
+        print(as_preset(config), end="")
+        parser.exit()
+    return config
+
+
+def as_preset(config: Config) -> str:
+    """All settings in YAML: a preset of the same run."""
+    groups = []
+    for group in GROUPS:
+        lines = [f"# {group}"]
+        for field in dataclasses.fields(config):
+            if field.metadata["group"] == group:
+                setting = {field.name: _plain(getattr(config, field.name))}
+                text = yaml.safe_dump(setting, default_flow_style=True, width=float("inf"))
+                lines.append(text.strip()[1:-1])  # without the braces of the mapping
+        groups.append("\n".join(lines) + "\n")
+    return "\n".join(groups)
+
+
+def _plain(value: Any) -> Any:
+    """A value with lists for tuples, as YAML has them."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def presets() -> dict[str, Path]:
