@@ -22,7 +22,16 @@ from dali_msda.pipelines.data.errors import DatasetError, first_few, quoted
 
 SAMPLED, SAMPLED_BYTES = 64, 1 << 16  # images of a .beton whose first bytes are compared
 
-__all__ = ["Beton", "DatasetError", "ImageFolder", "Shards", "Source", "find", "first_few"]
+__all__ = [
+    "Beton",
+    "DatasetError",
+    "ImageFolder",
+    "MultilabelFolder",
+    "Shards",
+    "Source",
+    "find",
+    "first_few",
+]
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,34 @@ class ImageFolder:
         """A number that tells other files, labels and orders apart, wherever the folder lies."""
         names = [file.removeprefix(self.root).lstrip("/") for file in self.files]
         return _checksum([*names, *map(str, self.labels)])
+
+
+@dataclass(frozen=True)
+class MultilabelFolder(ImageFolder):
+    """Image files with any number of labels each.
+
+    To a loader each set of labels that occurs is a class, ``files[i]`` having the set
+    ``sets[labels[i]]``. What it yields, mixed or not, are numbers of sets; :meth:`rows` makes
+    multi-hot rows of them, which mix as the sets do, since mixing labels is linear.
+
+    Attributes:
+        names: Names of the classes.
+        sets: Sets of labels, each an index into the names.
+    """
+
+    names: tuple[str, ...]
+    sets: tuple[tuple[int, ...], ...]
+
+    def rows(self) -> np.ndarray:
+        """Multi-hot rows of the sets, float32 ``(sets, classes)``."""
+        rows = np.zeros((len(self.sets), len(self.names)), np.float32)
+        for row, labels in zip(rows, self.sets, strict=True):
+            row[list(labels)] = 1.0
+        return rows
+
+    def fingerprint(self) -> int:
+        """See :class:`ImageFolder`."""
+        return _checksum([str(super().fingerprint()), *self.names, *map(str, self.sets)])
 
 
 @dataclass(frozen=True)
@@ -126,6 +163,7 @@ def find(
     name: str = "path",
     file_list: file_lists.FileList | None = None,
     classes: Sequence[str] | None = None,
+    multilabel: bool = False,
 ) -> Source:
     """Find the images that a loader is to read, and check all that their names can tell.
 
@@ -143,12 +181,16 @@ def find(
         classes: Names of the classes that the labels of a list stand for, where its files do not
             all lie in class folders: for validation, the classes of the training images. By
             default the labels themselves tell the classes.
+        multilabel: Whether the list, which there must be, has lines "path cat,dog", of any number
+            of labels: it then makes a :class:`MultilabelFolder`.
 
     Raises:
         FileNotFoundError: If nothing is there.
         ValueError: If it holds no images, or a class has none, or the list is malformed.
         ImportError: If it is a ``.beton`` and FFCV is not installed.
     """
+    if multilabel:
+        return _multilabel(path, name, file_list, classes)
     if path.endswith(".beton") and os.path.isfile(path):
         _expect_no_list(file_list, name, "with a .beton file")
         from dali_msda.pipelines.data.beton_reader import read
@@ -182,6 +224,8 @@ def find(
 
 def check_same_classes(train: Source, val: Source) -> None:
     """Raise ``ValueError`` unless a label means the same class in both; only folders can tell."""
+    if isinstance(train, MultilabelFolder):
+        return  # those of validation were read with the classes of train
     folders = isinstance(train, ImageFolder) and isinstance(val, ImageFolder)
     if not folders or train.classes == val.classes:
         return
@@ -194,6 +238,23 @@ def check_same_classes(train: Source, val: Source) -> None:
         "of the sorted folder names, so the two would not agree. If a file tells the labels, "
         "as Tiny ImageNet's val_annotations.txt, give --val-list FILE."
     )
+
+
+def _multilabel(
+    path: str, name: str, file_list: file_lists.FileList | None, classes: Sequence[str] | None
+) -> MultilabelFolder:
+    if file_list is None or not os.path.isdir(path):
+        got = f"no list for {path!r}" if file_list is None else f"{path!r}, which is no folder"
+        raise ValueError(
+            f"{name}: expected a folder and a list of lines 'path cat,dog' for several labels an "
+            f"image, got {got}"
+        )
+    names, files, found = file_lists.read_sets(file_list, path, classes, name)
+    sets = sorted(set(found))
+    numbers = {labels: number for number, labels in enumerate(sets)}
+    texts = tuple(",".join(names[label] for label in labels) for labels in sets)
+    labels = tuple(numbers[labels] for labels in found)
+    return MultilabelFolder(path, texts, tuple(files), labels, names, tuple(sets))
 
 
 def _expect_no_list(file_list: file_lists.FileList | None, name: str, where: str) -> None:

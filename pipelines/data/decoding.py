@@ -49,19 +49,26 @@ def decode(path: str) -> Image.Image:
 
 
 def random_crop_box(
-    width: int, height: int, min_area: float, *, index: int, seed: int, epoch: int
+    width: int,
+    height: int,
+    min_area: float,
+    max_area: float = 1.0,
+    *,
+    index: int,
+    seed: int,
+    epoch: int,
 ) -> tuple[int, int, int, int]:
     """Draw a part of an image, a function of the seed, the epoch and the sample's index.
 
-    Its area is uniform in [min_area, 1] of the image's and the logarithm of its aspect ratio in
-    that of [3/4, 4/3]; of 100 attempts the first that fits is taken, or else the largest part in
+    Its area is uniform in [min_area, max_area] of the image's and the logarithm of its aspect ratio
+    in that of [3/4, 4/3]; of 100 attempts the first that fits is taken, or else the largest part in
     the middle that has such a ratio.
 
     Returns:
         ``x0, y0, x1, y1``, in pixels, half-open.
     """
     (part,) = loader_draws.crops(
-        [index], [height], [width], area=(min_area, 1.0), seed=seed, step=epoch
+        [index], [height], [width], area=(min_area, max_area), seed=seed, step=epoch
     ).tolist()
     y0, x0, y1, x1 = part
     return x0, y0, x1, y1

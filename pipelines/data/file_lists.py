@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 Line = tuple[str, str, str]  # path, label, and where that stands, for messages
 FileList = str | os.PathLike | Mapping[str, int | str]
+NO_LABEL = "-"  # what a list of several labels has where there is none
 
 
 def read(
@@ -26,14 +27,7 @@ def read(
     Raises:
         ValueError: If a line or a file is not as expected.
     """
-    if isinstance(file_list, Mapping):
-        lines = [(file, str(label), f"for {file!r}") for file, label in file_list.items()]
-    else:
-        lines = list(_lines(file_list, name))
-    if not lines:
-        raise ValueError(
-            f"{name}_list: expected lines 'path label', got an empty file {file_list!r}"
-        )
+    lines = _lines(file_list, name)
     files = [file for file, _, _ in lines]
     inside = bool(own) and all(file.split("/", 1)[0] in own for file in files)
     if inside:
@@ -48,6 +42,38 @@ def read(
     paths = [os.path.join(root, file) for file in files]
     _expect_files(paths, name)
     return classes, paths, labels
+
+
+def read_sets(
+    file_list: FileList, root: str, given: Sequence[str] | None, name: str
+) -> tuple[tuple[str, ...], list[str], list[tuple[int, ...]]]:
+    """Read a list whose lines have any number of labels, "path cat,dog", or "-" for none.
+
+    Args:
+        file_list: As for :func:`read`; so are the others.
+        root: Folder that the paths start from.
+        given: Classes that the labels stand for; if None, the labels themselves tell them.
+        name: What messages call the root.
+
+    Returns:
+        Classes, paths and the labels of each, in rising order.
+
+    Raises:
+        ValueError: If a line or a file is not as expected.
+    """
+    lines = _lines(file_list, name)
+    texts = [() if text == NO_LABEL else tuple(text.split(",")) for _, text, _ in lines]
+    classes = tuple(given) if given is not None else _told_by({one for row in texts for one in row})
+    rows = [
+        (file, one, where)
+        for (file, _, where), row in zip(lines, texts, strict=True)
+        for one in row
+    ]
+    labels = iter(_labels(rows, classes, name))
+    sets = [tuple(sorted({next(labels) for _ in row})) for row in texts]
+    paths = [os.path.join(root, file) for file, _, _ in lines]
+    _expect_files(paths, name)
+    return classes, paths, sets
 
 
 def write(path: str, lines: Iterable[tuple[str, int]]) -> None:
@@ -70,7 +96,20 @@ def _labels(lines: Iterable[Line], classes: Sequence[str], name: str) -> list[in
     return labels
 
 
-def _lines(path: str | os.PathLike, name: str) -> Iterable[Line]:
+def _lines(file_list: FileList, name: str) -> list[Line]:
+    """Path, label and place of each entry."""
+    if isinstance(file_list, Mapping):
+        lines = [(file, str(label), f"for {file!r}") for file, label in file_list.items()]
+    else:
+        lines = list(_lines_of_file(file_list, name))
+    if not lines:
+        raise ValueError(
+            f"{name}_list: expected lines 'path label', got an empty file {file_list!r}"
+        )
+    return lines
+
+
+def _lines_of_file(path: str | os.PathLike, name: str) -> Iterable[Line]:
     """Path, label and place of each line that is not empty."""
     # A path may hold a carriage return, which is the end of a line only before a line feed.
     options = dict(encoding="utf-8-sig", errors="surrogateescape", newline="\n")
@@ -90,7 +129,7 @@ def _lines(path: str | os.PathLike, name: str) -> Iterable[Line]:
 
 def _told_by(labels: set[str]) -> tuple[str, ...]:
     """The classes, where only labels tell them: all names in order, or all numbers."""
-    if all(label.isdecimal() for label in labels):
+    if labels and all(label.isdecimal() for label in labels):
         return tuple(map(str, range(max(map(int, labels)) + 1)))
     return tuple(sorted(labels, key=os.fsencode))
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from dali_msda.pipelines.data import datasets
 from dali_msda.pipelines.loaders.epochs import EvaluationEpochs, TrainingEpochs
-from dali_msda.pipelines.training.config import Config, policy_from_dict
+from dali_msda.pipelines.training.config import Config
+from dali_msda.pipelines.training.policies import policy_from_dict
 from dali_msda.pipelines.training.processes import Process
 from dali_msda.policy import Policy
 
@@ -48,9 +49,10 @@ def make_loaders(
         ValueError, OSError: If the settings or the data do not fit.
         ImportError: If the framework is not installed.
     """
-    if config.batch_size % process.size:
+    if config.batch_size % (process.size * config.accumulate):
+        parts = f" times the {config.accumulate} parts of accumulate" * (config.accumulate > 1)
         raise ValueError(
-            f"batch_size: expected a multiple of the {process.size} processes, got "
+            f"batch_size: expected a multiple of the {process.size} processes{parts}, got "
             f"{config.batch_size}"
         )
     kind = KINDS[config.loader]
@@ -63,10 +65,11 @@ def make_loaders(
     policy = policy_from_dict(config.policy)
     loader = loaders.TrainingLoader(
         source,
-        num_classes=config.classes or None,
+        num_classes=(not config.multilabel and config.classes) or None,
         policy=policy if isinstance(policy, Policy) else None,  # others mix in the training step
-        compact=config.loss == "compact",
+        compact=config.multilabel or config.loss == "compact",
         min_area=config.min_area,
+        max_area=config.max_area,
         size=config.size,
         sizes=config.sizes,
         copies=config.copies,
@@ -77,7 +80,7 @@ def make_loaders(
         return loader, None
     val_loader = loaders.EvaluationLoader(
         val,
-        num_classes=loader.num_classes,
+        num_classes=None if config.multilabel else loader.num_classes,
         size=config.val_size,
         resize=config.val_resize,
         **options,
@@ -88,12 +91,18 @@ def make_loaders(
 def _sources(config: Config, suffix: str) -> tuple[datasets.Source, datasets.Source | None]:
     """The training images, and those of validation, if there are any."""
     path = config.train or os.path.join(config.data, f"train{suffix}")
-    source = datasets.find(path, name="train", file_list=config.train_list or None)
+    how = dict(multilabel=config.multilabel)
+    source = datasets.find(path, name="train", file_list=config.train_list or None, **how)
+    if config.multilabel and config.classes not in (0, len(source.names)):
+        raise ValueError(
+            f"classes: expected {len(source.names)}, those of the list, or 0, got {config.classes}"
+        )
     path = config.val or os.path.join(config.data, f"val{suffix}")
     if path == "none":
         return source, None
-    classes = getattr(source, "classes", None)  # which only folders tell
-    val = datasets.find(path, name="val", file_list=config.val_list or None, classes=classes)
+    tells = "names" if config.multilabel else "classes"  # which only folders have
+    how["classes"] = getattr(source, tells, None)
+    val = datasets.find(path, name="val", file_list=config.val_list or None, **how)
     datasets.check_same_classes(source, val)
     return source, val
 

@@ -60,9 +60,8 @@ class TrainingLoader(TrainingEpochs, Loader):
 
     def _crops(self, encoded) -> list:
         """Random parts of each image, of the size that is yielded; one for each copy."""
-        part = dict(
-            random_area=[self.min_area, 1.0], random_aspect_ratio=[3 / 4, 4 / 3], num_attempts=100
-        )
+        area = [self.min_area, self.max_area]
+        part = dict(random_area=area, random_aspect_ratio=[3 / 4, 4 / 3], num_attempts=100)
         scale = dict(size=[self.size, self.size], antialias=True)
         if self.copies == 1:  # nothing else of the image is decoded
             images = fn.decoders.image_random_crop(encoded, device=self._decoder, **part)

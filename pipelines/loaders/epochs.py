@@ -183,6 +183,7 @@ class TrainingEpochs(Epochs):
         policy: What to mix, or None for none.
         compact: Yield labels and weights ``(B, n)``, ``n`` sources, instead of rows ``(B, C)``.
         min_area: Smallest area of a crop, as a share of the image, in (0, 1].
+        max_area: Largest area of a crop, likewise.
         size: Height and width of the output, in pixels, in epoch 0.
         sizes: Those from later epochs on, ``{epoch: pixels}``.
         copies: Batch augmentation: each image is cropped and mirrored this many times. The copies
@@ -207,6 +208,7 @@ class TrainingEpochs(Epochs):
         policy=None,
         compact=True,
         min_area=0.08,
+        max_area=1.0,
         size=224,
         sizes=None,
         copies=1,
@@ -214,9 +216,14 @@ class TrainingEpochs(Epochs):
     ):
         if not 0 < min_area <= 1:
             raise ValueError(f"min_area: expected a share in (0, 1], got {min_area}")
+        if not min_area <= max_area <= 1:
+            raise ValueError(
+                f"max_area: expected a share from min_area, {min_area}, to 1, got {max_area}"
+            )
         if copies < 1:
             raise ValueError(f"copies: expected at least 1, got {copies}")
-        self.policy, self.compact, self.min_area = policy, compact, min_area
+        self.policy, self.compact = policy, compact
+        self.min_area, self.max_area = min_area, max_area
         self.sizes, self.copies = {0: size, **checked_sizes(sizes)}, copies
         super().__init__(source, size=size, **options)
 
@@ -267,6 +274,7 @@ class TrainingEpochs(Epochs):
         Raises:
             ValueError: If that loader had other arguments that change the batches.
         """
+        state = {"max_area": 1.0} | state  # what an older loader did, which did not say so
         for name, value in self._identity.items():
             if state.get(name) != value:
                 raise ValueError(
@@ -278,8 +286,8 @@ class TrainingEpochs(Epochs):
     @functools.cached_property
     def _identity(self) -> dict:
         """What decides on the batches, and so must be the same in a loader that goes on."""
-        names = ("samples", "batch_size", "sizes", "min_area", "copies", "seed", "shard_id")
-        names += ("num_shards",)
+        names = ("samples", "batch_size", "sizes", "min_area", "max_area", "copies", "seed")
+        names += ("shard_id", "num_shards")
         own = {name: getattr(self, name) for name in names}
         return own | {"policy": repr(self.policy), "fingerprint": self.source.fingerprint()}
 

@@ -123,7 +123,7 @@ class TrainingLoader(TrainingEpochs, Loader):
 
     def _pipelines(self) -> dict[str, PipelineSpec]:
         policy, pipelines = self.policy or UNMIXED, {}
-        size, area = (self.size, self.size), (self.min_area, 1.0)
+        size, area = (self.size, self.size), (self.min_area, self.max_area)
         for number in range(self.copies):
             first = number * self.samples
             mixer = _CopyMixer(first, policy, self.num_classes, seed=self.seed)

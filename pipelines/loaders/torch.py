@@ -120,7 +120,7 @@ class TrainingLoader(TrainingEpochs, Loader):
     """
 
     def _dataset(self) -> Dataset:
-        how = (self.seed, self.min_area, self.sizes, self.copies)
+        how = (self.seed, (self.min_area, self.max_area), self.sizes, self.copies)
         return RandomCrops(self.source, self._way_out(), *how)
 
     def _collate_fn(self) -> CollateCopies:

@@ -73,20 +73,20 @@ class RandomCrops(FolderImages):
         source: As for :class:`FolderImages`.
         way_out: Likewise.
         seed: Of the crops.
-        min_area: Smallest area of a crop, as a share of the image.
+        area: Smallest and largest area of a crop, as shares of the image.
         sizes: Height and width, by the epoch from which they hold.
         copies: Crops of each.
     """
 
-    def __init__(self, source, way_out, seed, min_area, sizes, copies):
+    def __init__(self, source, way_out, seed, area, sizes, copies):
         super().__init__(source, way_out)
-        self.seed, self.min_area, self.sizes, self.copies = seed, min_area, sizes, copies
+        self.seed, self.area, self.sizes, self.copies = seed, area, sizes, copies
 
     def parts(self, image, index, epoch):
         """See :class:`FolderImages`."""
         for copy in range(self.copies):
             key = dict(index=index + copy * len(self), seed=self.seed, epoch=epoch)
-            part = decoding.random_crop_box(*image.size, self.min_area, **key)
+            part = decoding.random_crop_box(*image.size, *self.area, **key)
             yield decoding.resized_crop(image, part, size_at(self.sizes, epoch))
 
 

@@ -1,39 +1,14 @@
-"""Settings of a training run: one validated dataclass, filled from a YAML preset and from flags.
+"""Settings of a training run: one validated dataclass, filled from a YAML preset and from flags."""
 
-A policy is a nested mapping that reads as the Python it stands for::
-
-    policy:
-      choice: [{cutmix: {alpha: 1.0}}, {mixup: {alpha: 0.2}}]
-      weights: [0.5, 0.5]
-
-    policy:
-      multimix: {cutmix: {alpha: 1.0}}
-      k: 5
-
-    policy:
-      manifoldmixup: {mixup: {alpha: 2.0}}
-      layers: ["", layer1, layer2]
-"""
-
-import argparse
 import dataclasses
-import difflib
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
+from dali_msda.pipelines.training.policies import policy_from_dict
 from dali_msda.pipelines.training.schedules import checked_points, checked_sizes
-from dali_msda.pipelines.training.step_methods import STEP_METHODS, StepMethod
-from dali_msda.policy import POLICIES, Alternate, Choice, LaMix, MultiMix, Policy
-
-PRESETS = Path(__file__).parent.parent / "presets"
-COMPOSITIONS = {"choice": Choice, "alternate": Alternate, "multimix": MultiMix}
-NAMED = {**POLICIES, "lamix": LaMix}
-for _name, _kind in STEP_METHODS.items():
-    (COMPOSITIONS if "policy" in _kind.__dataclass_fields__ else NAMED)[_name] = _kind
+from dali_msda.pipelines.training.step_methods import StepMethod
+from dali_msda.policy import Policy
 
 
 def _setting(default, help, *, low=None, high=None, choices=None, kind=None, group="run"):
@@ -69,6 +44,9 @@ class Config:
         "the same for validation; labels are indices or names of train's class folders, so that "
         "ImageNet's flat folder and Tiny ImageNet's val_annotations.txt can be read",
     )
+    multilabel: bool = _data(
+        False, "lists of files name any number of labels, as 'path cat,dog', or '-' for none"
+    )
     classes: int = _data(0, "number of classes; 0 counts the class folders", low=0)
     size: int = _data(224, "height and width of the network's input, in pixels", low=1)
     sizes: Any = _data(  # noqa: RUF009  the call returns a field
@@ -76,6 +54,7 @@ class Config:
     )
     val_resize: int = _data(256, "shorter side before the central crop, in pixels", low=1)
     min_area: float = _data(0.08, "smallest random crop, as a share of the image", low=1e-4, high=1)
+    max_area: float = _data(1.0, "largest random crop, likewise", low=1e-4, high=1)
     policy: Any = _data(  # noqa: RUF009  the call returns a field
         None, "what to mix, as YAML: '{cutmix: {alpha: 1.0}}'; none", kind=object
     )
@@ -95,9 +74,24 @@ class Config:
     prefetch: int = _data(2, "batches prepared ahead", low=1, high=64)
 
     model: str = _training("resnet101", "a model of torchvision, or else of timm; or timm:NAME")
+    init: str = _training(
+        "",
+        "weights to begin with: 'pretrained'; a name that torchvision or timm has for some, as "
+        "IMAGENET1K_V2; or a file; random without",
+    )
     epochs: int = _training(90, "passes over the training images", low=1)
     batch_size: int = _training(
         256, "images per step, over all processes; copies and multimix multiply them", low=1
+    )
+    accumulate: int = _training(
+        1,
+        "parts of each batch that the network sees one by one, their gradients added up",
+        low=1,
+        high=1024,
+    )
+    optimizer: str = _training("sgd", "or another of timm's, as adamw or lamb")
+    optimizer_options: Any = _training(  # noqa: RUF009  the call returns a field
+        None, "what timm's factory takes besides: '{betas: [0.9, 0.95]}'", kind=object
     )
     lr: float = _training(0.1, "learning rate after the warm-up", low=0)
     warmup_epochs: float = _training(5.0, "epochs of linear warm-up", low=0)
@@ -109,22 +103,34 @@ class Config:
     points: Any = _training(  # noqa: RUF009  the call returns a field
         ((0, 1.0),), "of a linear schedule: '[[epoch, share of lr], ...]'", kind=object
     )
-    momentum: float = _training(0.9, "of SGD", low=0, high=1)
-    nesterov: bool = _training(True, "Nesterov's momentum")
-    weight_decay: float = _training(1e-4, "of all parameters", low=0)
+    momentum: float = _training(0.9, "of SGD and its relatives", low=0, high=1)
+    nesterov: bool = _training(True, "Nesterov's momentum, of sgd")
+    weight_decay: float = _training(1e-4, "in the optimiser's own sense", low=0)
+    decay_biases: bool = _training(
+        True, "weight decay of biases, norm layers and what timm's models exclude, too"
+    )
+    clip_norm: float = _training(
+        0.0, "greatest norm of the gradient, longer ones are scaled down; 0: any", low=0
+    )
+    ema: float = _training(
+        0.0, "decay per step of a moving average of the weights; 0: none", low=0, high=1 - 1e-7
+    )
+    ema_warmup: bool = _training(False, "begin with a short average: 1 - step**(-2/3) if smaller")
     smoothing: float = _training(0.0, "label smoothing, a share in [0, 1]", low=0, high=1)
     lamix_beta: float = _training(
         0.0, "share of the mixed label beside LaMix's global one; 0: no global label", low=0, high=1
     )
     criterion: str = _training(
         "cross_entropy",
-        "loss of the logits; softmax_bce: binary cross-entropy of each class's softmax output",
-        choices=("cross_entropy", "softmax_bce"),
+        "loss of the logits; bce: binary cross-entropy, each class a question of its own; "
+        "softmax_bce: of each class's softmax output",
+        choices=("cross_entropy", "bce", "softmax_bce"),
     )
     loss: str = _training(
         "compact", "soft labels as labels and weights, or as rows", choices=("compact", "dense")
     )
     amp: bool = _training(False, "bfloat16 autocast")
+    compile: str = _training("", "backend of torch.compile for the network, as inductor; none")
     channels_last: bool = _training(True, "memory order of images and weights")
 
     out: str = _setting("runs/train", "folder for checkpoint and logs")
@@ -136,6 +142,9 @@ class Config:
         0, "steps between checkpoints; 0: at ends of epochs only", low=0
     )
     log: str = _setting("csv", "besides the terminal", choices=("csv", "tensorboard", "both"))
+    wandb: str = _setting(
+        "", "project of Weights & Biases for the log as well; offline without WANDB_MODE=online"
+    )
     device: str = _setting("auto", "where the network runs", choices=("auto", "cpu", "cuda"))
     seed: int = _setting(0, "of weights, order, crops and mixing", low=0, high=2**31 - 1)
 
@@ -143,19 +152,45 @@ class Config:
         for field in dataclasses.fields(self):
             value = _converted(field.name, getattr(self, field.name), field.metadata)
             object.__setattr__(self, field.name, value)
-        policy_from_dict(self.policy)
+        policy = policy_from_dict(self.policy)
         object.__setattr__(self, "points", checked_points(self.points))
         object.__setattr__(self, "sizes", checked_sizes(self.sizes))
+        object.__setattr__(self, "optimizer_options", _checked_options(self.optimizer_options))
+        self._expect_images()
+        self._expect_schedule()
+        self._expect_loss(policy)
+
+    def _expect_images(self) -> None:
+        if not (self.data or self.train):
+            raise ValueError(
+                "data: expected a folder with train/ and val/, got none. Give --data DIR."
+            )
+        if not (self.data or self.val):
+            raise ValueError("val: expected a folder, shards or 'none', got none. Give --val PATH.")
         if self.val_resize < self.val_size:
             what = "the last of sizes" if self.sizes else "size"
             raise ValueError(
                 f"val_resize: expected at least {what}, {self.val_size}, got {self.val_resize}"
             )
-        if self.lamix_beta and self.criterion != "cross_entropy":
+        if self.multilabel and self.loader == "ffcv":
             raise ValueError(
-                f"criterion: expected cross_entropy with lamix_beta, got {self.criterion}"
+                "loader: expected dali or torch with multilabel, got ffcv, whose files hold one "
+                "label an image"
             )
-        if self.nesterov and not self.momentum:
+        if self.max_area < self.min_area:
+            raise ValueError(
+                f"max_area: expected at least min_area, {self.min_area}, got {self.max_area}"
+            )
+        lists = {"train_list": self.train_list, "val_list": self.val_list or self.val == "none"}
+        for name, given in lists.items():
+            if self.multilabel and not given:
+                raise ValueError(
+                    f"{name}: expected a list of lines 'path cat,dog' with multilabel, got none. "
+                    f"Give --{name.replace('_', '-')} FILE."
+                )
+
+    def _expect_schedule(self) -> None:
+        if self.optimizer == "sgd" and self.nesterov and not self.momentum:
             raise ValueError(
                 "nesterov: expected momentum > 0 with it, got 0. Set nesterov to false."
             )
@@ -165,17 +200,38 @@ class Config:
             )
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"milestones: expected rising epochs, got {list(self.milestones)}")
-        if not (self.data or self.train):
+
+    def _expect_loss(self, policy: Policy | StepMethod | None) -> None:
+        if self.lamix_beta and self.criterion != "cross_entropy":
             raise ValueError(
-                "data: expected a folder with train/ and val/, got none. Give --data DIR."
+                f"criterion: expected cross_entropy with lamix_beta, got {self.criterion}"
             )
-        if not (self.data or self.val):
-            raise ValueError("val: expected a folder, shards or 'none', got none. Give --val PATH.")
+        if self.multilabel and self.criterion != "bce":
+            raise ValueError(
+                f"criterion: expected bce with multilabel, got {self.criterion}. Give "
+                "--criterion bce."
+            )
+        if self.multilabel and isinstance(policy, StepMethod):
+            raise ValueError(
+                "policy: expected one that the loader mixes with multilabel, got "
+                f"{self.policy!r}, which mixes in the training step and takes one label an image"
+            )
 
     @property
     def val_size(self) -> int:
         """Size of validation images: that of the last training images."""
         return [self.size, *self.sizes.values()][-1]
+
+
+def _checked_options(value: Any) -> dict[str, Any]:
+    """Keyword arguments of the optimiser; None is none."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ValueError(
+            f"optimizer_options: expected a mapping such as {{betas: [0.9, 0.95]}}, got {value!r}"
+        )
+    return dict(value)
 
 
 def _converted(name: str, value: Any, about: Mapping[str, Any]) -> Any:
@@ -209,142 +265,3 @@ def _converted(name: str, value: Any, about: Mapping[str, Any]) -> Any:
 
 
 _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-
-
-def policy_from_dict(value: Any, path: str = "policy") -> Policy | StepMethod | None:
-    """Make a policy from its readable form.
-
-    Args:
-        value: None or "none"; a method's name; or a mapping of one name to its arguments. The
-            names ``choice`` and ``alternate`` hold a list of policies, ``multimix``,
-            ``manifoldmixup`` and ``alignmix`` one, and their other arguments (``weights``,
-            ``scope``; ``counts``; ``k``, ``share``; ``layers``) stand beside them.
-        path: Where in the configuration this is, for messages.
-
-    Raises:
-        ValueError: If something is unknown or out of range; the text begins with its path.
-    """
-    if value is None or value == "none":
-        return None
-    if isinstance(value, str):
-        value = {value: None}
-    if not isinstance(value, Mapping) or not value:
-        raise ValueError(
-            f"{path}: expected a mapping such as {{cutmix: {{alpha: 1.0}}}}, got {value!r}"
-        )
-    for name, kind in COMPOSITIONS.items():
-        if name in value:
-            return _composition(name, kind, dict(value), path)
-    if len(value) != 1:
-        names = ", ".join(map(str, value))
-        raise ValueError(
-            f"{path}: expected one method, got {names}. Use choice: or alternate: [...]."
-        )
-    ((name, arguments),) = value.items()
-    if name not in NAMED:
-        raise ValueError(f"{path}: {_unknown('method', name, [*NAMED, *COMPOSITIONS])}")
-    return _constructed(NAMED[name], arguments or {}, f"{path}.{name}")
-
-
-def _composition(name: str, kind: type, value: dict, path: str) -> Policy:
-    members, inner = value.pop(name), f"{path}.{name}"
-    if "policy" in kind.__dataclass_fields__:
-        field, policies = "policy", policy_from_dict(members, inner)
-    elif isinstance(members, list | tuple):
-        field = "policies"
-        policies = [policy_from_dict(member, f"{inner}[{i}]") for i, member in enumerate(members)]
-    else:
-        raise ValueError(f"{inner}: expected a list of policies, got {members!r}")
-    try:
-        return _constructed(kind, {field: policies, **value}, path)
-    except ValueError as error:  # which calls its members by their name in Python
-        raise ValueError(str(error).replace(f"{path}.{field}", inner, 1)) from error
-
-
-def _constructed(kind: type, arguments: Any, path: str) -> Policy:
-    if not isinstance(arguments, Mapping):
-        raise ValueError(f"{path}: expected a mapping of arguments, got {arguments!r}")
-    known = [field.name for field in dataclasses.fields(kind)]
-    for name in arguments:
-        if name not in known:
-            raise ValueError(f"{path}: {_unknown('argument', name, known)}")
-    try:
-        return kind(**arguments)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}.{error}") from error
-
-
-def _unknown(what: str, name: Any, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(str(name), known, n=1)
-    guess = f" Did you mean {near[0]}?" if near else ""
-    return f"expected {what} among {', '.join(known)}; got {name!r}.{guess}"
-
-
-def presets() -> dict[str, Path]:
-    """The files in ``pipelines/presets`` and its folders by name, in order."""
-    return {file.stem: file for file in sorted(PRESETS.rglob("*.yaml"), key=lambda file: file.stem)}
-
-
-def read_preset(preset: str) -> dict[str, Any]:
-    """Read a YAML file: a path, or the name of one in ``pipelines/presets``.
-
-    Raises:
-        ValueError: If there is no such preset, or it is not a mapping of known settings.
-    """
-    path = Path(preset)
-    if not path.is_file() and not path.suffix:  # a folder may have the name of a preset
-        path = presets().get(preset, path)
-    if not path.is_file():
-        known = ", ".join(presets())
-        raise ValueError(f"preset: expected a YAML file or one of {known}; got {preset!r}")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: expected YAML, got {error}") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path}: expected lines 'setting: value', got {settings!r:.80}")
-    known = [field.name for field in dataclasses.fields(Config)]
-    for name in settings:
-        if name not in known:
-            raise ValueError(f"{path}: {_unknown('setting', name, known)}")
-    return settings
-
-
-def parse(arguments: Sequence[str] | None = None, *, prog: str, description: str) -> Config:
-    """Read the command line: a preset, and flags that take precedence over it."""
-    parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
-    parser.add_argument("preset", nargs="?", help="YAML file, or the name of a preset")
-    groups = {name: parser.add_argument_group(name) for name in ("data", "training", "run")}
-    for field in dataclasses.fields(Config):
-        _add_flag(groups[field.metadata["group"]], field)
-    flags = vars(parser.parse_args(arguments))
-    preset = flags.pop("preset")
-    try:
-        return Config(**{**(read_preset(preset) if preset else {}), **flags})
-    except ValueError as error:
-        parser.error(str(error))
-
-
-def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field) -> None:
-    about, kind = field.metadata, field.metadata["kind"]
-    shown = " ".join(map(str, field.default)) if kind is tuple else field.default
-    options: dict[str, Any] = dict(default=argparse.SUPPRESS, help=about["help"])
-    if shown not in ("", None):
-        options["help"] += f" (default: {shown})"
-    if kind is bool:
-        options["action"] = argparse.BooleanOptionalAction
-    elif kind is tuple:
-        options |= dict(nargs="*", type=float, metavar="EPOCH")
-    elif about["choices"]:
-        options["choices"] = about["choices"]
-    else:
-        options["type"] = _yaml if kind is object else kind
-        options["metavar"] = {int: "N", float: "X", str: "TEXT"}.get(kind, "YAML")
-    group.add_argument(f"--{field.name.replace('_', '-')}", **options)
-
-
-def _yaml(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise argparse.ArgumentTypeError(f"expected YAML, got {text!r}") from error

@@ -1,35 +1,87 @@
-"""Networks by name, from torchvision, timm and cifar_nets.py."""
+"""Networks by name, from torchvision, timm and cifar_nets.py, and their first weights."""
 
+import contextlib
 import copy
 import difflib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
+from dali_msda.pipelines.data.errors import first_few
 from dali_msda.pipelines.training.cifar_nets import CIFAR_NETS
 from dali_msda.torch.torchvision_cpu import declare_operators
 
 # Classifiers of torchvision with extra heads, which the loss would not know what to do with.
 WITH_EXTRA_HEADS = ("googlenet", "inception_v3")
+OWN_HEADS = {"global_head", "region_head"}  # which methods add, in checkpoints of the trainer
 
 
-def make_model(name: str, num_classes: int, *, global_head: bool = False) -> nn.Module:
-    """Make an untrained classifier.
+def make_model(
+    name: str, num_classes: int, *, init: str = "", global_head: bool = False
+) -> nn.Module:
+    """Make a classifier.
 
     Args:
         name: One of :data:`CIFAR_NETS`, a classification model of torchvision, as ``resnet101``, or
             else of timm; with ``timm:`` before it always of timm.
         num_classes: Width of its output.
-        global_head: Whether to add a head as :func:`add_global_head` does.
+        init: Its weights: "" for random ones, "pretrained" for those that its library has for it by
+            default, the library's name of others, or a file as :func:`load_file` takes it. A head
+            of another number of classes stays random.
+        global_head: Whether to add a head as :func:`add_global_head` does, of random weights.
 
     Raises:
-        ValueError: If none has a model of that name.
+        ValueError: If none has a model of that name, or there are no such weights.
+        OSError: If weights could not be fetched.
     """
-    model = _plain_model(name, num_classes)
+    is_file = os.path.isfile(init)
+    model = _plain_model(name, num_classes, "" if is_file else init)
+    if is_file:
+        load_file(model, init, num_classes)
     if global_head:
         add_global_head(model, num_classes)
     return model
+
+
+def load_file(model: nn.Module, path: str, num_classes: int) -> None:
+    """Give a model the weights of a file.
+
+    Args:
+        model: Of torchvision or timm, changed in place.
+        path: A ``.safetensors``, or what ``torch.save`` wrote: weights by name, alone or within a
+            checkpoint, the trainer's or timm's, of which averaged ones are taken if there are any.
+        num_classes: Width of its output.
+
+    Raises:
+        ValueError: If it is no such file, or its weights are those of another model.
+    """
+    declare_operators()
+    import timm.models
+
+    try:
+        state = timm.models.load_state_dict(path)
+        whole = all(isinstance(value, Tensor) for value in state.values())
+    except Exception as error:  # torch and safetensors raise whatever they meet
+        raise ValueError(
+            f"init: expected a file of weights, got {path!r}, which cannot be read as one"
+        ) from error
+    if not whole:
+        raise ValueError(f"init: expected weights by name, got other things in {path!r}")
+    _load_weights(model, state, num_classes, path)
+
+
+def compile_model(model: nn.Module, backend: str) -> None:
+    """Have ``torch.compile`` make the model's forward pass; its weights keep their names.
+
+    Raises:
+        ValueError: If there is no such backend.
+    """
+    if backend not in torch.compiler.list_backends(exclude_tags=()):
+        known = ", ".join(torch.compiler.list_backends())
+        raise ValueError(f"compile: expected a backend such as {known}, got {backend!r}")
+    model.compile(backend=backend)
 
 
 def add_global_head(model: nn.Module, num_classes: int) -> None:
@@ -131,8 +183,10 @@ def _channels(model: nn.Module, layer: str) -> int:
     return found[0].shape[1]
 
 
-def _plain_model(name: str, num_classes: int) -> nn.Module:
+def _plain_model(name: str, num_classes: int, init: str) -> nn.Module:
     if name in CIFAR_NETS:
+        if init:
+            raise _no_such_weights(name, init, [])
         return CIFAR_NETS[name](num_classes)
     declare_operators()
     import torchvision.models
@@ -140,7 +194,10 @@ def _plain_model(name: str, num_classes: int) -> nn.Module:
     theirs = torchvision.models.list_models(module=torchvision.models)
     if name in theirs:
         extra = dict(aux_logits=False, init_weights=True) if name in WITH_EXTRA_HEADS else {}
-        return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **extra)
+        model = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **extra)
+        if init:
+            _load_weights(model, _weights_of_torchvision(name, init), num_classes, init)
+        return model
     import timm  # takes a second or two
 
     plain = name.removeprefix("timm:")
@@ -148,4 +205,60 @@ def _plain_model(name: str, num_classes: int) -> nn.Module:
         near = difflib.get_close_matches(plain, [*CIFAR_NETS, *theirs, *timm.list_models()], n=3)
         guess = f" Did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"model: expected one of torchvision or timm, got {name!r}.{guess}")
-    return timm.create_model(plain, num_classes=num_classes)
+    if not init:
+        return timm.create_model(plain, num_classes=num_classes)
+    architecture, _, tag = plain.partition(".")
+    known = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
+    tag = tag if init == "pretrained" else init
+    if not known or tag not in ("", *known):
+        raise _no_such_weights(name, init, known)
+    full = f"{architecture}.{tag}" if tag else architecture
+    with _fetching(init):
+        return timm.create_model(full, pretrained=True, num_classes=num_classes)
+
+
+def _weights_of_torchvision(name: str, init: str) -> dict[str, Tensor]:
+    import torchvision.models
+
+    entries = torchvision.models.get_model_weights(name).__members__
+    if init != "pretrained" and init not in entries:
+        raise _no_such_weights(name, init, list(entries))
+    with _fetching(init):
+        return entries["DEFAULT" if init == "pretrained" else init].get_state_dict(progress=False)
+
+
+def _no_such_weights(name: str, init: str, known: list[str]) -> ValueError:
+    some = f"pretrained, {', '.join(known)}, or a file" if known else "a file"
+    return ValueError(f"init: expected {some} for the model {name}, got {init!r}")
+
+
+@contextlib.contextmanager
+def _fetching(init: str) -> Iterator[None]:
+    """Say what to do where weights cannot be fetched."""
+    try:
+        yield
+    except Exception as error:  # each of the libraries' ways to the network has errors of its own
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise OSError(
+            f"init: expected to fetch weights, {init}, got {reason}. Where there is no network, "
+            "give a file of them: --init FILE."
+        ) from error
+
+
+def _load_weights(model: nn.Module, state: dict, num_classes: int, source: str) -> None:
+    """Load weights, but for a head of another number of classes and heads of the trainer's own."""
+    own = model.state_dict()
+    state = {name: value for name, value in state.items() if not OWN_HEADS & {*name.split(".")}}
+    for name in own.keys() & state.keys():
+        ours, theirs = own[name].shape, state[name].shape
+        if ours != theirs and ours[:1] == (num_classes,) and ours[1:] == theirs[1:]:
+            state[name] = own[name]
+    wrong = [name for name in own if name not in state or state[name].shape != own[name].shape]
+    wrong += [name for name in state if name not in own]
+    if wrong:
+        raise ValueError(
+            f"init: expected the weights of {type(model).__name__}, got others in {source!r}: "
+            f"{first_few(wrong)} missing, of another shape, or of no use. Give the model that they "
+            "belong to."
+        )
+    model.load_state_dict(state)

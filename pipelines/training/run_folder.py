@@ -4,6 +4,7 @@ import contextlib
 import csv
 import fcntl
 import os
+import secrets
 import tempfile
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 PARTS = ("config", "step", "model", "optimizer", "ranks")  # of a checkpoint
 PARTS_OF_A_RANK = ("loader", "loss_sum", "mixed", "random")
+WANDB_NUMBER = "wandb_id.txt"
 
 
 class RunFolder:
@@ -21,8 +23,10 @@ class RunFolder:
     Args:
         path: Folder, made if it is not there.
         log: "csv", "tensorboard" or "both".
+        project: Of Weights & Biases, for the log as well; or "".
 
     Raises:
+        ImportError: If Weights & Biases is wanted and not installed.
         OSError: If nothing can be written there; better now than after the first epoch.
         ValueError: If another run writes there.
     """
@@ -31,12 +35,15 @@ class RunFolder:
     TABLE = "metrics.csv"
     LOCK = ".lock"
 
-    def __init__(self, path: str | os.PathLike, log: str):
+    def __init__(self, path: str | os.PathLike, log: str, project: str = ""):
         self.path = Path(path)
         self.checkpoint = self.path / self.CHECKPOINT
         self._table = self.path / self.TABLE if log != "tensorboard" else None
         self._board = None
         self._wants_board = log != "csv"
+        self._project, self._tracker = project, None
+        if project:
+            _expect_wandb()  # better now than after the data were found
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
@@ -68,15 +75,21 @@ class RunFolder:
                 f"{self.checkpoint}: expected to write a checkpoint, got {_reason(error)}. {kept}"
             ) from error
 
-    def start_logs(self, step: int) -> None:
-        """Open the logs at a step, without what a run that was interrupted wrote later on."""
+    def start_logs(self, step: int, settings: dict[str, Any] | None = None) -> None:
+        """Open the logs at a step, without what a run that was interrupted wrote later on.
+
+        Args:
+            step: Steps made so far.
+            settings: Of the run, for those logs that show them.
+        """
+        if self._project:
+            self._tracker = _wandb_run(self.path, self._project, settings)
         if self._wants_board:
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(self.path), purge_step=step)
         if self._table is not None and self._table.exists():
-            with open(self._table, newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
+            rows = [row for row in self._rows() if int(row["step"]) < step]
             self._table.unlink()
             for row in rows:
                 self._add_row(row)
@@ -93,26 +106,69 @@ class RunFolder:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
             self._board.flush()
+        if self._tracker is not None:
+            self._tracker.log(values, step=step)
 
     def _add_row(self, row: dict[str, Any]) -> None:
-        new = not self._table.exists()
+        before = self._rows()
+        names = list(dict.fromkeys(name for one in (*before, row) for name in one))
+        appends = bool(before) and names == list(before[0])  # an older run had fewer columns
         try:
-            with open(self._table, "a", newline="") as file:
-                writer = csv.DictWriter(file, list(row))
-                if new:
+            with open(self._table, "a" if appends else "w", newline="") as file:
+                writer = csv.DictWriter(file, names)
+                if not appends:
                     writer.writeheader()
+                    writer.writerows(before)
                 writer.writerow(row)
         except OSError as error:
             raise OSError(
                 f"{self._table}: expected to write a row, got {_reason(error)}"
             ) from error
 
+    def _rows(self) -> list[dict[str, str]]:
+        """The table as it is."""
+        if not self._table.exists():
+            return []
+        with open(self._table, newline="") as file:
+            return list(csv.DictReader(file))
+
     def close(self) -> None:
         """Finish the logs, and let other runs write here."""
         if self._board is not None:
             self._board.close()
+        if self._tracker is not None:
+            self._tracker.finish()
         (self.path / self.LOCK).unlink(missing_ok=True)
         self._lock.close()
+
+
+def _expect_wandb() -> None:
+    try:
+        import wandb  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "wandb: expected the package of that name, for --wandb, got none that can be imported. "
+            "`pip install wandb` installs it; without --wandb it is not needed."
+        ) from error
+
+
+def _wandb_run(path: Path, project: str, settings: dict[str, Any] | None) -> Any:
+    """Open the log of Weights & Biases; a run that goes on keeps the number that it had there."""
+    import wandb
+
+    number = path / WANDB_NUMBER
+    if not number.exists():
+        number.write_text(secrets.token_hex(4))
+    mode = os.environ.get("WANDB_MODE", "offline")
+    return wandb.init(
+        project=project,
+        dir=str(path),
+        id=number.read_text(),
+        resume="allow" if mode == "online" else None,  # offline, `wandb sync` puts parts together
+        mode=mode,
+        config=settings,
+        settings=wandb.Settings(console="off"),  # the terminal stays as it is
+    )
 
 
 def _locked(path: Path) -> IO[bytes]:

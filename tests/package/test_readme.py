@@ -17,7 +17,8 @@ import yaml
 import dali_msda
 from dali_msda import policy
 from dali_msda.commands import cli, manual
-from dali_msda.pipelines.training.config import Config, presets
+from dali_msda.pipelines.training.command_line import presets
+from dali_msda.pipelines.training.config import Config
 from dali_msda.policy import METHODS, POLICIES
 from dali_msda.torch.torchvision_cpu import declare_operators
 from tests.cuda.host_gpu import HostArray, install

@@ -13,9 +13,10 @@ import yaml
 import dali_msda as msda
 from dali_msda.pipelines.loaders.choice import make_loaders
 from dali_msda.pipelines.train import Run
-from dali_msda.pipelines.training import config as settings
-from dali_msda.pipelines.training.config import NAMED, policy_from_dict, read_preset
+from dali_msda.pipelines.training import command_line as settings
+from dali_msda.pipelines.training.command_line import read_preset
 from dali_msda.pipelines.training.models import make_model
+from dali_msda.pipelines.training.policies import NAMED, policy_from_dict
 from dali_msda.pipelines.training.processes import joined_processes, stopping_between_steps
 from dali_msda.pipelines.training.schedules import learning_rate
 from dali_msda.pipelines.training.step_methods import CoMixup, LoaderMixed, PuzzleMix, StepMethod

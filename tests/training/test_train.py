@@ -97,8 +97,8 @@ def test_training_from_shards(data, tmp_path, capsys):
     arguments = flags(tmp_path, tmp_path / "out", **more)
     assert main([*arguments, "--amp", "--no-channels-last"]) == 0
     assert re.fullmatch(
-        r"epoch 1/1  loss \d\.\d{4}  val loss [\d.]+  top-1 [\d.]+ %  top-5 [\d.]+ %  "
-        r"ECE [\d.]+ %  \d+ img/s\n",
+        r"epoch 1/1  loss \d\.\d{4}  train top-1 [\d.]+ %  val loss [\d.]+  top-1 [\d.]+ %  "
+        r"top-5 [\d.]+ %  ECE [\d.]+ %  \d+ img/s\n",
         capsys.readouterr().out,
     )
     names = {path.name.split(".")[0] for path in (tmp_path / "out").iterdir()}

@@ -11,10 +11,11 @@ from torch.nn import functional
 
 import dali_msda as msda
 from dali_msda.pipelines.train import learning_rate
-from dali_msda.pipelines.training import config as settings
-from dali_msda.pipelines.training.config import Config, policy_from_dict
+from dali_msda.pipelines.training import command_line as settings
+from dali_msda.pipelines.training.config import Config
 from dali_msda.pipelines.training.metrics import CleanMetrics
 from dali_msda.pipelines.training.models import make_model
+from dali_msda.pipelines.training.policies import policy_from_dict
 from dali_msda.pipelines.training.step_methods import STEP_METHODS, AlignMix, ManifoldMixup
 from dali_msda.policy import POLICIES
 

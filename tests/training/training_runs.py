@@ -2,11 +2,13 @@
 
 import csv
 import os
+import socket
 import subprocess
 import sys
 
 import torch
 
+from dali_msda.pipelines import train as train_module
 from tests.support.coloured_folders import write_folder
 
 SECONDS = 600  # many times what a run takes
@@ -53,12 +55,21 @@ def write_data(root):
 
 def flags(data, out, **more):
     values = SETTINGS | {"data": data, "out": out} | more
-    flat = [(f"--{name.replace('_', '-')}", str(value)) for name, value in values.items()]
-    return [text for pair in flat for text in pair]
+    return [text for name, value in values.items() for text in flag(name.replace("_", "-"), value)]
+
+
+def flag(name, value):
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}", str(value)]
 
 
 def run(*command, processes=1):
-    """Run a script with the test's Python; return exit code and stderr."""
+    """Run a script with the test's Python, by torchrun if in several processes.
+
+    Returns:
+        Exit code and stderr.
+    """
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -72,11 +83,70 @@ def run(*command, processes=1):
 
 
 def train(data, out, processes=1, **more):
-    code, text = run(
-        "-m", "dali_msda.pipelines.train", *flags(data, out, **more), processes=processes
-    )
-    assert code == 0, text
+    """Run to the end; FFCV and several processes in processes of their own, others here."""
+    arguments = flags(data, out, **more)
+    if processes == 1 and more.get("loader") != "ffcv":
+        torch.set_num_threads(1)  # as in the processes that run() starts
+        assert train_module.main(arguments) == 0
+    else:
+        launch = ["-c", FORKED, str(processes)] if processes > 1 else ["-m", train_module.__name__]
+        code, text = run(*launch, *arguments)
+        assert code == 0, text
     return torch.load(out / "checkpoint.pt", weights_only=True), rows(out)
+
+
+def together(processes, job):
+    """Do a job in several processes that train together, and say whether all ended well.
+
+    They are forked, which is far quicker than torchrun, where each imports everything: call it in a
+    process that has begun nothing else.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free.getsockname()[1]))
+    sizes, children = dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(processes)), []
+    for rank in map(str, range(processes)):
+        child = os.fork()
+        if not child:
+            os.environ.update(**place, **sizes, RANK=rank, LOCAL_RANK=rank)
+            code = 1
+            try:
+                code = job() or 0
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        children.append(child)
+    return [os.waitpid(child, 0)[1] for child in children] == [0] * processes
+
+
+FORKED = """
+import sys
+from tests.training.training_runs import together, train_module
+processes, *arguments = sys.argv[1:]
+sys.exit(not together(int(processes), lambda: train_module.main(arguments)))
+"""
+
+
+class Killed(BaseException):
+    """Ends a run where it stands, and is caught by nothing in it."""
+
+
+def train_until(step, data, out, **more):
+    """Run here until a step begins, counted from 1; the run then ends without a word."""
+    rate, calls = train_module.learning_rate, iter(range(1, step))
+
+    def killing(*arguments):
+        if next(calls, None) is None:
+            raise Killed
+        return rate(*arguments)
+
+    train_module.learning_rate = killing
+    try:
+        train_module.main(flags(data, out, **more))
+    except Killed:
+        return
+    finally:
+        train_module.learning_rate = rate
+    raise AssertionError("the run came to its end")
 
 
 def rows(out):
