@@ -9,6 +9,7 @@ written, by ``make release`` for a wheel and by ``python -m dali_msda build --ar
 from __future__ import annotations
 
 import ctypes
+import enum
 import os
 import sys
 import zlib
@@ -69,11 +70,21 @@ def read(file: Path) -> Codes:
     return codes
 
 
-def kind_in_library(arch: str) -> tuple[str, str]:
-    """Returns what a kind of device runs from the pack beside the library, and why if nothing.
+class State(enum.IntEnum):
+    """What the pack beside the library holds for a device: ``MsdaPacked`` of cuda/code/code.h."""
+
+    DAMAGED = -1
+    MISSING = 0
+    WITHOUT = 1
+    TOO_NEW = 2
+    HAS_CODE = 3
+
+
+def kind_in_library(arch: str) -> tuple[State, str]:
+    """Returns what a kind of device runs from the pack beside the library.
 
     Returns:
-        The kind of code and an empty text, or an empty text and the reason.
+        The state, and the kind of code or else why there is none.
 
     Raises:
         RuntimeError: If the pack is damaged, or made from other sources.
@@ -81,11 +92,11 @@ def kind_in_library(arch: str) -> tuple[str, str]:
     answer, source = ctypes.create_string_buffer(4096), next(iter(nvrtc.sources()))
     library = cpu_library.library()
     names = source.encode(), arch.encode()
-    found = library.msda_packed_kind(*names, answer, ctypes.c_int64(len(answer)))
+    state = State(library.msda_packed_kind(*names, answer, ctypes.c_int64(len(answer))))
     text = answer.value.decode(errors="replace")
-    if found < 0:
+    if state is State.DAMAGED:
         raise RuntimeError(text)
-    return (text, "") if found else ("", text)
+    return state, text
 
 
 def main(folder: str, *kinds: str) -> None:

@@ -89,20 +89,20 @@ def cuda_driver() -> Finding:
 
 def code_for(arch: str) -> tuple[str, str]:
     """Which code of the kernels a kind of device runs, and what mends it if there is none."""
-    missing = ""
+    state = None
     try:
-        kind, missing = packs.kind_in_library(arch)
-        if kind:
-            return f"kernels: compiled beforehand, {_told(kind, arch)}", ""
+        state, packed = packs.kind_in_library(arch)
+        if state is packs.State.HAS_CODE:
+            return f"kernels: compiled beforehand, {_told(packed, arch)}", ""
         kind = nvrtc.kind_for(arch)
     except RuntimeError as error:
         reason, _, remedy = str(error).partition("; ")
-        if "the driver serves" in missing:
-            reason, remedy = missing, "a newer driver, or NVRTC of the driver's version of CUDA"
+        if state is packs.State.TOO_NEW:
+            reason, remedy = packed, "a newer driver, or NVRTC of the driver's version of CUDA"
         return f"kernels: none ({reason})", remedy
     there = all(build.find(nvrtc.file_name(name, kind)) for name in nvrtc.sources())
     when = "compiled, in the cache" if there else "compiled by NVRTC at first use"
-    why = "" if missing.endswith("not found") else f" ({missing})"
+    why = "" if state is packs.State.MISSING else f" ({packed})"
     return f"kernels: {when}, {_told(kind, arch)}{why}", ""
 
 

@@ -89,11 +89,13 @@ struct MsdaGpuBlend {
   float scales[3], shifts[3];  // the same for up to three channels, or 1 and -0
   int32_t count;               // outputs, in place pairs
   int32_t height, width, channels;
+  int64_t plane;        // bytes of a plane of an output, but for `values`
   uint32_t pixels;      // height * width, but for `values`
   int32_t chw;          // whether the output is CHW; else it is HWC
   int32_t normalises;   // whether there is a scale
   int32_t in_place;     // whether records come in pairs
-  uint32_t parts;       // blocks that share a row, beside one another in the grid
+  int32_t apart;        // whether each run of a group has a thread of its own (cuda/group.h)
+  uint32_t parts;       // blocks that share a row, beside one another in the grid, or its runs
   uint32_t columns;     // groups of a row that a block makes side by side
   uint32_t rows;        // and rows below one another: columns * rows threads have work
   uint32_t reciprocal;  // thread * reciprocal >> 20 is thread / columns

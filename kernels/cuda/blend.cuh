@@ -9,14 +9,17 @@ namespace msda {
 
 // Calls make(column, y, pixel) for the groups that this thread has of an output, where column is
 // start(x) and the group begins at pixel x of row y, the sample's number `pixel`.
-template <int32_t kPixels, typename Start, typename Make>
+template <typename G, typename Start, typename Make>
 __device__ __forceinline__ void each_group(const MsdaGpuBlend& b, Start start, Make make) {
   const uint32_t row = threadIdx.x * b.reciprocal >> 20, first = threadIdx.x - row * b.columns;
   if (row >= b.rows) return;
   const uint32_t width = static_cast<uint32_t>(b.width), height = static_cast<uint32_t>(b.height);
   uint32_t part = 0, block = blockIdx.x, blocks = gridDim.x;
-  if (b.parts > 1) part = block % b.parts, block /= b.parts, blocks /= b.parts;
-  const uint32_t x = (part * b.columns + first) * kPixels, down = blocks * b.rows;
+  if (G::kApart)
+    block /= G::kChannels, blocks /= G::kChannels;
+  else if (b.parts > 1)
+    part = block % b.parts, block /= b.parts, blocks /= b.parts;
+  const uint32_t x = (part * b.columns + first) * G::kPixels, down = blocks * b.rows;
   if (x >= width) return;
   const auto column = start(static_cast<int32_t>(x));
   uint32_t y = block * b.rows + row, pixel = y * width + x;
@@ -77,7 +80,7 @@ __device__ __forceinline__ void blend_selected(const MsdaGpuBlend& b, const Msda
                                                uint32_t mirrored) {
   const uint32_t flip = r.mode == kShrink || r.weight.outside == 1.0f ? G::kAll : 0u;
   const auto start = [&](int32_t x) { return column_at<G>(b, r, mirrored, x); };
-  each_group<G::kPixels>(b, start, [flip](const Column& c, int32_t y, uint32_t pixel) {
+  each_group<G>(b, start, [flip](const Column& c, int32_t y, uint32_t pixel) {
     const uint32_t in_box = box_bits(c, y);
     const uint32_t own = c.r.mode == kSelectBits ? group_bits<G>(c, pixel)
                          : c.r.mode == kErase    ? G::kAll
@@ -114,7 +117,7 @@ __device__ __forceinline__ void blend_boxed(const MsdaGpuBlend& b, const MsdaBle
   const MsdaBlendRecord copy = r;
   const MsdaBlendRecord& held = G::kAligned ? copy : r;  // where registers are left for it
   const auto start = [&](int32_t x) { return column_at<G>(b, held, mirrored, x); };
-  each_group<G::kPixels>(b, start, [](const Column& c, int32_t y, uint32_t pixel) {
+  each_group<G>(b, start, [](const Column& c, int32_t y, uint32_t pixel) {
     const uint32_t bits = box_bits(c, y);
     uint32_t own[G::kWords], partner[G::kWords];
     if (bits != 0 && bits != G::kAll) {
@@ -139,20 +142,20 @@ __device__ __forceinline__ void blend_weighed(const MsdaGpuBlend& b, const MsdaB
                                               uint32_t mirrored) {
   struct BumpColumn {
     Column column;
+    bool is_bump;
     float along_x[G::kPixels];
   };
   const auto start = [&](int32_t x) {
-    BumpColumn made = {column_at<G>(b, r, mirrored, x), {}};
+    BumpColumn made = {column_at<G>(b, r, mirrored, x), r.mode == kMixBump, {}};
     bump_factors<G>(made.along_x, made.column);
     return made;
   };
-  each_group<G::kPixels>(b, start, [](const BumpColumn& m, int32_t y, uint32_t pixel) {
+  each_group<G>(b, start, [](const BumpColumn& m, int32_t y, uint32_t pixel) {
     const Column& c = m.column;
     uint32_t own[G::kWords], partner[G::kWords];
     load_both<G>(own, partner, c, c.r.own, c.r.partner, pixel);
     float weights[G::kPixels];
-    c.r.mode == kMixBump ? weights_of_bump<G>(weights, c, m.along_x, y)
-                         : load_weights<G>(weights, c, pixel);
+    m.is_bump ? weights_of_bump<G>(weights, c, m.along_x, y) : load_weights<G>(weights, c, pixel);
     store_mixed<G>(c, pixel, own, partner, weights);
   });
 }
@@ -180,7 +183,7 @@ __device__ __forceinline__ void mix_several(const Column& c, uint32_t pixel, uin
 // would take too many registers.
 template <typename G>
 __device__ __forceinline__ void mix_several(const Column& c, uint32_t pixel, float) {
-  using Part = Group<float, typename G::Out, G::kChannels, false, 2>;
+  using Part = Group<float, typename G::Out, G::kChannels, false, 2, G::kApart>;
 #pragma unroll 1
   for (int32_t j = 0; j < c.count; j += Part::kPixels) {
     const Column part = column_at<Part>(c.b, c.r, c.mirrored, c.x + j);
@@ -207,7 +210,7 @@ template <typename G>
 __device__ __forceinline__ void blend_several(const MsdaGpuBlend& b, const MsdaBlendRecord& r,
                                               uint32_t mirrored) {
   const auto start = [&](int32_t x) { return column_at<G>(b, r, mirrored, x); };
-  each_group<G::kPixels>(b, start, [](const Column& c, int32_t, uint32_t pixel) {
+  each_group<G>(b, start, [](const Column& c, int32_t, uint32_t pixel) {
     mix_several<G>(c, pixel, typename G::In{});
   });
 }
@@ -247,11 +250,17 @@ __device__ __forceinline__ void blend_output(const MsdaGpuBlend& b, const MsdaBl
 
 template <typename In, typename Out, int32_t channels>
 __device__ __forceinline__ void blend_channels(const MsdaGpuBlend& b) {
+  constexpr int32_t kFew = 4;  // pixels of a thread, where there are not enough threads
   for (int32_t i = blockIdx.y; i < b.count; i += gridDim.y) {
     // A copy of the record would take too many registers: what is needed of it is read again.
     const MsdaBlendRecord& r = b.records[i];
-    r.aligned ? blend_output<Group<In, Out, channels, true>>(b, r)
-              : blend_output<Group<In, Out, channels, false>>(b, r);
+    if (b.apart) {
+      if constexpr (channels > 1) blend_output<Group<In, Out, channels, true, kFew, true>>(b, r);
+    } else if (r.aligned) {
+      blend_output<Group<In, Out, channels, true>>(b, r);
+    } else {
+      blend_output<Group<In, Out, channels, false>>(b, r);
+    }
   }
 }
 

@@ -13,9 +13,11 @@ MSDA_FN T* sample_at(const MsdaSamples& s, int32_t i) {
 }
 
 // Types and sizes of a group.  Its values are counted pixel by pixel, with the channels of a pixel
-// side by side.  With kAligned it has all its pixels, and every address fits its loads and stores.
+// side by side; they are stored as kChannels runs, each of them a part of a plane or of a row. With
+// kAligned it has all its pixels, and every address fits its loads and stores.  With kApart each
+// run is made by another thread, which blocks that are few need to keep a device busy.
 template <typename InType, typename OutType, int32_t channels, bool aligned,
-          int32_t pixels = group_pixels(sizeof(InType), sizeof(OutType))>
+          int32_t pixels = group_pixels(sizeof(InType), sizeof(OutType)), bool apart = false>
 struct Group {
   using In = InType;
   using Out = OutType;
@@ -23,7 +25,11 @@ struct Group {
   static constexpr int32_t kChannels = channels, kPixels = pixels;
   static constexpr int32_t kValues = kChannels * kPixels, kWords = kValues * kInBytes / 4;
   static constexpr uint32_t kAll = (1u << kPixels) - 1u;  // a bit for each pixel
-  static constexpr bool kAligned = aligned;
+  static constexpr bool kAligned = aligned, kApart = apart;
+  // Whether this thread stores a run.
+  static __device__ bool Has(int32_t run) {
+    return !kApart || blockIdx.x % kChannels == static_cast<uint32_t>(run);
+  }
 };
 
 // A column of groups, which a thread goes down.
@@ -134,16 +140,20 @@ MSDA_FN void store_runs(const Column& c, uint32_t pixel, Run run) {
   if (c.b.chw) {
     out += pixel;
 #pragma unroll
-    for (int32_t k = 0; k < kChannels; ++k, out += c.b.pixels)
-      store_run<kPixels, G::kAligned>(out, c.count,
-                                      run([k](int32_t i) { return i * kChannels + k; }));
+    for (int32_t k = 0; k < kChannels; ++k) {
+      if (G::Has(k))
+        store_run<kPixels, G::kAligned>(out, c.count,
+                                        run([k](int32_t i) { return i * kChannels + k; }));
+      out = reinterpret_cast<Out*>(reinterpret_cast<char*>(out) + c.b.plane);
+    }
     return;
   }
   out += static_cast<uint64_t>(pixel) * kChannels;
 #pragma unroll
   for (int32_t k = 0; k < kChannels; ++k)
-    store_run<kPixels, G::kAligned>(out + k * kPixels, c.count * kChannels - k * kPixels,
-                                    run([k](int32_t i) { return k * kPixels + i; }));
+    if (G::Has(k))
+      store_run<kPixels, G::kAligned>(out + k * kPixels, c.count * kChannels - k * kPixels,
+                                      run([k](int32_t i) { return k * kPixels + i; }));
 }
 
 // Stores the group whose values before they are normalised are mixed(0), mixed(1), ...
@@ -188,8 +198,8 @@ MSDA_FN void erase_pixels(const Column& c, uint32_t pixel, uint32_t bits) {
   const uint64_t plane = c.b.chw ? c.b.pixels : 1;
 #pragma unroll 1
   for (int32_t j = 0; j < c.count; ++j)
-    if (bits >> j & 1u)
-      for (int32_t k = 0; k < G::kChannels; ++k)
+    for (int32_t k = 0; k < G::kChannels; ++k)
+      if ((bits >> j & 1u) && G::Has(c.b.chw ? k : (j * G::kChannels + k) / G::kPixels))
         store_part(0, out + (uint64_t{pixel} + j) * (c.b.chw ? 1 : G::kChannels) + k * plane);
 }
 

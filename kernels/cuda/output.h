@@ -39,6 +39,25 @@ MSDA_FN void store_part(uint32_t bits, Float16* out) { out->bits = static_cast<u
 MSDA_FN void store_part(uint32_t bits, Bfloat16* out) { out->bits = static_cast<uint16_t>(bits); }
 MSDA_FN void store_part(uint32_t bits, float* out) { *out = float_of(bits); }
 
+MSDA_FN void store_word(char* at, uint32_t word) { *reinterpret_cast<uint32_t*>(at) = word; }
+
+// Stores the words of kValues values of two bytes, at any address of theirs.
+template <int32_t kValues, typename Out>
+MSDA_FN void store_halves(Out* out, const Words16& w) {
+  char* at = reinterpret_cast<char*>(out);
+  constexpr int32_t kWords = kValues / 2;
+  if ((address_bits(at) & 2u) == 0) {
+#pragma unroll
+    for (int32_t i = 0; i < kWords; ++i) store_word(at + 4 * i, w.word[i]);
+    return;
+  }
+  store_part(w.word[0], out);
+#pragma unroll
+  for (int32_t i = 1; i < kWords; ++i)
+    store_word(at + 4 * i - 2, shift_out(w.word[i - 1], w.word[i], 16));
+  store_part(w.word[kWords - 1] >> 16, out + kValues - 1);
+}
+
 // Stores the words of kValues values, of which `count` are there.  With kAligned all are, and the
 // address is a multiple of their size.
 template <int32_t kValues, bool kAligned, typename Out>
@@ -53,6 +72,7 @@ MSDA_FN void store_run(Out* out, int32_t count, const Words16& w) {
   if (kAligned || (count >= kValues && (address_bits(at) & (kBytes - 1u)) == 0)) {
     kBytes == 16 ? store16(at, w) : kBytes == 8 ? store8(at, w) : store4(at, w);
   } else if (count >= kValues) {  // without a question for each value
+    if constexpr (sizeof(Out) == 2) return store_halves<kValues>(out, w);
 #pragma unroll
     for (int32_t i = 0; i < kValues; ++i) store_value(i);
   } else {

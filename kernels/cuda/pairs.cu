@@ -37,7 +37,7 @@ __device__ __forceinline__ void blend_pairs(const MsdaGpuBlend& b) {
     const auto start = [&](int32_t x) {
       return Columns{column_at<G>(b, r[0], 0, x), column_at<G>(b, r[1], 0, x)};
     };
-    each_group<G::kPixels>(b, start, [](const Columns& c, int32_t y, uint32_t pixel) {
+    each_group<G>(b, start, [](const Columns& c, int32_t y, uint32_t pixel) {
       const bool both = c.second.r.mode != kNothing;
       uint32_t one[G::kWords], other[G::kWords];
       load_group<G>(one, c.first, c.first.r.own, 0, pixel);

@@ -5,10 +5,10 @@
 // coefficients rounded to float.  Their greatest errors against the exact value, over every float
 // of the range, are (tests/plan/test_maths.py measures them again):
 //
-//   exp32   all floats                    1.05 ulp
-//   log32   all positive floats           0.81 ulp
-//   sin32   |x| <= 65536                  1.49 ulp
-//   cos32   |x| <= 65536                  1.49 ulp
+//   exp32               all floats                    1.05 ulp
+//   log32               all positive normal floats    0.81 ulp
+//   sine_cosine.sine    |x| <= 65536                  1.49 ulp
+//   sine_cosine.cosine  |x| <= 65536                  1.49 ulp
 //
 // exp64 and log64 (2 ulp) serve the draws, on the CPU only.  They are here because libm's are not
 // the same on every machine.
@@ -17,15 +17,12 @@
 
 namespace msda {
 
-constexpr float kTrigRange = 65536.0f;
-
 // 2^k for -126 <= k <= 127.
 MSDA_FN float power_of_two(int32_t k) { return float_of(static_cast<uint32_t>(k + 127) << 23); }
 
 // e^x; 0 below -104, inf above 88.72..., NaN for NaN.
 MSDA_FN float exp32(float x) {
-  if (x != x) return x;
-  if (x > 88.72284f) return float_of(0x7F800000u);
+  if (!(x <= 88.72284f)) return x != x ? x : float_of(0x7F800000u);
   if (x < -104.0f) return 0.0f;
   const float k = rintf(x * 1.44269504f);
   float r = fmaf(-k, 0x1.62e43p-1f, x);  // k ln 2 in two parts; the first product is exact
@@ -40,11 +37,11 @@ MSDA_FN float exp32(float x) {
   return p * power_of_two(half) * power_of_two(whole - half);
 }
 
-// ln x for normal x > 0, with `exponent` added to that of x.  No branches: loops over it vectorise.
-MSDA_FN float log32_normal(float x, int32_t exponent) {
+// ln x for normal x > 0.  No branches: loops over it vectorise.
+MSDA_FN float log32(float x) {
   // x = m 2^e with m in [sqrt(1/2), sqrt(2))
   const uint32_t shifted = bits_of(x) - 0x3F3504F3u;
-  const float e = static_cast<float>(exponent + (static_cast<int32_t>(shifted) >> 23));
+  const float e = static_cast<float>(static_cast<int32_t>(shifted) >> 23);
   const float f = float_of((shifted & 0x007FFFFFu) + 0x3F3504F3u) - 1.0f;
   float p = fmaf(f, 6.9156340e-2f, -1.1794104e-1f);
   p = fmaf(f, p, 1.1875068e-1f);
@@ -58,14 +55,6 @@ MSDA_FN float log32_normal(float x, int32_t exponent) {
   float tail = fmaf(square * f, p, e * -1.9046542e-9f);
   tail = fmaf(-0.5f, square, tail);
   return fmaf(e, 0x1.62e43p-1f, f + tail);
-}
-
-// ln x; -inf for 0, NaN for negative x and NaN, inf for inf.
-MSDA_FN float log32(float x) {
-  const uint32_t bits = bits_of(x);
-  if (bits == 0 || bits == 0x80000000u) return float_of(0xFF800000u);
-  if (bits >= 0x7F800000u) return bits == 0x7F800000u ? x : float_of(0x7FC00000u);
-  return bits < 0x00800000u ? log32_normal(x * 0x1p23f, -23) : log32_normal(x, 0);
 }
 
 // a / b, given 1 / b.  It equals a division where quotient and remainders are 0 or normal numbers,
@@ -118,25 +107,14 @@ struct SineCosine {
   float sine, cosine;
 };
 
-// sin x and cos x for |x| <= kTrigRange.  No branches: loops over them vectorise, and the threads
+// sin x and cos x for |x| <= 65536.  No branches: loops over them vectorise, and the threads
 // of a warp stay together.
-MSDA_FN SineCosine sine_cosine_in_range(float x) {
+MSDA_FN SineCosine sine_cosine(float x) {
   const Reduced a = reduce_half_pi(x);
   const float sine = sin_polynomial(a.r), cosine = cos_polynomial(a.r);
   const bool swapped = a.quadrant & 1u;
   return {signed_by(a.quadrant, swapped ? cosine : sine),
           signed_by(a.quadrant + 1, swapped ? sine : cosine)};
-}
-
-// sin x for |x| <= kTrigRange, NaN beyond.
-MSDA_FN float sin32(float x) {
-  return x >= -kTrigRange && x <= kTrigRange ? sine_cosine_in_range(x).sine : float_of(0x7FC00000u);
-}
-
-// cos x for |x| <= kTrigRange, NaN beyond.
-MSDA_FN float cos32(float x) {
-  return x >= -kTrigRange && x <= kTrigRange ? sine_cosine_in_range(x).cosine
-                                             : float_of(0x7FC00000u);
 }
 
 // e^x in double for x <= 0 (0 below -745), to about 2 ulp: a Taylor series on |r| <= ln(2) / 2,

@@ -262,8 +262,15 @@ MSDA_FN void store4(char* at, const Words16& w) {
 #endif
 }
 
+// The last 32 bits of an address, of which a GPU's compiler would go on asking in 64.
 MSDA_FN uint32_t address_bits(const char* at) {
+#if defined(__CUDA_ARCH__)
+  uint32_t bits;
+  asm("cvt.u32.u64 %0, %1;" : "=r"(bits) : "l"(at));
+  return bits;
+#else
   return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(at));
+#endif
 }
 
 // Four of the eight bytes of `low` and `high`, in one instruction: digit i of `places`, from the

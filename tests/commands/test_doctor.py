@@ -115,7 +115,9 @@ def test_an_old_driver_and_a_new_card(capsys, monkeypatch):
     monkeypatch.setattr(driver, "library", lambda: None)
     monkeypatch.setattr(driver, "call", HostDriver.call)
     monkeypatch.setattr(driver, "device", lambda index: HostDriver)
-    monkeypatch.setattr(packs, "kind_in_library", lambda arch: ("", "/here/msda.pack: not found"))
+    monkeypatch.setattr(
+        packs, "kind_in_library", lambda arch: (packs.State.MISSING, "/here/msda.pack: not found")
+    )
     monkeypatch.setattr(build, "find", lambda file: None)
     _, lines = report(capsys)
     found, remedy = lines["driver"]
@@ -134,7 +136,7 @@ def test_an_old_driver_and_a_new_card(capsys, monkeypatch):
 
 
 def test_which_code_a_card_runs(monkeypatch, tmp_path):
-    packed, found = ("", "/here/msda.pack: not found"), None
+    packed, found = (packs.State.MISSING, "/here/msda.pack: not found"), None
     monkeypatch.setattr(packs, "kind_in_library", lambda arch: packed)
     monkeypatch.setattr(build, "find", lambda file: found)
     monkeypatch.setattr(nvrtc, "archs", lambda: ("sm_90", "sm_100"))
@@ -146,9 +148,9 @@ def test_which_code_a_card_runs(monkeypatch, tmp_path):
         "kernels: compiled, in the cache, machine code of sm_90",
         "",
     )
-    packed = "", "/here/msda.pack: no code of blend for sm_90"
+    packed = packs.State.WITHOUT, "/here/msda.pack: no code of blend for sm_90"
     assert doctor.code_for("sm_90")[0].endswith(" (/here/msda.pack: no code of blend for sm_90)")
-    packed = "sm_90", ""
+    packed = packs.State.HAS_CODE, "sm_90"
     assert doctor.code_for("sm_90") == (
         "kernels: compiled beforehand, machine code of sm_90",
         "",
@@ -158,7 +160,7 @@ def test_which_code_a_card_runs(monkeypatch, tmp_path):
 def test_packed_code_that_is_too_new_for_the_driver(monkeypatch):
     """The one way out that helps is told where there is no NVRTC either."""
     text = "/here/msda.pack: the code was compiled by CUDA 13.0, and the driver serves CUDA 12.4"
-    monkeypatch.setattr(packs, "kind_in_library", lambda arch: ("", text))
+    monkeypatch.setattr(packs, "kind_in_library", lambda arch: (packs.State.TOO_NEW, text))
     monkeypatch.setattr(build, "find", lambda file: None)
     assert doctor.code_for("sm_90") == (
         f"kernels: compiled by NVRTC at first use, machine code of sm_90 ({text})",

@@ -22,17 +22,12 @@ Blend = structure(
     dict.fromkeys("records plans masks mirror scale shift".split(), c_void_p)
     | {"scales": c_float * 3, "shifts": c_float * 3}
     | dict.fromkeys("count height width channels".split(), c_int32)
-    | {"pixels": c_uint32}
-    | dict.fromkeys("chw normalises in_place".split(), c_int32)
+    | {"plane": c_int64, "pixels": c_uint32}
+    | dict.fromkeys("chw normalises in_place apart".split(), c_int32)
     | dict.fromkeys("parts columns rows reciprocal".split(), c_uint32),
 )
-BlendCounts = structure(  # of kernels/cuda/host/blend_records.h, as the next one
-    "MsdaBlendCounts", dict.fromkeys("groups values".split(), c_int32)
-)
-BlendLaunch = structure(
-    "MsdaBlendLaunch",
-    {"grid": c_uint32 * 2, "threads": c_int32}
-    | dict.fromkeys("parts columns rows reciprocal".split(), c_uint32),
+BlendCounts = structure(  # of kernels/cuda/host/blend_records.h
+    "MsdaBlendCounts", dict.fromkeys("groups values aligned".split(), c_int32)
 )
 Mask = structure(
     "MsdaGpuMask",
@@ -82,7 +77,7 @@ def library():
         "msda_mask_lists": [c_void_p, c_void_p, c_int32],
         "msda_blend_records": [c_void_p, c_void_p, POINTER(cpu.Blend), c_int64, c_void_p],
         "msda_blend_arguments": [c_void_p, POINTER(cpu.Blend)],
-        "msda_blend_launch": [c_void_p, c_int32, POINTER(cpu.Blend), c_int32],
+        "msda_blend_launch": [*[c_void_p] * 4, c_int32],
     }.items():
         getattr(lib, name).argtypes = arguments
     return lib
@@ -131,35 +126,34 @@ def blend_job(outs, ins, plans, size, in_dtype, out_dtype, layout, **options):
 
 
 def blend_records(job, mask_stride=0, numbers=None):
-    """Records of a blend, uint8 ``(n, 64)``, and how many outputs the two kinds of kernels make."""
+    """Records of a blend, uint8 ``(n, 64)``, and what the two kinds of kernels make of them."""
     records = np.zeros((job.batch * (2 if job.pairs else 1), 64), np.uint8)
     counts = BlendCounts()
     address = None if numbers is None else numbers.ctypes.data
     library().msda_blend_records(
         records.ctypes.data, byref(counts), byref(job), mask_stride, address
     )
-    return records, counts.groups, counts.values
+    return records, counts
 
 
-def blend_launches(job, argument, groups, values, multiprocessors=132):
-    """Names of a blend's kernels and how to launch them, None for one that takes values.
+def blend_launches(job, argument, counts, multiprocessors=132):
+    """Names of a blend's kernels, grids and blocks: no grid for one that takes values.
 
     ``argument`` is that of the kernel which was yielded last.
     """
     names = {code: name for name, code in cpu.DTYPES.items()}
     types = [names[code] for code in (job.in_dtype, job.out_dtype)]
     library().msda_blend_arguments(byref(argument), byref(job))
-    if groups:
-        how = BlendLaunch()
-        library().msda_blend_launch(byref(how), groups, byref(job), multiprocessors)
-        argument.count = groups
-        for member in ("parts", "columns", "rows", "reciprocal"):
-            setattr(argument, member, getattr(how, member))
-        yield f"msda_pairs_{types[0]}" if job.pairs else f"msda_blend_{'_'.join(types)}", how
-    if values:
-        argument.records += groups * (128 if job.pairs else 64)
-        argument.count = values
-        yield f"msda_values_{'_'.join(types)}", None
+    if counts.groups:
+        grid = (c_uint32 * 2)()
+        how = byref(argument), byref(counts), byref(job)
+        threads = library().msda_blend_launch(grid, *how, multiprocessors)
+        name = f"msda_pairs_{types[0]}" if job.pairs else f"msda_blend_{'_'.join(types)}"
+        yield name, tuple(grid), threads
+    if counts.values:
+        argument.records += counts.groups * (128 if job.pairs else 64)
+        argument.count = counts.values
+        yield f"msda_values_{'_'.join(types)}", None, None
 
 
 def grid(samples, rows, items, block, resident):

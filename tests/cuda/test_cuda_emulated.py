@@ -89,8 +89,10 @@ def blend_launches(
 
     ``outs`` and ``images`` are addresses; ``flags`` are those of ``mirror``, on the device only.
     With ``share``, a grid has blocks of ``block`` threads, and this share of those that there is
-    work for; without it, it is what the host chooses.
+    work for; without it, it is what the host chooses. Without multiprocessors none are left idle,
+    so that no runs are apart.
     """
+    multiprocessors = multiprocessors if share is None else 0
     flat = np.ascontiguousarray(plan).reshape(-1)
     if fields is None:
         fields = fields_of(plan) if plan.size else np.empty((0, 1), np.uint32)
@@ -100,24 +102,24 @@ def blend_launches(
     options = {k: None if v is None else np.ascontiguousarray(v) for k, v in options.items()}
     layout = "CHW" if chw else "HWC"
     job = cuda.blend_job(outs, images, flat, size, *types, layout, **options)
-    records, groups, values = cuda.blend_records(job, stride, numbers)
+    records, counts = cuda.blend_records(job, stride, numbers)
     kept = [records, flat, flags, scale, shift]
     kept = [None if value is None else walled(value) for value in kept]
     b = cuda.Blend(*(memory and memory.address for memory in kept[:2]), masks.address)
     b.mirror, b.scale, b.shift = (memory and memory.address for memory in kept[2:])
-    for name, how in cuda.blend_launches(job, b, groups, values, multiprocessors):
-        if how is None:
+    for name, grid, threads in cuda.blend_launches(job, b, counts, multiprocessors):
+        if grid is None:
             items, threads = size[1] * size[2], block or 64
-            grid = launch_grid(values, size[0], items, threads, 1.0 if share is None else share)
-        elif share is None:
-            grid, threads = tuple(how.grid), how.threads
-        else:
-            across = how.parts * how.columns
+            grid = launch_grid(
+                counts.values, size[0], items, threads, 1.0 if share is None else share
+            )
+        elif share is not None:
+            across = b.parts * b.columns
             b.columns = min(across, block)
             b.parts = -(-across // b.columns)
             b.rows, b.reciprocal = block // b.columns, -(-(1 << 20) // b.columns)
             rows = max(1, round(share * -(-size[0] // b.rows)))
-            grid, threads = (b.parts * rows, max(1, round(share * groups))), block
+            grid, threads = (b.parts * rows, max(1, round(share * counts.groups))), block
         yield name, b, grid, threads
 
 
@@ -168,11 +170,13 @@ def test_the_blend_is_the_cpus_and_writes_once(source, dtype, layout):
         options = options_of(images, dtype, seed)
         want = on_the_cpu(images, plan, dtype, layout, **options)
         block, share, order = LAUNCHES[seed % 3]
-        got = emulated_blend(
-            images, plan, dtype, layout, block=block, share=share, order=order,
-            at_end=seed % 2 == 0, apart=seed % 4 > 1, **options,
-        )  # fmt: skip
-        assert_same(got, want)
+        # Also as the host launches few groups, whose runs are apart.
+        for launched in ({"block": block, "share": share}, {})[: 2 if seed == 0 else 1]:
+            got = emulated_blend(
+                images, plan, dtype, layout, order=order, at_end=seed % 2 == 0, apart=seed % 4 > 1,
+                **launched, **options,
+            )  # fmt: skip
+            assert_same(got, want)
 
 
 @pytest.mark.parametrize("layout", ["CHW", "HWC"])
@@ -188,10 +192,15 @@ def test_launches_that_the_host_chooses(source, dtype, layout):
             options["flags"] = options.pop("mirror")
         order = LAUNCHES[seed % 3][2]
         how = {"order": order, "at_end": seed % 2 == 0, "watch": False}
-        got = emulated_blend(images, plan, dtype, layout, **how, **options)
+        got = [
+            emulated_blend(images, plan, dtype, layout, multiprocessors=n, **how, **options)
+            for n in ((132, 0) if seed == 0 else (132,))  # few groups with their runs apart, or not
+        ]
         if "flags" in options:
             options["mirror"] = options.pop("flags")
-        assert_same(got, on_the_cpu(images, plan, dtype, layout, **options))
+        want = on_the_cpu(images, plan, dtype, layout, **options)
+        for one in got:
+            assert_same(one, want)
 
 
 @pytest.mark.parametrize("layout", ["CHW", "HWC"])
@@ -733,6 +742,10 @@ def test_a_value_written_twice_or_never_shows():
 
 def test_structures_are_as_large_as_the_kernels():
     """Python's view of kernels/cuda/arguments.h."""
-    sizes = {"Samples": 24, "Blend": 6 * 8 + 6 * 4 + 8 * 4 + 4 * 4, "Mask": 8 + 24 + 8 + 12 + 4}
+    sizes = {
+        "Samples": 24,
+        "Blend": 6 * 8 + 6 * 4 + 4 * 4 + 8 + 9 * 4 + 4,
+        "Mask": 8 + 24 + 8 + 12 + 4,
+    }
     sizes |= {"Saliency": 48 + 3 * 8 + 8 + 16, "Masks": 24}
     assert {name: ctypes.sizeof(getattr(cuda, name)) for name in sizes} == sizes

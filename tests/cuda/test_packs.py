@@ -236,14 +236,15 @@ def test_nvrtc_says_in_its_code_which_one_it_is():
 def test_what_the_doctor_asks(place, monkeypatch):
     monkeypatch.setattr(cpu_library, "library", lambda: place.lib)
     monkeypatch.setattr(nvrtc, "sources", lambda: {"blend": Path()})
-    assert packs.kind_in_library("sm_121") == ("sm_120", "")
-    assert packs.kind_in_library("sm_130") == ("compute_120", "")
-    assert packs.kind_in_library("sm_80") == ("", f"{place.file}: no code of blend for sm_80")
+    assert packs.kind_in_library("sm_121") == (packs.State.HAS_CODE, "sm_120")
+    assert packs.kind_in_library("sm_130") == (packs.State.HAS_CODE, "compute_120")
+    none = f"{place.file}: no code of blend for sm_80"
+    assert packs.kind_in_library("sm_80") == (packs.State.WITHOUT, none)
     place.file.write_text("#!/bin/sh\n")
     with pytest.raises(RuntimeError, match="no pack of the GPU's kernels"):
         packs.kind_in_library("sm_90")
     place.file.unlink()
-    assert packs.kind_in_library("sm_90") == ("", f"{place.file}: not found")
+    assert packs.kind_in_library("sm_90") == (packs.State.MISSING, f"{place.file}: not found")
 
 
 def test_what_was_written_is_read(place):

@@ -102,26 +102,28 @@ void answer_with(const std::string& text, char* answer, int64_t room) {
 
 // Code in the pack that the device and the driver take, or else why there is none.
 struct Packed {
+  MsdaPacked state;
   Code code;
   std::string reason;
 };
 
 Packed packed(const std::string& source, const std::string& arch) {
   const std::string path = pack_beside_this_library();
-  if (!std::ifstream(path).is_open()) return {{}, path + ": not found"};
+  if (!std::ifstream(path).is_open()) return {kPackMissing, {}, path + ": not found"};
   Code code = packed_code(path, source, arch);
-  if (code.kind.empty()) return {{}, path + ": no code of " + source + " for " + arch};
-  if (!driver_takes(code.bytes)) return {{}, path + ": " + versions(code.bytes)};
-  return {std::move(code), ""};
+  if (code.kind.empty())
+    return {kPackWithout, {}, path + ": no code of " + source + " for " + arch};
+  if (!driver_takes(code.bytes)) return {kPackTooNew, {}, path + ": " + versions(code.bytes)};
+  return {kPackHasCode, std::move(code), ""};
 }
 
 }  // namespace
 
 std::string machine_code(const std::string& source, const std::string& arch) {
-  Packed found = packed(source, arch);
-  if (found.reason.empty()) return std::move(found.code.bytes);
+  Packed pack = packed(source, arch);
+  if (pack.state == kPackHasCode) return std::move(pack.code.bytes);
   const MsdaCompiler compile = compiler;
-  if (!compile) throw std::runtime_error(found.reason + remedy(arch));
+  if (!compile) throw std::runtime_error(pack.reason + remedy(arch));
   return content_of(compiled_path(compile, source, arch), arch);
 }
 
@@ -136,13 +138,13 @@ void msda_set_compiler(MsdaCompiler compiler) { msda::gpu::compiler = compiler; 
 
 int32_t msda_packed_kind(const char* source, const char* arch, char* answer, int64_t room) {
   try {
-    const msda::gpu::Packed found = msda::gpu::packed(source, arch);
-    const bool there = found.reason.empty();
-    msda::gpu::answer_with(there ? found.code.kind : found.reason, answer, room);
-    return there;
+    const msda::gpu::Packed pack = msda::gpu::packed(source, arch);
+    const bool there = pack.state == kPackHasCode;
+    msda::gpu::answer_with(there ? pack.code.kind : pack.reason, answer, room);
+    return pack.state;
   } catch (const std::exception& error) {
     msda::gpu::answer_with(error.what(), answer, room);
-    return -1;
+    return kPackDamaged;
   }
 }
 

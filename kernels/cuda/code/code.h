@@ -28,8 +28,17 @@ using MsdaCompiler = int32_t (*)(const char* source, const char* arch, char* ans
 // Sets this function for all operators that are made from now on; null for none.
 __attribute__((visibility("default"))) void msda_set_compiler(MsdaCompiler compiler);
 
-// Writes the kind of the packed code that a kind of device would run and returns 1.  If there is
-// none, writes the reason and returns 0, or -1 if the pack is damaged or not this library's.
+// What the pack beside this library holds for a device.
+enum MsdaPacked : int32_t {
+  kPackDamaged = -1,  // or it is not this library's
+  kPackMissing = 0,   // there is no pack
+  kPackWithout = 1,   // it has no code for the device
+  kPackTooNew = 2,    // it has, but the driver does not take it
+  kPackHasCode = 3,
+};
+
+// Returns an MsdaPacked.  Writes the kind of the packed code that a kind of device would run, or
+// why there is none.
 int32_t msda_packed_kind(const char* source, const char* arch, char* answer, int64_t room);
 
 // Writes which of these kinds of code, with spaces between them, a kind of device runs best: an

@@ -5,33 +5,16 @@
 namespace msda::gpu {
 namespace {
 
-// The addresses of the samples of one plane after another.
-template <typename Address>
-class Planes {
- public:
-  Planes(Address const* samples, int32_t count) : samples_(samples, samples + count) {}
-
-  Address* at() { return samples_.data(); }
-  void Move(int64_t bytes) {
-    for (Address& sample : samples_)
-      sample = reinterpret_cast<Address>(reinterpret_cast<intptr_t>(sample) + bytes);
-  }
-
- private:
-  std::vector<Address> samples_;
-};
-
 void launch(const Upload& upload, const MsdaBlend& b, MsdaGpuBlend job,
             const MsdaBlendCounts& counts) {
   if (b.height == 0 || b.width == 0 || b.channels == 0) return;
   const std::string in = name_of(b.in_dtype), types = in + "_" + name_of(b.out_dtype);
   if (counts.groups > 0) {
-    MsdaBlendLaunch how;
-    msda_blend_launch(&how, counts.groups, &b, upload.device.multiprocessors);
-    job.parts = how.parts, job.columns = how.columns, job.rows = how.rows;
-    job.reciprocal = how.reciprocal, job.count = counts.groups;
+    uint32_t grid[2];
+    const int32_t threads =
+        msda_blend_launch(grid, &job, &counts, &b, upload.device.multiprocessors);
     Kernel& kernel = upload.device.kernel(b.pairs ? "msda_pairs_" + in : "msda_blend_" + types);
-    kernel.launch(how.grid, how.threads, 0, upload.stream, &job);
+    kernel.launch(grid, threads, 0, upload.stream, &job);
   }
   if (counts.values > 0) {
     job.records += int64_t{counts.groups} * (b.pairs ? 2 : 1);
@@ -57,14 +40,15 @@ int32_t msda_gpu_blend(MsdaGpuCall* call, const MsdaBlend* blend, const uint8_t*
     const bool several = given && batch > 1;
     const int64_t apart = several ? static_cast<const char*>(b.fields[1]) - given : fields.stride();
 
-    Planes<void*> outs(b.outs, b.batch);
-    Planes<const void*> ins(b.ins, b.samples);
-    b.outs = outs.at(), b.ins = ins.at();
+    std::vector<void*> outs(b.outs, b.outs + b.batch);
+    std::vector<const void*> ins(b.ins, b.ins + b.samples);
+    b.outs = outs.data(), b.ins = ins.data();
     std::vector<MsdaBlendRecord> records(each * static_cast<size_t>(planes));
     MsdaBlendCounts counts = {};
     for (size_t plane = 0; plane < static_cast<size_t>(planes); ++plane) {
       msda_blend_records(&records[plane * each], &counts, &b, apart, fields.numbers());
-      outs.Move(out_step), ins.Move(in_step);
+      for (void*& out : outs) out = static_cast<char*>(out) + out_step;
+      for (const void*& in : ins) in = static_cast<const char*>(in) + in_step;
     }
     const int part = upload.Add(records.data(), records.size());
     const size_t channels = counts.values ? static_cast<size_t>(b.channels * planes) : 0;

@@ -10,8 +10,10 @@ namespace {
 
 constexpr int32_t kBlock = 256;         // threads: four such blocks share a multiprocessor
 constexpr int64_t kMostAcross = 65535;  // blocks along y that CUDA allows
-constexpr int64_t kMostPixels = 32;     // below one another that a thread makes, if blocks are many
-constexpr int64_t kBlocksEnough = 8;    // for a multiprocessor, so that it is never idle for long
+constexpr int64_t kMostPixels = 64;     // below one another that a thread makes, if blocks are many
+constexpr int64_t kBlocksEnough = 7;    // for a multiprocessor, so that it is never idle for long
+constexpr int64_t kFewPixels = 4;       // that a thread makes where runs are apart (blend.cuh)
+constexpr int64_t kThreadsEnough = 512;   // for a multiprocessor, which holds twice as many
 constexpr uint32_t kReciprocalBits = 20;  // enough for an exact quotient of up to 1024 threads
 
 int32_t bytes_of(int32_t dtype) { return dtype == kUint8 ? 1 : dtype == kFloat32 ? 4 : 2; }
@@ -27,6 +29,11 @@ bool is_hard(float weight) { return weight == 0.0f || weight == 1.0f; }
 // Whether kernels that take groups serve the images.
 bool has_groups(const MsdaBlend& b) {
   return (b.channels == 1 || b.channels == 3) && int64_t{b.height} * b.width <= UINT32_MAX;
+}
+
+// Whether the runs of groups may be made apart.
+bool has_apart(const MsdaBlend& b, const MsdaBlendCounts& counts) {
+  return counts.aligned && b.channels > 1 && !b.pairs;
 }
 
 // Whether they serve the record.  Policies draw no others.
@@ -133,9 +140,11 @@ void msda_blend_records(MsdaBlendRecord* records, MsdaBlendCounts* counts, const
     return has_groups(b) && has_groups(b.plans[i]) && has_groups(b.plans[other(i)]);
   };
   const auto make = [&](int32_t i) {
-    *records++ = record_of(b, i, mask_stride * (numbers ? numbers[i] : i));
+    *records = record_of(b, i, mask_stride * (numbers ? numbers[i] : i));
+    counts->aligned &= records->aligned || !groups(i);
+    ++records;
   };
-  *counts = {};
+  *counts = {0, 0, 1};
   for (const bool wanted : {true, false})
     for (int32_t i = 0; i < b.batch; ++i) {
       if (other(i) < i || groups(i) != wanted) continue;  // made with the other one
@@ -155,6 +164,7 @@ void msda_blend_arguments(MsdaGpuBlend* arguments, const MsdaBlend* blend) {
   const MsdaBlend& b = *blend;
   a.height = b.height, a.width = b.width, a.channels = b.channels;
   a.pixels = static_cast<uint32_t>(b.height) * static_cast<uint32_t>(b.width);
+  a.plane = int64_t{a.pixels} * bytes_of(b.out_dtype);
   a.chw = b.out_layout == kChw;
   a.normalises = b.scale != nullptr;
   a.in_place = b.pairs != nullptr;
@@ -164,22 +174,28 @@ void msda_blend_arguments(MsdaGpuBlend* arguments, const MsdaBlend* blend) {
   }
 }
 
-void msda_blend_launch(MsdaBlendLaunch* launch, int32_t outputs, const MsdaBlend* blend,
-                       int32_t multiprocessors) {
-  MsdaBlendLaunch& l = *launch;
-  // Long rows are divided evenly, and a small image takes no more threads than it has groups.
-  const int64_t across = ceil_div(blend->width, pixels_of(*blend)), height = blend->height;
+int32_t msda_blend_launch(uint32_t* grid, MsdaGpuBlend* arguments, const MsdaBlendCounts* counts,
+                          const MsdaBlend* blend, int32_t multiprocessors) {
+  MsdaGpuBlend& a = *arguments;
+  const int64_t height = blend->height, outputs = counts->groups;
   const int64_t block = gpu::most_threads(kBlock);
-  const int64_t parts = ceil_div(across, block), columns = ceil_div(across, parts);
+  int64_t pixels = pixels_of(*blend), across = ceil_div(blend->width, pixels);
+  a.apart = has_apart(*blend, *counts) && ceil_div(blend->width, kFewPixels) <= block &&
+            outputs * height * across <= kThreadsEnough * multiprocessors;
+  if (a.apart) pixels = kFewPixels, across = ceil_div(blend->width, pixels);
+  // Long rows are divided evenly, and a small image takes no more threads than it has groups.
+  const int64_t pieces = ceil_div(across, block), columns = ceil_div(across, pieces);
   const int64_t rows = std::min(block / columns, height);
+  const int64_t parts = a.apart ? blend->channels : pieces;
   const int64_t outputs_at_once = std::clamp<int64_t>(outputs, 1, kMostAcross);
-  int64_t groups = kMostPixels / pixels_of(*blend);
+  int64_t groups = kMostPixels / pixels;
   const auto blocks = [&] { return parts * ceil_div(ceil_div(height, rows), groups); };
   while (groups > 1 && blocks() * outputs_at_once < kBlocksEnough * multiprocessors) groups /= 2;
-  l.grid[0] = static_cast<uint32_t>(blocks());
-  l.grid[1] = static_cast<uint32_t>(outputs_at_once);
-  l.threads = static_cast<int32_t>(ceil_div(columns * rows, 32) * 32);
-  l.parts = static_cast<uint32_t>(parts);
-  l.columns = static_cast<uint32_t>(columns), l.rows = static_cast<uint32_t>(rows);
-  l.reciprocal = static_cast<uint32_t>(ceil_div(1 << kReciprocalBits, columns));
+  grid[0] = static_cast<uint32_t>(blocks());
+  grid[1] = static_cast<uint32_t>(outputs_at_once);
+  a.count = counts->groups;
+  a.parts = static_cast<uint32_t>(parts);
+  a.columns = static_cast<uint32_t>(columns), a.rows = static_cast<uint32_t>(rows);
+  a.reciprocal = static_cast<uint32_t>(ceil_div(1 << kReciprocalBits, columns));
+  return static_cast<int32_t>(ceil_div(columns * rows, 32) * 32);
 }

@@ -8,13 +8,7 @@
 // in place msda_pairs_*), and how many those that take values (msda_values_*).
 struct MsdaBlendCounts {
   int32_t groups, values;
-};
-
-// A launch of the kernels that take groups.
-struct MsdaBlendLaunch {
-  uint32_t grid[2];
-  int32_t threads;                            // of a block
-  uint32_t parts, columns, rows, reciprocal;  // as in MsdaGpuBlend
+  int32_t aligned;  // whether all groups are whole and fit wide loads and stores
 };
 
 extern "C" {
@@ -31,7 +25,8 @@ void msda_blend_records(MsdaBlendRecord* records, MsdaBlendCounts* counts, const
 // Sets all but the records, the plans, the masks and what lies on the device.
 void msda_blend_arguments(MsdaGpuBlend* arguments, const MsdaBlend* blend);
 
-// Shares out the groups of so many outputs among blocks.  The types are MsdaDtype.
-void msda_blend_launch(MsdaBlendLaunch* launch, int32_t outputs, const MsdaBlend* blend,
-                       int32_t multiprocessors);
+// Shares out the groups of a batch's outputs among blocks: sets the grid and the last members of
+// the arguments.  Returns the threads of a block.
+int32_t msda_blend_launch(uint32_t* grid, MsdaGpuBlend* arguments, const MsdaBlendCounts* counts,
+                          const MsdaBlend* blend, int32_t multiprocessors);
 }  // extern "C"

@@ -60,7 +60,7 @@ MSDA_FN float cycles(int32_t frequency, int32_t size, float per_size) {
 
 // f^-decay from the square of f.  Squares are about 1 or above, hence normal numbers.
 MSDA_FN float power_law(const Field& f, float square) {
-  return exp32(-0.5f * f.decay * log32_normal(square, 0));
+  return exp32(-0.5f * f.decay * log32(square));
 }
 
 struct Amplitudes {
@@ -121,8 +121,8 @@ MSDA_FN Amplitudes amplitudes(const Field& f, int32_t row, int32_t x) {
 
 // Two normals from two random words, by the method of Box and Muller.
 MSDA_FN Complex<float> normals(uint32_t first, uint32_t second) {
-  const float radius = sqrtf(-2.0f * log32_normal(uniform_float(first), 0));
-  const SineCosine of_angle = sine_cosine_in_range(uniform_float(second) * 6.28318531f);
+  const float radius = sqrtf(-2.0f * log32(uniform_float(first)));
+  const SineCosine of_angle = sine_cosine(uniform_float(second) * 6.28318531f);
   return {radius * of_angle.cosine, radius * of_angle.sine};
 }
 

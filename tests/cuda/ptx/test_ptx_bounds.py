@@ -2,12 +2,16 @@
 
 import re
 
+import numpy as np
 import pytest
 
+import dali_msda as msda
 from dali_msda.backends import nvrtc
+from tests.cuda import kernel_arguments as cuda
 from tests.cuda.ptx import count, resources, small_kernel
 from tests.cuda.ptx.bounds import BOUNDS
 from tests.cuda.ptx.cost import cost
+from tests.support.batches import KINDS
 
 ABOVE, BELOW = 1.02, 0.95  # what falls by more is written into the table
 
@@ -25,7 +29,7 @@ def test_every_entry_point_has_bounds():
         ("cutmix fmix", "224x224", 4.5, 3.0),
         ("gmix", "224x224", 8.0, 6.0),
         ("mixup hmix cutmix fmix cutout resizemix", "width 225", 9.0, 6.0),
-        ("gmix", "width 225", 10.5, 6.0),  # 9 are wanted; weights of a bump take half of them
+        ("gmix", "width 225", 9.1, 6.0),  # 9 are wanted
     ],
 )
 def test_blends_are_as_lean_as_wanted(policies, size, half, single):
@@ -34,6 +38,20 @@ def test_blends_are_as_lean_as_wanted(policies, size, half, single):
         for policy in policies.split():
             found = BOUNDS[f"msda_blend_uint8_{dtype}"][f"{policy}, {size}, of threads"]
             assert max(found) <= most, (policy, dtype)
+
+
+@pytest.mark.parametrize("source, dtype", KINDS)
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+def test_blends_of_small_images_fill_a_device(source, dtype, layout):
+    """32 warps on each of the 132 multiprocessors of an H200, by 256 images of 32 x 32."""
+    size, plan = (32, 32, 3), msda.draw(msda.CutMix(), 256, 32, 32, seed=0, step=0)
+    places = 4096 * np.arange(1, 257)  # which nobody looks at
+    job = cuda.blend_job(places, places, plan, size, source, dtype, layout)
+    records, counts = cuda.blend_records(job)
+    argument = cuda.Blend(records.ctypes.data)
+    ((entry, grid, threads),) = cuda.blend_launches(job, argument, counts)
+    made = grid[0] * grid[1] * threads / 32 / 132
+    assert threads <= 256 and min(made, *BOUNDS[entry]["warps"]) >= 32
 
 
 def test_a_field_is_as_lean_as_wanted():
