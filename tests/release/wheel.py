@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 PLATFORM = f"manylinux_2_28_{platform.machine()}"
 MOST_BYTES = 12 << 20  # of the wheel, without the GPU's kernels 4 MiB
 MOST_SECONDS = 20  # of work, to install it where NumPy lies there
-SHIPPED = {".py", ".h", ".cpp", ".cu", ".cuh", ".cc", ".yaml"}
+SHIPPED = {".py", ".h", ".cpp", ".cu", ".cuh", ".cc", ".yaml", ".typed"}
 
 
 def make(destination: Path) -> Path:
