@@ -156,6 +156,41 @@ def test_an_output_is_cheaper_than_by_swaps_and_nearly_always_the_cheapest(m, si
     assert (ours < np.array(theirs) + 1e-6).mean() > 0.95 and ours.mean() <= np.mean(theirs) + 1e-7
 
 
+def test_blocks_that_are_about_as_salient_in_two_inputs_show_half_of_each():
+    """By what that costs less, 5e-4, without neighbours and diversity."""
+    m, side, parts = 2, 2, 50
+    scaled, peaks = measured(parts, m, side, 0.004)
+    how = USUAL | dict(beta=0.0, gamma=0.0)
+    first, _ = cpu_comixup.solve(scaled, peaks, m, **how | {"sweeps": 1})
+    found, _ = cpu_comixup.solve(scaled, peaks, m, **how | {"sweeps": 2})
+    pairs = zip(scaled.reshape(parts, m, -1), found[::m].reshape(parts, -1, 2), strict=True)
+    for part, (hidden, shown) in enumerate(pairs):
+        begun = first[part * m : (part + 1) * m, ..., 0].reshape(m, -1) - part * m
+        if (begun == start_labels(m, side**2, part)).all():
+            continue  # it stops where the first sweep changes nothing
+        both = len(np.unique(begun[0])) == 2
+        close = np.abs(hidden[0] - hidden[1]) / 2 < 5e-4 * SHARE_ONE
+        np.testing.assert_array_equal(shown[:, 0] != shown[:, 1], both & close)
+    assert 0.2 < (found[..., 0] != found[..., 1]).mean() < 0.9
+
+
+def test_halves_are_of_the_three_inputs_that_an_output_showed_most():
+    m, side = 6, 4
+    scaled, peaks = measured(30, m, side, 0.02)
+    how = USUAL | dict(beta=0.0, gamma=0.0)
+    first, _ = cpu_comixup.solve(scaled, peaks, m, **how | {"sweeps": 1})
+    found, _ = cpu_comixup.solve(scaled, peaks, m, **how | {"sweeps": 2})
+    halves = 0
+    for start in range(0, len(found), m):
+        counts = np.bincount(first[start].ravel() - start, minlength=m)
+        most = np.argsort(-counts, kind="stable")[:3]
+        pairs = (found[start] - start).reshape(-1, 2)
+        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+        assert np.isin(pairs, most).all()
+        halves += len(pairs)
+    assert halves > 50
+
+
 def test_the_prior_is_that_of_a_dirichlet_distribution():
     """Of flat maps every block shows the input of greatest weight, which the cost tells."""
     m, eta, parts = 2, 0.5, 400
