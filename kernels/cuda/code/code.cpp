@@ -82,7 +82,7 @@ std::string compiled_path(MsdaCompiler compile, const std::string& source,
 
 std::string remedy(const std::string& arch) {
   return "; `python -m dali_msda build --arch " + arch +
-         "` puts it beside the operators that it prints; a process that imports dali_msda.dali "
+         "` puts it beside the libraries that it prints; a process that imports dali_msda.dali "
          "makes it by itself";
 }
 
