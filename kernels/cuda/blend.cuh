@@ -7,12 +7,6 @@
 
 namespace msda {
 
-// With kApart: the run that this block makes.
-template <typename G>
-__device__ __forceinline__ uint32_t own_run() {
-  return G::kApart ? blockIdx.x % G::kChannels : 0;
-}
-
 // Calls make(column, y, pixel) for the groups that this thread has of an output, where column is
 // start(x) and the group begins at pixel x of row y, the sample's number `pixel`.
 template <typename G, typename Start, typename Make>
@@ -85,7 +79,7 @@ template <typename G>
 __device__ __forceinline__ void blend_selected(const MsdaGpuBlend& b, const MsdaBlendRecord& r,
                                                uint32_t mirrored) {
   const uint32_t flip = r.mode == kShrink || r.weight.outside == 1.0f ? G::kAll : 0u;
-  const auto start = [&](int32_t x) { return column_at<G>(b, r, mirrored, x, own_run<G>()); };
+  const auto start = [&](int32_t x) { return column_at<G>(b, r, mirrored, x); };
   each_group<G>(b, start, [flip](const Column& c, int32_t y, uint32_t pixel) {
     const uint32_t in_box = box_bits(c, y);
     const uint32_t own = c.r.mode == kSelectBits ? group_bits<G>(c, pixel)
@@ -122,7 +116,7 @@ __device__ __forceinline__ void blend_boxed(const MsdaGpuBlend& b, const MsdaBle
                                             uint32_t mirrored) {
   const MsdaBlendRecord copy = r;
   const MsdaBlendRecord& held = G::kAligned ? copy : r;  // where registers are left for it
-  const auto start = [&](int32_t x) { return column_at<G>(b, held, mirrored, x, own_run<G>()); };
+  const auto start = [&](int32_t x) { return column_at<G>(b, held, mirrored, x); };
   each_group<G>(b, start, [](const Column& c, int32_t y, uint32_t pixel) {
     const uint32_t bits = box_bits(c, y);
     uint32_t own[G::kWords], partner[G::kWords];
@@ -152,7 +146,7 @@ __device__ __forceinline__ void blend_weighed(const MsdaGpuBlend& b, const MsdaB
     float along_x[G::kPixels];
   };
   const auto start = [&](int32_t x) {
-    BumpColumn made = {column_at<G>(b, r, mirrored, x, own_run<G>()), r.mode == kMixBump, {}};
+    BumpColumn made = {column_at<G>(b, r, mirrored, x), r.mode == kMixBump, {}};
     bump_factors<G>(made.along_x, made.column);
     return made;
   };
@@ -192,7 +186,7 @@ __device__ __forceinline__ void mix_several(const Column& c, uint32_t pixel, flo
   using Part = Group<float, typename G::Out, G::kChannels, false, 2, G::kApart>;
 #pragma unroll 1
   for (int32_t j = 0; j < c.count; j += Part::kPixels) {
-    const Column part = column_at<Part>(c.b, c.r, c.mirrored, c.x + j, c.run);
+    const Column part = column_at<Part>(c.b, c.r, c.mirrored, c.x + j);
     uint32_t base[Part::kWords];
     load_group<Part>(base, part, c.r.own, 0, pixel + j);
     float mixed[Part::kValues];
@@ -215,7 +209,7 @@ __device__ __forceinline__ void mix_several(const Column& c, uint32_t pixel, flo
 template <typename G>
 __device__ __forceinline__ void blend_several(const MsdaGpuBlend& b, const MsdaBlendRecord& r,
                                               uint32_t mirrored) {
-  const auto start = [&](int32_t x) { return column_at<G>(b, r, mirrored, x, own_run<G>()); };
+  const auto start = [&](int32_t x) { return column_at<G>(b, r, mirrored, x); };
   each_group<G>(b, start, [](const Column& c, int32_t, uint32_t pixel) {
     mix_several<G>(c, pixel, typename G::In{});
   });

@@ -26,6 +26,10 @@ struct Group {
   static constexpr int32_t kValues = kChannels * kPixels, kWords = kValues * kInBytes / 4;
   static constexpr uint32_t kAll = (1u << kPixels) - 1u;  // a bit for each pixel
   static constexpr bool kAligned = aligned, kApart = apart;
+  // Whether this thread stores a run.
+  static __device__ bool Has(int32_t run) {
+    return !kApart || blockIdx.x % kChannels == static_cast<uint32_t>(run);
+  }
 };
 
 // A column of groups, which a thread goes down.
@@ -38,14 +42,7 @@ struct Column {
   uint32_t inner;     // how many groups' first pixels there are, from 4 on, with 4 more behind them
   uint32_t box;       // which pixels of the group lie in the box, in the rows of the box
   uint32_t mirrored;  // bit k: source k is
-  uint32_t run;       // with kApart: the one that this thread stores
 };
-
-// Whether this thread stores a run.
-template <typename G>
-MSDA_FN bool has_run(const Column& c, int32_t run) {
-  return !G::kApart || c.run == static_cast<uint32_t>(run);
-}
 
 // The bits below bit n.
 MSDA_FN uint32_t bits_below(int32_t n, int32_t pixels) {
@@ -54,10 +51,10 @@ MSDA_FN uint32_t bits_below(int32_t n, int32_t pixels) {
 
 template <typename G>
 MSDA_FN Column column_at(const MsdaGpuBlend& b, const MsdaBlendRecord& r, uint32_t mirrored,
-                         int32_t x, uint32_t run = 0) {
+                         int32_t x) {
   const int32_t left = b.width - x;
-  Column c = {b, r,        x,  left < G::kPixels ? left : G::kPixels, left - G::kPixels - x, 0,
-              0, mirrored, run};
+  Column c = {b, r, x,       left < G::kPixels ? left : G::kPixels, left - G::kPixels - x,
+              0, 0, mirrored};
   c.inner = b.pixels > G::kPixels + 7u ? b.pixels - G::kPixels - 7u : 0;
   c.box = (bits_below(r.box.x1 - x, G::kPixels) & ~bits_below(r.box.x0 - x, G::kPixels)) |
           bits_below(r.box.x1 - b.width - x, G::kPixels);  // it may wrap round the border
@@ -144,7 +141,7 @@ MSDA_FN void store_runs(const Column& c, uint32_t pixel, Run run) {
     out += pixel;
 #pragma unroll
     for (int32_t k = 0; k < kChannels; ++k) {
-      if (has_run<G>(c, k))
+      if (G::Has(k))
         store_run<kPixels, G::kAligned>(out, c.count,
                                         run([k](int32_t i) { return i * kChannels + k; }));
       out = reinterpret_cast<Out*>(reinterpret_cast<char*>(out) + c.b.plane);
@@ -154,7 +151,7 @@ MSDA_FN void store_runs(const Column& c, uint32_t pixel, Run run) {
   out += static_cast<uint64_t>(pixel) * kChannels;
 #pragma unroll
   for (int32_t k = 0; k < kChannels; ++k)
-    if (has_run<G>(c, k))
+    if (G::Has(k))
       store_run<kPixels, G::kAligned>(out + k * kPixels, c.count * kChannels - k * kPixels,
                                       run([k](int32_t i) { return k * kPixels + i; }));
 }
@@ -202,7 +199,7 @@ MSDA_FN void erase_pixels(const Column& c, uint32_t pixel, uint32_t bits) {
 #pragma unroll 1
   for (int32_t j = 0; j < c.count; ++j)
     for (int32_t k = 0; k < G::kChannels; ++k)
-      if ((bits >> j & 1u) && has_run<G>(c, c.b.chw ? k : (j * G::kChannels + k) / G::kPixels))
+      if ((bits >> j & 1u) && G::Has(c.b.chw ? k : (j * G::kChannels + k) / G::kPixels))
         store_part(0, out + (uint64_t{pixel} + j) * (c.b.chw ? 1 : G::kChannels) + k * plane);
 }
 
