@@ -94,7 +94,7 @@ struct MsdaGpuBlend {
   int32_t chw;          // whether the output is CHW; else it is HWC
   int32_t normalises;   // whether there is a scale
   int32_t in_place;     // whether records come in pairs
-  int32_t apart;        // whether each run of a group has a thread of its own (cuda/group.h)
+  int32_t apart;        // whether each run of a group has a thread of its own (cuda/group.cuh)
   uint32_t parts;       // blocks that share a row, beside one another in the grid, or its runs
   uint32_t columns;     // groups of a row that a block makes side by side
   uint32_t rows;        // and rows below one another: columns * rows threads have work

@@ -3,7 +3,7 @@
 // down a column of groups.  So no group needs a division, and what is the same in all rows is
 // worked out once.
 #pragma once
-#include "cuda/weights.h"
+#include "cuda/weights.cuh"
 
 namespace msda {
 

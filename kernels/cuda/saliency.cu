@@ -1,6 +1,6 @@
 // Saliency maps and their peaks, a block of threads for each image: msda_saliency_<type of the
 // images>.  What a block keeps of an image lies in the workspace, about ten bytes for each pixel.
-#include "cuda/group.h"
+#include "cuda/group.cuh"
 #include "msda/saliency.h"
 
 namespace msda {

@@ -3,7 +3,7 @@
 // out: other numbers of channels, images of 2^32 pixels and more, and records that no policy draws,
 // such as a Cutout of two sources.
 #include "cuda/grid_items.cuh"
-#include "cuda/group.h"
+#include "cuda/group.cuh"
 
 namespace msda {
 namespace {

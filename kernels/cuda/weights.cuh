@@ -1,6 +1,6 @@
 // Own weights of the pixels of a group, which a thread has in registers.
 #pragma once
-#include "cuda/group.h"
+#include "cuda/group.cuh"
 
 namespace msda {
 
