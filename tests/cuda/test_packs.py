@@ -171,7 +171,9 @@ def test_files_of_others_are_refused(place, monkeypatch):
         place.code("blend", "sm_90")
 
 
-@pytest.mark.parametrize("name", ["cuda/blend.cu", "cuda/blend.cuh", "cuda/group.cuh", "msda/plan.h"])
+@pytest.mark.parametrize(
+    "name", ["cuda/blend.cu", "cuda/blend.cuh", "cuda/group.cuh", "msda/plan.h"]
+)
 def test_other_sources_have_another_pack_and_library(tmp_path, monkeypatch, name):
     pack, library = packs.file_name(), build.file_name("cpu")
     monkeypatch.setattr(build, "KERNELS", Path(shutil.copytree(build.KERNELS, tmp_path / "other")))

@@ -1,7 +1,7 @@
 // Mixes images by the cells that Puzzle Mix found.  A block of threads first works out where each
 // place of an output shows its images; then a thread makes four values of a row at a time.
 #pragma once
-#include "cuda/group.h"
+#include "cuda/group.cuh"
 #include "cuda/output.h"
 #include "cuda/puzzle/arguments.h"
 

@@ -7,7 +7,7 @@
 // that still do are the least best set, the same as of any other maximum flow.  Heights are made
 // anew after as many rounds as a side has cells: fewer or more of them take more barriers.
 #pragma once
-#include "cuda/group.h"
+#include "cuda/group.cuh"
 #include "msda/puzzle/cut.h"
 
 namespace msda {

@@ -1,6 +1,6 @@
 // What Puzzle Mix needs of a sample, by the threads of a block (msda/puzzle/pooling.h).
 #pragma once
-#include "cuda/group.h"
+#include "cuda/group.cuh"
 #include "cuda/puzzle/arguments.h"
 
 namespace msda {
