@@ -108,12 +108,11 @@ def photographs(names: list[str]) -> np.ndarray:
 def method_sheet(images: np.ndarray, kind: type[Policy]) -> Image:
     """Own weights and mixed images of a pair, from little to much of the own image."""
     columns = []
-    for step in range(len(LAMS)):
-        policy = shown_policy(kind, *SIZE)
-        head = f"lam {LAMS[step]:g}"
+    for lam, length in zip(LAMS, LENGTHS, strict=True):
+        policy, head = shown_policy(kind, *SIZE), f"lam {lam:g}"
         if kind is Cutout:
-            policy, head = Cutout(length=LENGTHS[step]), f"length {LENGTHS[step]}"
-        mixed = mix_all(images, PAIR, drawn(policy, images, LAMS[step], SEED))
+            policy, head = Cutout(length=length), f"length {length}"
+        mixed = mix_all(images, PAIR, drawn(policy, images, lam, SEED))
         columns.append((mixed, 0, head))
     return _banded(images, columns)
 
@@ -157,7 +156,7 @@ def comixup_sheet() -> Image:
     """A batch of Co-Mixup: inputs above outputs, and how much the outputs show of each input."""
     images, names = photographs(list(PHOTOGRAPHS)), list(PHOTOGRAPHS)
     maps = saliency(images, maps=True)[1].astype(np.float32)
-    settings = CoMixupSettings(part=len(images), starts=16)
+    settings = CoMixupSettings(part=len(images))
     solution = comixup.solve(maps, blocks=BLOCKS, settings=settings, seed=SEED)
     mixed = comixup.blend(images, solution)
     heads = ["inputs", *[""] * (len(names) - 1)]
