@@ -3,8 +3,7 @@
     make manual
 
 It works on a checkout: dali_msda/README.md and README.md are rewritten between their marks, and
-dali_msda/gallery/ is filled. The photographs come with scikit-image: SpaceX's rocket is in the
-public domain, Rachel Michetti's cup is CC0. The gallery is no part of the installed package.
+dali_msda/gallery/ is filled with the pictures of :mod:`dali_msda.commands.gallery`.
 """
 
 from __future__ import annotations
@@ -12,31 +11,15 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
 from dataclasses import fields
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from dali_msda.commands.pictures import decode
-from dali_msda.commands.preview import average_lams, drawn, mix_all, shown_policy
-from dali_msda.commands.sheets import Cell, sheet
-from dali_msda.policy import METHODS, POLICIES, FMix, Leaf, Method, MultiMix
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from dali_msda.commands import gallery
+from dali_msda.policy import METHODS, POLICIES, Leaf, Method
 
 PACKAGE = Path(__file__).parents[1]
 MANUAL, FIRST_PAGE, GALLERY = PACKAGE / "README.md", PACKAGE.parent / "README.md", "gallery"
 COLUMNS = 100
-# The pair in every picture: what it shows, and its file in scikit-image.
-PAIR = {"rocket": "rocket.jpg", "cup": "coffee.png"}
-SIZE, LAM, SEED = (100, 150), 0.6, 86  # height and width in pixels, own share, of every plan
-SEVERAL = MultiMix(FMix(partner="derangement"), 5)  # has a picture, too
-ACROSS = 5  # pictures in a row of the first page's sheet, which has two: the pair, eight methods
-QUALITY = 70  # of the JPEGs, which keeps a strip below 20 kB
 
 
 def main() -> None:
@@ -44,9 +27,9 @@ def main() -> None:
     for path, text in ((MANUAL, cards()), (FIRST_PAGE, table())):
         path.write_text(replaced(path.read_text(), text))
         print(path)
-    for name, picture in pictures():
-        path = PACKAGE / GALLERY / f"{name}.jpg"
-        picture.save(path, quality=QUALITY, optimize=True)
+    for name, picture in gallery.pictures():
+        path = PACKAGE / GALLERY / name
+        picture.save(path, quality=gallery.QUALITY, optimize=True)
         print(path)
 
 
@@ -80,7 +63,9 @@ def card(name: str) -> str:
     """The card of one method, in Markdown."""
     method, kind = METHODS[name], POLICIES[name]
     call = ", ".join(f"{field.name}={_shown(field.default)}" for field in _own_fields(kind))
-    picture = f"![The pair, own weights and mixed image of {method.policy}]({GALLERY}/{name}.jpg)"
+    picture = (
+        f"![Own weights and mixed images of {method.policy}, for four shares]({GALLERY}/{name}.jpg)"
+    )
     rows = [
         _item(f"**Definition**: {method.definition}."),
         _item(f"**Arguments**: `{method.policy}({call})`"),
@@ -157,37 +142,6 @@ def _wrapped(text: str, first: str = "", rest: str = "") -> str:
 
 def _item(text: str, indent: int = 0) -> str:
     return _wrapped(text, " " * indent + "* ", " " * (indent + 2))
-
-
-def pictures() -> Iterator[tuple[str, Image]]:
-    """Name and picture of each file in the gallery: a strip for each method, and the sheets."""
-    images = pair()
-    shown: list[Cell | None] = []
-    for name, kind in POLICIES.items():
-        plan = drawn(shown_policy(kind, *SIZE), images, LAM, SEED)
-        mixed = mix_all(images, list(PAIR), plan)
-        own, partner = mixed.source_cells(images, 0, "own", "partner")
-        weights = mixed.weight_cell(0, 0, "own weight")
-        yield name, sheet([[own, partner, weights, mixed.mixed_cell(0, 0, "mixed")]])
-        shown += [own, partner] if not shown else []
-        shown.append(mixed.mixed_cell(0, 0, kind.__name__))
-    yield "methods", sheet([shown[:ACROSS], shown[ACROSS : 2 * ACROSS]])
-    plan = drawn(SEVERAL, images, average_lams(SEVERAL.k), SEED)
-    mixed = mix_all(images, list(PAIR), plan)
-    yield "multimix", sheet([[mixed.mixed_cell(0, k) for k in range(SEVERAL.k)]])
-
-
-def pair() -> np.ndarray:
-    """The two photographs, uint8 ``(2, H, W, 3)``.
-
-    Raises:
-        RuntimeError: If scikit-image is not installed.
-    """
-    found = find_spec("skimage")
-    if found is None:
-        raise RuntimeError("scikit-image: expected it to be installed; run: pip install '.[demo]'")
-    folder = Path(found.origin).parent / "data"
-    return np.stack([decode(folder / file, SIZE) for file in PAIR.values()])
 
 
 if __name__ == "__main__":

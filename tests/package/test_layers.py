@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "timm": f"{ARRAYS} ops torch",
     "torchvision": f"{ARRAYS} ops annotations torch",
     "selfcheck": f"{ARRAYS} ops saliency puzzle",
-    "commands": f"{ARRAYS} cache ops saliency puzzle selfcheck",
+    "commands": f"{ARRAYS} cache comixup ops saliency puzzle selfcheck",
     "__main__": "commands",
 }
 # The same for the kernels' folders, each with those that it includes.

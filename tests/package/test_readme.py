@@ -16,7 +16,7 @@ import yaml
 
 import dali_msda
 from dali_msda import policy
-from dali_msda.commands import cli, manual
+from dali_msda.commands import cli, gallery, manual
 from dali_msda.pipelines.training.command_line import presets
 from dali_msda.pipelines.training.config import Config
 from dali_msda.policy import METHODS, POLICIES
@@ -201,18 +201,26 @@ def test_pictures_are_those_of_the_cards():
     """Up to what another version of the encoder or of the font's renderer does."""
     image = pytest.importorskip("PIL.Image")
     pytest.importorskip("skimage")
-    drawn = dict(manual.pictures())
-    assert drawn.keys() == {*METHODS, "methods", "multimix"}
-    files = {path.stem: path for path in (manual.PACKAGE / manual.GALLERY).iterdir()}
+    drawn = dict(gallery.pictures())
+    sheets = {f"{name}.jpg" for name in (*METHODS, "methods", "multimix", "comixup")}
+    assert drawn.keys() == {*sheets, "policies.png"}
+    files = {path.name: path for path in (manual.PACKAGE / manual.GALLERY).iterdir()}
     assert files.keys() == drawn.keys()
     for name, picture in drawn.items():
         stream = io.BytesIO()
-        picture.save(stream, "JPEG", quality=manual.QUALITY)
+        picture.save(stream, files[name].suffix[1:].replace("jpg", "jpeg"), quality=gallery.QUALITY)
         with image.open(files[name]) as kept, image.open(stream) as made:
             assert kept.size == made.size, f"{name}: make manual"
-            off = np.asarray(kept, np.int16) - np.asarray(made, np.int16)
-        assert np.abs(off).mean() < 1, f"{name}: make manual"
+            shown = [np.asarray(one.convert("RGB"), np.int16) for one in (kept, made)]
+        assert np.abs(shown[0] - shown[1]).mean() < 1, f"{name}: make manual"
+        assert f"]({manual.GALLERY}/{name})" in MANUAL + FIRST_PAGE.replace("(dali_msda/", "(")
         assert files[name].stat().st_size < 60_000
+    assert sum(path.stat().st_size for path in files.values()) < 700_000
+
+
+def test_histograms_are_of_the_policies_that_they_name():
+    for text, drawn in gallery.DRAWN.items():
+        assert eval(text, vars(dali_msda).copy()) == drawn
 
 
 def test_the_version_is_the_same_everywhere():

@@ -19,8 +19,10 @@ NEEDS = dict(
     timm_train="timm",
     accelerate_train="accelerate",
     dali_train="nvidia.dali.plugin.pytorch",
+    dali_proxy_train="nvidia.dali.plugin.pytorch",
     ffcv_train="ffcv",
     huggingface_train="datasets",
+    jax_train="jax",
     lightning_train="lightning",
     stateful_train="torchdata.stateful_dataloader",
     webdataset_train="webdataset",
@@ -52,13 +54,17 @@ SLOW = {"ffcv_train"}  # its process compiles all of FFCV's operations
     "name",
     [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in RECIPES],
 )
-def test_a_recipe_trains(name, tmp_path):
+def test_a_recipe_trains(name, tmp_path, monkeypatch):
     pytest.importorskip(NEEDS.get(name, "torchvision"))
+    if name == "dali_proxy_train":
+        let_the_proxy_run(monkeypatch)
     write_folder(tmp_path / "train", [4, 4])
     small = dict(model="shufflenet_v2_x0_5", size=32, batch=4, workers=0, epochs=2, device="cpu")
     if name == "timm_train":
         small["model"] = "test_resnet"
-    if name in ("dali_train", "ffcv_train"):
+    if name == "jax_train":
+        del small["model"]  # it has its own
+    if name in ("dali_train", "jax_train", "dali_proxy_train", "ffcv_train"):
         small["workers"] = 1
     if name in ("webdataset_train", "ffcv_train"):
         small["classes"] = 2
@@ -71,3 +77,17 @@ def test_a_recipe_trains(name, tmp_path):
     main = importlib.import_module(f"dali_msda.pipelines.recipes.{name}").main
     options = [f"--{option}={value}" for option, value in small.items()]
     assert math.isfinite(main([str(tmp_path), *options]))
+
+
+def let_the_proxy_run(monkeypatch):
+    """Without the marks for a profiler, which take torch for CUDA, and without 5 s at its end."""
+    from nvidia.dali.plugin.pytorch.experimental.proxy import DALIServer
+
+    for mark in ("range_push", "range_pop"):
+        monkeypatch.setattr(torch.cuda.nvtx, mark, lambda *_: 0)
+    waits = DALIServer._get_input_batches
+    monkeypatch.setattr(
+        DALIServer,
+        "_get_input_batches",
+        lambda self, most, timeout=None: waits(self, most, timeout and 0.1),
+    )
