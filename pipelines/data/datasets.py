@@ -240,6 +240,33 @@ def check_same_classes(train: Source, val: Source) -> None:
     )
 
 
+def number_of_classes(source: Source, num_classes: int | None) -> int:
+    """The classes that a source tells, or that were given for it: ``ValueError`` if they differ."""
+    if isinstance(source, Shards):
+        if num_classes is None:
+            raise ValueError(
+                "num_classes: expected a number with .tar shards, got none. Give --classes N."
+            )
+        return num_classes
+    if isinstance(source, Beton):
+        least = int(source.labels.max()) + 1
+        # Without a number, a single damaged label could ask for a model of any size.
+        most = len(source.labels) if num_classes is None else num_classes
+        if most < least:
+            got = f"none, with {most} images. Give --classes N." if num_classes is None else most
+            raise ValueError(
+                f"num_classes: expected at least {least}, for the labels of {source.path!r}, "
+                f"got {got}"
+            )
+        return num_classes or least
+    if num_classes not in (None, len(source.classes)):
+        raise ValueError(
+            f"num_classes: expected {len(source.classes)}, the classes of {source.root!r}, "
+            f"got {num_classes}"
+        )
+    return len(source.classes)
+
+
 def _multilabel(
     path: str, name: str, file_list: file_lists.FileList | None, classes: Sequence[str] | None
 ) -> MultilabelFolder:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dali_msda import loader_draws
-from dali_msda.pipelines.data.datasets import Beton, Shards, Source
+from dali_msda.pipelines.data.datasets import Beton, Shards, Source, number_of_classes
 from dali_msda.pipelines.training.schedules import checked_sizes, size_at
 
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)  # of RGB, in units of a uint8 pixel
@@ -85,7 +85,7 @@ class Epochs:
         if not 0 <= shard_id < num_shards:
             raise ValueError(f"shard_id: expected a number in [0, {num_shards}), got {shard_id}")
         self.source, self.batch_size, self.size = source, batch_size, size
-        self.num_classes = _classes(source, num_classes)
+        self.num_classes = number_of_classes(source, num_classes)
         self.seed, self.shard_id, self.num_shards = seed, shard_id, num_shards
         self.threads, self.device_id, self.prefetch = threads, device_id, prefetch
         self.normalise = dict(mean=list(mean), std=list(std))
@@ -325,32 +325,6 @@ class EvaluationEpochs(Epochs):
         bounds = (self.shard_id, self.shard_id + 1)
         start, end = (self.samples * bound // self.num_shards for bound in bounds)
         return start, end
-
-
-def _classes(source: Source, num_classes: int | None) -> int:
-    if isinstance(source, Shards):
-        if num_classes is None:
-            raise ValueError(
-                "num_classes: expected a number with .tar shards, got none. Give --classes N."
-            )
-        return num_classes
-    if isinstance(source, Beton):
-        least = int(source.labels.max()) + 1
-        # Without a number, a single damaged label could ask for a model of any size.
-        most = len(source.labels) if num_classes is None else num_classes
-        if most < least:
-            got = f"none, with {most} images. Give --classes N." if num_classes is None else most
-            raise ValueError(
-                f"num_classes: expected at least {least}, for the labels of {source.path!r}, "
-                f"got {got}"
-            )
-        return num_classes or least
-    if num_classes not in (None, len(source.classes)):
-        raise ValueError(
-            f"num_classes: expected {len(source.classes)}, the classes of {source.root!r}, "
-            f"got {num_classes}"
-        )
-    return len(source.classes)
 
 
 def ceil_div(a: int, b: int) -> int:

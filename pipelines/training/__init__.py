@@ -1,1 +1,1 @@
-"""What the trainer is made of: settings, models, schedules, metrics, processes, checkpoints."""
+"""What the trainer is made of: settings, models, steps of their weights, metrics, checkpoints."""

@@ -105,12 +105,17 @@ def test_a_killed_run_on_several_labels_ends_with_the_same_weights(data, tmp_pat
         assert float(table[-1][f"ema_{name}"]) == pytest.approx(value, rel=1e-4), name
 
 
+def distance(ours, theirs):
+    """Between the weights of two networks, as one vector each."""
+    return float(nn.utils.get_total_norm([ours[name] - theirs[name] for name in ours]))
+
+
 KILLED_TWO = """
 import sys
 from pathlib import Path
 from tests.training.training_runs import flags, together, train_module, train_until
 data, out, how = sys.argv[1], Path(sys.argv[2]), eval(sys.argv[3])
-assert together(2, lambda: train_until(11, data, out, **how))
+assert together(2, lambda: train_until(5, data, out, **how))
 arguments = flags(data, out, resume="auto", **how)
 sys.exit(not together(2, lambda: train_module.main(arguments)))
 """
@@ -119,7 +124,8 @@ sys.exit(not together(2, lambda: train_module.main(arguments)))
 def test_two_processes_that_were_killed_equal_one(data, tmp_path):
     """Up to the order in which float32 adds up."""
     how = dict(accumulate=2, clip_norm=0.5, ema=0.8, ema_warmup=True, decay_biases=False)
-    how |= dict(loader="torch", policy="none", model=MODEL, lr=0.02)
+    how |= dict(loader="torch", policy="none", model=MODEL, lr=0.02, warmup_epochs=0.0)
+    how |= dict(epochs=1, checkpoint_every=2)
     whole, table = train(data, tmp_path / "one", **how)
     out = tmp_path / "two"
     code, text = run("-c", KILLED_TWO, str(data), str(out), repr(how))
@@ -128,10 +134,9 @@ def test_two_processes_that_were_killed_equal_one(data, tmp_path):
     torch.manual_seed(0)
     start = make_model(MODEL, 6).state_dict()
     for part in ("model", "model_ema"):
-        for name, value in whole[part].items():
-            torch.testing.assert_close(state[part][name], value, rtol=1e-3, atol=1e-5, msg=name)
-    moved = [whole["model"][name] - start[name] for name in start]
-    assert nn.utils.get_total_norm(moved) > 0.1
+        moved, off = (distance(whole[part], other) for other in (start, state[part]))
+        assert moved > 0.01
+        assert off < 1e-4 * moved, part
     for ours, theirs in zip(rows(out), table, strict=True):
         for name in ours:
             assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-3), name
