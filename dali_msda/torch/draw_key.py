@@ -6,6 +6,7 @@ import copy
 import hashlib
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -167,7 +168,9 @@ class DrawingModule(torch.nn.Module):
         as_part = args or kwargs.get("destination") is not None
         return super().state_dict(*args, **kwargs) if as_part else self._key.state()
 
-    def load_state_dict(self, state_dict: dict[str, object], *_: object, **__: object) -> None:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> None:
         """Go on from what :meth:`state_dict` returned, with the seed in it.
 
         Raises:

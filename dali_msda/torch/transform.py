@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -202,7 +203,9 @@ class Mixer(MixingSettings, DrawingModule):
         mixed = blended(pixels, plan, mirror=flips, **how)
         return mixed, plan
 
-    def load_state_dict(self, state_dict: dict[str, object], *_: object, **__: object) -> None:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> None:
         """Go on from what :meth:`state_dict` returned, in a mixer of the same arguments.
 
         Raises:
