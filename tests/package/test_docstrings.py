@@ -122,7 +122,7 @@ GIVEN = {
     "torch/puzzle.py: PuzzleMix": of_batches,
     "torch/transform.py: Mixer": of_batches,
 }
-ELSEWHERE = {  # whose tests are below, or that tests/with_torch/test_timm_prefetcher.py runs
+ELSEWHERE = {  # tested below, in test_readme.py, and in tests/with_torch/test_timm_prefetcher.py
     "dali/__init__.py",
     "ffcv/__init__.py",
     "timm/fast_collate.py: FastCollateMixup",
@@ -154,22 +154,6 @@ def test_the_examples_of_dali_run(tmp_path):
         pipeline = made["train"](batch_size=4, num_threads=1)
         pipeline.build()
         assert len(pipeline.run()) == outputs
-
-
-def test_the_example_of_ffcv_runs(tmp_path, monkeypatch):
-    pytest.importorskip("ffcv")
-    from ffcv.fields.decoders import IntDecoder
-    from ffcv.loader import OrderOption
-
-    from dali_msda.pipelines.write_beton import write_beton
-
-    write_beton(write_folder(tmp_path / "few", [2, 2]), tmp_path / "train.beton", workers=1)
-    monkeypatch.chdir(tmp_path)
-    names = {"CutMix": dali_msda.CutMix, "OrderOption": OrderOption, "IntDecoder": IntDecoder}
-    names |= {"MEAN": [1.0, 2.0, 3.0], "STD": [4.0, 5.0, 6.0]}
-    code = EXAMPLES["ffcv/__init__.py"][0].replace("num_workers=8", "num_workers=1")
-    exec(compile(code, "ffcv", "exec"), names)
-    assert names["loader"].batch_size == 256
 
 
 def public():

@@ -6,6 +6,7 @@ import inspect
 import io
 import re
 import sys
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,7 +64,8 @@ CODE = {
     if blocks(text)
 }
 GPU, LIGHTNING = ("dali_msda/README.md", "On a GPU"), ("dali_msda/README.md", "Lightning")
-PLAIN = [key for key in CODE if key not in (GPU, LIGHTNING)]
+DALI, FFCV = ("dali_msda/README.md", "DALI"), ("dali_msda/README.md", "FFCV")
+PLAIN = [key for key in CODE if key not in (GPU, LIGHTNING, DALI, FFCV)]  # which have tests below
 
 
 def run_code(key):
@@ -75,8 +77,6 @@ def run_code(key):
 
 @pytest.mark.parametrize("key", PLAIN, ids=": ".join)
 def test_code_runs(key):
-    if "ffcv" in CODE[key]:
-        pytest.importorskip("ffcv")
     run_code(key)
 
 
@@ -88,7 +88,7 @@ def test_all_doors_have_code():
 
 def test_the_pipeline_of_dali_runs(tmp_path):
     write_folder(tmp_path, [40, 40])
-    pipeline = run_code(("dali_msda/README.md", "DALI"))["training"](str(tmp_path))
+    pipeline = run_code(DALI)["training"](str(tmp_path))
     pipeline.build()
     images, targets = pipeline.run()
     assert images.as_tensor().shape() == [64, 3, 224, 224]
@@ -101,8 +101,17 @@ def test_the_loader_of_ffcv_is_made(tmp_path):
 
     beton = tmp_path / "few.beton"
     write_beton(write_folder(tmp_path / "few", [2, 2]), beton, workers=1)
-    loader = run_code(("dali_msda/README.md", "FFCV"))["training"](str(beton))
+    names = run_code(FFCV)
+    loader = names["training"](str(beton))
     assert loader.batch_size == 256  # it checks its pipelines when it is made
+    from dali_msda import ffcv
+
+    example = textwrap.dedent(ffcv.__doc__.partition("::\n\n")[2].partition("\n:class")[0])
+    normal = names["NORMAL"]
+    names |= {"CutMix": dali_msda.CutMix, "MEAN": normal["mean"], "STD": normal["std"]}
+    code = example.replace("train.beton", str(beton)).replace("num_workers=8", "num_workers=1")
+    exec(compile(code, "dali_msda.ffcv", "exec"), names)
+    assert names["loader"].batch_size == 256
 
 
 class HostCupy:
