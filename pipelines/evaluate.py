@@ -17,15 +17,19 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from dali_msda.pipelines.data import datasets
 from dali_msda.pipelines.data.datasets import DatasetError, ImageFolder, Source
 from dali_msda.pipelines.evaluation import attacks, boxes, images, measures, report
 from dali_msda.pipelines.evaluation.measuring import Measuring
+from dali_msda.pipelines.evaluation.pictures import answers_sheet
 from dali_msda.pipelines.evaluation.weights import Classifier, load_model, read_checkpoint
 from dali_msda.pipelines.loaders.choice import KINDS
 from dali_msda.pipelines.training.processes import Process, joined_processes
+
+SHOWN = 6  # images on the sheet
 
 
 class Subject(NamedTuple):
@@ -50,8 +54,8 @@ class Subject(NamedTuple):
     about: dict
 
 
-def evaluate(args: argparse.Namespace) -> dict:
-    """Measure a classifier; return the report.
+def evaluate(args: argparse.Namespace) -> tuple[dict, Image.Image]:
+    """Measure a classifier; return the report, and a sheet of some images with their answers.
 
     Args:
         args: What :func:`parser` parses.
@@ -76,12 +80,13 @@ def evaluate(args: argparse.Namespace) -> dict:
         )
         _measure(args, subject, measuring, process)
     clean = measuring.answers("clean")
-    return {
+    found = {
         **subject.about,
         **measuring.results(args.bins),
         "calibration": measures.calibration(clean, args.bins),
         "by_class": measures.by_class(clean, subject.names),
     }
+    return found, answers_sheet([*measuring.seen.values()], subject.names)
 
 
 def _subject(args: argparse.Namespace) -> Subject:
@@ -157,6 +162,7 @@ def _measure(
             how = dict(order=order, **options)
             second = images.open_loader(subject.source, args.loader, count, **how)
             backgrounds = iter(stack.enter_context(second))
+        measuring.show(np.unique(np.linspace(0, loader.samples - 1, SHOWN).astype(int)))
         bar = tqdm(total=loader.samples, unit="img", disable=None, leave=False)
         with bar:
             for pixels, labels in loader:
@@ -221,8 +227,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     try:
         folder = report.expect_writable(args.out)
-        found = evaluate(args)
-        files = report.write(found, folder)
+        found, picture = evaluate(args)
+        files = report.write(found, picture, folder)
     except (OSError, ValueError, ImportError, FloatingPointError, DatasetError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

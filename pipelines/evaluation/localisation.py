@@ -9,6 +9,8 @@ from torch.overrides import TorchFunctionMode
 THRESHOLD = 0.25  # of a map's greatest value; what is above belongs to the object
 PUBLISHED_OVERLAP, RELEASED_OVERLAP = 0.25, 0.5  # of the box found with a true one
 
+FLAT = 1e-5  # differences in a map, as a share of its values, that are those of rounding
+
 
 class ActivationMaps:
     """Makes class activation maps of a classifier that averages a map before its last layer.
@@ -42,7 +44,7 @@ class ActivationMaps:
             classes: Of which the maps are, numbers of the model's, int64 ``(B,)``.
 
         Returns:
-            ``(B, H, W)``; a map without differences is 0.
+            ``(B, H, W)``; a map without differences, but for rounding, is 0.
         """
         with _LastMap(self.last.in_features) as seen:
             logits = self.model(images)
@@ -57,7 +59,8 @@ class ActivationMaps:
         summed = 9 * functional.avg_pool2d(small, 3, stride=1, padding=1)
         large = functional.interpolate(summed, size=images.shape[2:], mode="bicubic")[:, 0]
         low, high = large.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)
-        return torch.where(high > low, (large - low) / (high - low), 0)
+        differ = high - low > FLAT * torch.maximum(high.abs(), low.abs())
+        return torch.where(differ, (large - low) / (high - low), 0)
 
     def _unsuited(self) -> ValueError:
         return ValueError(

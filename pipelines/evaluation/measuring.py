@@ -1,6 +1,6 @@
 """Collects a classifier's answers to batches of images, clean ones and ones made harder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dali_msda.pipelines.evaluation import attacks, boxes, localisation, measures
 from dali_msda.pipelines.evaluation.measures import Answers
+from dali_msda.pipelines.evaluation.pictures import Seen
 from dali_msda.pipelines.evaluation.weights import Classifier
 
 
@@ -37,7 +38,12 @@ class Measuring:
         self.rng = np.random.default_rng(seed)
         self.parts: dict[str, list[Answers]] = {}
         self.overlaps: list[float] = []
+        self.seen: dict[int, list[Seen]] = {}
         self.count = 0
+
+    def show(self, numbers: Sequence[int]) -> None:
+        """Keep the pictures of some images, given by their numbers, in ``seen``."""
+        self.seen = {int(number): [] for number in numbers}
 
     @torch.no_grad()
     def add(self, pixels: Tensor, labels: Tensor, others: Tensor | None = None) -> None:
@@ -88,11 +94,25 @@ class Measuring:
     def _ask(self, what: str, pixels: Tensor, labels: Tensor) -> Answers:
         answers = measures.answers_of(self.classifier(pixels), labels)
         self.parts.setdefault(what, []).append(answers)
+        for row, kept in self._kept(len(labels)):
+            image = (255 * pixels[row]).round().byte().permute(1, 2, 0).cpu().numpy()
+            told = (one[row].item() for one in (answers.labels, answers.best, answers.confidence))
+            kept.append(Seen(what, image, *told))
         return answers
+
+    def _kept(self, rows: int) -> Iterator[tuple[int, list[Seen]]]:
+        """The rows of this batch whose pictures are kept, and where."""
+        for row in range(rows):
+            if (kept := self.seen.get(self.count + row)) is not None:
+                yield row, kept
 
     def _localise(self, pixels: Tensor, answers: Answers, places: Sequence[np.ndarray]) -> None:
         best = torch.from_numpy(answers.best).to(pixels.device)
         classes = self.classifier.columns[best]
         maps = self.maps(self.classifier.normalised(pixels), classes).cpu().numpy()
-        for one, own in zip(maps, places, strict=True):
-            self.overlaps.append(localisation.overlap(localisation.box_of(one), own))
+        found = [localisation.box_of(one) for one in maps]
+        self.overlaps += map(localisation.overlap, found, places)
+        for row, kept in self._kept(len(found)):
+            kept[0] = kept[0]._replace(boxes=[*places[row].tolist(), found[row]], found=True)
+            grey = (255 * maps[row]).round().astype(np.uint8)
+            kept.append(kept[0]._replace(what="activation map", image=grey))

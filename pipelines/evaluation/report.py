@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dali_msda.commands import sheets
 
-JSON, TABLE, DIAGRAM = "evaluation.json", "classes.csv", "reliability.png"
+JSON, TABLE = "evaluation.json", "classes.csv"
+DIAGRAM, IMAGES = "reliability.png", "images.png"
 SIDE, EDGE, FOOT, GAP = 480, 70, 120, 24  # pixels: the plot, its margins, the histogram, between
 BLUE, RED, INK, LINE = sheets.SOURCES[0], "#c0392b", sheets.INK, sheets.LINE
 
@@ -34,8 +35,13 @@ def expect_writable(folder: str) -> Path:
     return Path(folder)
 
 
-def write(report: dict, folder: Path) -> list[Path]:
+def write(report: dict, images: Image.Image, folder: Path) -> list[Path]:
     """Write a report's files, each whole or not at all, and return their paths.
+
+    Args:
+        report: What was measured.
+        images: A sheet of some images.
+        folder: Where to write.
 
     Raises:
         OSError: If one cannot be written.
@@ -44,10 +50,11 @@ def write(report: dict, folder: Path) -> list[Path]:
     writer = csv.DictWriter(table, rows[0], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    sheets.save(images, folder / IMAGES)
     sheets.save(reliability(report), folder / DIAGRAM)
     _write_text(folder / TABLE, table.getvalue())
     _write_text(folder / JSON, json.dumps(report, indent=1, allow_nan=False) + "\n")
-    return [folder / name for name in (JSON, TABLE, DIAGRAM)]
+    return [folder / name for name in (JSON, TABLE, DIAGRAM, IMAGES)]
 
 
 def text_of(report: dict) -> str:
