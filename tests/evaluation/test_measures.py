@@ -50,6 +50,8 @@ def test_bins_are_closed_above_and_empty_ones_say_so():
     assert [row["images"] for row in rows] == [0, 1, 1, 1]
     assert rows[0] == {"above": 0, "to": 0.25, "images": 0, "accuracy": None, "confidence": None}
     assert rows[1] == {"above": 0.25, "to": 0.5, "images": 1, "accuracy": 100, "confidence": 50}
+    mistakes = [row["mistaken_for"] for row in measures.by_class(told, NAMES[:2])]
+    assert mistakes == ["c1", None]
 
 
 def test_classes_without_images_have_no_measures():
