@@ -348,7 +348,9 @@ def test_commands_of_python_exist(name):
 
 
 def test_options_in_the_prose_exist():
-    known = helped("dali_msda.pipelines.train") + helped("dali_msda.pipelines.write_beton")
+    known = "".join(
+        helped(f"dali_msda.pipelines.{x}") for x in ("train", "write_beton", "evaluate")
+    )
     for span in code_spans(PAGES["pipelines/README.md"]):
         if span.startswith("--"):
             assert span.split()[0] in known, span
