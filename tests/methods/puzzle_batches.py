@@ -60,5 +60,6 @@ def blended(images, plans, cells, levels, planar, dtype, **how):
     shape = (channels, height, width) if planar else (height, width, channels)
     stored = "uint16" if "16" in dtype else dtype
     outs = np.full((*plans.shape, *shape), 77).astype(stored)
-    cpu_puzzle.blend(outs, images, plans, cells, levels, planar=planar, out_dtype=dtype, **how)
+    how |= dict(planar=planar, out_dtype=dtype, layout="CHW" if planar else "HWC")
+    cpu_puzzle.blend(outs, images, plans, cells, levels, **how)
     return np.moveaxis(outs, plans.ndim, -1) if planar else outs

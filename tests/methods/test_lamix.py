@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import dali_msda as msda
-from dali_msda.pipelines.train import Run, main
+from dali_msda.pipelines.train import main
+from dali_msda.pipelines.training import learner
 from dali_msda.pipelines.training.models import add_global_head, make_model
 from dali_msda.torch import lamix_loss, soft_target_cross_entropy
 from tests.support.coloured_folders import write_folder
@@ -225,8 +226,8 @@ def test_training_lowers_the_loss(data, tmp_path, more):
 def test_the_trainer_takes_the_model_s_own_logits_first(beta):
     (local, shared), target = logits(), [*targets()[:2]]
     config = SimpleNamespace(lamix_beta=beta, smoothing=0.1)
-    run = SimpleNamespace(config=config, loader=SimpleNamespace(num_classes=CLASSES))
-    ours = Run._loss(run, torch.cat([local, shared], 1), target)
+    this = SimpleNamespace(config=config, num_classes=CLASSES)
+    ours = learner.Learner._loss(this, torch.cat([local, shared], 1), target)
     assert torch.equal(ours, lamix_loss(local, shared, *target, beta=beta, smoothing=0.1))
 
 
@@ -235,9 +236,7 @@ def test_the_second_head_learns_and_a_run_goes_on_with_it(data, tmp_path, monkey
     assert main(flags(data, whole)) == 0
     expected = torch.load(whole / "checkpoint.pt", weights_only=True)
 
-    from dali_msda.pipelines import train
-
-    original, calls = train.lamix_loss, []
+    original, calls = learner.lamix_loss, []
 
     def interrupted(*arguments, **options):
         calls.append(1)
@@ -245,7 +244,7 @@ def test_the_second_head_learns_and_a_run_goes_on_with_it(data, tmp_path, monkey
             raise KeyboardInterrupt
         return original(*arguments, **options)
 
-    monkeypatch.setattr(train, "lamix_loss", interrupted)
+    monkeypatch.setattr(learner, "lamix_loss", interrupted)
     arguments = [*flags(data, parts), "--checkpoint-every", "1"]
     assert main(arguments) == 130
     monkeypatch.undo()
