@@ -29,18 +29,10 @@ _SIGNATURES = {  # after the call's own structure
     "msda_gpu_blend": [POINTER(cpu.Blend), c_void_p, c_int32, c_int64, c_int64],
     "msda_gpu_mask": [c_void_p, c_void_p, *[c_int32] * 3],
     "msda_gpu_fields": [POINTER(cpu.Fields)],
-    "msda_gpu_targets_dense": [c_void_p, c_int32, POINTER(cpu.Targets), c_void_p, c_char_p],
-    "msda_gpu_targets_compact": [c_void_p, c_void_p, POINTER(cpu.Targets), c_void_p, c_char_p],
+    "msda_gpu_targets": [*[c_void_p] * 3, POINTER(cpu.Targets), c_void_p, c_char_p, c_void_p],
     "msda_gpu_saliency": [POINTER(cpu.Saliency), c_int32, c_void_p],
     "msda_gpu_puzzle": [POINTER(cpu_library.Puzzle)],
     "msda_gpu_puzzle_blend": [POINTER(cpu.Blend), c_void_p, c_int32, c_int32],
-    "msda_gpu_puzzle_targets": [
-        *[c_void_p] * 3,
-        POINTER(cpu.Targets),
-        c_void_p,
-        c_char_p,
-        c_void_p,
-    ],
 }
 
 
@@ -155,14 +147,8 @@ def targets_dense(
     ``own``, float32 ``plans.shape``, are own label weights in place of the records'.
     """
     job = cpu.Targets(plans.ctypes.data, None, None, plans.size, out.shape[-1], smoothing)
-    given, rows = {"labels": labels, "out": out}, (c_void_p * 1)(out.ctypes.data)
-    source = labels.ctypes.data, labels.dtype.name.encode()
-    if own is None:
-        call("msda_gpu_targets_dense", given, rows, 1, byref(job), *source)
-    else:
-        outs = out.ctypes.data, None, None
-        weighed = *outs, byref(job), *source, own.ctypes.data
-        call("msda_gpu_puzzle_targets", given | {"weights": own}, *weighed)
+    given = {"labels": labels, "out": out, "weights": own}
+    call("msda_gpu_targets", given, out.ctypes.data, None, None, byref(job), *_source(labels, own))
 
 
 def targets_compact(
@@ -174,14 +160,14 @@ def targets_compact(
 ) -> None:
     """Fills ``(*plans.shape, 4)``: int64 class indices and float32 weights."""
     job = cpu.Targets(plans.ctypes.data, None, None, plans.size, 0, 0.0)
-    given = {"labels": labels, "out": out_labels, "weights": out_weights}
-    outs = out_labels.ctypes.data, out_weights.ctypes.data
-    source = labels.ctypes.data, labels.dtype.name.encode()
-    if own is None:
-        call("msda_gpu_targets_compact", given, *outs, byref(job), *source)
-    else:
-        weighed = None, *outs, byref(job), *source, own.ctypes.data
-        call("msda_gpu_puzzle_targets", given | {"own": own}, *weighed)
+    given = {"labels": labels, "out": out_labels, "weights": out_weights, "own": own}
+    outs = None, out_labels.ctypes.data, out_weights.ctypes.data
+    call("msda_gpu_targets", given, *outs, byref(job), *_source(labels, own))
+
+
+def _source(labels: GpuArray, own: GpuArray | None) -> tuple[int, bytes, int | None]:
+    """Labels, their type and own weights, as the C interface takes them."""
+    return labels.ctypes.data, labels.dtype.name.encode(), cpu.address_of(own)
 
 
 def saliency(

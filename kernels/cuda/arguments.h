@@ -91,6 +91,7 @@ struct MsdaGpuBlend {
   int32_t height, width, channels;
   int64_t plane;        // bytes of a plane of an output, but for `values`
   uint32_t pixels;      // height * width, but for `values`
+  uint32_t inner;       // how many groups may begin at pixel 4 or later and have 4 more behind them
   int32_t chw;          // whether the output is CHW; else it is HWC
   int32_t normalises;   // whether there is a scale
   int32_t in_place;     // whether records come in pairs

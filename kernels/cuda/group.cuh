@@ -39,7 +39,6 @@ struct Column {
   int32_t x;          // the first pixel
   int32_t count;      // pixels of a group that are in the row
   int32_t across;     // from a pixel to the one where a mirrored sample has its group
-  uint32_t inner;     // how many groups' first pixels there are, from 4 on, with 4 more behind them
   uint32_t box;       // which pixels of the group lie in the box, in the rows of the box
   uint32_t mirrored;  // bit k: source k is
 };
@@ -53,9 +52,7 @@ template <typename G>
 MSDA_FN Column column_at(const MsdaGpuBlend& b, const MsdaBlendRecord& r, uint32_t mirrored,
                          int32_t x) {
   const int32_t left = b.width - x;
-  Column c = {b, r, x,       left < G::kPixels ? left : G::kPixels, left - G::kPixels - x,
-              0, 0, mirrored};
-  c.inner = b.pixels > G::kPixels + 7u ? b.pixels - G::kPixels - 7u : 0;
+  Column c = {b, r, x, left < G::kPixels ? left : G::kPixels, left - G::kPixels - x, 0, mirrored};
   c.box = (bits_below(r.box.x1 - x, G::kPixels) & ~bits_below(r.box.x0 - x, G::kPixels)) |
           bits_below(r.box.x1 - b.width - x, G::kPixels);  // it may wrap round the border
   return c;
@@ -92,7 +89,7 @@ MSDA_FN void load_unturned(uint32_t* words, const Column& c, const char* sample,
   const char* from = sample + static_cast<uint64_t>(at) * kBytes;
   if constexpr (G::kAligned) {
     load_words<G::kWords>(words, from);
-  } else if (at - 4u < c.inner) {
+  } else if (at - 4u < c.b.inner) {
     load_skewed<G::kWords>(words, from, typename G::In{});
   } else {
     load_at_end<G::kWords>(words, sample, int64_t{c.b.pixels} * kBytes,

@@ -3,6 +3,16 @@
 #pragma once
 #include "cuda/window.h"
 
+// ENTRY(types, In, Out) for each pair of types of inputs and outputs, as entry points name them.
+#define MSDA_EACH_TYPES(ENTRY)             \
+  ENTRY(uint8_uint8, uint8_t, uint8_t)     \
+  ENTRY(uint8_float32, uint8_t, float)     \
+  ENTRY(uint8_float16, uint8_t, Float16)   \
+  ENTRY(uint8_bfloat16, uint8_t, Bfloat16) \
+  ENTRY(float32_float32, float, float)     \
+  ENTRY(float32_float16, float, Float16)   \
+  ENTRY(float32_bfloat16, float, Bfloat16)
+
 namespace msda {
 
 MSDA_FN uint32_t float16_pair(float low, float high) {

@@ -45,35 +45,13 @@ __device__ __forceinline__ void values(const MsdaGpuBlend& b) {
 }  // namespace
 }  // namespace msda
 
+#define MSDA_VALUES(types, In, Out)                                 \
+  __global__ void __launch_bounds__(256, 4)                         \
+      msda_values_##types(const __grid_constant__ MsdaGpuBlend b) { \
+    values<In, Out>(b);                                             \
+  }
+
 extern "C" {
 using namespace msda;
-
-__global__ void __launch_bounds__(256, 4)
-    msda_values_uint8_uint8(const __grid_constant__ MsdaGpuBlend b) {
-  values<uint8_t, uint8_t>(b);
-}
-__global__ void __launch_bounds__(256, 4)
-    msda_values_uint8_float32(const __grid_constant__ MsdaGpuBlend b) {
-  values<uint8_t, float>(b);
-}
-__global__ void __launch_bounds__(256, 4)
-    msda_values_uint8_float16(const __grid_constant__ MsdaGpuBlend b) {
-  values<uint8_t, Float16>(b);
-}
-__global__ void __launch_bounds__(256, 4)
-    msda_values_uint8_bfloat16(const __grid_constant__ MsdaGpuBlend b) {
-  values<uint8_t, Bfloat16>(b);
-}
-__global__ void __launch_bounds__(256, 4)
-    msda_values_float32_float32(const __grid_constant__ MsdaGpuBlend b) {
-  values<float, float>(b);
-}
-__global__ void __launch_bounds__(256, 4)
-    msda_values_float32_float16(const __grid_constant__ MsdaGpuBlend b) {
-  values<float, Float16>(b);
-}
-__global__ void __launch_bounds__(256, 4)
-    msda_values_float32_bfloat16(const __grid_constant__ MsdaGpuBlend b) {
-  values<float, Bfloat16>(b);
-}
+MSDA_EACH_TYPES(MSDA_VALUES)
 }  // extern "C"

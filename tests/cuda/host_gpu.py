@@ -55,11 +55,16 @@ def library_file():
 def loaded(path):
     """A library with the GPU's host, and signatures of what only tests call."""
     lib = cuda.opened(ctypes.CDLL(str(path)))
-    lib.msda_gpu_load.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-    lib.msda_gpu_load.errcheck = lib.msda_gpu_blend.errcheck
-    lib.msda_gpu_scatter.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32]
-    lib.msda_gpu_scatter.argtypes += [ctypes.c_int64, ctypes.c_void_p]
-    lib.msda_gpu_scatter.errcheck = lib.msda_gpu_blend.errcheck
+    pointer, number = ctypes.c_void_p, ctypes.c_int32
+    only_here = {
+        "load": [ctypes.c_char_p],
+        "scatter": [pointer, number, ctypes.c_int64, pointer],
+        "targets_rows": [pointer, number, pointer],
+    }
+    for name, arguments in only_here.items():
+        function = getattr(lib, f"msda_gpu_{name}")
+        function.argtypes = [pointer, *arguments]
+        function.errcheck = lib.msda_gpu_blend.errcheck
     lib.host_use.argtypes, lib.host_use.restype = [ctypes.c_char_p], None
     lib.host_open.argtypes, lib.host_open.restype = [ctypes.c_char_p], ctypes.c_char_p
     return lib

@@ -22,7 +22,7 @@ Blend = structure(
     dict.fromkeys("records plans masks mirror scale shift".split(), c_void_p)
     | {"scales": c_float * 3, "shifts": c_float * 3}
     | dict.fromkeys("count height width channels".split(), c_int32)
-    | {"plane": c_int64, "pixels": c_uint32}
+    | {"plane": c_int64, "pixels": c_uint32, "inner": c_uint32}
     | dict.fromkeys("chw normalises in_place apart".split(), c_int32)
     | dict.fromkeys("parts columns rows reciprocal".split(), c_uint32),
 )

@@ -90,12 +90,10 @@ class Native(HostDevice):
         at = [i + sum(gap <= i for gap in gaps) for i in range(samples)]
         rows = np.array([memory.array[k].ctypes.data for k in at], np.int64)
         job = cpu.Targets(plans.ctypes.data)
-        kind = "rows" if labels.dtype == np.float32 else "labels"
-        setattr(job, kind, labels.ctypes.data)
+        setattr(job, "rows" if labels.dtype == np.float32 else "labels", labels.ctypes.data)
         job.batch, job.classes, job.smoothing = plans.size, classes, smoothing
-        kind = b"float32" if kind == "rows" else b"int64"
-        arguments = (rows.ctypes.data, samples, byref(job), None, kind)
-        self.run("msda_gpu_targets_dense", *arguments, given=[plans, rows, labels])
+        arguments = (rows.ctypes.data, samples, byref(job))
+        self.run("msda_gpu_targets_rows", *arguments, given=[plans, rows, labels])
         holes = np.delete(memory.array, at, axis=0)
         assert np.isnan(holes).all()
         return memory.array[at].reshape(*plan.shape, classes)

@@ -18,8 +18,7 @@ class TargetsGpu final : public TargetsOp<GPUBackend> {
     if (compact_) return Compact(ws, targets);
     const std::vector<void*>& rows = Rows(ws, 0);
     gpu_.Run(ws, [&](MsdaGpuCall* call) {
-      const char* type = targets.rows ? "float32" : "int64";
-      return msda_gpu_targets_dense(call, rows.data(), rows.size(), &targets, nullptr, type);
+      return msda_gpu_targets_rows(call, rows.data(), rows.size(), &targets);
     });
   }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cuda/host/batch.h"
+#include "cuda/puzzle/arguments.h"
 
 namespace msda::gpu {
 namespace {
@@ -19,6 +20,12 @@ void for_each_run(void* const* addresses, size_t n, size_t bytes, Take take) {
       if (static_cast<char*>(addresses[end - 1]) + bytes != addresses[end]) break;
     take(first, end - first);
   }
+}
+
+void launch_targets(const Upload& upload, const std::string& type, const MsdaGpuTargets& job) {
+  const std::string form = job.rows ? "dense_" : "compact_";
+  launch_items(upload, "msda_targets_" + form + type, 1, job.batch, job.rows ? job.classes : 4,
+               &job);
 }
 
 }  // namespace
@@ -38,58 +45,60 @@ int32_t msda_gpu_load(MsdaGpuCall* call, const char* source) {
 int32_t msda_gpu_mask(MsdaGpuCall* call, float* weights, const msda::Plan* plans, int32_t batch,
                       int32_t height, int32_t width) {
   return on_device(*call, [=](Upload& upload) {
-    const int part = upload.Add(plans, static_cast<size_t>(batch));
-    const Fields fields(upload, plans, batch);
+    MsdaGpuMask job = {weights, {}, nullptr, batch, height, width};
+    upload.Add(plans, static_cast<size_t>(batch), &job.plans);
+    Fields fields(upload, plans, batch);
     upload.Send(fields.scratch());
-    const auto* there = upload.At<msda::Plan>(part);
-    const MsdaGpuMask job = {weights, fields.Launch(there), there, batch, height, width};
+    job.fields = fields.Launch(job.plans);
     launch_items(upload, "msda_mask_float32", batch, height, width, &job);
   });
 }
 
 int32_t msda_gpu_fields(MsdaGpuCall* call, const MsdaFields* f) {
   return on_device(*call, [=](Upload& upload) {
-    const int plans = upload.Add(f->plans, static_cast<size_t>(f->batch));
-    const SampleParts rows(upload, f->fields, f->batch);
-    const Fields fields(upload, f->plans, f->batch);
+    const msda::Plan* plans = nullptr;
+    upload.Add(f->plans, static_cast<size_t>(f->batch), &plans);
+    MsdaSamples rows = {};
+    upload.AddSamples(f->fields, f->batch, &rows);
+    Fields fields(upload, f->plans, f->batch);
     upload.Send(fields.scratch());
-    const MsdaSamples even = rows.On(upload);
-    fields.Launch(upload.At<msda::Plan>(plans), {even.first, even.stride, nullptr});
+    fields.Launch(plans, {rows.first, rows.stride, nullptr});
   });
 }
 
-int32_t msda_gpu_targets_dense(MsdaGpuCall* call, void* const* rows, int32_t samples,
-                               const MsdaTargets* targets, const void* labels, const char* type) {
+int32_t msda_gpu_targets_rows(MsdaGpuCall* call, void* const* rows, int32_t samples,
+                              const MsdaTargets* targets) {
   return on_device(*call, [=](Upload& upload) {
     const MsdaTargets& t = *targets;
     if (t.batch == 0) return;
     const size_t n = static_cast<size_t>(samples), classes = static_cast<size_t>(t.classes);
     const size_t each = static_cast<size_t>(t.batch) / n;
-    const int plans = upload.Add(t.plans, static_cast<size_t>(t.batch));
-    const int sent = t.rows && !labels ? upload.Add(t.rows, n * classes)
-                                       : upload.Add(labels ? nullptr : t.labels, n);
-    upload.Send(0);
     MsdaGpuTargets job = {};
-    job.source = labels ? labels : upload.At<void>(sent);
+    upload.Add(t.plans, static_cast<size_t>(t.batch), &job.plans);
+    t.rows ? upload.Add(t.rows, n * classes, &job.source) : upload.Add(t.labels, n, &job.source);
+    upload.Send(0);
     job.classes = t.classes, job.smoothing = t.smoothing;
-    const std::string name = std::string("msda_targets_dense_") + type;
     for_each_run(rows, n, each * classes * sizeof(float), [&](size_t first, size_t count) {
       job.rows = static_cast<float*>(rows[first]);
-      job.plans = upload.At<msda::Plan>(plans) + first * each;
       job.batch = static_cast<int32_t>(count * each);
-      launch_items(upload, name, 1, job.batch, t.classes, &job);
+      launch_targets(upload, t.rows ? "float32" : "int64", job);
+      job.plans += job.batch;
     });
   });
 }
 
-int32_t msda_gpu_targets_compact(MsdaGpuCall* call, int64_t* labels, float* weights,
-                                 const MsdaTargets* t, const void* source, const char* type) {
+int32_t msda_gpu_targets(MsdaGpuCall* call, float* rows, int64_t* labels, float* weights,
+                         const MsdaTargets* t, const void* source, const char* type,
+                         const float* own) {
   return on_device(*call, [=](Upload& upload) {
-    const int plans = upload.Add(t->plans, static_cast<size_t>(t->batch));
+    MsdaGpuTargets job = {rows,    labels,   weights,    source,
+                          nullptr, t->batch, t->classes, t->smoothing};
+    upload.Add(t->plans, static_cast<size_t>(t->batch), &job.plans);
     upload.Send(0);
-    const MsdaGpuTargets job = {nullptr,  labels,     weights, source, upload.At<msda::Plan>(plans),
-                                t->batch, t->classes, 0};
-    launch_items(upload, std::string("msda_targets_compact_") + type, 1, t->batch, 4, &job);
+    auto* plans = const_cast<msda::Plan*>(job.plans);  // this batch's copy
+    const MsdaGpuPuzzleWeights put = {plans, own, t->batch};
+    if (own) launch_items(upload, "msda_puzzle_weights", 1, 1, t->batch, &put);
+    launch_targets(upload, type, job);
   });
 }
 
@@ -99,32 +108,30 @@ int32_t msda_gpu_saliency(MsdaGpuCall* call, const MsdaSaliency* groups, int32_t
     if (count == 0) return;
     Kernel& kernel =
         upload.device.kernel(std::string("msda_saliency_") + name_of(groups[0].in_dtype));
-    const auto block_of = [&](const MsdaSaliency& g) {
-      return kernel.occupancy(msda_saliency_threads(g.batch, g.height, g.width));
+    const auto block_of = [&](const MsdaGpuSaliency& job) {
+      return kernel.occupancy(msda_saliency_threads(job.batch, job.height, job.width));
     };
-    std::vector<SampleParts> ins, maps;
-    std::vector<int> flags;
+    std::vector<MsdaGpuSaliency> jobs(static_cast<size_t>(count));
     int64_t workspace = 0;
-    const uint8_t* there = mirror;
-    for (const MsdaSaliency* g = groups; g < groups + count; ++g) {
-      const int64_t blocks = std::min(g->batch, block_of(*g).resident);
-      workspace = std::max(workspace, blocks * msda_saliency_block_bytes(g->height, g->width));
-      ins.emplace_back(upload, g->ins, g->batch);
-      maps.emplace_back(upload, g->maps, g->maps ? g->batch : 0);
-      flags.push_back(upload.Add(g->mirror, static_cast<size_t>(g->batch)));
+    for (size_t k = 0; k < jobs.size(); ++k) {
+      const MsdaSaliency& g = groups[k];
+      MsdaGpuSaliency& job = jobs[k];
+      job.batch = g.batch, job.height = g.height, job.width = g.width, job.channels = g.channels;
+      job.peaks = g.peaks;
+      job.per_block = msda_saliency_block_bytes(g.height, g.width);
+      upload.AddSamples(g.ins, g.batch, &job.ins);
+      if (g.maps) upload.AddSamples(g.maps, g.batch, &job.maps);
+      upload.Add(g.mirror, static_cast<size_t>(g.batch), &job.mirror);
+      workspace = std::max(workspace, std::min(g.batch, block_of(job).resident) * job.per_block);
     }
     upload.Send(static_cast<size_t>(workspace));
-    for (size_t k = 0; k < flags.size(); ++k) {
-      const MsdaSaliency& g = groups[k];
-      const MsdaGpuSaliency job = {ins[k].On(upload), maps[k].On(upload),
-                                   g.peaks,           there ? there : upload.At<uint8_t>(flags[k]),
-                                   upload.Scratch(),  msda_saliency_block_bytes(g.height, g.width),
-                                   g.batch,           g.height,
-                                   g.width,           g.channels};
-      const Kernel::Block block = block_of(g);
-      const auto blocks = static_cast<uint32_t>(std::min(g.batch, block.resident));
+    const uint8_t* there = mirror;
+    for (MsdaGpuSaliency& job : jobs) {
+      job.workspace = upload.Scratch();
+      if (there) job.mirror = there, there += job.batch;
+      const Kernel::Block block = block_of(job);
+      const auto blocks = static_cast<uint32_t>(std::min(job.batch, block.resident));
       if (blocks) kernel.launch({blocks, 1}, block.threads, 0, call->stream, &job);
-      if (there) there += g.batch;
     }
   });
 }

@@ -44,14 +44,16 @@ int32_t msda_gpu_mask(MsdaGpuCall* call, float* weights, const msda::Plan* plans
 // share is made for the first of them.
 int32_t msda_gpu_fields(MsdaGpuCall* call, const MsdaFields* fields);
 
-// Makes rows, (batch, classes); those of each of the `samples` samples have an address.  `labels`,
-// of the type "int64", "int32" or "float32", lie on the device.  If they are null, those of
-// MsdaTargets are sent there.
-int32_t msda_gpu_targets_dense(MsdaGpuCall* call, void* const* rows, int32_t samples,
-                               const MsdaTargets* targets, const void* labels, const char* type);
-// Makes class indices and weights, (batch, 4), from labels on the device (`source`).
-int32_t msda_gpu_targets_compact(MsdaGpuCall* call, int64_t* labels, float* weights,
-                                 const MsdaTargets* targets, const void* source, const char* type);
+// Makes rows, (batch, classes); those of each of the `samples` samples have an address.  The labels
+// of MsdaTargets are sent to the device.
+int32_t msda_gpu_targets_rows(MsdaGpuCall* call, void* const* rows, int32_t samples,
+                              const MsdaTargets* targets);
+// Makes rows or, if they are null, class indices and weights, (batch, 4), from labels on the device
+// (`source`) of the type "int64", "int32" or "float32".  `own`, (batch), are label weights in place
+// of the records', as msda_gpu_puzzle finds them; or null.
+int32_t msda_gpu_targets(MsdaGpuCall* call, float* rows, int64_t* labels, float* weights,
+                         const MsdaTargets* targets, const void* source, const char* type,
+                         const float* own);
 
 // Finds where images are most salient, in groups of one size each.  `mirror` is as in
 // msda_gpu_blend, with the flags of all groups.

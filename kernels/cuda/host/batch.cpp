@@ -27,10 +27,18 @@ void launch_items(const Upload& upload, const std::string& name, int64_t samples
   kernel.launch(grid, block.threads, 0, upload.stream, job);
 }
 
-int Upload::AddBytes(const void* values, size_t bytes) {
-  parts_.push_back({values, values ? bytes : 0, size_});
-  size_ += aligned(parts_.back().bytes);
-  return static_cast<int>(parts_.size()) - 1;
+void Upload::AddBytes(const void* values, size_t bytes, void* there) {
+  parts_.push_back({values, bytes, size_, there});
+  size_ += aligned(bytes);
+}
+
+void Upload::AddSamples(const void* const* samples, int32_t count, MsdaSamples* there) {
+  const auto at = [samples](int32_t i) { return static_cast<const char*>(samples[i]); };
+  const int64_t stride = count > 1 ? at(1) - at(0) : 0;
+  for (int32_t i = 1; i < count; ++i)
+    if (at(i) != at(i - 1) + stride) return Add(samples, static_cast<size_t>(count), &there->each);
+  there->first = count > 0 ? const_cast<char*>(at(0)) : nullptr;
+  there->stride = stride;
 }
 
 void Upload::Send(size_t scratch) {
@@ -38,23 +46,12 @@ void Upload::Send(size_t scratch) {
   memory_.emplace(device.memory, size_ + aligned(scratch), stream);
   if (size_ == 0) return;
   const Lease pinned(device.pinned, size_, stream);
-  for (const Part& part : parts_)
-    if (part.bytes) std::memcpy(pinned.address + part.offset, part.values, part.bytes);
+  for (const Part& part : parts_) {
+    std::memcpy(pinned.address + part.offset, part.values, part.bytes);
+    const char* const address = memory_->address + part.offset;
+    std::memcpy(part.there, &address, sizeof(address));
+  }
   driver().copy(memory_->address, pinned.address, size_, stream);
-}
-
-SampleParts::SampleParts(Upload& upload, const void* const* samples, int32_t count) {
-  const auto at = [samples](int32_t i) { return static_cast<const char*>(samples[i]); };
-  even_.stride = count > 1 ? at(1) - at(0) : 0;
-  bool is_even = true;
-  for (int32_t i = 1; is_even && i < count; ++i) is_even = at(i) == at(i - 1) + even_.stride;
-  even_.first = count > 0 ? const_cast<char*>(at(0)) : nullptr;
-  if (!is_even) list_ = upload.Add(samples, static_cast<size_t>(count));
-}
-
-MsdaSamples SampleParts::On(const Upload& upload) const {
-  if (list_ < 0) return even_;
-  return {nullptr, 0, upload.At<void* const>(list_)};
 }
 
 Fields::Fields(Upload& upload, const Plan* plans, int32_t batch) : upload_(upload), batch_(batch) {
@@ -64,7 +61,7 @@ Fields::Fields(Upload& upload, const Plan* plans, int32_t batch) : upload_(uploa
   how_.fields = msda_mask_lists(lists_.data(), plans, batch);
   if (how_.fields < 0) throw std::bad_alloc();
   how_.masks = lists_[2 * static_cast<size_t>(batch) + static_cast<size_t>(how_.fields)];
-  lists_part_ = upload.Add(lists_.data(), lists_.size());
+  upload.Add(lists_.data(), lists_.size(), &lists_there_);
   how_.depth = plans[0].depth, how_.height = plans[0].height, how_.width = plans[0].width;
   how_.soft = std::any_of(plans, end, [](const Plan& p) { return p.soft > 0; });
   how_.most_shared = upload.device.shared_bytes;
@@ -90,7 +87,7 @@ void Fields::AddAxis(int32_t k, int32_t length) {
   if (job_.axes[k].cosine) return;
   tables_[k].resize(3 * n);
   make(tables_[k].data());
-  axes_parts_[k] = upload_.Add(tables_[k].data(), 3 * n);
+  upload_.Add(tables_[k].data(), 3 * n, &job_.axes[k].cosine);
 }
 
 // The amplitudes of the first record with all modes of the paper's law.  Records with the same
@@ -111,14 +108,11 @@ void Fields::AddAmplitudes(const Plan* plans) {
 MsdaMasks Fields::Launch(const Plan* plans, const MsdaMasks& rows) const {
   if (how_.fields == 0) return {};
   MsdaGpuFields job = job_;
-  const auto* lists = upload_.At<int32_t>(lists_part_);
-  job.fields = rows.first ? rows : MsdaMasks{upload_.Scratch(), how_.row, lists};
-  job.makers = lists + batch_, job.firsts = job.makers + batch_;
+  job.fields = rows.first ? rows : MsdaMasks{upload_.Scratch(), how_.row, lists_there_};
+  job.makers = lists_there_ + batch_, job.firsts = job.makers + batch_;
   job.workspace = upload_.Scratch() + how_.workspace;
   job.plans = plans;
-  for (int32_t k = 0; k < 3; ++k) {
-    MsdaGpuAxis& axis = job.axes[k];
-    if (!axis.cosine) axis.cosine = upload_.At<float>(axes_parts_[k]);
+  for (MsdaGpuAxis& axis : job.axes) {
     axis.sine = axis.cosine + axis.passes.length;
     axis.place = reinterpret_cast<const int32_t*>(axis.sine + axis.passes.length);
   }

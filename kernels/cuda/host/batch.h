@@ -21,32 +21,29 @@ class Upload {
  public:
   Upload(Device& device, Handle stream) : device(device), stream(stream) {}
 
-  // Adds `count` values, which must stay where they are until Send(), or null.  Returns the number
-  // by which At() finds them.
-  template <typename T>
-  int Add(const T* values, size_t count) {
-    return AddBytes(values, count * sizeof(T));
+  // Adds `count` values, or null.  Until Send() they stay where they are, and so does `there`,
+  // which is then where they lie on the device until this ends.
+  template <typename T, typename There>
+  void Add(const T* values, size_t count, const There** there) {
+    if (values && count) AddBytes(values, count * sizeof(T), there);
   }
+  // Adds the samples of a batch, at any addresses of the device.  A list of these is copied only if
+  // their distances differ.
+  void AddSamples(const void* const* samples, int32_t count, MsdaSamples* there);
   // Copies all, and takes `scratch` more bytes for what the kernels make on the way.
   void Send(size_t scratch);
-
-  // Where a part lies on the device, until this ends; null if nothing was added.
-  template <typename T>
-  const T* At(int part) const {
-    const Part& p = parts_[static_cast<size_t>(part)];
-    return reinterpret_cast<const T*>(p.bytes ? memory_->address + p.offset : nullptr);
-  }
   char* Scratch() const { return memory_ ? memory_->address + size_ : nullptr; }
 
   Device& device;
   const Handle stream;
 
  private:
-  int AddBytes(const void* values, size_t bytes);
+  void AddBytes(const void* values, size_t bytes, void* there);
 
   struct Part {
     const void* values;
     size_t bytes, offset;
+    void* there;
   };
   std::vector<Part> parts_;
   size_t size_ = 0;
@@ -89,23 +86,12 @@ inline const char* name_of(int32_t dtype) {
   return kNames[dtype];
 }
 
-// The samples of a batch, at any addresses.  A list of them is copied only if their distances
-// differ.
-class SampleParts {
- public:
-  SampleParts(Upload& upload, const void* const* samples, int32_t count);
-  MsdaSamples On(const Upload& upload) const;
-
- private:
-  MsdaSamples even_ = {};
-  int list_ = -1;
-};
-
 // The masks of a batch's kFMix records.
 class Fields {
  public:
   // Adds what the masks need to what is sent.
   Fields(Upload& upload, const Plan* plans, int32_t batch);
+  Fields(const Fields&) = delete;
 
   size_t scratch() const { return static_cast<size_t>(how_.scratch); }  // 0 for no masks
   int64_t stride() const { return how_.row; }  // bytes from one mask to the next
@@ -126,9 +112,8 @@ class Fields {
   MsdaFieldLaunch how_ = {};
   MsdaGpuFields job_ = {};
   std::vector<float> tables_[3];  // of the axes z, y, x that are not on the device
-  int axes_parts_[3] = {-1, -1, -1};
-  std::vector<int32_t> lists_;  // of msda_mask_lists()
-  int lists_part_ = -1;
+  std::vector<int32_t> lists_;    // of msda_mask_lists()
+  const int32_t* lists_there_ = nullptr;
 };
 
 }  // namespace msda::gpu

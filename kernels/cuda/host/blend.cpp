@@ -34,8 +34,9 @@ int32_t msda_gpu_blend(MsdaGpuCall* call, const MsdaBlend* blend, const uint8_t*
     MsdaBlend b = *blend;
     if (b.batch == 0) return;
     const size_t batch = static_cast<size_t>(b.batch), each = batch * (b.pairs ? 2 : 1);
-    const int plans = upload.Add(b.plans, batch);
-    const Fields fields(upload, b.plans, b.fields ? 0 : b.batch);
+    MsdaGpuBlend job = {};
+    upload.Add(b.plans, batch, &job.plans);
+    Fields fields(upload, b.plans, b.fields ? 0 : b.batch);
     const char* given = b.fields ? static_cast<const char*>(b.fields[0]) : nullptr;
     const bool several = given && batch > 1;
     const int64_t apart = several ? static_cast<const char*>(b.fields[1]) - given : fields.stride();
@@ -50,17 +51,13 @@ int32_t msda_gpu_blend(MsdaGpuCall* call, const MsdaBlend* blend, const uint8_t*
       for (void*& out : outs) out = static_cast<char*>(out) + out_step;
       for (const void*& in : ins) in = static_cast<const char*>(in) + in_step;
     }
-    const int part = upload.Add(records.data(), records.size());
+    upload.Add(records.data(), records.size(), &job.records);
     const size_t channels = counts.values ? static_cast<size_t>(b.channels * planes) : 0;
-    const int scale = upload.Add(b.scale, channels), shift = upload.Add(b.shift, channels);
+    upload.Add(b.scale, channels, &job.scale), upload.Add(b.shift, channels, &job.shift);
     upload.Send(fields.scratch());
 
-    MsdaGpuBlend job = {};
-    job.plans = upload.At<msda::Plan>(plans);
     job.masks = given ? given : fields.Launch(job.plans).first;
-    job.records = upload.At<MsdaBlendRecord>(part);
     job.mirror = mirror;
-    job.scale = upload.At<float>(scale), job.shift = upload.At<float>(shift);
     for (int32_t plane = 0; plane < planes; ++plane) {
       msda_blend_arguments(&job, &b);
       launch(upload, b, job, counts);

@@ -164,6 +164,8 @@ void msda_blend_arguments(MsdaGpuBlend* arguments, const MsdaBlend* blend) {
   const MsdaBlend& b = *blend;
   a.height = b.height, a.width = b.width, a.channels = b.channels;
   a.pixels = static_cast<uint32_t>(b.height) * static_cast<uint32_t>(b.width);
+  const auto around = static_cast<uint32_t>(pixels_of(b)) + 7;
+  a.inner = a.pixels > around ? a.pixels - around : 0;
   a.plane = int64_t{a.pixels} * bytes_of(b.out_dtype);
   a.chw = b.out_layout == kChw;
   a.normalises = b.scale != nullptr;

@@ -6,6 +6,12 @@
 #include "cuda/puzzle/masks.cuh"
 #include "cuda/puzzle/pool.cuh"
 
+#define MSDA_PUZZLE_BLEND(types, In, Out)                                       \
+  __global__ void __launch_bounds__(256, 4)                                     \
+      msda_puzzle_blend_##types(const __grid_constant__ MsdaGpuPuzzleBlend b) { \
+    blend_places<In, Out>(b);                                                   \
+  }
+
 extern "C" {
 using namespace msda;
 
@@ -28,32 +34,5 @@ __global__ void __launch_bounds__(256)
     p.weight[0] = a.own[i], p.weight[1] = p.sources > 1 ? 1.0f - a.own[i] : 0.0f;
   });
 }
-__global__ void __launch_bounds__(256, 4)
-    msda_puzzle_blend_uint8_uint8(const __grid_constant__ MsdaGpuPuzzleBlend b) {
-  blend_places<uint8_t, uint8_t>(b);
-}
-__global__ void __launch_bounds__(256, 4)
-    msda_puzzle_blend_uint8_float32(const __grid_constant__ MsdaGpuPuzzleBlend b) {
-  blend_places<uint8_t, float>(b);
-}
-__global__ void __launch_bounds__(256, 4)
-    msda_puzzle_blend_uint8_float16(const __grid_constant__ MsdaGpuPuzzleBlend b) {
-  blend_places<uint8_t, Float16>(b);
-}
-__global__ void __launch_bounds__(256, 4)
-    msda_puzzle_blend_uint8_bfloat16(const __grid_constant__ MsdaGpuPuzzleBlend b) {
-  blend_places<uint8_t, Bfloat16>(b);
-}
-__global__ void __launch_bounds__(256, 4)
-    msda_puzzle_blend_float32_float32(const __grid_constant__ MsdaGpuPuzzleBlend b) {
-  blend_places<float, float>(b);
-}
-__global__ void __launch_bounds__(256, 4)
-    msda_puzzle_blend_float32_float16(const __grid_constant__ MsdaGpuPuzzleBlend b) {
-  blend_places<float, Float16>(b);
-}
-__global__ void __launch_bounds__(256, 4)
-    msda_puzzle_blend_float32_bfloat16(const __grid_constant__ MsdaGpuPuzzleBlend b) {
-  blend_places<float, Bfloat16>(b);
-}
+MSDA_EACH_TYPES(MSDA_PUZZLE_BLEND)
 }  // extern "C"

@@ -24,9 +24,8 @@ void host_send(void* stream, const void* const* parts, const int64_t* sizes, int
   const Current current(there);
   Upload upload(there, stream);
   for (int32_t k = 0; k < count; ++k)
-    upload.Add(static_cast<const char*>(parts[k]), static_cast<size_t>(sizes[k]));
+    upload.Add(static_cast<const char*>(parts[k]), static_cast<size_t>(sizes[k]), &addresses[k]);
   upload.Send(static_cast<size_t>(scratch));
-  for (int32_t k = 0; k < count; ++k) addresses[k] = upload.At<void>(k);
   addresses[count] = upload.Scratch();
 }
 

@@ -63,36 +63,25 @@ void find(Upload& upload, const MsdaPuzzle& z) {
   const PuzzleGeometry g = geometry_of(z);
   const Scratch scratch(z, g, blocks);
   const std::vector<MsdaPuzzleOutput> outputs = outputs_of(z);
-  const int part = upload.Add(outputs.data(), outputs.size());
-  const SampleParts ins(upload, z.ins, z.samples);
+  MsdaGpuPuzzlePool job = {};
+  MsdaGpuPuzzleMasks masks = {};
+  upload.Add(outputs.data(), outputs.size(), &masks.outputs);
+  upload.AddSamples(z.ins, z.samples, &job.ins);
   const auto channels = static_cast<size_t>(z.channels);
-  const int scale = upload.Add(z.scale, channels), shift = upload.Add(z.shift, channels);
+  upload.Add(z.scale, channels, &job.scale), upload.Add(z.shift, channels, &job.shift);
   upload.Send(scratch.bytes());
 
   char* const columns = upload.Scratch();
-  auto* const shares = reinterpret_cast<int32_t*>(columns + scratch.columns);
-  auto* const pooled = reinterpret_cast<int32_t*>(columns + scratch.columns + scratch.shares);
-  const MsdaGpuPuzzlePool job = {ins.On(upload),
-                                 z.saliency,
-                                 upload.At<float>(scale),
-                                 upload.At<float>(shift),
-                                 shares,
-                                 pooled,
-                                 z.uniform,
-                                 reinterpret_cast<int64_t*>(columns),
-                                 g,
-                                 z.samples,
-                                 z.height,
-                                 z.width,
-                                 by(z.width),
-                                 by(g.cells[1]),
-                                 by(g.cells[0]),
-                                 {by(g.per_block[0]), by(g.per_block[1])}};
+  job.columns = reinterpret_cast<int64_t*>(columns);
+  job.shares = reinterpret_cast<int32_t*>(columns + scratch.columns);
+  job.pooled = reinterpret_cast<int32_t*>(columns + scratch.columns + scratch.shares);
+  job.saliency = z.saliency, job.uniform = z.uniform, job.geometry = g;
+  job.samples = z.samples, job.height = z.height, job.width = z.width;
+  job.by_width = by(z.width), job.by_columns = by(g.cells[1]), job.by_rows = by(g.cells[0]);
+  job.by_block[0] = by(g.per_block[0]), job.by_block[1] = by(g.per_block[1]);
   kernel.launch({static_cast<uint32_t>(blocks), 1}, block.threads, 0, upload.stream, &job);
-  MsdaGpuPuzzleMasks masks = {};
   masks.cells = z.cells, masks.weights = z.weights;
-  masks.shares = shares, masks.pooled = pooled, masks.geometry = g;
-  masks.outputs = upload.At<MsdaPuzzleOutput>(part);
+  masks.shares = job.shares, masks.pooled = job.pooled, masks.geometry = g;
   launch_masks(upload, z, masks);
 }
 
@@ -117,16 +106,13 @@ void blend(Upload& upload, const MsdaBlend& b, const uint8_t* cells, int32_t pla
     pairs.push_back(p->source[0]);
     pairs.push_back(p->source[p->sources > 1 ? 1 : 0]);
   }
-  const int part = upload.Add(pairs.data(), pairs.size());
-  const SampleParts outs(upload, b.outs, b.batch), ins(upload, b.ins, b.samples);
-  const auto channels = static_cast<size_t>(b.channels);
-  const int scale = upload.Add(b.scale, channels), shift = upload.Add(b.shift, channels);
-  upload.Send(0);
-
   MsdaGpuPuzzleBlend job = blend_job(b, places, levels);
-  job.outs = outs.On(upload), job.ins = ins.On(upload);
-  job.pairs = upload.At<int32_t>(part), job.cells = cells;
-  job.scale = upload.At<float>(scale), job.shift = upload.At<float>(shift);
+  job.cells = cells;
+  upload.Add(pairs.data(), pairs.size(), &job.pairs);
+  upload.AddSamples(b.outs, b.batch, &job.outs), upload.AddSamples(b.ins, b.samples, &job.ins);
+  const auto channels = static_cast<size_t>(b.channels);
+  upload.Add(b.scale, channels, &job.scale), upload.Add(b.shift, channels, &job.shift);
+  upload.Send(0);
   Kernel& kernel = upload.device.kernel(std::string("msda_puzzle_blend_") + name_of(b.in_dtype) +
                                         "_" + name_of(b.out_dtype));
   const Kernel::Block block = kernel.occupancy(kThreads);
@@ -153,20 +139,4 @@ int32_t msda_gpu_puzzle(MsdaGpuCall* call, const MsdaPuzzle* puzzle) {
 int32_t msda_gpu_puzzle_blend(MsdaGpuCall* call, const MsdaBlend* b, const uint8_t* cells,
                               int32_t places, int32_t levels) {
   return on_device(*call, [=](Upload& upload) { blend(upload, *b, cells, places, levels); });
-}
-
-int32_t msda_gpu_puzzle_targets(MsdaGpuCall* call, float* rows, int64_t* labels, float* weights,
-                                const MsdaTargets* t, const void* source, const char* type,
-                                const float* own) {
-  return on_device(*call, [=](Upload& upload) {
-    const int part = upload.Add(t->plans, static_cast<size_t>(t->batch));
-    upload.Send(0);
-    auto* plans = const_cast<msda::Plan*>(upload.At<msda::Plan>(part));  // this batch's copy
-    const MsdaGpuPuzzleWeights put = {plans, own, t->batch};
-    launch_items(upload, "msda_puzzle_weights", 1, 1, t->batch, &put);
-    const MsdaGpuTargets job = {rows,  labels,   weights,    source,
-                                plans, t->batch, t->classes, t->smoothing};
-    const std::string name = std::string("msda_targets_") + (rows ? "dense_" : "compact_") + type;
-    launch_items(upload, name, 1, t->batch, rows ? t->classes : 4, &job);
-  });
 }

@@ -15,11 +15,4 @@ int32_t msda_gpu_puzzle(MsdaGpuCall* call, const MsdaPuzzle* puzzle);
 // mirroring nor mixing in place is offered.
 int32_t msda_gpu_puzzle_blend(MsdaGpuCall* call, const MsdaBlend* blend, const uint8_t* cells,
                               int32_t places, int32_t levels);
-
-// Makes rows, (batch, classes), or, if `rows` is null, class indices and weights, (batch, 4), as
-// msda_gpu_targets_dense and msda_gpu_targets_compact do.  The label weights are those that
-// msda_gpu_puzzle found, `own`, in place of the records'.
-int32_t msda_gpu_puzzle_targets(MsdaGpuCall* call, float* rows, int64_t* labels, float* weights,
-                                const MsdaTargets* targets, const void* source, const char* type,
-                                const float* own);
 }  // extern "C"
