@@ -16,22 +16,22 @@ from torch.nn import functional
 from bench.cases import Missing
 from bench.studies.lines import line, mean_and_deviation
 from bench.studies.measures import attacked, calibration_error
-from bench.studies.methods import CLASSES, METHODS
+from bench.studies.methods import CLASSES, DEVIATION, MEAN, METHODS
 from dali_msda.torch import soft_target_cross_entropy
 
-SEEDS, EPOCHS = 5, 150
+SEEDS, EPOCHS = 5, 100
 OF_A_CLASS, BATCH, SIZE = 10, 50, 32
 RATE, DECAY = 0.05, 5e-4
-ATTACKS = (8, 16)  # steps of FGSM, in units of 1/255
+ATTACKS = (1, 2, 4)  # steps of FGSM, in units of 1/255
 
 
 class Net(nn.Module):
-    """Three convolutions and a linear layer; 24,000 parameters."""
+    """Three convolutions and a linear layer; 6,402 parameters."""
 
     def __init__(self):
         super().__init__()
-        self.layer1, self.layer2 = _convolved(1, 16, 5), _convolved(16, 32, 3)
-        self.layer3, self.fc = _convolved(32, 64, 3), nn.Linear(64, CLASSES)
+        self.layer1, self.layer2 = _convolved(1, 8, 5), _convolved(8, 16, 3)
+        self.layer3, self.fc = _convolved(16, 32, 3), nn.Linear(32, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images ``(B, 1, 32, 32)``."""
@@ -86,8 +86,7 @@ def measured(
     ranks = functional.one_hot(labels[order], CLASSES).cumsum(0).gather(1, labels[order, None])
     few = ranks[:, 0] <= OF_A_CLASS
     seen, unseen = order[few], order[~few]
-    mean, deviation = images[seen].mean(), images[seen].std()
-    images = (images - mean) / deviation
+    images = (images - MEAN) / DEVIATION
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Net()
@@ -98,9 +97,9 @@ def measured(
     logits = model(images).detach()
     figures = {"accuracy": _share(logits, labels)}
     figures["calibration_error"] = 100 * calibration_error(logits, labels)
-    bounds = float(-mean / deviation), float((1 - mean) / deviation)
+    bounds = -MEAN / DEVIATION, (1 - MEAN) / DEVIATION
     for size in ATTACKS:
-        moved = attacked(model, images, labels, size / 255 / float(deviation), bounds)
+        moved = attacked(model, images, labels, size / 255 / DEVIATION, bounds)
         figures[f"accuracy_under_attack_{size}"] = _share(model(moved), labels)
     return figures
 
@@ -123,12 +122,16 @@ def train(
     for _ in range(epochs):
         for batch in torch.randperm(len(labels), generator=random).split(BATCH):
             logits, targets = step.forward(model, images[batch], [labels[batch]])
-            loss = step.loss(soft_target_cross_entropy, logits, targets)
+            loss = step.loss(_criterion, logits, targets)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
         step.end_epoch()
+
+
+def _criterion(logits: Tensor, targets: list[Tensor]) -> Tensor:
+    return soft_target_cross_entropy(logits, *targets)
 
 
 def _share(logits: Tensor, labels: Tensor) -> float:

@@ -31,7 +31,9 @@ def run(seeds: int = SEEDS, draws: int = DRAWS, steps: int = STEPS) -> Iterator[
             found = [norms(*each, policy(k, lambdas), draws) for each in trained]
             figures = mean_and_deviation("squared_norm", [total for total, _ in found])
             figures |= mean_and_deviation("variance", [variance for _, variance in found])
-            yield line("gradient_norms", dict(lambdas=lambdas, k=k, seeds=seeds, draws=draws), figures)
+            yield line(
+                "gradient_norms", dict(lambdas=lambdas, k=k, seeds=seeds, draws=draws), figures
+            )
 
 
 def policy(k: int, lambdas: str) -> Policy:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dali_msda import (
     CutMix,
@@ -28,6 +29,7 @@ from dali_msda import (
 )
 from dali_msda.pipelines.training.models import add_global_head
 from dali_msda.pipelines.training.step_methods import HiddenMixed, LoaderMixed, SaliencyMixed
+from dali_msda.puzzle import PuzzleSettings
 from dali_msda.torch import (
     AlignMix,
     CoMixup,
@@ -36,27 +38,20 @@ from dali_msda.torch import (
     PuzzleMix,
     RecursiveMix,
     lamix_loss,
-    soft_target_cross_entropy,
 )
 
 CLASSES = 10
+MEAN, DEVIATION = 0.3, 0.37  # of the images in [0, 1], about
 LAYERS = ["", "layer1", "layer2"]
 SHARED = dict(scope="batch")
 
 
-class Unmixed(LoaderMixed):
-    """Batches as they are.
-
-    Args:
-        smoothing: Share of the label that is spread over all classes.
-    """
-
-    def __init__(self, smoothing: float = 0.0):
-        self.smoothing = smoothing
+class Smoothed(LoaderMixed):
+    """Batches as they are, with a tenth of each label spread over all classes."""
 
     def loss(self, criterion: Callable, logits: Tensor, targets: list[Tensor]) -> Tensor:
         """See :class:`LoaderMixed`."""
-        return soft_target_cross_entropy(logits, *targets, smoothing=self.smoothing)
+        return functional.cross_entropy(logits, *targets, label_smoothing=0.1)
 
 
 class InputMixed(LoaderMixed):
@@ -125,9 +120,7 @@ def _images(policy: Policy) -> Callable:
 
 
 def _hidden(kind: type, layers: list[str], policy: Policy | None = None) -> Callable:
-    return lambda model, seed: HiddenMixed(
-        kind(model, layers, policy, CLASSES, seed=seed, rank=0)
-    )
+    return lambda model, seed: HiddenMixed(kind(model, layers, policy, CLASSES, seed=seed, rank=0))
 
 
 def _recursive(**settings: Any) -> Callable:
@@ -136,16 +129,21 @@ def _recursive(**settings: Any) -> Callable:
     )
 
 
-def _salient(kind: type, clean_weight: float = 0.0, **settings: Any) -> Callable:
+def _puzzle(clean_weight: float = 0.0, **settings: Any) -> Callable:
+    known = dict(mean=MEAN, std=DEVIATION, rank=0)
     return lambda model, seed: SaliencyMixed(
-        kind(CLASSES, seed=seed, rank=0, **settings), 1, clean_weight
+        PuzzleMix(CLASSES, seed=seed, **known, **settings), 1, clean_weight
     )
+
+
+def _comixup(clean_weight: float = 0.0) -> Callable:
+    return lambda model, seed: SaliencyMixed(CoMixup(CLASSES, seed=seed, rank=0), 1, clean_weight)
 
 
 _FIVE = MultiMix(Mixup(**SHARED), 5, share="batch")
 METHODS: dict[tuple[str, str], Callable[..., LoaderMixed]] = {
-    ("none", ""): lambda model, seed: Unmixed(),
-    ("label smoothing", "0.1"): lambda model, seed: Unmixed(0.1),
+    ("none", ""): lambda model, seed: LoaderMixed(),
+    ("label smoothing", "0.1"): lambda model, seed: Smoothed(),
     ("Cutout", "default, paper (CIFAR-10)"): _images(Cutout()),
     ("Cutout", "paper (CIFAR-100)"): _images(Cutout(length=8)),
     ("Mixup", "default"): _images(Mixup()),
@@ -174,9 +172,9 @@ METHODS: dict[tuple[str, str], Callable[..., LoaderMixed]] = {
     ("AlignMix", "paper"): _hidden(AlignMix, ["", "layer3"], Mixup(alpha=2.0, **SHARED)),
     ("RecursiveMix", "default"): _recursive(),
     ("RecursiveMix", "paper"): _recursive(**SHARED),
-    ("Puzzle Mix", "default"): _salient(PuzzleMix),
-    ("Puzzle Mix", "paper"): _salient(PuzzleMix, 0.2, **SHARED),
-    ("Co-Mixup", "default"): _salient(CoMixup),
-    ("Co-Mixup", "paper"): _salient(CoMixup, 0.2),
+    ("Puzzle Mix", "default"): _puzzle(),
+    ("Puzzle Mix", "paper"): _puzzle(1.0, settings=PuzzleSettings(places=8), **SHARED),
+    ("Co-Mixup", "default"): _comixup(),
+    ("Co-Mixup", "paper"): _comixup(1.0),
 }
 """By method and settings, what makes a step of a model and a seed; it may add to the model."""

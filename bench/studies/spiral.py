@@ -12,6 +12,7 @@ The networks of all seeds are trained at once. They differ in data, flipped labe
 weights, and share the order of batches, the layers and the lambdas.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -49,8 +50,12 @@ def run(seeds: int = SEEDS, epochs: int = EPOCHS) -> Iterator[dict]:
                 shown = forward(layers, grid().expand(seeds, -1, -1), slope).argmax(2)[0]
             shares = [100 * share for share in right.double().mean(1).tolist()]
             figures = mean_and_deviation("accuracy", shares)
-            figures["classes"] = ["".join(map(str, row)) for row in shown.reshape(GRID, GRID).tolist()]
-            yield line("spiral", dict(activation=activation, k=k, seeds=seeds, epochs=epochs), figures)
+            figures["classes"] = [
+                "".join(map(str, row)) for row in shown.reshape(GRID, GRID).tolist()
+            ]
+            yield line(
+                "spiral", dict(activation=activation, k=k, seeds=seeds, epochs=epochs), figures
+            )
 
 
 def points(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -97,7 +102,7 @@ def first_weights(seeds: int) -> list[tuple[Tensor, Tensor]]:
     """Weights ``(seeds, inputs, outputs)`` and biases ``(seeds, 1, outputs)`` of each layer."""
     randoms = [torch.Generator().manual_seed(1000 + seed) for seed in range(seeds)]
     layers = []
-    for width, outputs in zip(WIDTHS, WIDTHS[1:], strict=False):
+    for width, outputs in itertools.pairwise(WIDTHS):
         drawn = [torch.randn(width, outputs, generator=random) for random in randoms]
         weight = math.sqrt(2 / width) * torch.stack(drawn)
         layers.append((weight.requires_grad_(), torch.zeros(seeds, 1, outputs).requires_grad_()))
