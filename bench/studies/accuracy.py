@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from bench.cases import Missing
 from bench.studies.lines import line, mean_and_deviation
-from bench.studies.measures import attacked, calibration_error
+from bench.studies.measures import attack_direction, calibration_error
 from bench.studies.methods import CLASSES, DEVIATION, MEAN, METHODS
 from dali_msda.torch import soft_target_cross_entropy
 
@@ -97,10 +97,11 @@ def measured(
     logits = model(images).detach()
     figures = {"accuracy": _share(logits, labels)}
     figures["calibration_error"] = 100 * calibration_error(logits, labels)
+    direction = attack_direction(model, images, labels)
     bounds = -MEAN / DEVIATION, (1 - MEAN) / DEVIATION
     for size in ATTACKS:
-        moved = attacked(model, images, labels, size / 255 / DEVIATION, bounds)
-        figures[f"accuracy_under_attack_{size}"] = _share(model(moved), labels)
+        moved = (images + size / 255 / DEVIATION * direction).clamp(*bounds)
+        figures[f"accuracy_under_attack_{size}"] = _share(model(moved).detach(), labels)
     return figures
 
 

@@ -12,7 +12,7 @@ STUDIES = {
     "papers": "small experiments of the papers, with pictures",
     "accuracy": "does mixing help? a small network, method by method",
 }
-PARTS = {"papers": ("spiral", "two_moons", "gradient_norms"), "accuracy": ("accuracy",)}
+PARTS = {"papers": ("two_moons", "gradient_norms", "spiral"), "accuracy": ("accuracy",)}
 
 
 def run(study: str, folder: Path) -> list[Path]:
@@ -30,15 +30,15 @@ def run(study: str, folder: Path) -> list[Path]:
     """
     path = folder / f"{study}.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
-    try:
-        for line in _lines(study):
-            made.append(json.dumps(line) + "\n")
-            figures = (f"{k} {v:g}" for k, v in line["figures"].items() if isinstance(v, float))
-            print(line["bench"], *line["case"].values(), ":", ", ".join(figures), flush=True)
-    except (ImportError, Missing) as error:
-        raise ValueError(f"{study}: {error}") from error
-    path.write_text("".join(made))  # as a whole: a run that was stopped leaves the last one's
+    with path.open("w") as file:
+        try:
+            for line in _lines(study):
+                print(json.dumps(line), file=file, flush=True)  # a run that is stopped leaves them
+                known = {k: v for k, v in line["figures"].items() if isinstance(v, float)}
+                said = ", ".join(f"{name} {value:g}" for name, value in known.items())
+                print(line["bench"], *line["case"].values(), said, flush=True)
+        except (ImportError, Missing) as error:
+            raise ValueError(f"{study}: {error}") from error
     return [path, *report.write(folder, folder)]
 
 

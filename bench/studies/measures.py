@@ -25,21 +25,17 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = 10) -> float:
     return float(torch.zeros(bins).double().index_add(0, inside, gaps).abs().sum() / len(labels))
 
 
-def attacked(
-    model: nn.Module, images: Tensor, labels: Tensor, step: float, bounds: tuple[float, float]
-) -> Tensor:
-    """Images after the fast gradient sign method: a step that raises the loss the fastest.
+def attack_direction(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Signs of the gradient of the loss: where the fast gradient sign method moves each value.
 
     Args:
         model: In evaluation mode.
         images: Floats ``(n, C, H, W)``, as the model takes them.
         labels: ``(n,)``.
-        step: How far each value moves.
-        bounds: Least and greatest value of an image.
 
     Reference:
         Goodfellow et al., arXiv:1412.6572, section 4.
     """
     pixels = images.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(functional.cross_entropy(model(pixels), labels), pixels)
-    return (images + step * gradient.sign()).clamp(*bounds)
+    return gradient.sign()

@@ -1,6 +1,7 @@
 """Writes the report of the studies, its tables and figures, from their lines alone."""
 
 import ast
+import itertools
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ def spiral(lines: list[dict]) -> list[str]:
     for activation in dict.fromkeys(activation for activation, _ in found):
         by_k = {k: values for (name, k), values in found.items() if name == activation}
         rows.append([activation, *(_mean(values, "accuracy") for values in by_k.values())])
-        for more, fewer in ((1, 0), (5, 1)):
+        for fewer, more in itertools.pairwise(by_k):
             one, other = by_k[more]["accuracy"], by_k[fewer]["accuracy"]
             words = f"{activation}: K = {more} over K = {fewer}"
             sentences.append(f"* {words}: {_verdict(one, other)}.")

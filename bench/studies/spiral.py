@@ -24,7 +24,7 @@ from bench.studies.lines import line, mean_and_deviation
 from dali_msda import Mixup, MultiMix
 from dali_msda.torch import ManifoldMixup, soft_target_cross_entropy
 
-SEEDS, EPOCHS = 20, 3000
+SEEDS, EPOCHS = 10, 3000
 POINTS, TRAINING, FLIPPED, BATCH = 1000, 400, 80, 256
 WIDTHS = [2, *[6] * 8, 2]
 LAYERS = ("1", "2")
@@ -80,7 +80,8 @@ def train(sets: list, slope: float, policy: object, epochs: int) -> list[tuple[T
     inputs = torch.stack([made[0] for made in sets])
     rows = functional.one_hot(torch.stack([made[1] for made in sets]), 2).float()
     mix = policy and ManifoldMixup(None, LAYERS, policy, seed=0, rank=0)
-    steps = torch.optim.Adam([each for layer in layers for each in layer], 0.01, weight_decay=DECAY)
+    parameters = [each for layer in layers for each in layer]
+    steps = torch.optim.Adam(parameters, 0.01, weight_decay=DECAY, fused=True)
     random = torch.Generator().manual_seed(0)
     for _ in range(epochs):
         for batch in torch.randperm(TRAINING, generator=random).split(BATCH):
