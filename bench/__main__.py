@@ -4,6 +4,8 @@ python -m bench [-k TEXT] [--quick | --all] [--device cuda] [--out FILE]
 python -m bench list [-k TEXT] [--quick | --all] [--device cuda]
 python -m bench compare OLD.jsonl NEW.jsonl
 python -m bench report [FILE ...]
+python -m bench papers
+python -m bench accuracy
 """
 
 import argparse
@@ -15,9 +17,11 @@ from pathlib import Path
 
 from bench import cases, compare, records, report, run
 from bench.peers import released
+from bench.studies import command
+from bench.studies import report as studies
 from bench.timing import REPEATS
 
-COMMANDS = ("run", "list", "compare", "report")
+COMMANDS = ("run", "list", "compare", "report", *command.STUDIES)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,13 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     measure = commands.add_parser("run", help="measure; the default")
     names = commands.add_parser("list", help="names of the cases")
-    for command in (measure, names):
-        command.add_argument("-k", default="", metavar="TEXT", help="cases with all these words")
-        level = command.add_mutually_exclusive_group()
+    for each in (measure, names):
+        each.add_argument("-k", default="", metavar="TEXT", help="cases with all these words")
+        level = each.add_mutually_exclusive_group()
         level.add_argument("--quick", dest="level", action="store_const", const="quick")
         level.add_argument("--all", dest="level", action="store_const", const="all")
-        command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-        command.set_defaults(level="default")
+        each.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+        each.set_defaults(level="default")
     measure.add_argument("--repeats", type=int, default=REPEATS, help="turns (default 15)")
     measure.add_argument("--out", type=Path, metavar="FILE", help="append the lines to it")
     measure.add_argument(
@@ -74,6 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     written.add_argument("--folder", type=Path, default=records.RESULTS, help="where to write")
     written.add_argument("--readme", type=Path, help="its generated part is rewritten")
     written.set_defaults(run=_report)
+    for name, what in command.STUDIES.items():
+        study = commands.add_parser(name, help=what)
+        study.add_argument("--folder", type=Path, default=records.RESULTS, help="where to write")
+        study.set_defaults(run=_study)
     return parser
 
 
@@ -135,6 +143,15 @@ def _report(args: argparse.Namespace) -> int:
     if not files:
         raise ValueError(f"no lines in {records.RESULTS}: `make bench` measures")
     for path in report.write(records.read(*files), args.folder, args.readme):
+        print(path)
+    if not args.files:
+        for path in studies.write(records.RESULTS, args.folder):
+            print(path)
+    return 0
+
+
+def _study(args: argparse.Namespace) -> int:
+    for path in command.run(args.command, args.folder):
         print(path)
     return 0
 

@@ -14,7 +14,12 @@ STYLE = {
 }
 
 
-def _saved(path: Path, width: float, height: float, draw: Callable) -> Path:
+def saved(path: Path, width: float, height: float, draw: Callable, **panels: object) -> Path:
+    """Write what ``draw`` draws into axes, or into several, as ``pyplot.subplots`` makes them.
+
+    Raises:
+        ValueError: If Matplotlib is missing.
+    """
     try:
         import matplotlib
     except ImportError as error:
@@ -25,7 +30,7 @@ def _saved(path: Path, width: float, height: float, draw: Callable) -> Path:
     from matplotlib import pyplot
 
     with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(figsize=(width, height), layout="constrained")
+        figure, axes = pyplot.subplots(figsize=(width, height), layout="constrained", **panels)
         draw(axes)
         figure.savefig(path, metadata={"Date": None, "Creator": None})
         pyplot.close(figure)
@@ -61,7 +66,7 @@ def bars(
             axes.axvline(line, color="black", linewidth=0.8, linestyle="--")
         axes.legend(fontsize=8, frameon=False, loc="best")
 
-    return _saved(path, 7.5, 1.2 + 0.22 * len(rows) * max(1.4, 0.8 * len(series)), draw)
+    return saved(path, 7.5, 1.2 + 0.22 * len(rows) * max(1.4, 0.8 * len(series)), draw)
 
 
 def curves(path: Path, drawn: Iterable[tuple[str, list[float], list[float]]]) -> Path:
@@ -79,4 +84,4 @@ def curves(path: Path, drawn: Iterable[tuple[str, list[float], list[float]]]) ->
         axes.set_ylabel("time, likewise")
         axes.legend(fontsize=8, frameon=False)
 
-    return _saved(path, 6, 4.2, draw)
+    return saved(path, 6, 4.2, draw)

@@ -20,6 +20,7 @@ CPU_FILE, GPU_FILE = RESULTS / "cpu.jsonl", RESULTS / "gpu.jsonl"
 PACKAGES = {  # by module; a line names the version of each that was imported
     "numpy": "numpy",
     "scipy": "scipy",
+    "sklearn": "scikit-learn",
     "torch": "torch",
     "torchvision": "torchvision",
     "timm": "timm",

@@ -320,7 +320,8 @@ def helped(module, *words):
 
 PLAIN_COMMANDS = ("bench.suites.loaders",)  # without --help
 MODULES = {"bench": "bench.__main__", "bench.card": "bench.card.__main__"}
-SUBCOMMANDS = {"dali_msda": cli.COMMANDS, "bench": ("list", "compare", "report")}
+BENCH_COMMANDS = "list", "compare", "report", "papers", "accuracy"
+SUBCOMMANDS = {"dali_msda": cli.COMMANDS, "bench": BENCH_COMMANDS}
 
 
 @pytest.mark.parametrize("name", PAGES)
