@@ -116,9 +116,11 @@ def accuracy(lines: list[dict]) -> list[str]:
         row += [_mean(values, "calibration_error", 1), _mean(values, ATTACK, 1)]
         rows.append([*row, _difference(values[ATTACK], plain[ATTACK])])
     case = lines[0]["case"]
-    about = f"{case['seeds']} seeds, {case['epochs']} epochs; all in %, mean +- standard deviation "
-    about += "over seeds; differences from training without mixing, seed by seed, +- their "
-    about += "standard error.\n"
+    about = (
+        f"{len(lines)} settings, {case['seeds']} seeds, {case['epochs']} epochs; all in %, mean "
+    )
+    about += "+- standard deviation over seeds; differences from training without mixing, seed by "
+    about += "seed, +- their standard error.\n"
     sentences = [
         f"* {what}: {_listed(lines, plain, name)}"
         for name, what in (("accuracy", "Accuracy"), (ATTACK, "Accuracy under FGSM"))
