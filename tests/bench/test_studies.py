@@ -142,6 +142,9 @@ def test_the_commands_write_lines_and_report_shows_them(lines, tmp_path, monkeyp
     none = lines["accuracy"][0]["figures"]
     assert f"| none |  | {none['accuracy_mean']:.1f} +- " in text
     assert "K = 5 over K = 1" in text and "so the order" in text
+    lacking = text.split("Not measured: ")[1].split("\n")[0]
+    assert "Mixup (paper), " in lacking and "AlignMix (default)" not in lacking
+    assert lacking.count("(") - lacking.count("(CIFAR") == len(methods.METHODS) - len(SOME)
     assert "accuracy none" in capsys.readouterr().out
 
 
