@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,14 +117,28 @@ def accuracy(lines: list[dict]) -> list[str]:
         row += [_mean(values, "calibration_error", 1), _mean(values, ATTACK, 1)]
         rows.append([*row, _difference(values[ATTACK], plain[ATTACK])])
     case = lines[0]["case"]
-    about = f"{case['seeds']} seeds, {case['epochs']} epochs; all in %, mean +- standard deviation "
-    about += "over seeds; differences from training without mixing, seed by seed, +- their "
-    about += "standard error.\n"
+    about = (
+        f"{len(lines)} settings, {case['seeds']} seeds, {case['epochs']} epochs; all in %, mean "
+    )
+    about += "+- standard deviation over seeds; differences from training without mixing, seed by "
+    about += "seed, +- their standard error.\n"
     sentences = [
         f"* {what}: {_listed(lines, plain, name)}"
         for name, what in (("accuracy", "Accuracy"), (ATTACK, "Accuracy under FGSM"))
     ]
-    return [_settings("accuracy"), about, "\n".join(sentences) + "\n", _table(head, rows)]
+    said = [_settings("accuracy"), about, "\n".join(sentences) + "\n", _table(head, rows)]
+    missing = _not_measured(lines)
+    return [*said, f"Not measured: {', '.join(missing)}.\n"] if missing else said
+
+
+def _not_measured(lines: list[dict]) -> list[str]:
+    """Settings that a run which was stopped has not come to, by the source of their table."""
+    source = (Path(__file__).parent / "methods.py").read_text()
+    known = re.findall(r'^    \("([^"]+)", "([^"]*)"\): ', source, re.M)
+    measured = {(made["case"]["method"], made["case"]["settings"]) for made in lines}
+    return [
+        f"{method} ({settings})" for method, settings in known if (method, settings) not in measured
+    ]
 
 
 def _listed(lines: list[dict], plain: dict, measure: str) -> str:
