@@ -48,19 +48,19 @@ def codes(often=OFTEN):
 
 
 def kinds(often):
-    """Types of inputs and outputs, and whose code: always some PTX for those in ``often``."""
+    """Types of inputs and outputs, and whose code: always PTX for the cards in ``often``."""
     return [
         pytest.param(*kind, *code.values, marks=code.marks)
         for kind in KINDS
-        for code in codes(OFTEN if kind in often else ())
+        for code in codes(often.get(kind, ()))
     ]
 
 
-TWO = [("uint8", "float16"), ("uint8", "float32")]
+TWO = {("uint8", "float16"): OFTEN, ("uint8", "float32"): ("sm_90",)}
 by_codes = pytest.mark.parametrize("code", codes(), indirect=True)
 by_codes_rarely = pytest.mark.parametrize("code", codes(()), indirect=True)
 by_kinds = pytest.mark.parametrize("source, dtype, code", kinds(TWO), indirect=["code"])
-by_kinds_rarely = pytest.mark.parametrize("source, dtype, code", kinds(()), indirect=["code"])
+by_kinds_rarely = pytest.mark.parametrize("source, dtype, code", kinds({}), indirect=["code"])
 
 
 @pytest.fixture(autouse=True)

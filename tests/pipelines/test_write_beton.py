@@ -18,7 +18,6 @@ from nvidia.dali import Pipeline, fn
 
 from dali_msda.pipelines import check, write_beton
 from dali_msda.pipelines.data import datasets
-from dali_msda.pipelines.loaders import epochs
 from tests.support.coloured_folders import write_folder
 from tests.support.ffcv_processes import needs_ffcv
 from tests.support.hostile_files import GOOD, JPEG, encode, picture, write_hostile
@@ -365,8 +364,8 @@ def test_a_damaged_label_asks_for_no_classes(written, tmp_path):
     changed(path, "metadata", lambda reader: reader.metadata, "f1", 2**40)
     source = datasets.find(str(path))
     with pytest.raises(ValueError, match=f"num_classes: expected at least {2**40 + 1}.* got none"):
-        epochs._classes(source, None)
-    assert epochs._classes(source, 2**41) == 2**41
+        datasets.number_of_classes(source, None)
+    assert datasets.number_of_classes(source, 2**41) == 2**41
 
 
 FALSE_SIZES = [("raw", "width", 0), ("raw", "width", 65535), ("raw", "height", 44)]
