@@ -5,11 +5,11 @@
 namespace msda {
 
 // Blocks of 256 threads that share a multiprocessor: with four a thread has 64 registers.  Before
-// sm_90 those are a few too few for bytes that become halves, and would be spilled.
+// sm_90 those are a few too few for bytes that become bytes or halves, and would be spilled.
 template <typename In, typename Out>
 constexpr int32_t blocks_of() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-  return sizeof(In) == 1 && sizeof(Out) == 2 ? 3 : 4;
+  return sizeof(In) == 1 && sizeof(Out) < 4 ? 3 : 4;
 #else
   return 4;
 #endif

@@ -20,8 +20,8 @@ ARCHS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 BOUNDS = {
     "msda_blend_uint8_uint8": (64, 0),
     "msda_blend_uint8_float32": (64, 0),
-    "msda_blend_uint8_float16": (80, 0),  # 64 from sm_90 on
-    "msda_blend_uint8_bfloat16": (80, 0),
+    "msda_blend_uint8_float16": (64, 0),
+    "msda_blend_uint8_bfloat16": (64, 0),
     "msda_blend_float32_float32": (64, 0),
     "msda_blend_float32_float16": (64, 0),
     "msda_blend_float32_bfloat16": (64, 0),
@@ -55,6 +55,8 @@ BOUNDS = {
     "msda_puzzle_blend_float32_float16": (64, 4096),
     "msda_puzzle_blend_float32_bfloat16": (64, 4096),
 }
+# These take up to 80 registers before sm_90, which would spill with 64.
+WIDE = {f"msda_blend_uint8_{out}" for out in ("uint8", "float16", "bfloat16")}
 USAGE = r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)"
 PLAIN = ("blend", "mask", "pairs", "values")  # sources without either
 # Sources of which each card takes up to 25 s to compile. Some cards stand for the others: sm_90 has
@@ -116,7 +118,8 @@ def test_registers_and_memory_stay_within_bounds(name, arch):
         print(f"{arch:8} {entry:30} {registers:4} registers {shared:6} bytes of shared memory")
         assert stack == local == 0, f"{entry} spills"
         most = BOUNDS[entry]
-        assert registers <= most[0] and shared <= most[1] + bool(most[1]) * 1024
+        allowed = 80 if entry in WIDE and int(arch[3:]) < 90 else most[0]
+        assert registers <= allowed and shared <= most[1] + bool(most[1]) * 1024
 
 
 @EVERY
