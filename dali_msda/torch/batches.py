@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from dali_msda.ops import blend, mask
+from dali_msda.types import DTypeName
 
 HALF_TYPES = (torch.float16, torch.bfloat16)
 
@@ -99,6 +100,17 @@ def readable(images: torch.Tensor) -> torch.Tensor:
     if images.is_contiguous() or images.movedim(1, -1).is_contiguous():
         return images
     return images.contiguous()
+
+
+def as_pixels(images: torch.Tensor) -> tuple[torch.Tensor, DTypeName | None]:
+    """``(B, C, H, W)`` as the kernels read it, seen as ``(B, H, W, C)``, and its type if a half."""
+    halves: dict[torch.dtype, DTypeName] = {torch.float16: "float16", torch.bfloat16: "bfloat16"}
+    return readable(images).permute(0, 2, 3, 1), halves.get(images.dtype)
+
+
+def as_images(mixed: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """``(B, C, H, W)`` of what was mixed of :func:`as_pixels`, and lies in memory as they do."""
+    return mixed.permute(0, 3, 1, 2) if pixels.is_contiguous() else mixed
 
 
 def blended(images: torch.Tensor, plan: np.ndarray, **how: object) -> torch.Tensor:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 
 from dali_msda import comixup
 from dali_msda.backends.shapes import whole
 from dali_msda.loader_draws import uniforms
 from dali_msda.policy import Mixup
-from dali_msda.torch.batches import HALF_TYPES, expect_batch, readable, uncompiled
-from dali_msda.torch.draw_key import DrawKey
+from dali_msda.torch.batches import as_images, as_pixels, expect_batch, uncompiled
+from dali_msda.torch.draw_key import CountsBatches, DrawKey
+from dali_msda.torch.gradient_saliency import expect_maps, warn_of_uniform_maps
 from dali_msda.torch.settings import MixingSettings
 
 
-class CoMixup:
+class CoMixup(CountsBatches):
     """Mixes parts of batches by their saliency: each output shows blocks of a few inputs.
 
     ::
@@ -55,6 +54,8 @@ class CoMixup:
         Kim, Choo, Jeong and Song, Co-Mixup, ICLR 2021, arXiv:2102.03065.
     """
 
+    _state_name = "co-mixup state"
+
     def __init__(
         self,
         num_classes: int | None = None,
@@ -86,11 +87,6 @@ class CoMixup:
         self._key = DrawKey(checked.seed, rank)
         self.solution: comixup.Solution | None = None
         self.uniform_maps = 0
-
-    @property
-    def step(self) -> int:
-        """Number of the next batch."""
-        return self._key.step
 
     @uncompiled
     def __call__(
@@ -148,35 +144,14 @@ class CoMixup:
     def _mixed(self, images: torch.Tensor, found: comixup.Solution) -> torch.Tensor:
         if images.device.type != "cpu":
             return blended(images, torch.from_numpy(found.sources).to(images.device))
-        pixels = readable(images).permute(0, 2, 3, 1)
-        half = str(images.dtype).removeprefix("torch.") if images.dtype in HALF_TYPES else None
-        mixed = comixup.blend(pixels, found, dtype=half)
-        planar = not pixels.is_contiguous()  # channel by channel, as the output then is
-        return mixed if planar else mixed.permute(0, 3, 1, 2)
+        pixels, half = as_pixels(images)
+        return as_images(comixup.blend(pixels, found, dtype=half), pixels)
 
     def _count(self, found: comixup.Solution) -> None:
         bad = int(found.uniform.sum())
         if bad and not self.uniform_maps:
-            warnings.warn(
-                f"saliency: expected finite maps with a value above 0, got {bad} of "
-                f"{len(found.uniform)} others, which were taken to be uniform; further ones are "
-                "counted in uniform_maps",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+            warn_of_uniform_maps(int(bad), len(found.uniform))
         self.uniform_maps += bad
-
-    def state_dict(self) -> dict[str, int]:
-        """What another one of the same arguments needs to go on from the next batch."""
-        return self._key.state()
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from what :meth:`state_dict` returned.
-
-        Raises:
-            TypeError, ValueError: If it is not such a state, or had another seed.
-        """
-        self._key.go_on("co-mixup state", state)
 
 
 def blended(images: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
@@ -204,11 +179,9 @@ def _drawn(counts: tuple[int, ...], *, seed: int, step: int, rank: int) -> int:
 
 
 def _expect_maps(saliency: object, images: torch.Tensor) -> None:
-    if not isinstance(saliency, torch.Tensor) or not saliency.is_floating_point():
-        got = saliency.dtype if isinstance(saliency, torch.Tensor) else type(saliency).__name__
-        raise TypeError(f"saliency: expected a tensor of floats, got {got}")
+    maps = expect_maps(saliency)
     shape = (len(images), *images.shape[2:])
-    if saliency.shape != shape:
+    if maps.shape != shape:
         raise ValueError(
-            f"saliency: expected shape {shape}, one per pixel, got {tuple(saliency.shape)}"
+            f"saliency: expected shape {shape}, one per pixel, got {tuple(maps.shape)}"
         )

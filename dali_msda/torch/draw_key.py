@@ -6,7 +6,7 @@ import copy
 import hashlib
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -148,6 +148,35 @@ class SharedNumber:
 
     def __setstate__(self, state: dict[str, torch.Tensor]) -> None:
         self._cell = state["_cell"].share_memory_()  # a copied tensor is not shared any more
+
+
+class CountsBatches:
+    """An object that counts its batches, and whose state says which one comes next.
+
+    Attributes:
+        _key: The key of its draws, with the count.
+        _state_name: What errors call its state.
+    """
+
+    _key: DrawKey
+    _state_name: ClassVar[str] = "mixer state"
+
+    @property
+    def step(self) -> int:
+        """Number of the next batch."""
+        return self._key.step
+
+    def state_dict(self) -> dict[str, int]:
+        """What another one of the same arguments needs to go on from the next batch."""
+        return self._key.state()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from what :meth:`state_dict` returned.
+
+        Raises:
+            TypeError, ValueError: If it is not such a state, or had another seed.
+        """
+        self._key.go_on(self._state_name, state)
 
 
 class DrawingModule(torch.nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -82,3 +83,21 @@ def saliency_of_loss(loss: Tensor, images: Tensor, *, keep_graph: bool = False) 
     scaled = loss.float().sum() * LOSS_SCALE
     (gradient,) = torch.autograd.grad(scaled, images, retain_graph=keep_graph)
     return gradient.float().square().mean(1).sqrt()
+
+
+def expect_maps(saliency: object) -> Tensor:
+    """The maps; raise TypeError unless they are a tensor of floats."""
+    if isinstance(saliency, Tensor) and saliency.is_floating_point():
+        return saliency
+    got = saliency.dtype if isinstance(saliency, Tensor) else type(saliency).__name__
+    raise TypeError(f"saliency: expected a tensor of floats, got {got}")
+
+
+def warn_of_uniform_maps(bad: int, count: int) -> None:
+    """Warn that so many of a batch's maps were not usable, for who called the transform."""
+    warnings.warn(
+        f"saliency: expected finite maps with a value above 0, got {bad} of {count} others, which "
+        "were taken to be uniform; further ones are counted in uniform_maps",
+        RuntimeWarning,
+        stacklevel=5,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,13 +12,14 @@ from dali_msda.plan import draw
 from dali_msda.policy import Mixup, MultiMix
 from dali_msda.policy import PuzzleMix as PuzzlePolicy
 from dali_msda.policy.words import Partner, Scope, Share
-from dali_msda.torch.batches import HALF_TYPES, expect_batch, readable, uncompiled
-from dali_msda.torch.draw_key import DrawKey
+from dali_msda.torch.batches import as_images, as_pixels, expect_batch, uncompiled
+from dali_msda.torch.draw_key import CountsBatches, DrawKey
+from dali_msda.torch.gradient_saliency import expect_maps, warn_of_uniform_maps
 from dali_msda.torch.settings import MixingSettings
 from dali_msda.types import PerChannel
 
 
-class PuzzleMix:
+class PuzzleMix(CountsBatches):
     """Mixes batches by their saliency: masks of blocks, some of which move.
 
     ::
@@ -69,6 +69,8 @@ class PuzzleMix:
         arXiv:2406.01417.
     """
 
+    _state_name = "puzzle state"
+
     def __init__(
         self,
         num_classes: int | None = None,
@@ -114,11 +116,6 @@ class PuzzleMix:
         """
         return int(self._uniform)
 
-    @property
-    def step(self) -> int:
-        """Number of the next batch."""
-        return self._key.step
-
     @uncompiled
     def __call__(
         self,
@@ -149,12 +146,9 @@ class PuzzleMix:
             RuntimeError: In a worker of a ``DataLoader``, whose copies would all draw the same.
         """
         expect_batch(images, labels)
-        if not isinstance(saliency, torch.Tensor) or not saliency.is_floating_point():
-            got = saliency.dtype if isinstance(saliency, torch.Tensor) else type(saliency).__name__
-            raise TypeError(f"saliency: expected a tensor of floats, got {got}")
+        maps = expect_maps(saliency).detach().float().contiguous()
         shape = tuple(images.shape[2:])
-        pixels = readable(images).permute(0, 2, 3, 1)
-        maps = saliency.detach().float().contiguous()
+        pixels, half = as_pixels(images)
         if len(images) and shape != self._known_shape:
             self._expect_all_fit(pixels[:1], maps[:1])
             self._known_shape = shape
@@ -164,15 +158,12 @@ class PuzzleMix:
             plan = draw(self.policy, len(images), *shape, **key)
         found = puzzle.solve(pixels, maps, plan, **self._solving)
         self._count(found)
-        half = str(images.dtype).removeprefix("torch.") if images.dtype in HALF_TYPES else None
         mixed = puzzle.blend(pixels, found, dtype=half).flatten(0, plan.ndim - 1)
-        planar = not pixels.is_contiguous()  # channel by channel, as the output then is
-        made = mixed if planar else mixed.permute(0, 3, 1, 2)
         targets = self._labels._targets(labels, found.drawn, found.weights)
         self.solution = found
         if counts:
             self._key.step += 1
-        return made, *targets
+        return as_images(mixed, pixels), *targets
 
     def _expect_all_fit(self, pixels: torch.Tensor, maps: torch.Tensor) -> None:
         """Raise ValueError unless all numbers of blocks divide the images, before one is drawn."""
@@ -183,23 +174,5 @@ class PuzzleMix:
     def _count(self, found: puzzle.Solution) -> None:
         bad = found.uniform.sum()
         if not isinstance(bad, torch.Tensor) and bad and not self._uniform:
-            warnings.warn(
-                f"saliency: expected finite maps with a value above 0, got {bad} of "
-                f"{len(found.uniform)} others, which were taken to be uniform; further ones are "
-                "counted in uniform_maps",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+            warn_of_uniform_maps(int(bad), len(found.uniform))
         self._uniform = self._uniform + bad
-
-    def state_dict(self) -> dict[str, int]:
-        """What another one of the same arguments needs to go on from the next batch."""
-        return self._key.state()
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from what :meth:`state_dict` returned.
-
-        Raises:
-            TypeError, ValueError: If it is not such a state, or had another seed.
-        """
-        self._key.go_on("puzzle state", state)

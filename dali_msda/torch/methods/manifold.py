@@ -13,12 +13,12 @@ from dali_msda import loader_draws
 from dali_msda.backends.shapes import whole
 from dali_msda.plan import check, draw
 from dali_msda.policy import METHODS, Mixup, Policy
-from dali_msda.torch.draw_key import DrawKey
+from dali_msda.torch.draw_key import CountsBatches, DrawKey
 from dali_msda.torch.methods.layers import Mixing, checked_names, hook, weighted_sum
 from dali_msda.torch.settings import MixingSettings
 
 
-class ManifoldMixup(MixingSettings):
+class ManifoldMixup(MixingSettings, CountsBatches):
     """Mixes the hidden states of one of several layers, drawn anew for each batch.
 
     ::
@@ -100,11 +100,6 @@ class ManifoldMixup(MixingSettings):
                 raise TypeError(f"model: expected a torch.nn.Module or None, got {model!r:.80}")
             hook(model, self._mixing)
 
-    @property
-    def step(self) -> int:
-        """Number of the next batch."""
-        return self._key.step
-
     @contextmanager
     def __call__(
         self, labels: Tensor, *, step: int | None = None, plan: np.ndarray | None = None
@@ -162,18 +157,6 @@ class ManifoldMixup(MixingSettings):
         if layer not in self.layers:
             raise ValueError(f"layer: expected one of {list(self.layers)}, got {layer!r}")
         return self._mixing(layer, hidden)
-
-    def state_dict(self) -> dict[str, int]:
-        """What another of the same arguments needs to go on from the next batch."""
-        return self._key.state()
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from what :meth:`state_dict` returned.
-
-        Raises:
-            TypeError, ValueError: If it is not such a state, or had another seed.
-        """
-        self._key.go_on("mixer state", state)
 
     def _drawn(self, batch: int, step: int | None) -> np.ndarray:
         key = self._key.arguments()

@@ -16,12 +16,12 @@ from dali_msda.ops import mask
 from dali_msda.plan import draw
 from dali_msda.policy import CutMix, Leaf, Mixup, Partner, number
 from dali_msda.torch.batches import expect_batch, uncompiled
-from dali_msda.torch.draw_key import DrawKey, derived_seed
+from dali_msda.torch.draw_key import CountsBatches, DrawKey, derived_seed
 from dali_msda.torch.methods.style_arithmetic import adain, stylecutmix, stylemix
 from dali_msda.torch.settings import MixingSettings
 
 
-class StyleMixer(MixingSettings):
+class StyleMixer(MixingSettings, CountsBatches):
     """What :class:`StyleMix` and :class:`StyleCutMix` share: draws, targets and state.
 
     Args:
@@ -75,11 +75,6 @@ class StyleMixer(MixingSettings):
         self.plan: np.ndarray | None = None
         self._key = DrawKey(self.seed, rank)
 
-    @property
-    def step(self) -> int:
-        """Number of the next batch."""
-        return self._key.step
-
     @uncompiled
     @torch.no_grad()
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
@@ -112,18 +107,6 @@ class StyleMixer(MixingSettings):
         self._key.step += 1
         changed = torch.from_numpy(mixes).to(images.device)[:, None, None, None]
         return torch.where(changed, mixed.to(images.dtype), images), *self._targets(labels, plan)
-
-    def state_dict(self) -> dict[str, int]:
-        """What a mixer of the same arguments needs to go on from the next batch."""
-        return self._key.state()
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from what :meth:`state_dict` returned.
-
-        Raises:
-            TypeError, ValueError: If it is not such a state, or had another seed.
-        """
-        self._key.go_on("mixer state", state)
 
     def _mixed(
         self, images: Tensor, labels: Tensor, plan: np.ndarray, key: dict[str, int]
