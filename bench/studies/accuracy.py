@@ -15,13 +15,15 @@ from torch.nn import functional
 
 from bench.cases import Missing
 from bench.studies.lines import line, mean_and_deviation
-from bench.studies.measures import attack_direction, calibration_error
 from bench.studies.methods import CLASSES, DEVIATION, MEAN, METHODS
+from dali_msda.pipelines.evaluation.attacks import gradient_signs
+from dali_msda.pipelines.evaluation.measures import answers_of, summary
 from dali_msda.torch import soft_target_cross_entropy
 
 SEEDS, EPOCHS = 5, 100
 OF_A_CLASS, BATCH, SIZE = 10, 50, 32
 RATE, DECAY = 0.05, 5e-4
+BINS = 10  # of confidence, for the calibration error
 ATTACKS = (1, 2, 4)  # steps of FGSM, in units of 1/255
 
 
@@ -96,8 +98,8 @@ def measured(
     images, labels = images[unseen], labels[unseen]
     logits = model(images).detach()
     figures = {"accuracy": _share(logits, labels)}
-    figures["calibration_error"] = 100 * calibration_error(logits, labels)
-    direction = attack_direction(model, images, labels)
+    figures["calibration_error"] = summary(answers_of(logits, labels), BINS)["ece"]
+    direction = gradient_signs(model, images, labels)
     bounds = -MEAN / DEVIATION, (1 - MEAN) / DEVIATION
     for size in ATTACKS:
         moved = (images + size / 255 / DEVIATION * direction).clamp(*bounds)

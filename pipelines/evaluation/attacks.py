@@ -27,12 +27,19 @@ def fgsm(
     Reference:
         Goodfellow et al., Explaining and harnessing adversarial examples, arXiv:1412.6572.
     """
+    signs = gradient_signs(classifier, pixels, labels)
+    return [(pixels.detach() + step / 255 * signs).clamp(0, 1) for step in steps]
+
+
+def gradient_signs(
+    classifier: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor
+) -> Tensor:
+    """Signs of the gradient of the loss: where FGSM moves each value of images ``(B, C, H, W)``."""
     with torch.enable_grad():
-        pixels = pixels.detach().requires_grad_()
-        loss = functional.cross_entropy(classifier(pixels), labels, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, pixels)
-    sign = gradient.sign()
-    return [(pixels.detach() + step / 255 * sign).clamp(0, 1) for step in steps]
+        images = images.detach().requires_grad_()
+        loss = functional.cross_entropy(classifier(images), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, images)
+    return gradient.sign()
 
 
 def replace_background(pixels: Tensor, others: Tensor, inside: Tensor) -> Tensor:

@@ -15,12 +15,12 @@ from bench.__main__ import main  # noqa: E402
 from bench.studies import (  # noqa: E402
     accuracy,
     gradient_norms,
-    measures,
     methods,
     report,
     spiral,
     two_moons,
 )
+from dali_msda.pipelines.evaluation import attacks, measures  # noqa: E402
 
 SOME = [("none", ""), ("AlignMix", "default"), ("FMix", "paper"), ("Co-Mixup", "paper")]
 TINY = {
@@ -116,7 +116,8 @@ def test_calibration_error_is_that_of_a_plain_computation():
         if inside.any():
             right = (shares.argmax(1) == labels)[inside].mean()
             total += inside.mean() * abs(right - shares.max(1)[inside].mean())
-    found = measures.calibration_error(torch.tensor(logits), torch.tensor(labels))
+    answers = measures.answers_of(torch.tensor(logits), torch.tensor(labels))
+    found = measures.summary(answers, accuracy.BINS)["ece"] / 100
     assert found == pytest.approx(total, abs=1e-9) and found > 0.05
 
 
@@ -125,7 +126,7 @@ def test_an_attack_steps_along_the_sign_of_the_gradient():
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2, bias=False))
     model[1].weight.data = torch.tensor([[1.0, -1.0, 2.0, 0.5], [0.0, 0.0, 0.0, 1.0]])
     images = torch.full((1, 1, 2, 2), 0.5)
-    direction = measures.attack_direction(model, images, torch.tensor([0]))
+    direction = attacks.gradient_signs(model, images, torch.tensor([0]))
     assert direction.flatten().tolist() == [-1, 1, -1, 1]
 
 
