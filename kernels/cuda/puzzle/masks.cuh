@@ -4,6 +4,7 @@
 #include "cuda/puzzle/arguments.h"
 #include "cuda/puzzle/cut.cuh"
 #include "msda/puzzle/transport.h"
+#include "msda/shared.h"
 
 namespace msda {
 

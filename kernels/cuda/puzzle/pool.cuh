@@ -2,6 +2,7 @@
 #pragma once
 #include "cuda/group.cuh"
 #include "cuda/puzzle/arguments.h"
+#include "msda/shared.h"
 
 namespace msda {
 

@@ -2,6 +2,7 @@
 // block of threads makes them.
 #pragma once
 #include "msda/field/phases.h"
+#include "msda/shared.h"
 
 namespace msda {
 
