@@ -23,7 +23,8 @@ import numpy as np
 from dali_msda import build, cache
 from dali_msda.backends import cpu, cpu_library
 from dali_msda.backends.puzzle import cpu_puzzle
-from tests.cuda import emulation, plain_kernels
+from tests.cuda import emulation
+from tests.reference import plain_kernels
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -82,7 +83,7 @@ def compiled(source, name, *flags, compiler=COMPILER):
 
 
 def plain():
-    """The kernels' arithmetic pixel by pixel (tests/cuda/plain_kernels.py), with their flags."""
+    """The arithmetic pixel by pixel of tests/reference/plain_kernels.py, with the kernels' flags."""
     flags = [*build.KERNEL.split(), "-march=armv8-a", f"-I{build.KERNELS}", "-shared"]
     return compiled(emulation.NATIVE / "plain_kernels.cpp", "plain_aarch64.so", *flags)
 

@@ -14,9 +14,9 @@ from dali_msda import loader_draws
 from dali_msda.backends import cpu
 from tests.aarch64 import emulated
 from tests.arrays.test_blend import SHAPES
-from tests.cuda import plain_kernels
 from tests.methods import puzzle_batches
 from tests.plan import test_vectors
+from tests.reference import plain_kernels
 from tests.support import doors
 from tests.support.batches import (
     OUTPUTS,

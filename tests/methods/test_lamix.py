@@ -13,7 +13,7 @@ from dali_msda.pipelines.training import learner
 from dali_msda.pipelines.training.models import add_global_head, make_model
 from dali_msda.torch import lamix_loss, soft_target_cross_entropy
 from tests.support.coloured_folders import write_folder
-from tests.support.torch_threads import one_thread_of_torch  # noqa: F401
+from tests.support.limits import one_thread_of_torch  # noqa: F401
 
 ROWS, CLASSES = 5, 7
 

@@ -8,7 +8,7 @@ import torch
 
 import dali_msda as msda
 from dali_msda.backends import cpu
-from tests.cuda import plain_kernels
+from tests.reference import plain_kernels
 from tests.reference.saliency import saliency as by_definition
 from tests.reference.saliency import shares
 from tests.support.photographs import pieces

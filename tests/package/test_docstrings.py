@@ -122,7 +122,8 @@ GIVEN = {
     "torch/puzzle.py: PuzzleMix": of_batches,
     "torch/transform.py: Mixer": of_batches,
 }
-ELSEWHERE = {  # tested below, in test_readme.py, and in tests/with_torch/test_timm_prefetcher.py
+# Tested below, in test_readme.py, and in tests/with_torch/drop_ins/test_timm_prefetcher.py.
+ELSEWHERE = {
     "dali/__init__.py",
     "ffcv/__init__.py",
     "timm/fast_collate.py: FastCollateMixup",

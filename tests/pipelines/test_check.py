@@ -12,8 +12,8 @@ from nvidia.dali import fn, pipeline_def
 from dali_msda.pipelines import check as tool
 from dali_msda.pipelines.data import decodable
 from dali_msda.pipelines.data.datasets import find
-from tests.support.full_disk import full_disk  # noqa: F401
 from tests.support.hostile_files import BAD, GOOD, JPEG, encode, picture, write_hostile
+from tests.support.limits import full_disk  # noqa: F401
 
 
 @pytest.fixture(scope="module")

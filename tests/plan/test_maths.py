@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dali_msda import build
-from tests.cuda.plain_kernels import FUNCTIONS, maths
+from tests.reference.plain_kernels import FUNCTIONS, maths
 
 HEADER = Path(build.KERNELS, "msda", "maths.h").read_text()
 # Greatest errors found over every float of the range, in ulp of the exact result.

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dali_msda.backends.cpu import library
-from tests.cuda.plain_kernels import philox
 from tests.reference import mixing as reference
+from tests.reference.plain_kernels import philox
 
 ZERO, ONES = 0, 0xFFFFFFFF
 PI = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344, 0xA4093822, 0x299F31D0)

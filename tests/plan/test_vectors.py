@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import dali_msda as msda
-from tests.cuda.plain_kernels import FUNCTIONS, maths
+from tests.reference.plain_kernels import FUNCTIONS, maths
 from tests.support.variants import draw_any
 
 FOLDER = Path(__file__).parents[1] / "vectors"

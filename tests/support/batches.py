@@ -6,7 +6,7 @@ import numpy as np
 
 import dali_msda as msda
 from dali_msda.policy import METHODS
-from tests.cuda import plain_kernels
+from tests.reference import plain_kernels
 from tests.support.doors import STORED, output_shape, widened
 from tests.support.fmix_plans import fields_of
 from tests.support.variants import CASES, draw_any, make

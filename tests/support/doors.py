@@ -9,8 +9,8 @@ import pytest
 
 import dali_msda as msda
 from dali_msda.backends import cpu
-from tests.cuda import plain_kernels
 from tests.reference import mixing as reference
+from tests.reference import plain_kernels
 from tests.support.fmix_plans import fields_of
 from tests.support.oracle import checked_weights
 

@@ -5,7 +5,7 @@ import numpy as np
 import dali_msda as msda
 from dali_msda.backends import cpu
 from dali_msda.policy import METHODS
-from tests.cuda import plain_kernels
+from tests.reference import plain_kernels
 
 LAWS = {
     "paper": {},

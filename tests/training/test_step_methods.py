@@ -17,7 +17,7 @@ from dali_msda.pipelines.training.models import RegionHead, make_model
 from dali_msda.pipelines.training.step_methods import PuzzleMix
 from dali_msda.puzzle import PuzzleSettings
 from tests.support.coloured_folders import write_folder
-from tests.support.torch_threads import one_thread_of_torch  # noqa: F401
+from tests.support.limits import one_thread_of_torch  # noqa: F401
 from tests.training.training_runs import SECONDS, assert_same
 
 POLICIES = {

@@ -13,7 +13,7 @@ from dali_msda.pipelines.train import main
 from dali_msda.pipelines.training import run_folder
 from dali_msda.pipelines.write_beton import write_beton
 from tests.support.ffcv_processes import needs_ffcv
-from tests.support.full_disk import full_disk  # noqa: F401
+from tests.support.limits import full_disk  # noqa: F401
 from tests.training.training_runs import (
     EPOCHS,
     SCRIPT,

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import CheckpointError, checkpoint
 import dali_msda as msda
 from dali_msda.torch import ManifoldMixup
 from tests.reference import hidden as reference
-from tests.support.torch_threads import one_thread_of_torch  # noqa: F401
+from tests.support.limits import one_thread_of_torch  # noqa: F401
 
 CLASSES, BATCH = 5, 6
 LAYERS = ["", "stem", "body.0"]

@@ -1,4 +1,4 @@
-"""A disk that is full, for this process."""
+"""What a test limits for its process: the size of files, and PyTorch's threads."""
 
 import resource
 import signal
@@ -15,3 +15,14 @@ def full_disk():
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     signal.signal(signal.SIGXFSZ, before)
+
+
+@pytest.fixture(autouse=True)
+def one_thread_of_torch():
+    """On a busy machine PyTorch's idle threads spin, and a step costs fifteen times as much."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

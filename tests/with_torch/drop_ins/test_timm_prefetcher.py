@@ -7,7 +7,7 @@ from PIL import Image
 
 import dali_msda as msda
 from dali_msda.torch.torchvision_cpu import declare_operators
-from tests.with_torch.test_drop_ins import as_timm_draws
+from tests.with_torch.drop_ins.test_drop_ins import as_timm_draws
 
 declare_operators()
 timm_data = pytest.importorskip("timm.data")
