@@ -83,7 +83,7 @@ def compiled(source, name, *flags, compiler=COMPILER):
 
 
 def plain():
-    """The arithmetic pixel by pixel of tests/reference/plain_kernels.py, with the kernels' flags."""
+    """The plain arithmetic of tests/reference/plain_kernels.py, with the kernels' flags."""
     flags = [*build.KERNEL.split(), "-march=armv8-a", f"-I{build.KERNELS}", "-shared"]
     return compiled(emulation.NATIVE / "plain_kernels.cpp", "plain_aarch64.so", *flags)
 
