@@ -5,6 +5,8 @@ batches, without DALI. Order, crops, flips and plans are functions of the seed, 
 index of the image, and the bits do not depend on the number of workers.
 """
 
+import atexit
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,6 +25,19 @@ from dali_msda.pipelines.training.schedules import size_at
 from dali_msda.torch import Collate, Indices, Place
 
 __all__ = ["EvaluationLoader", "TrainingLoader"]
+
+
+_OPEN: weakref.WeakSet = weakref.WeakSet()
+
+
+@atexit.register  # after torch's own, so that it runs before them
+def _close_all() -> None:
+    """Stop the workers of loaders that nobody closed.
+
+    As the interpreter ends, torch leaves its workers to a signal, which these ignore.
+    """
+    for loader in list(_OPEN):
+        loader.close()
 
 
 class Loader(Epochs):
@@ -71,6 +86,7 @@ class Loader(Epochs):
             generator=torch.Generator(),
         )
         self._iterator: Iterator | None = None
+        _OPEN.add(self)
 
     def _dataset(self) -> Dataset:
         """What the workers read."""

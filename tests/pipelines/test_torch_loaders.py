@@ -4,6 +4,8 @@ import io
 import itertools
 import multiprocessing
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -32,6 +34,7 @@ from tests.support.coloured_folders import (
     write_folder,
     write_shard,
 )
+from tests.support.ffcv_processes import LIMIT
 from tests.support.photographs import pieces
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -347,6 +350,18 @@ def test_a_closed_loader_says_so_and_leaves_no_process(folder):
     with pytest.raises(RuntimeError, match="loader: expected an open one"):
         next(iter(loader))
     assert not set(multiprocessing.active_children()) - before
+
+
+def test_a_program_ends_that_never_closed_its_loader(folder):
+    """Its workers ignore the signal by which Python ends them."""
+    program = f"""
+from dali_msda.pipelines.data import datasets
+from dali_msda.pipelines.loaders.torch import TrainingLoader
+loader = TrainingLoader(datasets.find({folder.root!r}), batch_size=4, size=28, threads=2)
+next(iter(loader))
+raise SystemExit(3)
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=LIMIT).returncode == 3
 
 
 @pytest.mark.parametrize(
