@@ -10,8 +10,9 @@ import torch
 from torch.utils.data import default_collate
 
 from dali_msda.timm.mixup import Mixup
-from dali_msda.torch.batches import blended, empty_batch
+from dali_msda.torch.batches import blended
 from dali_msda.torch.torchvision_cpu import declare_operators
+from dali_msda.torch.worker_memory import empty_batch
 
 declare_operators()
 from timm.data import mixup as timm_mixup  # noqa: E402

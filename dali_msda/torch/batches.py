@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch.utils.data import get_worker_info
 
 from dali_msda.ops import blend, mask
 from dali_msda.types import DTypeName
@@ -131,15 +129,6 @@ def mixed_doubles(images: torch.Tensor, plan: np.ndarray) -> torch.Tensor:
     weights = torch.from_numpy(mask(plan, shape=tuple(images.shape[2:]))).to(own)[:, None]
     mixed = weights * own + (1 - weights) * partner
     return torch.where(weights == 1, own, torch.where(weights == 0, partner, mixed))
-
-
-def empty_batch(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Memory for a batch. In a worker it is shared, so that handing it over copies nothing."""
-    if get_worker_info() is None:
-        return torch.empty(shape, dtype=dtype)
-    # As torch's own collate function does; there is no public way.
-    storage = torch.empty(0, dtype=dtype)._typed_storage()._new_shared(math.prod(shape))
-    return torch.empty(0, dtype=dtype).set_(storage).view(shape)
 
 
 def uncompiled(method: Callable) -> Callable:

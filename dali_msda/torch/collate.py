@@ -14,11 +14,11 @@ from dali_msda.ops import blend
 from dali_msda.plan import draw
 from dali_msda.policy import Policy
 from dali_msda.saliency import saliency
-from dali_msda.torch.batches import empty_batch
 from dali_msda.torch.draw_key import ProcessRank, SharedNumber
 from dali_msda.torch.indexed import NO_EPOCH, Place, Sample
 from dali_msda.torch.samples import Fields, batch_like, columns
 from dali_msda.torch.settings import MixingSettings
+from dali_msda.torch.worker_memory import empty_batch, handed_over
 
 
 class Collate(MixingSettings):
@@ -164,14 +164,14 @@ class Collate(MixingSettings):
             peaks = saliency(images, mirror=flips, threads=threads)
         shape = tuple(images.shape[1:3])
         plan = draw(self.drawn, len(ids), *shape, seed=self.seed, step=step, ids=ids, peaks=peaks)
-        mixed = self._empty_batch(plan.shape, images.shape[1:])
+        batch = self._empty_batch(plan.shape, images.shape[1:])
         layout = "HWC" if self.channels_last else "CHW"
-        how = dict(mirror=flips, out=mixed, layout=layout, threads=threads)
+        how = dict(mirror=flips, out=batch, layout=layout, threads=threads)
         blend(images, plan, **how, **self.blending)
-        mixed = mixed.flatten(0, plan.ndim - 1)
+        mixed = batch.flatten(0, plan.ndim - 1)
         if self.channels_last:
             mixed = mixed.permute(0, 3, 1, 2)
-        made = mixed, *self._targets(torch.from_numpy(labels), plan)
+        made = handed_over(mixed, batch), *self._targets(torch.from_numpy(labels), plan)
         return batch_like(values, self.fields, made, repeats=plan.size // len(ids))
 
     def _steps(self, place: Place | None) -> tuple[int, int]:

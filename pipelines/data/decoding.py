@@ -83,10 +83,12 @@ def middle(width: int, height: int, w: int, h: int) -> tuple[int, int, int, int]
 def resized_crop(image: Image.Image, part: tuple[int, int, int, int], size: int) -> np.ndarray:
     """A part of an image, brought to a size by a triangle filter that does not alias.
 
+    As with DALI and torchvision, nothing outside the part is seen.
+
     Returns:
         uint8 ``(size, size, 3)``.
     """
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=part))
+    return _resized(image.crop(part), size, size)
 
 
 def central_crop(image: Image.Image, resize: int, size: int) -> np.ndarray:
@@ -97,5 +99,18 @@ def central_crop(image: Image.Image, resize: int, size: int) -> np.ndarray:
     """
     shorter = min(image.size)
     width, height = (max(1, math.floor(side * resize / shorter + 0.5)) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(image.crop(middle(width, height, size, size)))
+    x0, y0, x1, y1 = middle(width, height, size, size)
+    return _resized(image, width, height)[y0:y1, x0:x1]
+
+
+def _resized(image: Image.Image, width: int, height: int) -> np.ndarray:
+    """An image by the filter that Pillow calls ``BILINEAR``, as torch does it.
+
+    Torch's takes a third of the time of Pillow's, and gives the same bytes on every processor.
+    """
+    import torch  # `python -m dali_msda.pipelines.check` does without it
+
+    pixels = torch.from_numpy(np.array(image))[None].permute(0, 3, 1, 2)  # in channels-last memory
+    how = dict(mode="bilinear", antialias=True)
+    scaled = torch.nn.functional.interpolate(pixels, (height, width), **how)
+    return scaled.permute(0, 2, 3, 1)[0].numpy()

@@ -107,6 +107,28 @@ def make(folder: str | os.PathLike, *, per_class: int = 24, seed: int = 0) -> bo
     return True
 
 
+def photograph(name: str) -> Image.Image:
+    """Open the photograph of a class.
+
+    Raises:
+        FileNotFoundError: If the package or the file in it is missing.
+    """
+    place = PHOTOGRAPHS[name]
+    project = PROJECTS[place.package]
+    found = importlib.util.find_spec(place.package)  # finds it without importing it
+    if found is None:
+        raise FileNotFoundError(
+            f"{project}: expected it to be installed. Run: pip install {project}"
+        )
+    path = Path(found.origin).parent / place.file
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: expected the photograph of class {name!r} inside {project}, got no file. "
+            f"Run: pip install --force-reinstall {project}"
+        )
+    return Image.open(path)
+
+
 def _sources(per_class: int, seed: int) -> str:
     """Text of the marker: the settings, and where every class comes from."""
     lines = [f"Demo data of dali_msda: {per_class} training crops per class, seed {seed}.", ""]
@@ -142,27 +164,9 @@ def _is_made(folder: Path, sources: str) -> bool:
     return False
 
 
-def _open(name: str) -> Image.Image:
-    """The photograph of a class."""
-    photograph = PHOTOGRAPHS[name]
-    project = PROJECTS[photograph.package]
-    found = importlib.util.find_spec(photograph.package)  # finds it without importing it
-    if found is None:
-        raise FileNotFoundError(
-            f"{project}: expected it to be installed. Run: pip install {project}"
-        )
-    path = Path(found.origin).parent / photograph.file
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: expected the photograph of class {name!r} inside {project}, got no file. "
-            f"Run: pip install --force-reinstall {project}"
-        )
-    return Image.open(path)
-
-
 def _region(name: str, split: str) -> Image.Image:
     """The side of a photograph from which the crops of a split are cut."""
-    image = _open(name)
+    image = photograph(name)
     width, height = image.size
     x, y = round(width * VALIDATION_SHARE), round(height * VALIDATION_SHARE)
     validation, training = {

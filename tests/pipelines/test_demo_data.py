@@ -57,10 +57,10 @@ def test_varies(data):
 @pytest.mark.parametrize("name", demo_data.PHOTOGRAPHS)
 def test_no_pixel_is_in_both_splits(name, monkeypatch):
     """Cut from a picture in which every pixel has a number of its own."""
-    photograph = demo_data._open(name)
-    numbers = np.arange(photograph.width * photograph.height, dtype=np.int32)
-    numbered = Image.fromarray(numbers.reshape(photograph.height, photograph.width))
-    monkeypatch.setattr(demo_data, "_open", lambda name: numbered)
+    whole = demo_data.photograph(name)
+    numbers = np.arange(whole.width * whole.height, dtype=np.int32)
+    numbered = Image.fromarray(numbers.reshape(whole.height, whole.width))
+    monkeypatch.setattr(demo_data, "photograph", lambda name: numbered)
     train, val = (np.asarray(demo_data._region(name, split)) for split in demo_data.SPLITS)
     assert not np.intersect1d(train, val).size
     assert train.size + val.size == numbers.size
