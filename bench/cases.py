@@ -11,10 +11,10 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-SUITES = (
-    "blend fields multimix saliency targets losses pipeline loaders training startup scaling calls"
-)
+SUITES = "blend fields multimix saliency targets losses pipeline training startup scaling calls"
 MODULES = {name: f"bench.suites.{name}" for name in SUITES.split()}
+MODULES |= {"loaders": "bench.suites.loaders.with_without"}
+MODULES |= {name: f"bench.suites.loaders.{name}" for name in ("side_by_side", "stages")}
 MODULES |= {"puzzle": "bench.models.puzzle", "comixup": "bench.models.comixup"}
 MODULES |= {"peers": "bench.peers.suite"}
 LEVELS = ("quick", "default", "all")  # each holds the ones before it

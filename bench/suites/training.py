@@ -17,8 +17,8 @@ from bench import gpu_timing
 from bench.cases import Job
 from bench.memory import Host
 from bench.peers.on_torch import torch_for
-from bench.suites import gpu_loaders, loaders
 from bench.suites.blend import POLICIES
+from bench.suites.loaders import on_gpu, photographs, with_without
 
 ISOLATED = True
 COMMON = {"model": "resnet18", "batch": 16, "size": 64, "dtype": "float32", "threads": 0}
@@ -32,7 +32,7 @@ TABLES = {
     ],
     "all": [
         {"policy": ("cutmix", "fmix"), **COMMON, "size": (64, 224)},
-        {"policy": ("cutmix", "fmix"), "loader": loaders.LOADERS, "model": NETWORKS, **CUDA},
+        {"policy": ("cutmix", "fmix"), "loader": with_without.LOADERS, "model": NETWORKS, **CUDA},
     ],
 }
 STEPS = {"cpu": 1, "cuda": 8}  # of a turn
@@ -44,12 +44,12 @@ def prepare(case: dict[str, object]) -> Job:
     policies = {"mixing": POLICIES[case["policy"]], "without": None}
     if device == "cuda":
         spot = gpu_timing.of_torch("the training steps")
-        source = loaders.source_on_gpu(case)
-        opened = gpu_loaders.opened(source, spot, case, channels_last=True)
+        source = with_without.source_on_gpu(case)
+        opened = on_gpu.opened(source, spot, case, channels_last=True)
         batches = {name: endless(opened(policy)) for name, policy in policies.items()}
     else:
-        spot, source = Host(), loaders.photographs()
-        batches = {name: loaders.loader(source, case, each) for name, each in policies.items()}
+        spot, source = Host(), photographs.of_the_demo()
+        batches = {name: with_without.loader(source, case, each) for name, each in policies.items()}
     marks = {name: [] for name in policies}
     runs = {}
     for name, each in batches.items():

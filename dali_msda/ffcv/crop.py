@@ -16,12 +16,15 @@ from dali_msda.ffcv.library import (
     AllocationQuery,
     Compiler,
     State,
+    get_thread_id,
     imdecode,
     resize_crop,
+    set_parallel_chunksize,
 )
 from dali_msda.ffcv.operations import DecoderWithDraws, expect_our_loader
 from dali_msda.policy import number
 
+CHUNK = 4  # images that a thread takes at a time, since they take different times
 DAMAGED = -1  # in place of a crop's first row
 
 
@@ -94,16 +97,21 @@ class RandomResizedCrop(DecoderWithDraws):
         """See FFCV; what this returns is compiled, and called for each batch."""
         read, each = self.memory_read, Compiler.get_iterator()
         to_pixels, scale = Compiler.compile(imdecode), Compiler.compile(resize_crop)
-        compressed = IMAGE_MODES["jpg"]
+        compressed, threads = IMAGE_MODES["jpg"], Compiler.num_threads
 
         def decode(ids, memory, metadata, storage):
             outs, buffers, crops = memory
+            by_thread = len(buffers) >= threads
+            chunk = set_parallel_chunksize(CHUNK)
             for k in each(len(ids)):
+                row = np.int64(k)
+                if by_thread:  # one that is in this core's cache
+                    row = np.int64(get_thread_id())
                 about = metadata[ids[k]]
                 height, width = np.uint32(about["height"]), np.uint32(about["width"])
                 stored, failed = read(about["data_ptr"], storage), 0
                 if about["mode"] == compressed:
-                    buffer = buffers[k][: 3 * height * width]
+                    buffer = buffers[row][: 3 * height * width]
                     failed = to_pixels(
                         stored, buffer, height, width, height, width, 0, 0, 1, 1, False, False
                     )
@@ -115,6 +123,7 @@ class RandomResizedCrop(DecoderWithDraws):
                     crops[k, 0] = DAMAGED
                 else:
                     scale(pixels, y0, y1, x0, x1, outs[k])
+            set_parallel_chunksize(chunk)
             for k in range(len(ids)):  # threads cannot raise
                 if crops[k, 0] == DAMAGED:
                     raise ValueError(

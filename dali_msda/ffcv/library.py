@@ -50,6 +50,7 @@ def _constants_not_compiled() -> Iterator[None]:
 try:
     found = importlib.metadata.version("ffcv")  # `ffcv.__version__` says 0.0.3rc1 in 1.0.2
     import numba.typed
+    from numba import get_thread_id, set_parallel_chunksize
 
     with torch_threads_kept(), _constants_not_compiled():
         from ffcv.fields.base import Field
@@ -99,9 +100,11 @@ __all__ = [
     "ToTensor",
     "TransformNode",
     "TraversalOrder",
+    "get_thread_id",
     "imdecode",
     "resize_crop",
     "select_buffer",
+    "set_parallel_chunksize",
     "torch",
     "torch_threads_kept",
 ]

@@ -43,17 +43,17 @@ class WorkerMemory:
         if self._process != os.getpid():  # a fork: these batches are those of another process
             self.__init__()
         memory = self._free(-(-math.prod(shape) * dtype.itemsize // LINE) * LINE + LINE)
-        memory[-1] = IN_WORKER
+        _set_holder(memory, IN_WORKER)
         return _lent(_flat(memory, IN_WORKER).view(dtype)[: math.prod(shape)].view(shape), memory)
 
     def _free(self, size: int) -> torch.Tensor:
         """Bytes that nobody reads."""
-        free = [memory for memory in self._kept if memory[-1] == FREE]
+        free = [memory for memory in self._kept if _holder(memory) == FREE]
         for memory in free:
             if len(memory) == size:
                 return memory
         # Those of other sizes may not come again.
-        self._kept = [memory for memory in self._kept if memory[-1] != FREE]
+        self._kept = [memory for memory in self._kept if _holder(memory) != FREE]
         # As torch's own collate function makes it; there is no public way.
         storage = torch.empty(0, dtype=torch.uint8)._typed_storage()._new_shared(size)
         memory = torch.empty(0, dtype=torch.uint8).set_(storage)
@@ -75,7 +75,7 @@ class Lent(torch.Tensor):
         return self.as_subclass(torch.Tensor).clone()
 
     def __reduce_ex__(self, protocol):
-        self.memory[-1] = HANDED_OVER
+        _set_holder(self.memory, HANDED_OVER)
         return _received, (self.memory, self.dtype, tuple(self.shape), self.stride())
 
 
@@ -101,8 +101,18 @@ def _flat(memory: torch.Tensor, state: int) -> torch.Tensor:
 
 def _give_back(memory: torch.Tensor, state: int, process: int) -> None:
     # A process that was forked from the holder has the same references, and must not.
-    if os.getpid() == process and memory[-1] == state:
-        memory[-1] = FREE
+    if os.getpid() == process and _holder(memory) == state:
+        _set_holder(memory, FREE)
+
+
+def _holder(memory: torch.Tensor) -> int:
+    return memory.numpy()[-1]
+
+
+def _set_holder(memory: torch.Tensor, state: int) -> None:
+    # By NumPy: the queue's thread calls it, where an operation of torch waits for ever if this
+    # process was forked from one that had computed on several threads.
+    memory.numpy()[-1] = state
 
 
 _worker_memory = WorkerMemory()

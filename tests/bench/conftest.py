@@ -3,7 +3,7 @@
 import pytest
 
 from bench import gpu_timing
-from bench.suites import loaders
+from bench.suites.loaders import photographs as jpegs
 from tests.bench.small_cases import FakeGpu, FakeTorchGpu
 from tests.cuda.host_gpu import install
 
@@ -21,7 +21,7 @@ def photographs(monkeypatch, tmp_path):
     demo_data = pytest.importorskip("dali_msda.pipelines.data.demo_data")
     make = demo_data.make
     monkeypatch.setattr(demo_data, "make", lambda folder: make(folder, per_class=3))
-    monkeypatch.setattr(loaders, "PHOTOGRAPHS", tmp_path / "jpegs")
+    monkeypatch.setattr(jpegs, "FOLDER", tmp_path)
     # A benchmark ends with its process. Here its loaders are closed: the garbage collector, which
     # may take the queues of torch's workers first, would wait five seconds for each of them.
     epochs = pytest.importorskip("dali_msda.pipelines.loaders.epochs").Epochs

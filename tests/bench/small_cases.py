@@ -25,6 +25,8 @@ TINY = {  # parameters that make a case of each module small
     "peers": {"batch": 16, "size": 16},
     "pipeline": {"batch": 4, "size": 16},
     "loaders": {"batch": 2, "size": 32},
+    "side_by_side": {"batch": 4, "size": 32, "images": 9},
+    "stages": {"batch": 4, "size": 32, "images": 9},
     "training": {"batch": 2, "size": 32},
     "startup": {},
     "scaling": {"axis": "classes"},

@@ -8,7 +8,8 @@ import pytest
 from bench import cases, gpu_timing, run
 from bench.cases import Case
 from bench.peers import checks, suite
-from bench.suites import blend, loaders
+from bench.suites import blend
+from bench.suites.loaders import with_without
 from dali_msda.backends import cuda_arrays
 from tests.bench.small_cases import NEEDED, TINY, FakeTorchGpu, one
 from tests.cuda.host_gpu import install
@@ -65,7 +66,7 @@ def test_masks_of_fmix_are_made_before_they_are_read(fake, device):
         assert written[0].any()
 
 
-@pytest.mark.parametrize("kind", loaders.LOADERS)
+@pytest.mark.parametrize("kind", with_without.LOADERS)
 def test_epochs_that_end_on_a_gpu(kind, photographs, fake_of_torch):
     made = run.here(one("loaders", device="cuda", loader=kind, dtype="float16"), 2)
     if "skipped" in made:
@@ -79,7 +80,7 @@ def test_epochs_that_end_on_a_gpu(kind, photographs, fake_of_torch):
     assert set(fake_of_torch.done) == {"wait"} and len(fake_of_torch.done) >= 2 * turns
 
 
-@pytest.mark.parametrize("kind", loaders.LOADERS)
+@pytest.mark.parametrize("kind", with_without.LOADERS)
 def test_steps_on_a_gpu(kind, photographs, fake_of_torch, monkeypatch):
     from bench.suites import training
 

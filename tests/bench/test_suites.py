@@ -11,9 +11,11 @@ import pytest
 
 from bench import cases, gpu_timing, records, run
 from bench.__main__ import main
-from bench.suites import loaders
+from bench.suites.loaders import photographs as jpegs
 from dali_msda.puzzle import PuzzleSettings
 from tests.bench.small_cases import NEEDED, ROOT, one
+
+NO_BYTES = "loaders side_by_side stages training startup scaling calls puzzle comixup".split()
 
 
 @pytest.mark.parametrize("bench", cases.MODULES)
@@ -22,7 +24,7 @@ def test_a_case_of_each_module_gives_a_whole_line(bench, photographs):
     assert made.keys() >= NEEDED, made
     assert made["bench"] == bench and made["repeats"] == 2 and made["ms"] > 0
     assert json.loads(json.dumps(made)) == made
-    if bench not in ("loaders", "training", "startup", "scaling", "calls", "puzzle", "comixup"):
+    if bench not in NO_BYTES:
         assert made.keys() >= {"moved_mb", "gb_s", "copy_gb_s", "share"}
         assert made["share"] == pytest.approx(made["gb_s"] / made["copy_gb_s"], rel=2e-3)
     for other in made["others"].values():
@@ -52,7 +54,7 @@ def test_epochs_of_other_loaders(kind, photographs):
     if "skipped" in made:
         pytest.skip(made["skipped"])
     assert made.keys() >= NEEDED and made["clock"] == "wall", made
-    assert made["others"].keys() == {"without", *(["own"] if kind == "ffcv" else [])}
+    assert made["others"].keys() == {"without"}
     assert made["items"] == 48  # three photographs of 16 classes
 
 
@@ -220,6 +222,6 @@ def test_cost_of_a_released_mask_by_hand():
 
 
 def test_photographs_by_turns(photographs):
-    once, more = loaders.photographs(), loaders.photographs(100)
+    once, more = jpegs.of_the_demo(), jpegs.of_the_demo(100)
     assert len(once.files) == 48 and len(more.files) == 100
     assert more.files == (once.files * 3)[:100] and more.labels == (once.labels * 3)[:100]

@@ -42,7 +42,7 @@ class Wrapped:
 
 
 def loader(workers=1, change="whole", context="fork", persistent=False, **options):
-    how = dict(num_workers=workers, persistent_workers=persistent)
+    how = dict(num_workers=workers, persistent_workers=persistent, timeout=60 * (workers > 0))
     how |= dict(multiprocessing_context=context) if workers else {}
     return DataLoader(Indexed(DATA), BATCH, collate_fn=Wrapped(change, **options), **how)
 
@@ -106,6 +106,19 @@ def test_a_forked_process_gives_nothing_back():
     dict(policy=msda.MultiMix(msda.CutMix(), 2), channels_last=True)])  # fmt: skip
 def test_orders_interpolations_and_types(options):
     assert_equal(list(loader(2, **options)), list(loader(0, **options)))
+
+
+def test_workers_that_are_forked_after_work_on_several_threads():
+    """As those of validation are, after the training."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        net = torch.nn.Conv2d(3, 16, 3)
+        net(torch.ones(16, 3, 64, 64)).square().mean().backward()
+        made = list(loader(1))
+    finally:
+        torch.set_num_threads(threads)
+    assert_equal(made, list(loader(0)))
 
 
 def test_an_epoch_that_was_left_costs_no_memory():

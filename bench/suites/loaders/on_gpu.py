@@ -27,7 +27,7 @@ def opened(
     Raises:
         Missing: If the framework is not here.
     """
-    kind, takes_gpu = _module(case["loader"])
+    kind, takes_gpu = module(case["loader"])
     how = settings(case) | {"threads": cores()} | options
     how["device_id"] = spot.index if takes_gpu else None
     return lambda policy: Moved(kind.TrainingLoader(source, policy=policy, **how), spot.device)
@@ -37,7 +37,7 @@ def opened_bytes(
     source: object, spot: object, case: dict[str, object]
 ) -> Callable[[msda.Policy], "MixedThere"]:
     """The same for torch's workers that do not mix, with a mixer on the GPU behind them."""
-    kind, _ = _module("torch")
+    kind, _ = module("torch")
     from dali_msda.pipelines.loaders.torch_workers import CollateCopies
     from dali_msda.torch import Collate
 
@@ -58,7 +58,7 @@ def settings(case: dict[str, object]) -> dict[str, object]:
     return {"batch_size": case["batch"], "size": case["size"], "dtype": case["dtype"]}
 
 
-def _module(loader: str) -> tuple[object, bool]:
+def module(loader: str) -> tuple[object, bool]:
     """The module of a loader, and whether it works on a GPU by itself."""
     try:
         from dali_msda.pipelines.loaders.choice import KINDS

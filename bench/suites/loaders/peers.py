@@ -1,10 +1,10 @@
-"""Loaders of others over the same JPEGs, as their documentation and their training scripts build them.
+"""Loaders of others over the same JPEGs, built as their documentation and training scripts say.
 
 All crop by the same law, mirror one of two, and end in normalised float32 CHW images and rows of
 soft labels. Each makes something that yields an epoch.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -94,6 +94,7 @@ class _Mixed:
 def dali_by_hand(source: object, case: dict[str, object]) -> object:
     """Mixup of DALI's own operators: normalise, permute the batch, draw, multiply, add."""
     fn, types, pipeline_def = dali()
+    from nvidia.dali.plugin.base_iterator import LastBatchPolicy
     from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
     size, classes = [case["size"]] * 2, len(source.classes)
@@ -118,36 +119,31 @@ def dali_by_hand(source: object, case: dict[str, object]) -> object:
     made = pipeline()
     made.build()
     names = ["images", "rows"]
-    return DALIGenericIterator(made, names, reader_name="reader", auto_reset=True)
+    ends = dict(auto_reset=True, last_batch_policy=LastBatchPolicy.DROP)
+    return DALIGenericIterator(made, names, reader_name="reader", **ends)
 
 
-def ffcv_own(path: object, classes: int, case: dict[str, object]) -> object:
+def ffcv_own(path: object, classes: int, case: dict[str, object], indices: Sequence[int]) -> object:
     """FFCV's own decoder, ``ImageMixup`` and ``LabelMixup``, then its normalisation."""
     from ffcv import transforms as own
     from ffcv.fields.decoders import IntDecoder, RandomResizedCropRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
 
-    normalise = own.NormalizeImage(np.array(MEAN), np.array(STD), np.float32)
+    images = [
+        RandomResizedCropRGBImageDecoder((case["size"],) * 2, AREA, RATIO),
+        own.RandomHorizontalFlip(),
+        own.ImageMixup(1.0, True),
+        own.NormalizeImage(np.array(MEAN), np.array(STD), np.float32),
+        own.ToTensor(),
+        own.ToTorchImage(),
+    ]
+    labels = [IntDecoder(), own.LabelMixup(1.0, True), own.ToTensor(), own.MixupToOneHot(classes)]
     return Loader(
         str(path),
         batch_size=case["batch"],
         num_workers=cores(),
         order=OrderOption.RANDOM,
+        indices=indices,
         drop_last=True,
-        pipelines={
-            "image": [
-                RandomResizedCropRGBImageDecoder((case["size"],) * 2, AREA, RATIO),
-                own.RandomHorizontalFlip(),
-                own.ImageMixup(1.0, True),
-                normalise,
-                own.ToTensor(),
-                own.ToTorchImage(),
-            ],
-            "label": [
-                IntDecoder(),
-                own.LabelMixup(1.0, True),
-                own.ToTensor(),
-                own.MixupToOneHot(classes),
-            ],
-        },
+        pipelines={"image": images, "label": labels},
     )

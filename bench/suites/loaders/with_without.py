@@ -1,11 +1,9 @@
-"""Loaders end to end: JPEGs are read, decoded, cropped, mirrored, mixed, normalised and labelled.
-
-    python -m bench.suites.loaders
+"""Loaders with mixing and without: JPEGs become mixed, normalised batches and soft labels.
 
 A loader with mixing and the same loader without take turns, over crops of the demo's photographs.
 ``dali`` and ``torch`` are those of the training program. ``ffcv`` is FFCV's own ``Loader``: without
-mixing it mirrors and normalises with FFCV's operations, and ``own`` mixes with FFCV's ImageMixup
-and LabelMixup per sample; all have the same crops of the same .beton of JPEGs.
+mixing it mirrors and normalises with FFCV's operations; both have the same crops of the same .beton
+of JPEGs. side_by_side.py has the loaders of others.
 
 For DALI, CPU time counts. A turn ends when the loader has prepared ahead all that it prepares, so
 that no work of one loader is counted for the other. FFCV and torch's processes are given all cores,
@@ -18,7 +16,7 @@ gains. With FMix, throughput was 0.99 to 1.005 of that without mixing on an Inte
 EPYC, which decodes faster, it was 0.95 to 1.01, and 0.98 on average of six runs: a mask takes
 0.12 ms of the 1 ms of an image.
 
-On a GPU all are the training program's loaders (gpu_loaders.py), whose batches end there. A turn is
+On a GPU all are the training program's loaders (on_gpu.py), whose batches end there. A turn is
 an epoch on the clock. It begins and ends with nothing under way, neither on the device nor on the
 CPU, except for the batches that DALI has prepared ahead. ``without`` is the same loader without a
 policy. With torch, ``mixing`` mixes in the workers, which hand on floats; ``mixer`` mixes on the
@@ -28,23 +26,20 @@ from memory.
 """
 
 import functools
-import itertools
-import os
-import sys
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 import dali_msda as msda
 from bench import gpu_timing
 from bench.cases import Job, Missing, cores
-from bench.suites import gpu_loaders
+from bench.memory import MEAN, STD
 from bench.suites.blend import POLICIES
+from bench.suites.loaders import on_gpu
+from bench.suites.loaders.photographs import beton, of_the_demo
 
 ISOLATED = True
-PHOTOGRAPHS = Path(__file__).parents[2] / "build" / "bench" / "jpegs"
 METHODS = ("mixup", "cutmix", "fmix")
 LOADERS = ("dali", "ffcv", "torch")
 COMMON = {"batch": 64, "size": 224, "dtype": "float32"}
@@ -72,7 +67,7 @@ def prepare(case: dict[str, object]) -> Job:
     policy = POLICIES[case["policy"]]
     if case["device"] == "cuda":
         return epochs_on_gpu(case, policy)
-    source = photographs()
+    source = of_the_demo()
     if case["loader"] == "dali":
         both = {"mixing": loader(source, case, policy), "without": loader(source, case, None)}
         runs = {name: lambda each=each: batches(each) for name, each in both.items()}
@@ -83,45 +78,9 @@ def prepare(case: dict[str, object]) -> Job:
     return Job(runs, None, count, "images", threads=0, clock="wall", loops=False)
 
 
-def photographs(count: int = 0) -> object:
-    """The demo's photographs as a source of the loaders, made once; repeated up to a count."""
-    try:
-        from dali_msda.pipelines.data import datasets, demo_data
-    except ImportError as error:
-        raise Missing(f"pipelines: {error}; `pip install -e .` brings them") from error
-    try:
-        demo_data.make(PHOTOGRAPHS)
-    except FileNotFoundError as error:  # a wheel that has them is not installed
-        raise Missing(str(error)) from error
-    root = str(PHOTOGRAPHS / "train")
-    source = datasets.find(root)
-    if count <= len(source.files):
-        return source
-    lines = [f"{os.path.relpath(file, root)} {label}\n"
-             for file, label in zip(source.files, source.labels, strict=True)]  # fmt: skip
-    listed = PHOTOGRAPHS.with_name(f"{count}.txt")
-    listed.write_text("".join(itertools.islice(itertools.cycle(lines), count)))
-    return datasets.find(root, file_list=str(listed))
-
-
-def beton(source: object) -> Path:
-    """The same images as a .beton of JPEGs, written once."""
-    try:
-        from dali_msda.pipelines.write_beton import write_beton
-
-        path = PHOTOGRAPHS.with_name(f"{len(source.files)}.beton")
-        if not path.exists():
-            listed = path.with_suffix(".txt")
-            given = str(listed) if listed.exists() else None
-            write_beton(source.root, path, file_list=given, write_mode="jpg")
-    except ImportError as error:
-        raise Missing(f"ffcv: {error}") from error
-    return path
-
-
 def source_on_gpu(case: dict[str, object]) -> object:
     """What a loader reads whose batches end on a GPU; the epoch has whole batches only."""
-    source = photographs(max(BATCHES, 2 * cores()) * case["batch"])
+    source = of_the_demo(max(BATCHES, 2 * cores()) * case["batch"])
     if case["loader"] != "ffcv":
         return source
     from dali_msda.pipelines.data import datasets
@@ -133,12 +92,12 @@ def epochs_on_gpu(case: dict[str, object], policy: msda.Policy) -> Job:
     """Epochs of the training program's loader with mixing and without."""
     spot = gpu_timing.of_torch("the loaders' batches")
     source = source_on_gpu(case)
-    opened = gpu_loaders.opened(source, spot, case)
+    opened = on_gpu.opened(source, spot, case)
     made = {"mixing": opened(policy), "without": opened(None)}
     if case["loader"] == "torch":
-        with_bytes = gpu_loaders.opened_bytes(source, spot, case)
+        with_bytes = on_gpu.opened_bytes(source, spot, case)
         made["mixer"] = with_bytes(policy)
-        made["mixes nothing"] = with_bytes(gpu_loaders.UNMIXED)
+        made["mixes nothing"] = with_bytes(on_gpu.UNMIXED)
     runs = {name: functools.partial(whole_epoch, each, spot) for name, each in made.items()}
     count = len(made["mixing"]) * case["batch"]
     how = {"threads": 0, "clock": "wall", "loops": False, "whole": True}
@@ -149,7 +108,7 @@ def loader(source: object, case: dict[str, object], policy: msda.Policy | None):
     """Endless batches of the training program's DALI loader."""
     from dali_msda.pipelines.loaders.dali import TrainingLoader
 
-    made = TrainingLoader(source, policy=policy, **gpu_loaders.settings(case))
+    made = TrainingLoader(source, policy=policy, **on_gpu.settings(case))
     while True:
         yield from made
 
@@ -187,13 +146,26 @@ def torch_loaders(source, case: dict[str, object], policy: msda.Policy) -> dict[
     """The training program's loaders of torch, on as many processes as there are cores."""
     from dali_msda.pipelines.loaders.torch import TrainingLoader
 
-    how = gpu_loaders.settings(case) | {"threads": cores()}
+    how = on_gpu.settings(case) | {"threads": cores()}
     each = {"mixing": policy, "without": None}
     return {name: TrainingLoader(source, policy=one, **how) for name, one in each.items()}
 
 
-def ffcv_loaders(source, case: dict[str, object], policy: msda.Policy) -> dict[str, Callable]:
-    """FFCV's loader: with our mixing, without any, and with its own."""
+def ffcv_loaders(source, case: dict[str, object], policy: msda.Policy) -> dict[str, object]:
+    """FFCV's loader, with our mixing and without any."""
+    path, classes = beton(source), len(source.classes)
+    each = {"mixing": policy, "without": None}
+    return {name: ffcv_loader(path, classes, case, one) for name, one in each.items()}
+
+
+def ffcv_loader(
+    path: object,
+    classes: int,
+    case: dict[str, object],
+    policy: msda.Policy | None,
+    indices: Sequence[int] | None = None,
+) -> object:
+    """FFCV's loader with our crops; it mixes, or mirrors and normalises by its own operations."""
     try:  # ours first: it keeps FFCV from setting torch to one thread
         from dali_msda.ffcv import Loader, Mixer, RandomResizedCrop
     except ImportError as error:
@@ -201,37 +173,16 @@ def ffcv_loaders(source, case: dict[str, object], policy: msda.Policy) -> dict[s
     from ffcv import transforms as own
     from ffcv.fields.decoders import IntDecoder
 
-    from dali_msda.pipelines.loaders.epochs import IMAGENET_MEAN, IMAGENET_STD
-
-    path = beton(source)
-    classes = len(source.classes)
-    mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
-    normalise = own.NormalizeImage(mean, std, np.dtype(case["dtype"]).type)
-    theirs = [own.RandomHorizontalFlip(), normalise, own.ToTensor(), own.ToTorchImage()]
-    mixup = [own.RandomHorizontalFlip(), own.ImageMixup(1.0, True), *theirs[1:]]
-    rows = [own.LabelMixup(1.0, True), own.ToTensor(), own.MixupToOneHot(classes)]
-    mixer = Mixer(policy, classes)
-    ours = mixer.images(mean=mean, std=std, mirror=0.5, layout="HWC", dtype=case["dtype"])
-    ends = {
-        "mixing": ([*ours, own.ToTorchImage()], mixer.targets()),
-        "without": (theirs, [own.ToTensor(), own.Squeeze()]),
-    }
-    if case["policy"] == "mixup":
-        ends["own"] = (mixup, rows)
-    size, made = (case["size"], case["size"]), {}
-    for name, (image, label) in ends.items():
-        pipelines = {"image": [RandomResizedCrop(size), *image], "label": [IntDecoder(), *label]}
-        made[name] = Loader(
-            str(path),
-            batch_size=case["batch"],
-            num_workers=cores(),
-            pipelines=pipelines,
-            drop_last=True,
-        )
-    return made
-
-
-if __name__ == "__main__":
-    from bench.__main__ import main
-
-    sys.exit(main(["-k", "loaders", *sys.argv[1:]]))
+    mean, std = np.array(MEAN), np.array(STD)
+    if policy is None:
+        normalise = own.NormalizeImage(mean, std, np.dtype(case["dtype"]).type)
+        images = [own.RandomHorizontalFlip(), normalise, own.ToTensor()]
+        labels = [own.ToTensor(), own.Squeeze()]
+    else:
+        mixer = Mixer(policy, classes)
+        how = dict(mean=mean, std=std, mirror=0.5, layout="HWC", dtype=case["dtype"])
+        images, labels = mixer.images(**how), mixer.targets()
+    crop = RandomResizedCrop((case["size"], case["size"]))
+    pipelines = {"image": [crop, *images, own.ToTorchImage()], "label": [IntDecoder(), *labels]}
+    how = dict(batch_size=case["batch"], num_workers=cores(), drop_last=True, indices=indices)
+    return Loader(str(path), pipelines=pipelines, **how)
