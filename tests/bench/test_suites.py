@@ -222,4 +222,5 @@ def test_cost_of_a_released_mask_by_hand():
 def test_photographs_by_turns(photographs):
     once, more = loaders.photographs(), loaders.photographs(100)
     assert len(once.files) == 48 and len(more.files) == 100
-    assert more.files == (once.files * 3)[:100] and more.labels == (once.labels * 3)[:100]
+    assert list(more.files) == (list(once.files) * 3)[:100]
+    assert more.labels.tolist() == (once.labels.tolist() * 3)[:100]
