@@ -20,8 +20,8 @@ from tests.pipelines.loader_cases import COUNTS, SMALL, assert_same_batches, epo
 from tests.support.coloured_folders import encoded, identities, write_folder
 
 ODD = ("a/1.jpg", "a/caf\udce9.jpg", "a/雪.jpg", "a/ b\n\r.jpg ", "/else/where.jpg", "b/2.jpg")
-# Bytes of a file: where its name ends, its label, a NUL; and its name, with an eighth more, by which
-# an array that grows is ahead.
+# Bytes of a file: where its name ends, its label, a NUL. Names may have an eighth more, by which an
+# array that grows is ahead.
 ARRAYS, AHEAD = 8 + 8 + 1, 9 / 8
 
 
