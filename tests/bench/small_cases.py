@@ -27,7 +27,7 @@ TINY = {  # parameters that make a case of each module small
     "loaders": {"batch": 2, "size": 32},
     "training": {"batch": 2, "size": 32},
     "startup": {},
-    "scale": {"loader": "torch", "names": 40, "classes": 4},
+    "scale": {"loader": "torch", "names": 400, "classes": 40},
     "ranks": {"loader": "torch", "size": 24},
     "scaling": {"axis": "classes"},
     "calls": {"what": "draw"},
