@@ -1,5 +1,6 @@
 """Where a DALI pipeline starts: encoded images and labels, from a folder or from shards."""
 
+import itertools
 import re
 import tempfile
 import weakref
@@ -14,7 +15,9 @@ from dali_msda.pipelines.data.datasets import DatasetError, ImageFolder, Shards
 NAME = "reader"  # for `Pipeline.reader_meta` and in checkpoints
 SHUFFLE_BUFFER = 4096  # samples of shards among which the next one is drawn
 LABEL_DIGITS = 10
-NOT_IN_LISTS = rb"\n|\s\0"  # DALI takes a name to end before the white space at the end
+# White space at the end of a name, which DALI takes to end before it, or a line break anywhere. To
+# look for white space first takes a third of the time of the other way about.
+NOT_IN_LISTS = rb"\s(?:\0|(?<=\n))"
 _lists: weakref.WeakKeyDictionary[ImageFolder, IO[bytes]] = weakref.WeakKeyDictionary()
 
 
@@ -93,8 +96,11 @@ def _list(source: ImageFolder) -> IO[bytes]:
     if source not in _lists:
         try:
             _lists[source] = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the source
-            for chunk in source.chunks():
-                _lists[source].writelines(b"%s %d\n" % pair for pair in zip(*chunk, strict=True))
+            for names, labels in source.chunks():
+                ends = np.flatnonzero(np.diff(labels)) + 1  # of files in a row of one class
+                for first, last in itertools.pairwise([0, *ends.tolist(), len(labels)]):
+                    end = b" %d\n" % labels[first]
+                    _lists[source].write(end.join([*names[first:last], b""]))
             _lists[source].flush()
         except OSError as error:
             _lists.pop(source, None)
