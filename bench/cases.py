@@ -16,7 +16,7 @@ SUITES = (
 )
 MODULES = {name: f"bench.suites.{name}" for name in SUITES.split()}
 MODULES |= {"puzzle": "bench.models.puzzle", "comixup": "bench.models.comixup"}
-MODULES |= {"scale": "bench.scale.start", "ranks": "bench.scale.ranks"}
+MODULES |= {"scale": "bench.scale.start", "distributed": "bench.scale.distributed"}
 MODULES |= {"peers": "bench.peers.suite"}
 LEVELS = ("quick", "default", "all")  # each holds the ones before it
 

@@ -153,7 +153,7 @@ def _at_scale(results: list[dict]) -> list[str]:
             f"processes together hold {found['beyond_mb']:,.0f} MB more than with two files a "
             "class."
         )
-    for each in chosen(results, "ranks"):
+    for each in chosen(results, "distributed"):
         rates = {each["of"]: each["per_s"]}
         rates |= {name: other["per_s"] for name, other in each["others"].items()}
         found = ", ".join(f"{rate:,.0f} by {count}" for count, rate in rates.items())

@@ -28,7 +28,7 @@ TINY = {  # parameters that make a case of each module small
     "training": {"batch": 2, "size": 32},
     "startup": {},
     "scale": {"loader": "torch", "names": 400, "classes": 40},
-    "ranks": {"loader": "torch", "size": 24},
+    "distributed": {"loader": "torch", "size": 24},
     "scaling": {"axis": "classes"},
     "calls": {"what": "draw"},
 }

@@ -77,7 +77,7 @@ def fixture():
     made[-1]["others"]["numpy64"] = {"times": 20.04, "ms": 1.0}
     made.append(line("scale", names=1_281_167, classes=1000, loader="dali", ranks=1))
     made[-1]["figures"] = {"first_batch_s": 3.88, "import_s": 1.44, "find_s": 1.2, "beyond_mb": 330}
-    made.append(line("ranks", loader="torch"))
+    made.append(line("distributed", loader="torch"))
     made[-1] |= {"of": "1", "others": {"2": {"times": 0.5, "ms": 5.0, "per_s": 1234.0}}}
     skipped = line("peers", peer="c", allocator="default")
     made.append(

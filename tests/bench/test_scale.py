@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench import cases
-from bench.scale import folder, process, rank, ranks, start
+from bench.scale import distributed, folder, process, rank, start
 from tests.bench.small_cases import ROOT
 
 MAKES = """
@@ -111,9 +111,9 @@ def test_processes_that_see_other_images_are_no_comparison(monkeypatch):
 
     monkeypatch.setattr(subprocess, "Popen", fake)
     case = {"loader": "torch", "batch": 4, "size": 24}
-    ranks.Group(2, Path("none"), case).epoch()
+    distributed.Group(2, Path("none"), case).epoch()
     with pytest.raises(cases.Mismatch, match="2 processes: expected 45 images of each class, got"):
-        ranks.Group(2, Path("none"), case).epoch()
+        distributed.Group(2, Path("none"), case).epoch()
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-        ranks.Group(1, Path("none"), case).epoch()
-    assert np.lcm.reduce(ranks.COUNTS) * ranks.CLASSES // 4 <= ranks.IMAGES
+        distributed.Group(1, Path("none"), case).epoch()
+    assert np.lcm.reduce(distributed.COUNTS) * distributed.CLASSES // 4 <= distributed.IMAGES

@@ -15,7 +15,7 @@ from bench.suites import loaders
 from dali_msda.puzzle import PuzzleSettings
 from tests.bench.small_cases import NEEDED, ROOT, one
 
-STARTS = {"scale", "ranks"}  # which start processes that import torch, many times
+STARTS = {"scale", "distributed"}  # which start processes that import torch, many times
 
 
 @pytest.mark.parametrize(
