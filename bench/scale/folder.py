@@ -33,8 +33,7 @@ def linked(names: int, classes: int) -> Path:
     place = _place()
     _expect_room(place, names, classes)
     root = place / f"{names}-{classes}"
-    originals = [str(path) for path in sorted((place / "jpegs").glob("train/*/*.jpg"))]
-    originals = itertools.cycle(originals[:: max(1, len(originals) // JPEGS)])
+    originals = itertools.cycle(sorted(map(str, (place / "jpegs").glob("train/*/*.jpg"))))
     try:
         for label in range(classes):
             name = f"n{10_000_000 + 7 * label}"  # as long as ImageNet's
@@ -62,7 +61,7 @@ def _place() -> Path:
     )
     atexit.register(remover.communicate)  # closes its input, and waits for it
     try:
-        demo_data.make(place / "jpegs")
+        demo_data.make(place / "jpegs", per_class=JPEGS // len(demo_data.PHOTOGRAPHS))
     except FileNotFoundError as error:  # a wheel that has the photographs is not installed
         raise Missing(str(error)) from error
     return place
