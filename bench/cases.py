@@ -16,6 +16,7 @@ MODULES = {name: f"bench.suites.{name}" for name in SUITES.split()}
 MODULES |= {"loaders": "bench.suites.loaders.with_without"}
 MODULES |= {name: f"bench.suites.loaders.{name}" for name in ("side_by_side", "stages")}
 MODULES |= {"puzzle": "bench.models.puzzle", "comixup": "bench.models.comixup"}
+MODULES |= {"scale": "bench.scale.start", "distributed": "bench.scale.distributed"}
 MODULES |= {"peers": "bench.peers.suite"}
 LEVELS = ("quick", "default", "all")  # each holds the ones before it
 
@@ -45,6 +46,7 @@ class Job:
         whole: On a GPU, whether ``clock`` counts there, too; a turn then ends when the device is
             done.
         loops: Whether short runs are repeated within a turn, so that clocks can resolve them.
+        turns: The most turns, where runs take seconds; None for as many as were asked for.
     """
 
     runs: dict[str, Callable[[], object]]
@@ -58,6 +60,7 @@ class Job:
     direct: frozenset[str] = frozenset()
     whole: bool = False
     loops: bool = True
+    turns: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,7 +51,7 @@ def here(case: Case, repeats: int) -> dict:
 
 
 def _measured(case: Case, job: Job, memory: object, before: int, repeats: int) -> dict:
-    runs = dict(job.runs)
+    runs, repeats = dict(job.runs), min(repeats, job.turns or repeats)
     if job.moved:
         runs["copy"] = memory.copy(job.moved, job.threads or cores())
     if case["device"] == "cpu":

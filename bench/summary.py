@@ -138,6 +138,29 @@ def sentences(results: list[dict]) -> list[str]:
     if given:
         found = _between([1 / each["others"]["normalize"]["times"] for each in given])
         made.append(f"* In DALI alone: {found} of the CPU time of `crop_mirror_normalize`.")
+    return made + _at_scale(results)
+
+
+def _at_scale(results: list[dict]) -> list[str]:
+    """What the lines say of a million files, and of several processes."""
+    made = []
+    for each in chosen(results, "scale", classes=1000, ranks=1):
+        case, found = each["case"], each["figures"]
+        made.append(
+            f"* {case['names']:,} files, {case['loader']}: the first batch is there "
+            f"{found['first_batch_s']:.1f} s after the process was started, of which imports take "
+            f"{found['import_s']:.1f} s and finding the files {found['find_s']:.1f} s. All "
+            f"processes together hold {found['beyond_mb']:,.0f} MB more than with two files a "
+            "class."
+        )
+    for each in chosen(results, "distributed"):
+        rates = {each["of"]: each["per_s"]}
+        rates |= {name: other["per_s"] for name, other in each["others"].items()}
+        found = ", ".join(f"{rate:,.0f} by {count}" for count, rate in rates.items())
+        made.append(
+            f"* Processes that train together, {each['case']['loader']}, the same images on "
+            f"{each['machine']['cores']} cores: images a second of all together {found}."
+        )
     return made
 
 

@@ -135,7 +135,7 @@ def _all_files(root: Path) -> tuple[Report, list[tuple[str, int]]]:
     class_folders.expect_no_splits(str(root), found)
     report = Report(root, list(found.classes), bad=found.skipped)
     files = []
-    for name, label in found.files:
+    for name, label in zip(found.files, found.labels.tolist(), strict=True):
         if "\n" in name:
             report.bad[name] = "line break in the name: no file list can hold it"
         else:
@@ -151,7 +151,7 @@ def _listed_files(
     if not isinstance(source, datasets.ImageFolder):
         raise ValueError(f"{root}: expected a folder of images, got shards")
     names = [os.path.relpath(file, root) for file in source.files]
-    return Report(root, list(source.classes)), list(zip(names, source.labels, strict=True))
+    return Report(root, list(source.classes)), list(zip(names, source.labels.tolist(), strict=True))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

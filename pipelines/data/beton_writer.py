@@ -102,7 +102,7 @@ class Writer:
         self, source: ImageFolder, pages: Pages, progress: Callable[[int], object]
     ) -> list[tuple[int, int, int]]:
         """Run the processes; return the regions of the file that they gave to the samples."""
-        work = list(zip(itertools.count(), source.files, source.labels))
+        work = list(zip(itertools.count(), source.files, source.labels.tolist()))
         share = dict(workers=self._format.num_workers, chunk_size=self.chunk_size)
         regions = []
         for piece, answer in spawned.share_out(self._work, (pages,), work, **share):

@@ -19,6 +19,7 @@ import numpy as np
 from dali_msda.pipelines.data import class_folders, file_lists, shard_index
 from dali_msda.pipelines.data.class_folders import SUFFIXES
 from dali_msda.pipelines.data.errors import DatasetError, first_few, quoted
+from dali_msda.pipelines.data.image_files import ImageFolder, MultilabelFolder, Paths, checksum
 
 SAMPLED, SAMPLED_BYTES = 64, 1 << 16  # images of a .beton whose first bytes are compared
 
@@ -32,57 +33,6 @@ __all__ = [
     "find",
     "first_few",
 ]
-
-
-@dataclass(frozen=True)
-class ImageFolder:
-    """Image files and their labels.
-
-    Attributes:
-        root: The folder, with one folder per class, or with the files of a list.
-        classes: Names of the classes, as a rule those of the class folders, sorted by their bytes.
-            A label is an index into them.
-        files: Paths of the images.
-        labels: One label per file.
-    """
-
-    root: str
-    classes: tuple[str, ...]
-    files: tuple[str, ...]
-    labels: tuple[int, ...]
-
-    def fingerprint(self) -> int:
-        """A number that tells other files, labels and orders apart, wherever the folder lies."""
-        names = [file.removeprefix(self.root).lstrip("/") for file in self.files]
-        return _checksum([*names, *map(str, self.labels)])
-
-
-@dataclass(frozen=True)
-class MultilabelFolder(ImageFolder):
-    """Image files with any number of labels each.
-
-    To a loader each set of labels that occurs is a class, ``files[i]`` having the set
-    ``sets[labels[i]]``. What it yields, mixed or not, are numbers of sets; :meth:`rows` makes
-    multi-hot rows of them, which mix as the sets do, since mixing labels is linear.
-
-    Attributes:
-        names: Names of the classes.
-        sets: Sets of labels, each an index into the names.
-    """
-
-    names: tuple[str, ...]
-    sets: tuple[tuple[int, ...], ...]
-
-    def rows(self) -> np.ndarray:
-        """Multi-hot rows of the sets, float32 ``(sets, classes)``."""
-        rows = np.zeros((len(self.sets), len(self.names)), np.float32)
-        for row, labels in zip(rows, self.sets, strict=True):
-            row[list(labels)] = 1.0
-        return rows
-
-    def fingerprint(self) -> int:
-        """See :class:`ImageFolder`."""
-        return _checksum([str(super().fingerprint()), *self.names, *map(str, self.sets)])
 
 
 @dataclass(frozen=True)
@@ -118,7 +68,8 @@ class Shards:
 
     def fingerprint(self) -> int:
         """A number that tells other archives apart, by their names and sizes."""
-        return _checksum([f"{os.path.basename(p)} {os.path.getsize(p)}" for p in self.paths])
+        sizes = (f"{os.path.basename(path)} {os.path.getsize(path)}" for path in self.paths)
+        return checksum([map(os.fsencode, sizes)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,8 +166,7 @@ def find(
         warnings.warn(f"{name}: skipped {'; '.join(hidden + beside)}", stacklevel=2)
     if file_list is None:
         return _folder(path, name, found)
-    parts = file_lists.read(file_list, path, found.classes, classes, name)
-    source = ImageFolder(path, parts[0], *map(tuple, parts[1:]))
+    source = ImageFolder(path, *file_lists.read(file_list, path, found.classes, classes, name))
     if classes is None:
         _expect_all_classes(source, name)
     return source
@@ -241,7 +191,12 @@ def check_same_classes(train: Source, val: Source) -> None:
 
 
 def number_of_classes(source: Source, num_classes: int | None) -> int:
-    """The classes that a source tells, or that were given for it: ``ValueError`` if they differ."""
+    """The classes that a source tells, or that were given for it.
+
+    Raises:
+        ValueError: If they differ.
+        DatasetError: If a file in a folder has another label.
+    """
     if isinstance(source, Shards):
         if num_classes is None:
             raise ValueError(
@@ -264,7 +219,14 @@ def number_of_classes(source: Source, num_classes: int | None) -> int:
             f"num_classes: expected {len(source.classes)}, the classes of {source.root!r}, "
             f"got {num_classes}"
         )
-    return len(source.classes)
+    count = len(source.classes)
+    wrong = np.flatnonzero((source.labels < 0) | (source.labels >= count))
+    if len(wrong):
+        raise DatasetError(
+            f"{first_few([source.files[place] for place in wrong])}: expected a label in "
+            f"[0, {count}), got {source.labels[wrong[0]]}"
+        )
+    return count
 
 
 def _multilabel(
@@ -280,8 +242,8 @@ def _multilabel(
     sets = sorted(set(found))
     numbers = {labels: number for number, labels in enumerate(sets)}
     texts = tuple(",".join(names[label] for label in labels) for labels in sets)
-    labels = tuple(numbers[labels] for labels in found)
-    return MultilabelFolder(path, texts, tuple(files), labels, names, tuple(sets))
+    labels = [numbers[labels] for labels in found]
+    return MultilabelFolder(path, texts, files, labels, names, tuple(sets))
 
 
 def _expect_no_list(file_list: file_lists.FileList | None, name: str, where: str) -> None:
@@ -290,10 +252,6 @@ def _expect_no_list(file_list: file_lists.FileList | None, name: str, where: str
             f"{name}_list: expected none {where}, got {file_list!r}. A file list names files in a "
             "folder."
         )
-
-
-def _checksum(lines: Sequence[str]) -> int:
-    return zlib.crc32(os.fsencode("\n".join(lines)))
 
 
 def _archives(pattern: str) -> list[str]:
@@ -325,14 +283,14 @@ def _folder(root: str, name: str, found: class_folders.ClassFolders) -> ImageFol
             f"ImageNet's flat validation folder, {flag} FILE with lines 'path label', where a "
             "label is the name of a class folder of train, or its index among them."
         )
-    files = tuple(os.path.join(root, file) for file, _ in found.files)
-    source = ImageFolder(root, found.classes, files, tuple(label for _, label in found.files))
+    files = Paths(found.files.names, found.files.ends, os.path.join(root, ""))
+    source = ImageFolder(root, found.classes, files, found.labels)
     _expect_all_classes(source, name)
     return source
 
 
 def _expect_all_classes(source: ImageFolder, name: str) -> None:
-    filled = set(source.labels)
+    filled = set(np.unique(source.labels).tolist())
     empty = [folder for label, folder in enumerate(source.classes) if label not in filled]
     if empty:
         raise ValueError(

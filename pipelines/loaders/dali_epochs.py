@@ -49,8 +49,9 @@ class Loader(Epochs):
     def _run(self) -> list[torch.Tensor]:
         if self._pipeline is None:
             raise self._closed()
+        folder = "" if isinstance(self.source, Shards) else self.source.files.folder
         batch = dali_failures.Batch(
-            self._pipeline.checkpoint(), self.batch_size, self._read, self._way_out()
+            self._pipeline.checkpoint(), self.batch_size, self._read, folder, self._way_out()
         )
         try:
             outputs = self._pipeline.run()

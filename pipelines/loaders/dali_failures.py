@@ -29,12 +29,14 @@ class Batch(NamedTuple):
         state: Checkpoint of its pipeline, from before the batch.
         size: Number of samples.
         read: Defines the reader of its pipeline, as :func:`dali_readers.read` does.
+        folder: What names of files are relative to.
         way_out: A sentence for messages: what to do about a broken file.
     """
 
     state: bytes
     size: int
     read: Callable[[], tuple]
+    folder: str
     way_out: str
 
 
@@ -103,7 +105,7 @@ def _samples(batch: Batch) -> list[tuple[str, np.ndarray, int]]:
     found = {}
     for parts in zip(*outputs, strict=True):
         name, encoded, label = map(np.array, parts)
-        found[os.fsdecode(bytes(name))] = encoded, int(label[0])
+        found[os.path.join(batch.folder, os.fsdecode(bytes(name)))] = encoded, int(label[0])
     return [(name, encoded, label) for name, (encoded, label) in found.items()]
 
 

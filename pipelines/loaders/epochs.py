@@ -49,7 +49,8 @@ class Epochs:
 
     Raises:
         ValueError: If an argument is out of range or the dataset is too small for it.
-        DatasetError: While iterating, if a file cannot be decoded or its label is out of range.
+        DatasetError: If the label of a file is out of range; while iterating, if one cannot be
+            decoded.
     """
 
     training = False

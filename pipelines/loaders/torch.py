@@ -9,11 +9,10 @@ import atexit
 import weakref
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dali_msda.pipelines.data.datasets import DatasetError, Shards, first_few
+from dali_msda.pipelines.data.datasets import DatasetError, Shards
 from dali_msda.pipelines.loaders.epochs import Epochs, EvaluationEpochs, TrainingEpochs
 from dali_msda.pipelines.loaders.torch_workers import (
     CentralCrops,
@@ -62,13 +61,6 @@ class Loader(Epochs):
             raise ValueError(
                 "device_id: expected None, since this loader works on the CPU, got "
                 f"{self.device_id}; copy the batches with .to(device, non_blocking=True)"
-            )
-        labels = np.asarray(self.source.labels)
-        wrong = np.flatnonzero((labels < 0) | (labels >= self.num_classes))
-        if len(wrong):
-            raise DatasetError(
-                f"{first_few([self.source.files[k] for k in wrong])}: expected a label in "
-                f"[0, {self.num_classes}), got {labels[wrong[0]]}"
             )
         self.samples = len(self.source.files)
         self._expect_shards()

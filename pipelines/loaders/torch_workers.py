@@ -1,6 +1,5 @@
 """What the workers of the PyTorch loaders do: read, decode and crop images, and mix batches."""
 
-import os
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from torch.utils.data import Dataset
 
 from dali_msda.pipelines.data import decoding
 from dali_msda.pipelines.data.datasets import DatasetError, ImageFolder, first_few
+from dali_msda.pipelines.data.image_files import Paths
 from dali_msda.pipelines.training.schedules import size_at
 from dali_msda.torch import Collate, Indices, Sample
 
@@ -24,20 +24,17 @@ class FolderImages(Dataset):
     """
 
     def __init__(self, source: ImageFolder, way_out: str):
-        # Not Python objects: counting references to these would copy their memory to each worker.
-        names = [os.fsencode(file) for file in source.files]
-        self._names = np.frombuffer(b"".join(names), np.uint8)
-        self._ends = np.cumsum([len(name) for name in names])
-        self._labels = np.asarray(source.labels, np.int64)
-        self._way_out = way_out
+        # Tensors, since torch shares their memory with workers that are not forked, too.
+        arrays = source.files.names, source.files.ends, source.labels
+        self._names, self._ends, self._labels = map(torch.from_numpy, arrays)
+        self._folder, self._way_out = source.files.folder, way_out
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def path(self, index: int) -> str:
         """The file of an image."""
-        start = self._ends[index - 1] if index else 0
-        return os.fsdecode(self._names[start : self._ends[index]].tobytes())
+        return Paths(self._names.numpy(), self._ends.numpy(), self._folder)[index]
 
     def __getitems__(self, indices: Indices) -> list[Sample] | DatasetError:
         """Images of a batch, copy by copy; or an error that names the files that cannot be used."""

@@ -20,7 +20,7 @@ def threads_of_torch():
 def photographs(monkeypatch, tmp_path):
     demo_data = pytest.importorskip("dali_msda.pipelines.data.demo_data")
     make = demo_data.make
-    monkeypatch.setattr(demo_data, "make", lambda folder: make(folder, per_class=3))
+    monkeypatch.setattr(demo_data, "make", lambda folder, **_: make(folder, per_class=3))
     monkeypatch.setattr(jpegs, "FOLDER", tmp_path)
     # A benchmark ends with its process. Here its loaders are closed: the garbage collector, which
     # may take the queues of torch's workers first, would wait five seconds for each of them.

@@ -29,6 +29,8 @@ TINY = {  # parameters that make a case of each module small
     "stages": {"batch": 4, "size": 32, "images": 9},
     "training": {"batch": 2, "size": 32},
     "startup": {},
+    "scale": {"loader": "torch", "names": 400, "classes": 40},
+    "distributed": {"loader": "torch", "size": 24},
     "scaling": {"axis": "classes"},
     "calls": {"what": "draw"},
 }

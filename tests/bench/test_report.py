@@ -75,6 +75,10 @@ def fixture():
     made[-1]["machine"] = {"gpu": "none", "driver": "1.2", "cuda": "3.4"}
     made.append(line("fields", mask="paper", size=224, threads=1))
     made[-1]["others"]["numpy64"] = {"times": 20.04, "ms": 1.0}
+    made.append(line("scale", names=1_281_167, classes=1000, loader="dali", ranks=1))
+    made[-1]["figures"] = {"first_batch_s": 3.88, "import_s": 1.44, "find_s": 1.2, "beyond_mb": 330}
+    made.append(line("distributed", loader="torch"))
+    made[-1] |= {"of": "1", "others": {"2": {"times": 0.5, "ms": 5.0, "per_s": 1234.0}}}
     skipped = line("peers", peer="c", allocator="default")
     made.append(
         {name: skipped[name] for name in ("bench", "case", "versions", "commit", "machine")}
@@ -101,6 +105,8 @@ def test_report_makes_files_from_lines_alone(tmp_path):
     assert "| once.Mixup mixup, per sample | 123 | 5.0 | |" in text
     assert "20.0 times those of the same algorithm" in text
     assert "JPEGs to mixed batches, dali: 80 % of the CPU time" in text
+    assert "* 1,281,167 files, dali: the first batch is there 3.9 s after" in text
+    assert "together hold 330 MB more" in text and "all together 400 by 1, 1,234 by 2." in text
     figures = " ".join(quoted.split())
     assert "others: `once.Mixup` 5 times, `b.Mixup` 10 times, `a.Mixup` 20 times." in figures
     assert "tuned in their favour: `b.Mixup` 5 times, `a.Mixup` 10 times." in figures

@@ -293,4 +293,4 @@ def test_one_limit_of_size_for_all(tmp_path, monkeypatch):
     bad = check_tool.check(tmp_path, workers=1).bad
     assert bad["a/huge.jpg"].startswith("larger than")
     assert bad["a/wide.jpg"].startswith("65500 x 65500 pixels")
-    assert datasets.find(str(tmp_path)).labels == (0, 0, 0)
+    assert datasets.find(str(tmp_path)).labels.tolist() == [0, 0, 0]

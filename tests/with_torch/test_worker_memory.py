@@ -108,19 +108,6 @@ def test_orders_interpolations_and_types(options):
     assert_equal(list(loader(2, **options)), list(loader(0, **options)))
 
 
-def test_workers_that_are_forked_after_work_on_several_threads():
-    """As those of validation are, after the training."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        net = torch.nn.Conv2d(3, 16, 3)
-        net(torch.ones(16, 3, 64, 64)).square().mean().backward()
-        made = list(loader(1))
-    finally:
-        torch.set_num_threads(threads)
-    assert_equal(made, list(loader(0)))
-
-
 def test_an_epoch_that_was_left_costs_no_memory():
     """What was on its way is given back, as a new epoch of the same workers drops it."""
     batches, wanted = loader(1, persistent=True), list(loader(0))

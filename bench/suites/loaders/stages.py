@@ -11,6 +11,8 @@ import itertools
 from collections.abc import Callable, Iterator
 from unittest import mock
 
+import numpy as np
+
 import dali_msda as msda
 from bench.cases import Job, cores
 from bench.memory import MEAN, STD
@@ -64,7 +66,9 @@ def _of_dali(source: object, case: dict[str, object]) -> dict[str, Callable]:
     def cut(stage: int) -> Callable:
         pipeline = Pipeline(case["batch"], cores(), None, seed=0, exec_dynamic=True)
         with pipeline:
-            files = dict(files=list(source.files), labels=list(source.labels), name="reader")
+            files = dict(
+                files=list(source.files), labels=np.asarray(source.labels).tolist(), name="reader"
+            )
             images, labels = fn.readers.file(**files)
             if stage > 0:
                 crop = dict(random_area=list(peers.AREA), random_aspect_ratio=list(peers.RATIO))
