@@ -5,12 +5,8 @@
 // in those along x, for which the data is transposed.  As many columns or pairs as there are lanes
 // are taken through all passes at once, since they fit into the first-level cache.  Every value is
 // computed by the same expressions, so the bits are those of the phases.
-// clang-format off: the templates of msda/field/fourier.h look for the fused() of vector.h
-#include "cpu/simd/vector.h"
-#include "cpu/simd/kernels.h"
 #include "cpu/simd/normals.h"
 #include "cpu/simd/transforms.h"
-// clang-format on
 
 namespace msda {
 namespace {
@@ -38,6 +34,8 @@ struct Layout {
 constexpr int32_t kStride = 2 * kLanes;
 
 Data data_of(float* values) { return {values, values + kLanes}; }
+
+static_assert(kMostBlocks % kBlocks == 0);
 
 // Draws the entries of the half spectrum that are not 0.
 void draw_spectrum(const FieldTables& t, const uint32_t* seed, const Layout& l) {

@@ -1,7 +1,7 @@
 // The normals of a field, a vector of Philox blocks at a time (field.cpp).
 #pragma once
-#include "cpu/simd/kernels.h"
 #include "cpu/simd/vector.h"
+#include "msda/field/field.h"
 
 namespace msda {
 namespace {
@@ -9,7 +9,6 @@ namespace {
 // How many Philox blocks are made at a time.  A round is a chain of slow operations, so four chains
 // run beside each other.
 constexpr int32_t kBlocks = 4 * kLanes;
-static_assert(kMostBlocks % kBlocks == 0);
 
 // field_words() of the kBlocks blocks that `blocks` names: w[k][i] is word k of block blocks[i].
 inline void field_words_of(uint32_t (*w)[kBlocks], const uint32_t* blocks, const uint32_t* seed) {

@@ -1,7 +1,9 @@
 // The Fourier transforms of a field, along lines that lie beside each other as a vector's lanes.
 #pragma once
-#include "cpu/simd/kernels.h"
+// clang-format off: the templates of msda/field/fourier.h look for the fused() of vector.h
 #include "cpu/simd/vector.h"
+#include "cpu/simd/kernels.h"
+// clang-format on
 
 namespace msda {
 namespace {
