@@ -16,6 +16,7 @@ int64_t count_from(const float* values, int64_t n, float bound, bool pass) {
   const Floats bounds = splat(bound);
   Counter counter;
   int64_t i = 0;
+#pragma GCC unroll 4
   for (; i + kLanes <= n; i += kLanes) {
     const Floats v = load(values + i);
     pass ? counter.add_greater(v, bounds) : counter.add_at_least(v, bounds);
