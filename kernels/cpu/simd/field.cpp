@@ -46,10 +46,10 @@ void draw_spectrum(const FieldTables& t, const uint32_t* seed, const Layout& l) 
     l.re[2 * t.blocks + i] = l.im[2 * t.blocks + i] = 0.0f;
 }
 
-// Gathers kLanes columns from `column` on.
-void gather_columns(const FieldTables& t, const Layout& l, int32_t column) {
+// Gathers kLanes columns from `column` on, of the rows from `row` on.
+void gather_columns(const FieldTables& t, const Layout& l, int32_t column, int32_t row) {
   const int32_t rows = (pairs_of(t.f) + kLanes - 1) / kLanes * kLanes * 2;
-  for (int32_t row = 0; row < rows; ++row) {
+  for (; row < rows; ++row) {
     const int64_t from = t.start[row] + int64_t{column};
     put(l.columns + row * kStride, load(l.re + from), false);
     put(l.columns + row * kStride + kLanes, load(l.im + from), false);
@@ -123,13 +123,18 @@ void place_values(float* values, const FieldTables& t, const float* set, int32_t
   }
 }
 
-// Transforms kLanes columns along y and z.
-void transform_columns(const FieldTables& t, const Layout& l) {
+// Transforms kLanes columns from `column` on along y and z.  The first pass gathers them, if it
+// can.
+void transform_columns(const FieldTables& t, const Layout& l, int32_t column) {
   const Field& f = t.f;
+  const bool gathered = !takes_rows(t.y);
+  gather_columns(t, l, column, gathered ? 0 : rows_of(f));
   const Data data = data_of(l.columns);
   const int64_t plane = int64_t{f.height} * kStride;
-  for (int32_t z = 0; z < f.depth; ++z)
-    transform(t.y, t.turns_y, data, {z * plane, kStride}, l.room);
+  for (int32_t z = 0; z < f.depth; ++z) {
+    const Rows rows = {l.re + column, l.im + column, t.start + int64_t{z} * f.height};
+    transform(t.y, t.turns_y, data, {z * plane, kStride}, l.room, gathered ? nullptr : &rows);
+  }
   for (int32_t y = 0; y < f.height && f.depth > 1; ++y)
     transform(t.z, t.turns_z, data, {int64_t{y} * kStride, plane}, l.room);
 }
@@ -150,8 +155,7 @@ void field_values(float* values, const FieldTables& t, const uint32_t* seed, flo
   const Layout l(t, scratch);
   draw_spectrum(t, seed, l);
   for (int32_t column = 0; column < t.columns; column += kLanes) {
-    gather_columns(t, l, column);
-    transform_columns(t, l);
+    transform_columns(t, l, column);
     pair_columns(t, l, column);
   }
   clear_lines(t, l);
