@@ -22,7 +22,7 @@ transforms a fifth. That some words of the first rounds of Philox are known gain
 On one core of an AMD EPYC (Zen 4), phases of a mask were timed beside the fewest cycles that their
 instructions or bytes allow (README.md). What helped, again with the same bits: the blocks of Philox
 that a spectrum needs are listed once, so that vectors of normals go on from row to row, whatever
-lies between (normals 0.85 of their time, with ``modes=32`` 0.25); logarithms have a loop of their
+lies between (normals 0.85 of their time, with ``modes=32`` 0.2); logarithms have a loop of their
 own, which the core sees far enough ahead (0.95); passes without divisions, whose values stay in
 registers (transforms 0.7); columns and lines that lie in the first-level cache through all passes
 (pairing 0.65), gathered by the first pass (0.85 of the transforms along y); one pass over the field
