@@ -77,7 +77,6 @@ class Tables {
   FieldTables tables;
 
  private:
-  Axis axes_[3];
   // Lists the Philox blocks of rows that are not 0, each once, and the amplitudes of their entries.
   void list_blocks(const Field& f) {
     start_.resize(whole_rows(f), -1);
@@ -111,6 +110,7 @@ class Tables {
     return true;
   }
 
+  Axis axes_[3];
   std::vector<int32_t> line_, start_;
   std::vector<uint32_t> block_;
   std::vector<float> re_, im_;

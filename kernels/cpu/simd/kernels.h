@@ -61,6 +61,7 @@ struct FieldTables {
   int32_t greatest_radix;
 };
 
+// The most lanes of a vector, and the most Philox blocks that normals.h makes at a time.
 constexpr int32_t kMostLanes = 16, kMostBlocks = 4 * kMostLanes;
 
 // The rows of the half spectrum: pairs for whole vectors.
