@@ -17,9 +17,19 @@ calls of butterflies cost a fifth of the transforms, so they are inlined. A pass
 for memory, so it shares registers with the pass of radix 4 before it. Philox waited for the one
 port that multiplies and shifts, so shuffles move its words. Signs and quadrants are bits. Together
 this left 0.83 of the time of a mask (with AVX2, too). Of that time the normals take 45 % and the
-transforms a fifth. That some words of the first rounds of Philox are known gained nothing. On an
-AMD EPYC, vectors of normals ended with a row, where the last was not full; now they go on from row
-to row (0.97 of the time; 0.9 at 160 pixels).
+transforms a fifth. That some words of the first rounds of Philox are known gained nothing.
+
+On one core of an AMD EPYC (Zen 4), phases of a mask were timed beside the fewest cycles that their
+instructions or bytes allow (README.md). What helped, again with the same bits: the blocks of Philox
+that a spectrum needs are listed once, so that vectors of normals go on from row to row, whatever
+lies between (normals 0.85 of their time, with ``modes=32`` 0.2); logarithms have a loop of their
+own, which the core sees far enough ahead (0.95); passes without divisions, whose values stay in
+registers (transforms 0.7); columns and lines that lie in the first-level cache through all passes
+(pairing 0.65), gathered by the first pass (0.85 of the transforms along y); one pass over the field
+that writes the bits above what a sample says and lists the words in doubt (bits 0.6). Together 0.75
+of the time of a mask, with ``modes=32`` 0.55. Two passes of radix 4 as one ran out of registers;
+one of 2 and one of 7 gained nothing. To put rows where a vector begins as soon as they are drawn
+saved the transforms along y as much as it cost.
 
 On a GPU, ``kernels`` is the copy of the plan and the launch that makes the bits. ``floats`` also
 spreads these to float weights, as ``msda.mask`` does.

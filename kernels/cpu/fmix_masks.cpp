@@ -50,17 +50,8 @@ struct Axis {
 class Tables {
  public:
   explicit Tables(const Field& f) : axes_{Axis(f.depth), Axis(f.height), Axis(f.width)} {
-    const size_t entries = static_cast<size_t>(rows_of(f)) * f.half;
-    re_.resize(entries + 2 * kMostLanes), im_.resize(entries + 2 * kMostLanes);
-    drawn_.resize(rows_of(f));
-    int32_t columns = 1, radix = 2;
-    for (size_t i = 0; i < entries; ++i) {
-      const int32_t row = static_cast<int32_t>(i / f.half), x = static_cast<int32_t>(i % f.half);
-      const Amplitudes a = amplitudes(f, row, x);
-      re_[i] = a.re, im_[i] = a.im;
-      if (a.re != 0.0f || a.im != 0.0f) drawn_[row] = x + 1;
-    }
-    for (int32_t entries_of_row : drawn_) columns = std::max(columns, entries_of_row);
+    list_blocks(f);
+    int32_t radix = 2;
     line_.resize(rows_of(f));
     for (int32_t i = 0; i < rows_of(f); ++i)
       line_[axes_[0].place[i / f.height] * f.height + axes_[1].place[i % f.height]] = i;
@@ -75,17 +66,53 @@ class Tables {
               axes_[2].turns(),
               axes_[2].place.data(),
               line_.data(),
+              block_.data(),
+              static_cast<int32_t>(block_.size()),
               re_.data(),
               (f.law == kLawPaper ? re_ : im_).data(),
-              drawn_.data(),
-              columns,
+              start_.data(),
+              columns_of(f),
               radix};
   }
   FieldTables tables;
 
  private:
+  // Lists the Philox blocks of rows that are not 0, each once, and the amplitudes of their entries.
+  void list_blocks(const Field& f) {
+    start_.resize(whole_rows(f), -1);
+    const int64_t entries = int64_t{rows_of(f)} * f.half;
+    for (int32_t row = 0; row < rows_of(f); ++row) {
+      if (is_zero(f, row)) continue;
+      const int64_t first = int64_t{row} * f.half, last = first + columns_of(f) - 1;
+      if (block_.empty() || block_.back() != first / 2)
+        block_.push_back(static_cast<uint32_t>(first / 2));
+      start_[row] = static_cast<int32_t>(2 * (block_.size() - 1) + first % 2);
+      for (int64_t block = first / 2 + 1; block <= last / 2; ++block)
+        block_.push_back(static_cast<uint32_t>(block));
+    }
+    block_.resize((block_.size() + kMostBlocks - 1) / kMostBlocks * kMostBlocks);
+    for (uint32_t block : block_)
+      for (int64_t entry = 2 * int64_t{block}; entry < 2 * int64_t{block} + 2; ++entry) {
+        const int32_t row = static_cast<int32_t>(entry / f.half);
+        const int32_t x = static_cast<int32_t>(entry % f.half);
+        const Amplitudes a = entry < entries ? amplitudes(f, row, x) : Amplitudes{0.0f, 0.0f};
+        re_.push_back(a.re), im_.push_back(a.im);
+      }
+    for (int32_t& start : start_)
+      if (start < 0) start = static_cast<int32_t>(re_.size());
+  }
+
+  static bool is_zero(const Field& f, int32_t row) {
+    for (int32_t x = 0; x < columns_of(f); ++x) {
+      const Amplitudes a = amplitudes(f, row, x);
+      if (a.re != 0.0f || a.im != 0.0f) return false;
+    }
+    return true;
+  }
+
   Axis axes_[3];
-  std::vector<int32_t> line_, drawn_;
+  std::vector<int32_t> line_, start_;
+  std::vector<uint32_t> block_;
   std::vector<float> re_, im_;
 };
 
@@ -123,9 +150,8 @@ struct Scratch {
 // Bits of the `count` pixels whose values are the greatest.
 void make_bits(uint32_t* bits, const float* values, int64_t pixels, int64_t count, float* scratch,
                int32_t isa) {
-  const Threshold t = count > 0 ? kernels_of(isa).field_threshold(values, pixels, count, scratch)
-                                : Threshold{std::numeric_limits<float>::infinity(), -1};
-  kernels_of(isa).mask_bits(bits, values, pixels, t);
+  if (count > 0) return kernels_of(isa).mask_bits(bits, values, pixels, count, scratch);
+  std::fill_n(bits, (pixels + 31) / 32, 0u);
 }
 
 constexpr int32_t kSortBits = 11, kSortDigits = 1 << kSortBits;
@@ -250,11 +276,13 @@ int32_t msda_fields(const MsdaFields* fields) {
   return closed([=] { make_fields(fields); });
 }
 
-int32_t msda_amplitudes(float* amplitudes, const Plan* plan) {
+int32_t msda_amplitudes(float* to, const Plan* plan) {
   return closed([=] {
-    const std::shared_ptr<const Tables> shared = tables_of(*plan);
-    const FieldTables& t = shared->tables;
-    std::copy_n(t.amplitude_re, int64_t{rows_of(t.f)} * t.f.half + 1, amplitudes);
+    const Field f = field_of(*plan);
+    const int64_t entries = int64_t{rows_of(f)} * f.half;
+    for (int64_t i = 0; i < entries; ++i)
+      to[i] = amplitudes(f, static_cast<int32_t>(i / f.half), static_cast<int32_t>(i % f.half)).re;
+    to[entries] = 0.0f;
   });
 }
 

@@ -4,7 +4,6 @@
 namespace msda::MSDA_ISA {
 
 extern const Kernels kernels;
-const Kernels kernels = {blend_rows,      blend_pairs, field_values,
-                         field_threshold, mask_bits,   contrast_sums};
+const Kernels kernels = {blend_rows, blend_pairs, field_values, mask_bits, contrast_sums};
 
 }  // namespace msda::MSDA_ISA

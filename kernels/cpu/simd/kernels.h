@@ -51,55 +51,49 @@ struct FieldTables {
   Turns turns_z, turns_y, turns_x;
   const int32_t* place_x;                    // where the entries of a transform along x end up
   const int32_t* line;                       // which line of pixels a row of the spectrum becomes
-  const float *amplitude_re, *amplitude_im;  // of every entry of the half spectrum, and zeros
-                                             // behind it for a vector that reads on; the same
-                                             // memory where the two are equal
-  const int32_t* drawn;                      // entries of each row up to the last that is not 0
-  int32_t columns;                           // the greatest of those
+  const uint32_t* block;                     // the Philox blocks of all entries that are not 0
+  int32_t blocks;                            // how many, in whole kMostBlocks
+  const float *amplitude_re, *amplitude_im;  // of the two entries of each block; the same memory
+                                             // where the two are equal
+  const int32_t* start;                      // where the row's entries begin among those of the
+                                             // blocks; behind all of them for a row of zeros
+  int32_t columns;                           // entries of a row up to the last that is not 0
   int32_t greatest_radix;
 };
 
-constexpr int32_t kMostLanes = 16;
+// The most lanes of a vector, and the most Philox blocks that normals.h makes at a time.
+constexpr int32_t kMostLanes = 16, kMostBlocks = 4 * kMostLanes;
 
-// How many floats lie from row to row of a thread's scratch.  It is an odd number of cache lines,
-// so that a column does not fall into a few sets of the cache.
-MSDA_FN int64_t padded(int64_t n) {
-  const int64_t lines = (n + 15) / 16;
-  return (lines + 1 - lines % 2) * 16;
+// The rows of the half spectrum: pairs for whole vectors.
+MSDA_FN int32_t whole_rows(const Field& f) {
+  return (pairs_of(f) + kMostLanes - 1) / kMostLanes * kMostLanes * 2;
 }
 
 // A thread's scratch, in floats.
 struct FieldSizes {
-  int64_t stride;       // of the half spectrum's rows
-  int64_t pair_stride;  // of the transposed lines: one row an entry, one column a pair of rows
-  int64_t spectrum;     // each of the real and imaginary parts: pairs for whole vectors, and room
-                        // for a vector that writes on past the last row
-  int64_t lines;        // each of the parts of the transposed lines
-  int64_t room;         // for the butterflies of a large radix
+  int64_t drawn;    // each of the real and imaginary parts of the blocks' entries, and zeros
+  int64_t columns;  // of as many columns as a vector has lanes
+  int64_t lines;    // of all lines, with an entry more than they have
+  int64_t room;     // for the butterflies of a large radix
 };
 
 MSDA_FN FieldSizes field_sizes(const FieldTables& t) {
-  const int64_t stride = padded(t.f.half + 1), pair_stride = padded(pairs_of(t.f));
-  const int64_t rows = (rows_of(t.f) + 2 * kMostLanes - 1) / (2 * kMostLanes) * 2 * kMostLanes;
-  return {stride, pair_stride, rows * stride + 2 * kMostLanes, t.f.width * pair_stride,
+  const int64_t zeros = (t.columns + 2 * kMostLanes) / kMostLanes * kMostLanes;
+  return {2 * int64_t{t.blocks} + zeros, int64_t{whole_rows(t.f)} * 2 * kMostLanes,
+          whole_rows(t.f) * (t.f.width + int64_t{1}),
           2 * 2 * kMostLanes * static_cast<int64_t>(t.greatest_radix)};
 }
 
 MSDA_FN int64_t field_scratch(const FieldTables& t) {
   const FieldSizes s = field_sizes(t);
-  return 2 * s.spectrum + 2 * s.lines + s.room;
+  return 2 * s.drawn + s.columns + s.lines + s.room;
 }
 
-// The own pixels are those with values above `least` and, of those with this value, the ones up to
-// pixel `last`.
-struct Threshold {
-  float least;
-  int64_t last;
-};
-
-// Floats of memory that field_threshold needs.
+// Floats of memory that mask_bits needs.
 constexpr int64_t kSample = 1024;
-MSDA_FN int64_t select_scratch(int64_t pixels) { return kSample + pixels + kMostLanes; }
+MSDA_FN int64_t select_scratch(int64_t pixels) {
+  return kSample + pixels + kMostLanes + (pixels + 31) / 32 + 1;
+}
 
 // ------------------------------------------------------------------------------------- saliency
 
@@ -128,11 +122,10 @@ struct Kernels {
   // field_scratch().
   void (*field_values)(float* values, const FieldTables& tables, const uint32_t* seed,
                        float* scratch);
-  // Finds the threshold of the `count` greatest values, 1 to `pixels`; `scratch` holds
-  // select_scratch().
-  Threshold (*field_threshold)(const float* values, int64_t pixels, int64_t count, float* scratch);
-  // Writes the bits of the own pixels.
-  void (*mask_bits)(uint32_t* bits, const float* values, int64_t pixels, Threshold threshold);
+  // Writes the bits of the `count` greatest values, 1 to `pixels`; of equal ones the first count.
+  // `scratch` holds select_scratch().
+  void (*mask_bits)(uint32_t* bits, const float* values, int64_t pixels, int64_t count,
+                    float* scratch);
   // Makes the sums of contrasts of each pixel, and their greatest values, of an image that is given
   // as bytes or as floats; the other pointer is null.
   void (*contrast_sums)(ContrastScratch& scratch, const uint8_t* bytes, const float* floats,
@@ -144,8 +137,7 @@ namespace MSDA_ISA {
 void blend_rows(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
 void blend_pairs(const MsdaBlend& blend, int64_t begin, int64_t end, char* scratch);
 void field_values(float* values, const FieldTables& tables, const uint32_t* seed, float* scratch);
-Threshold field_threshold(const float* values, int64_t pixels, int64_t count, float* scratch);
-void mask_bits(uint32_t* bits, const float* values, int64_t pixels, Threshold threshold);
+void mask_bits(uint32_t* bits, const float* values, int64_t pixels, int64_t count, float* scratch);
 void contrast_sums(ContrastScratch& scratch, const uint8_t* bytes, const float* floats,
                    int32_t channels);
 }  // namespace MSDA_ISA

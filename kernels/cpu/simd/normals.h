@@ -10,18 +10,17 @@ namespace {
 // run beside each other.
 constexpr int32_t kBlocks = 4 * kLanes;
 
-// field_words() of kGroups * kLanes blocks from `first` on: w[k][i] is word k of block first + i.
-template <int32_t kGroups>
-inline void field_words_of(uint32_t (*w)[kBlocks], const Field& f, uint32_t first) {
+// field_words() of the kBlocks blocks that `blocks` names: w[k][i] is word k of block blocks[i].
+inline void field_words_of(uint32_t (*w)[kBlocks], const uint32_t* blocks, const uint32_t* seed) {
+  constexpr int32_t kGroups = kBlocks / kLanes;
   Words c[kGroups][4];
 #pragma GCC unroll 4
   for (int32_t g = 0; g < kGroups; ++g) {
-    c[g][0] = Words{} + (first + g * kLanes);
-    for (int32_t i = 0; i < kLanes; ++i) c[g][0][i] += i;
+    __builtin_memcpy(&c[g][0], blocks + g * kLanes, kVectorBytes);
     c[g][1] = c[g][2] = Words{};
     c[g][3] = Words{} + (uint32_t{kDrawField} << 24);
   }
-  uint32_t k0 = f.seed[0], k1 = f.seed[1];
+  uint32_t k0 = seed[0], k1 = seed[1];
 #pragma GCC unroll 10
   for (int32_t round = 0; round < kPhiloxRounds; ++round) {
 #pragma GCC unroll 4
@@ -40,50 +39,35 @@ inline void field_words_of(uint32_t (*w)[kBlocks], const Field& f, uint32_t firs
     for (int32_t k = 0; k < 4; ++k) __builtin_memcpy(w[k] + g * kLanes, &c[g][k], kVectorBytes);
 }
 
-// The normals of Philox blocks: each has one for an entry of even number (part 0) and one for an
-// entry of odd number (part 1).  Where the next blocks are wanted too, they are made ahead, since
-// many at a time cost less.
-struct FieldNormals {
-  static constexpr int32_t kRoom = 8 * kBlocks;
-  uint32_t first = 0;  // number of the first block that is held
-  int32_t count = 0;   // how many are held, in whole vectors
-  alignas(64) float re[2][kRoom + kLanes], im[2][kRoom + kLanes];
-
-  // Where the normals of `blocks` blocks from `from` on lie, kBlocks at most.  `ahead` says that
-  // the blocks after them come next.
-  int32_t place(const Field& f, uint32_t from, int32_t blocks, bool ahead) {
-    if (from < first || from >= first + count) first = from, count = 0;
-    int32_t at = static_cast<int32_t>(from - first);
-    if (at + blocks <= count) return at;
-    if (count + kBlocks > kRoom) {
-      const int32_t passed = at / kLanes * kLanes;
-      for (int32_t part = 0; part < 2; ++part) {
-        __builtin_memmove(re[part], re[part] + passed, (count - passed) * sizeof(float));
-        __builtin_memmove(im[part], im[part] + passed, (count - passed) * sizeof(float));
-      }
-      first += passed, count -= passed, at -= passed;
+// Makes the entries of kBlocks blocks: normals times amplitudes.  A block has two entries.
+// `flatten` inlines all that makes normals, so that the loops are vectorised.  The logarithms have
+// a loop of their own: a core looks only so far ahead, and finds more vectors that wait for nothing
+// in a shorter one.
+__attribute__((flatten)) inline void draw_blocks(float* re, float* im, const uint32_t* blocks,
+                                                 const uint32_t* seed, const float* amplitude_re,
+                                                 const float* amplitude_im) {
+  alignas(64) uint32_t w[4][kBlocks];
+  alignas(64) float logarithm[2][kBlocks], parts[2][2][kBlocks];
+  field_words_of(w, blocks, seed);
+  for (int32_t part = 0; part < 2; ++part)
+    for (int32_t i = 0; i < kBlocks; ++i) logarithm[part][i] = log32(uniform_float(w[2 * part][i]));
+  for (int32_t part = 0; part < 2; ++part)
+    for (int32_t i = 0; i < kBlocks; ++i) {
+      const Complex<float> n = normals_of(logarithm[part][i], w[2 * part + 1][i]);
+      parts[0][part][i] = n.re;
+      parts[1][part][i] = n.im;
     }
-    count += make(f, ahead ? kBlocks : at + blocks - count);
-    return at;
+  for (int32_t i = 0; i < kBlocks; i += kLanes) {
+    Floats real[2], imaginary[2];
+    interleave(real, load(parts[0][0] + i), load(parts[0][1] + i));
+    interleave(imaginary, load(parts[1][0] + i), load(parts[1][1] + i));
+    for (int32_t k = 0; k < 2; ++k) {
+      const int32_t at = 2 * i + k * kLanes;
+      put(re + at, real[k] * load(amplitude_re + at), false);
+      put(im + at, imaginary[k] * load(amplitude_im + at), false);
+    }
   }
-
- private:
-  // `flatten` inlines all of normals(), so that the loop is vectorised.
-  __attribute__((flatten)) int32_t make(const Field& f, int32_t blocks) {
-    alignas(64) uint32_t w[4][kBlocks];
-    blocks <= kLanes       ? field_words_of<1>(w, f, first + count)
-    : blocks <= 2 * kLanes ? field_words_of<2>(w, f, first + count)
-                           : field_words_of<4>(w, f, first + count);
-    const int32_t whole = (blocks + kLanes - 1) / kLanes * kLanes;
-    for (int32_t part = 0; part < 2; ++part)
-      for (int32_t i = 0; i < whole; ++i) {
-        const Complex<float> n = normals(w[2 * part][i], w[2 * part + 1][i]);
-        re[part][count + i] = n.re;
-        im[part][count + i] = n.im;
-      }
-    return whole;
-  }
-};
+}
 
 }  // namespace
 }  // namespace msda

@@ -119,11 +119,16 @@ MSDA_FN Amplitudes amplitudes(const Field& f, int32_t row, int32_t x) {
   return f.law == kLawLegacy ? legacy_amplitudes(f, z, y, x) : paper_amplitudes(f, z, y, x);
 }
 
-// Two normals from two random words, by the method of Box and Muller.
-MSDA_FN Complex<float> normals(uint32_t first, uint32_t second) {
-  const float radius = sqrtf(-2.0f * log32(uniform_float(first)));
+// Two normals from two random words, by the method of Box and Muller.  `logarithm` is that of the
+// first word's uniform number.
+MSDA_FN Complex<float> normals_of(float logarithm, uint32_t second) {
+  const float radius = sqrtf(-2.0f * logarithm);
   const SineCosine of_angle = sine_cosine(uniform_float(second) * 6.28318531f);
   return {radius * of_angle.cosine, radius * of_angle.sine};
+}
+
+MSDA_FN Complex<float> normals(uint32_t first, uint32_t second) {
+  return normals_of(log32(uniform_float(first)), second);
 }
 
 // The random words of entries 2 * block and 2 * block + 1, two for each.  Entries are counted row

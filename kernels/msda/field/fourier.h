@@ -191,33 +191,20 @@ MSDA_FN void set(const Entries& data, int64_t at, const Complex<float>& value) {
   store8(data.values + 2 * at, value.re, value.im);
 }
 
-// Turns the values of butterfly j of a block for the next pass: by e^(2 pi i j q / block).
-template <int32_t R, typename V>
-MSDA_FN void turn_parts(Complex<V>* a, int32_t radix, int32_t length, int32_t block, int32_t j,
-                        const Turns& turns) {
-  const int32_t spacing = length / block * j;
-  for (int32_t q = 1; q < (R ? R : radix) && j > 0; ++q)
-    a[q] = turned(a[q], lanes<V>(turns.cosine[q * spacing]), lanes<V>(turns.sine[q * spacing]));
-}
-
-// One butterfly of a pass that splits blocks of `block` entries into R parts.  It takes entries
-// first, first + part, ..., where `first` is entry j of its block.  If R is 0 it splits into any
-// number `radix` of parts, and works in `room`, which has 2 radix values.
-template <int32_t R, typename V, typename D>
+// One butterfly of a pass that splits blocks of `block` entries into any number `radix` of parts.
+// It takes entries first, first + part, ..., where `first` is entry j of its block, and works in
+// `room`, which has 2 radix values.  For the next pass the values are turned, by
+// e^(2 pi i j q / block).
+template <typename V, typename D>
 MSDA_FN void butterfly_at(int32_t length, int32_t radix, int32_t block, int32_t first, int32_t j,
                           const Turns& turns, const D& data, const Line& line, Complex<V>* room) {
-  const int32_t r = R ? R : radix, part = block / r;
-  Complex<V> local[R ? 2 * R : 1];
-  Complex<V>* a = R ? local : room;
-  for (int32_t q = 0; q < r; ++q) a[q] = get<V>(data, entry(line, first + q * part));
-  if (r == 4)
-    sum_of_four(a);
-  else if (r == 2)
-    sum_of_two(a);
-  else
-    sum_of_odd<R>(a, a + r, r, turns, length / r);
-  turn_parts<R>(a, r, length, block, j, turns);
-  for (int32_t q = 0; q < r; ++q) set(data, entry(line, first + q * part), a[q]);
+  const int32_t part = block / radix, spacing = length / block * j;
+  Complex<V>* a = room;
+  for (int32_t q = 0; q < radix; ++q) a[q] = get<V>(data, entry(line, first + q * part));
+  sum_of_odd<0>(a, a + radix, radix, turns, length / radix);
+  for (int32_t q = 1; q < radix && j > 0; ++q)
+    a[q] = turned(a[q], lanes<V>(turns.cosine[q * spacing]), lanes<V>(turns.sine[q * spacing]));
+  for (int32_t q = 0; q < radix; ++q) set(data, entry(line, first + q * part), a[q]);
 }
 
 }  // namespace msda

@@ -81,14 +81,14 @@ MSDA_FN void gather_turns(const Steps& steps, const Turns& turns, const Entries&
 }
 
 // The sums of a butterfly of radix R.
-template <int32_t R>
-MSDA_FN void sum(Complex<float>* v) {
+template <int32_t R, typename V>
+MSDA_FN void sum(Complex<V>* v) {
   if constexpr (R == 4) {
     sum_of_four(v);
   } else if constexpr (R == 2) {
     sum_of_two(v);
   } else {
-    Complex<float> held[R];
+    Complex<V> held[R];
     sum_of_odd<R>(v, held, R, {}, 0);
   }
 }
@@ -178,8 +178,8 @@ MSDA_FN void take_large_steps(const Step& step, int32_t length, const Turns& tur
     const uint32_t block = divide(index, step.by_part), j = index - block * part;
     const Line line = {first_of(lines, number), lines.stride};
     const int32_t size = step.part * step.first;
-    butterfly_at<0>(length, step.first, size, static_cast<int32_t>(block) * size + j,
-                    static_cast<int32_t>(j), turns, data, line, room);
+    butterfly_at(length, step.first, size, static_cast<int32_t>(block) * size + j,
+                 static_cast<int32_t>(j), turns, data, line, room);
   });
 }
 

@@ -176,7 +176,6 @@ class Counter {
 };
 
 inline int32_t keep(float* to, Floats v, uint32_t some) {
-  if (some == 0) return 0;
 #if defined(__AVX512F__)
   put(to, (Floats)_mm512_maskz_compress_ps(static_cast<__mmask16>(some), (__m512)v), false);
   return __builtin_popcount(some);
