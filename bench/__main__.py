@@ -139,7 +139,9 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    files = args.files or [file for file in (records.CPU_FILE, records.GPU_FILE) if file.exists()]
+    apart = sorted(records.RESULTS.glob("cpu-*.jsonl"))  # of other processors
+    own = [file for file in (records.CPU_FILE, records.GPU_FILE) if file.exists()]
+    files = args.files or own + apart * bool(own)
     if not files:
         raise ValueError(f"no lines in {records.RESULTS}: `make bench` measures")
     for path in report.write(records.read(*files), args.folder, args.readme):

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from bench.records import identity
+from bench.records import identity, machine
 
 LEAST = 0.05  # as a share: two runs of one program on one machine differ by so much
 
@@ -76,6 +76,10 @@ def name(made: dict) -> str:
     return " ".join([made["bench"], *values])
 
 
+def _machines(given: list[dict]) -> str:
+    return ", ".join(sorted({machine(made) for made in given if "ms" in made}))
+
+
 def table(old: list[dict], new: list[dict]) -> str:
     """All cases of both files, those beyond noise marked."""
     found = changes(old, new)
@@ -94,5 +98,11 @@ def table(old: list[dict], new: list[dict]) -> str:
     both &= {identity(made) for made in new if "ms" in made}
     lone = [made for made in (*old, *new) if identity(made) not in both]
     lines += [f"not in both: {name(made)}" for made in lone]
+    machines = [_machines(given) for given in (old, new)]
+    if machines[0] != machines[1]:
+        lines.append(
+            f"old: {machines[0]}; new: {machines[1]}. They are other machines, so ratios of times "
+            "say more of these than of the code; compare what takes turns within a run."
+        )
     marked = sum(bool(change.verdict) for change in found)
     return "\n".join([*lines, f"{len(found)} cases in both, {marked} beyond noise"])

@@ -46,7 +46,11 @@ def bars(
     line: float | None = None,
     log: bool = False,
 ) -> Path:
-    """Horizontal bars, a group of them for each row; a dashed line marks the value ``line``."""
+    """Horizontal bars, a group of them for each row; a dashed line marks the value ``line``.
+
+    The legend stands above the bars, and the longest bar of the first series comes first.
+    """
+    rows = sorted(rows, key=lambda row: -max(value or 0.0 for value in row[1][:1]))
 
     def draw(axes) -> None:
         thick = 0.8 / len(series)
@@ -56,7 +60,7 @@ def bars(
             heights = [place + (index - (len(series) - 1) / 2) * thick for place, _ in given]
             lengths = [value for _, value in given]
             drawn = axes.barh(heights, lengths, thick * 0.92, label=name, color=COLOURS[index])
-            axes.bar_label(drawn, [f" {value:.3g}" for value in lengths], fontsize=7)
+            axes.bar_label(drawn, [f" {_few_digits(value)}" for value in lengths], fontsize=7)
         axes.set_yticks(range(len(rows)), [name for name, _ in rows])
         axes.invert_yaxis()
         axes.set_xlabel(label)
@@ -64,9 +68,43 @@ def bars(
             axes.set_xscale("log")
         if line is not None:
             axes.axvline(line, color="black", linewidth=0.8, linestyle="--")
-        axes.legend(fontsize=8, frameon=False, loc="best")
+        axes.margins(x=0.08)
+        if len(series) > 1:
+            _legend_above(axes, len(series))
 
     return saved(path, 7.5, 1.2 + 0.22 * len(rows) * max(1.4, 0.8 * len(series)), draw)
+
+
+def stacks(path: Path, rows: list[tuple[str, dict[str, float]]], label: str) -> Path:
+    """Horizontal bars of parts that add up, the shortest first."""
+    rows = sorted(rows, key=lambda row: sum(row[1].values()))
+    names = list(dict.fromkeys(name for _, parts in rows for name in parts))
+
+    def draw(axes) -> None:
+        begins = [0.0] * len(rows)
+        for index, name in enumerate(names):
+            lengths = [max(parts.get(name, 0.0), 0.0) for _, parts in rows]
+            axes.barh(range(len(rows)), lengths, 0.7, begins, label=name, color=COLOURS[index])
+            begins = [begin + length for begin, length in zip(begins, lengths, strict=True)]
+        for place, whole in enumerate(begins):
+            axes.text(whole, place, f" {_few_digits(whole)}", va="center", fontsize=8)
+        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.invert_yaxis()
+        axes.set_xlabel(label)
+        axes.margins(x=0.08)
+        _legend_above(axes, len(names))
+
+    return saved(path, 7.5, 1.2 + 0.35 * len(rows), draw)
+
+
+def _legend_above(axes, columns: int) -> None:
+    place = dict(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
+    axes.legend(fontsize=8, frameon=False, ncols=columns, **place)
+
+
+def _few_digits(value: float) -> str:
+    """Three digits at most, or a whole number."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.3g}"
 
 
 def curves(path: Path, drawn: Iterable[tuple[str, list[float], list[float]]]) -> Path:

@@ -157,7 +157,7 @@ def identity(made: dict) -> str:
 
 
 def read(*paths: str | os.PathLike) -> list[dict]:
-    """Lines of files; of several lines on one case the last.
+    """Lines of files; of several lines on one case and one machine the last.
 
     Raises:
         OSError: If a file cannot be read.
@@ -168,7 +168,7 @@ def read(*paths: str | os.PathLike) -> list[dict]:
         for number, text in enumerate(Path(path).read_text().splitlines(), 1):
             try:
                 made = json.loads(text)
-                found[identity(made)] = made
+                found[identity(made), machine(made)] = made
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"{path}:{number}: expected a line that `python -m bench` wrote, got "

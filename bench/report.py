@@ -20,14 +20,17 @@ def write(results: list[dict], folder: Path, readme: Path | None = None) -> list
         ValueError: If there are no lines, Matplotlib is missing or the README has no marks.
     """
     results = [made for made in results if is_reported(made)]
+    results, others = _by_processor(results)
     measured = [made for made in results if "ms" in made]
     if not measured:
         raise ValueError("expected lines with figures, got none")
     folder.mkdir(parents=True, exist_ok=True)
-    figures = [draw(measured, folder) for draw in (roofline, peers, scaling, loaders)]
+    kinds = (side_by_side_loaders, stages, peers, roofline, scaling, loaders)
+    figures = [draw(measured, folder) for draw in kinds]
     drawn = [path for paths in figures for path in paths]
     path = folder / "REPORT.md"
-    path.write_text(text(results, [figure.name for figure in drawn]))
+    whole = text(results, [figure.name for figure in drawn])
+    path.write_text("\n".join([whole, *map(of_another_processor, others)]))
     written = [path, *drawn]
     if readme is not None:
         old, begin, end = readme.read_text(), summary.BEGIN, summary.END
@@ -37,6 +40,23 @@ def write(results: list[dict], folder: Path, readme: Path | None = None) -> list
         readme.write_text(head + summary.first_page(results) + tail)
         written.append(readme)
     return written
+
+
+def _by_processor(results: list[dict]) -> tuple[list[dict], list[list[dict]]]:
+    """Lines of the processor that is measured first, and of GPUs; then those of each other."""
+    found: dict[str, list[dict]] = {}
+    for made in results:
+        found.setdefault("" if "gpu" in made["machine"] else machine(made), []).append(made)
+    gpus = found.pop("", [])
+    first, *others = found.values() or [[]]
+    return first + gpus, others
+
+
+def of_another_processor(results: list[dict]) -> str:
+    """What was measured on another processor, under a heading of its own."""
+    measured = [made for made in results if "ms" in made]
+    lines = [f"# On {machine(results[0])}\n", *_origins(results), *summary.sentences(measured)]
+    return "\n".join([*lines, "", *_tables(measured)])
 
 
 def is_reported(made: dict) -> bool:
@@ -98,15 +118,38 @@ def scaling(results: list[dict], folder: Path) -> list[Path]:
     return [plots.curves(folder / "scaling.svg", drawn)] if drawn else []
 
 
+def side_by_side_loaders(results: list[dict], folder: Path) -> list[Path]:
+    """Images a second of whole loaders, ours and those of others."""
+    rows = []
+    for made in chosen(results, "side_by_side"):
+        files = "" if made["case"]["files"] == "folder" else f" ({made['case']['files']})"
+        found = summary.whole_loaders(made)
+        rows += [(name.replace("`", "") + files, [rate]) for name, rate in found]
+    label = "images a second, JPEGs of ImageNet's sizes to mixed batches"
+    return [plots.bars(folder / "side_by_side.svg", rows, [""], label)] if rows else []
+
+
+def stages(results: list[dict], folder: Path) -> list[Path]:
+    """CPU time of an image by what it is spent on."""
+    rows = []
+    for made in chosen(results, "stages"):
+        own = made["case"]["loader"]
+        name = summary.loader_name(f"ours, {own}" if own in summary.LOADERS else own)
+        parts = {key.removeprefix("ms_").replace("_", " "): value
+                 for key, value in made["figures"].items()}  # fmt: skip
+        rows.append((name.replace("`", ""), parts))
+    label = "CPU milliseconds of an image"
+    return [plots.stacks(folder / "stages.svg", rows, label)] if rows else []
+
+
 def loaders(results: list[dict], folder: Path) -> list[Path]:
     """Loaders with mixing and without."""
     written = []
     for device, file in (("cpu", "loaders.svg"), ("cuda", "loaders-cuda.svg")):
         rows = [row for made in chosen(results, "loaders", device=device) for row in _ratios(made)]
         if rows:
-            series = ["our mixing", "FFCV's own"][: 2 if device == "cpu" else 1]
             label = "time of an image with mixing over that without"
-            written.append(plots.bars(folder / file, rows, series, label, line=1.0))
+            written.append(plots.bars(folder / file, rows, [""], label, line=1.0))
     return written
 
 
@@ -115,8 +158,7 @@ def _ratios(made: dict) -> list[tuple[str, list[float | None]]]:
     case, times = made["case"], {name: other["times"] for name, other in made["others"].items()}
     name = f"{case['loader']} {case['policy']}"
     if case["device"] == "cpu":
-        own = times["own"] / times["without"] if "own" in times else None
-        return [(name, [1 / times["without"], own])]
+        return [(name, [1 / times["without"]])]
     rows = [(f"{name} {case['dtype']}", [1 / times["without"]])]
     if "mixer" in times:
         there = times["mixer"] / times["mixes nothing"]
@@ -128,16 +170,20 @@ def text(results: list[dict], figures: list[str]) -> str:
     """REPORT.md."""
     parts = [TITLE, *_origins(results), summary.in_short(results)]
     parts += [f"![{name}]({name})\n" for name in figures]
-    for bench in dict.fromkeys(made["bench"] for made in results):
-        given = [made for made in results if made["bench"] == bench and "ms" in made]
-        if given:
-            parts.append(f"## {bench}\n\n{table(given)}")
+    parts += _tables([made for made in results if "ms" in made])
     lacking = [made for made in results if "ms" not in made]
     if lacking:
         rows = [f"* {_words(made)}: {made.get('skipped') or 'failed: ' + made['failed']}"
                 for made in lacking]  # fmt: skip
         parts.append("## Not measured\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
+
+
+def _tables(measured: list[dict]) -> list[str]:
+    return [
+        f"## {bench}\n\n{table([made for made in measured if made['bench'] == bench])}"
+        for bench in dict.fromkeys(made["bench"] for made in measured)
+    ]
 
 
 def _words(made: dict) -> str:

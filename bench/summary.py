@@ -57,18 +57,28 @@ def headlines(results: list[dict]) -> list[str]:
                 f"FMix: {each['per_s']:,.0f} masks a second on one core, {faster:.0f} times as "
                 "many as the authors' code makes."
             )
-    loaders = []
-    for loader in LOADERS:
-        given = chosen(results, "loaders", device="cpu", loader=loader)
-        if given:
-            share = _between([1 / each["others"]["without"]["times"] for each in given])
-            loaders.append(f"{PEERS[loader]} {share.replace(' %', '%')}")
-    if loaders:
+    for each in chosen(results, "side_by_side", files="folder"):
+        rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in whole_loaders(each))
         found.append(
-            "Whole loaders, from JPEGs to mixed batches, as a share of their time without mixing: "
-            f"{', '.join(loaders)}."
+            f"Whole loaders on {each['machine']['cores']} cores, from JPEGs of ImageNet's sizes to "
+            f"mixed batches, in images a second: {rates}."
         )
     return [textwrap.fill(f"* {text}", 100, subsequent_indent="  ") for text in found]
+
+
+def whole_loaders(made: dict) -> list[tuple[str, float]]:
+    """Images a second of the loaders of a line, by their names; the fastest first."""
+    rates = {made["of"]: made["per_s"]}
+    rates |= {name: other["per_s"] for name, other in made["others"].items()}
+    found = [(loader_name(name), rate) for name, rate in rates.items()]
+    return sorted(found, key=lambda row: -row[1])
+
+
+def loader_name(name: str) -> str:
+    """What a reader calls a loader."""
+    if name.startswith("ours"):
+        return f"ours by {PEERS[name.split(', ')[1]]}"
+    return PEERS.get(name, name)
 
 
 def _closest(results: list[dict | None]) -> dict[str, float]:

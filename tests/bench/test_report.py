@@ -73,6 +73,12 @@ def fixture():
     times = {"without": 1.0, "mixer": 0.5, "mixes nothing": 0.4}
     made[-1]["others"] = {name: {"times": value, "ms": 10.0} for name, value in times.items()}
     made[-1]["machine"] = {"gpu": "none", "driver": "1.2", "cuda": "3.4"}
+    made.append(line("side_by_side", files="folder") | {"of": "ours, torch"})
+    made[-1]["others"] = {"timm.Mixup": {"times": 2.0, "per_s": 200.4, "ms": 20.0}}
+    made.append(line("side_by_side", files="beton, JPEGs") | {"of": "ours, ffcv"})
+    made[-1]["others"] = {"ffcv": {"times": 4.0, "per_s": 100.0, "ms": 40.0}}
+    made.append(line("stages", loader="torch"))
+    made[-1]["figures"] = {"ms_decoding": 1.25, "ms_handing_over": -0.01}
     made.append(line("fields", mask="paper", size=224, threads=1))
     made[-1]["others"]["numpy64"] = {"times": 20.04, "ms": 1.0}
     made.append(line("scale", names=1_281_167, classes=1000, loader="dali", ranks=1))
@@ -94,7 +100,8 @@ def test_report_makes_files_from_lines_alone(tmp_path):
     written = report.write(fixture(), tmp_path / "results", readme)
     names = {path.name for path in written}
     assert names == {"REPORT.md", "README.md", "roofline-cpu.svg", "peers-cpu.svg", "scaling.svg",
-                     "loaders.svg", "loaders-cuda.svg"}  # fmt: skip
+                     "loaders.svg", "loaders-cuda.svg", "side_by_side.svg",
+                     "stages.svg"}  # fmt: skip
     text = (tmp_path / "results" / "REPORT.md").read_text()
     assert "c: No module named 'c'" in text and "| mixup | 1 | 10 | 2% |" in text
     drawn = (tmp_path / "results" / "loaders-cuda.svg").read_text()
@@ -111,7 +118,12 @@ def test_report_makes_files_from_lines_alone(tmp_path):
     assert "others: `once.Mixup` 5 times, `b.Mixup` 10 times, `a.Mixup` 20 times." in figures
     assert "tuned in their favour: `b.Mixup` 5 times, `a.Mixup` 10 times." in figures
     assert "**400 images a second** on one core" in figures
-    assert "share of their time without mixing: DALI 80%." in figures
+    assert "in images a second: ours by PyTorch 400, timm's `Mixup` 200." in figures
+    drawn = (tmp_path / "results" / "side_by_side.svg").read_text()
+    names = ["ours by PyTorch", "ours by FFCV (beton, JPEGs)", "timm's Mixup", "FFCV (beton"]
+    assert sorted(names, key=lambda name: drawn.index(f">{name}")) == names  # the fastest first
+    drawn = (tmp_path / "results" / "stages.svg").read_text()
+    assert ">decoding<" in drawn and ">handing over<" in drawn and "1.25<" in drawn
     first = {path: path.read_bytes() for path in written}
     report.write(fixture(), tmp_path / "results", readme)
     assert {path: path.read_bytes() for path in written} == first
@@ -120,6 +132,22 @@ def test_report_makes_files_from_lines_alone(tmp_path):
         report.write(fixture(), tmp_path, readme)
     with pytest.raises(ValueError, match="expected lines with figures"):
         report.write(fixture()[-1:], tmp_path)
+
+
+def test_processors_are_kept_apart(tmp_path):
+    """Equal cases of two machines stay two, and each has a part of the report."""
+    other = [one | {"machine": {"processor": "z", "isa": "y", "cores": 1}, "ms": 77.0}
+             for one in fixture()[:2]]  # fmt: skip
+    for name, lines in (("cpu", fixture()), ("cpu-z", other)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+    found = records.read(tmp_path / "cpu.jsonl", tmp_path / "cpu-z.jsonl")
+    assert len(found) == len(fixture()) + 2
+    report.write(found, tmp_path / "results")
+    first, second = (tmp_path / "results" / "REPORT.md").read_text().split("# On z (y)\n")
+    assert "77" not in first and second.count("| 77 |") == 2 and "Machine: z (y)." in second
+    said = compare.table(fixture(), other)
+    assert "old: none (driver 1.2, CUDA 3.4), x (y); new: z (y). They are other machines" in said
+    assert "other machines" not in compare.table(other, other)
 
 
 def test_the_readme_quotes_the_lines():
