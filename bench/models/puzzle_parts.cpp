@@ -42,11 +42,14 @@ extern "C" void parts_freed(void* parts) { delete static_cast<Parts*>(parts); }
 
 extern "C" void parts_masks(void* given) {
   Parts& parts = *static_cast<Parts*>(given);
-  for (int32_t i = 0; i < parts.puzzle.batch; ++i)
-    minimise(&parts.labels[i * kCellRoom], parts.puzzle.settings.levels,
-             [&](int8_t* labels, int32_t step) {
-               return parts.cut.move(parts.grids[i], parts.priors[i], labels, step);
-             });
+  const int32_t levels = parts.puzzle.settings.levels;
+  std::fill(parts.labels.begin(), parts.labels.end(), start_label(levels));
+  for (int32_t i = 0; i < parts.puzzle.batch; ++i) {
+    int8_t* const labels = &parts.labels[i * kCellRoom];
+    minimise(levels, [&](int32_t step) {
+      return parts.cut.move(parts.grids[i], parts.priors[i], labels, step);
+    });
+  }
 }
 
 // Writes the cells by the masks that parts_masks() found.

@@ -230,3 +230,10 @@ def test_photographs_by_turns(photographs):
     assert len(once.files) == 48 and len(more.files) == 100
     assert list(more.files) == (list(once.files) * 3)[:100]
     assert more.labels.tolist() == (once.labels.tolist() * 3)[:100]
+
+
+def test_parts_of_puzzle_mix_compile():
+    """They include the kernels' own source, which changes without them."""
+    command = [*os.environ.get("CXX", "g++").split(), "-std=c++17", "-fsyntax-only", "-Wall"]
+    command += ["-Werror", "-I", str(ROOT / "kernels"), str(ROOT / "bench/models/puzzle_parts.cpp")]
+    assert subprocess.run(command, timeout=300).returncode == 0
