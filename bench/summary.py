@@ -27,8 +27,7 @@ MASKS = {
 def first_page(results: list[dict]) -> str:
     """The part of the first page: at most five figures, and where they were measured."""
     machines = ", ".join(dict.fromkeys(machine(made) for made in results if "ms" in made))
-    where = f"Measured on {machines}; every figure with its conditions: "
-    where += "[REPORT.md](bench/results/REPORT.md)."
+    where = f"On {machines}; all conditions: [REPORT.md](bench/results/REPORT.md)."
     return "\n".join([BEGIN, "", *headlines(results), "", *textwrap.wrap(where, 100), END])
 
 
