@@ -1,5 +1,6 @@
 """Figures from results. Matplotlib draws them; the same results give the same bytes."""
 
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -14,8 +15,12 @@ STYLE = {
 }
 
 
-def saved(path: Path, width: float, height: float, draw: Callable, **panels: object) -> Path:
+def saved(
+    path: Path, width: float, height: float, draw: Callable, note: str = "", **panels: object
+) -> Path:
     """Write what ``draw`` draws into axes, or into several, as ``pyplot.subplots`` makes them.
+
+    ``note`` stands in small letters below: where the figures come from.
 
     Raises:
         ValueError: If Matplotlib is missing.
@@ -32,6 +37,9 @@ def saved(path: Path, width: float, height: float, draw: Callable, **panels: obj
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(figsize=(width, height), layout="constrained", **panels)
         draw(axes)
+        if note:
+            lines = textwrap.fill(note, round(18 * width))
+            figure.supxlabel(lines, fontsize=6, color="#7f7f7f", x=0.01, ha="left")
         figure.savefig(path, metadata={"Date": None, "Creator": None})
         pyplot.close(figure)
     return path
@@ -45,8 +53,12 @@ def bars(
     *,
     line: float | None = None,
     log: bool = False,
+    pale: Callable[[str], bool] = lambda name: False,
+    note: str = "",
 ) -> Path:
     """Horizontal bars, a group of them for each row; a dashed line marks the value ``line``.
+
+    Rows whose name is ``pale`` are drawn in a light colour.
 
     The legend stands above the bars, and the longest bar of the first series comes first.
     """
@@ -59,7 +71,8 @@ def bars(
             given = [(place, value) for place, value in given if value is not None]
             heights = [place + (index - (len(series) - 1) / 2) * thick for place, _ in given]
             lengths = [value for _, value in given]
-            drawn = axes.barh(heights, lengths, thick * 0.92, label=name, color=COLOURS[index])
+            colours = [COLOURS[2 if pale(rows[place][0]) else index] for place, _ in given]
+            drawn = axes.barh(heights, lengths, thick * 0.92, label=name, color=colours)
             axes.bar_label(drawn, [f" {_few_digits(value)}" for value in lengths], fontsize=7)
         axes.set_yticks(range(len(rows)), [name for name, _ in rows])
         axes.invert_yaxis()
@@ -72,10 +85,12 @@ def bars(
         if len(series) > 1:
             _legend_above(axes, len(series))
 
-    return saved(path, 7.5, 1.2 + 0.22 * len(rows) * max(1.4, 0.8 * len(series)), draw)
+    return saved(path, 7.5, 1.4 + 0.22 * len(rows) * max(1.4, 0.8 * len(series)), draw, note)
 
 
-def stacks(path: Path, rows: list[tuple[str, dict[str, float]]], label: str) -> Path:
+def stacks(
+    path: Path, rows: list[tuple[str, dict[str, float]]], label: str, note: str = ""
+) -> Path:
     """Horizontal bars of parts that add up, the shortest first."""
     rows = sorted(rows, key=lambda row: sum(row[1].values()))
     names = list(dict.fromkeys(name for _, parts in rows for name in parts))
@@ -94,7 +109,7 @@ def stacks(path: Path, rows: list[tuple[str, dict[str, float]]], label: str) -> 
         axes.margins(x=0.08)
         _legend_above(axes, len(names))
 
-    return saved(path, 7.5, 1.2 + 0.35 * len(rows), draw)
+    return saved(path, 7.5, 1.4 + 0.35 * len(rows), draw, note)
 
 
 def _legend_above(axes, columns: int) -> None:
@@ -107,7 +122,9 @@ def _few_digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.3g}"
 
 
-def curves(path: Path, drawn: Iterable[tuple[str, list[float], list[float]]]) -> Path:
+def curves(
+    path: Path, drawn: Iterable[tuple[str, list[float], list[float]]], note: str = ""
+) -> Path:
     """Time over size, both in multiples of the first point and on logarithmic axes."""
 
     def draw(axes) -> None:
@@ -122,4 +139,4 @@ def curves(path: Path, drawn: Iterable[tuple[str, list[float], list[float]]]) ->
         axes.set_ylabel("time, likewise")
         axes.legend(fontsize=8, frameon=False)
 
-    return saved(path, 6, 4.2, draw)
+    return saved(path, 6, 4.4, draw, note)

@@ -80,7 +80,8 @@ def roofline(results: list[dict], folder: Path) -> list[Path]:
             rows = [(method, [shares.get((method, name)) for name in own]) for method in methods]
             path = folder / f"roofline-{device}{dtype and '-' + dtype}.svg"
             label = f"{dtype}{dtype and ': '}share of a plain copy's bytes per second"
-            written.append(plots.bars(path, rows, own, label, line=1.0))
+            note = _note(results, "blend", device=device)
+            written.append(plots.bars(path, rows, own, label, line=1.0, note=note))
     return written
 
 
@@ -101,7 +102,8 @@ def peers(results: list[dict], folder: Path) -> list[Path]:
             rows = [(name, values[: len(series)]) for name, values in rows]
             path = folder / f"peers-{device}.svg"
             label = "time of the peer over ours, the whole job of a batch"
-            written.append(plots.bars(path, rows, series, label, line=1.0, log=True))
+            note = _note(results, "peers", device=device)
+            written.append(plots.bars(path, rows, series, label, line=1.0, log=True, note=note))
     return written
 
 
@@ -115,7 +117,8 @@ def scaling(results: list[dict], folder: Path) -> list[Path]:
         axis = {"size": "pixels"}.get(made["case"]["axis"], made["case"]["axis"])
         name = f"{made['case']['method']}, {axis}: exponent {made['figures']['exponent']:.2f}"
         drawn.append((name, xs, ys))
-    return [plots.curves(folder / "scaling.svg", drawn)] if drawn else []
+    note = _note(results, "scaling", threads=1)
+    return [plots.curves(folder / "scaling.svg", drawn, note)] if drawn else []
 
 
 def side_by_side_loaders(results: list[dict], folder: Path) -> list[Path]:
@@ -126,7 +129,8 @@ def side_by_side_loaders(results: list[dict], folder: Path) -> list[Path]:
         found = summary.whole_loaders(made)
         rows += [(name.replace("`", "") + files, [rate]) for name, rate in found]
     label = "images a second, JPEGs of ImageNet's sizes to mixed batches"
-    return [plots.bars(folder / "side_by_side.svg", rows, [""], label)] if rows else []
+    how = dict(pale=lambda name: not name.startswith("ours"), note=_note(results, "side_by_side"))
+    return [plots.bars(folder / "side_by_side.svg", rows, [""], label, **how)] if rows else []
 
 
 def stages(results: list[dict], folder: Path) -> list[Path]:
@@ -139,7 +143,8 @@ def stages(results: list[dict], folder: Path) -> list[Path]:
                  for key, value in made["figures"].items()}  # fmt: skip
         rows.append((name.replace("`", ""), parts))
     label = "CPU milliseconds of an image"
-    return [plots.stacks(folder / "stages.svg", rows, label)] if rows else []
+    note = _note(results, "stages")
+    return [plots.stacks(folder / "stages.svg", rows, label, note)] if rows else []
 
 
 def loaders(results: list[dict], folder: Path) -> list[Path]:
@@ -149,7 +154,8 @@ def loaders(results: list[dict], folder: Path) -> list[Path]:
         rows = [row for made in chosen(results, "loaders", device=device) for row in _ratios(made)]
         if rows:
             label = "time of an image with mixing over that without"
-            written.append(plots.bars(folder / file, rows, [""], label, line=1.0))
+            note = _note(results, "loaders", device=device)
+            written.append(plots.bars(folder / file, rows, [""], label, line=1.0, note=note))
     return written
 
 
@@ -164,6 +170,11 @@ def _ratios(made: dict) -> list[tuple[str, list[float | None]]]:
         there = times["mixer"] / times["mixes nothing"]
         rows.append((f"{name} {case['dtype']}, mixed on the GPU", [there]))
     return rows
+
+
+def _note(results: list[dict], bench: str, **wanted: object) -> str:
+    """Where the lines of a figure come from, as it says itself."""
+    return " ".join(map(str.strip, _origins(chosen(results, bench, **wanted))))
 
 
 def text(results: list[dict], figures: list[str]) -> str:

@@ -123,6 +123,7 @@ def test_report_makes_files_from_lines_alone(tmp_path):
     names = ["ours by PyTorch", "ours by FFCV (beton, JPEGs)", "timm's Mixup", "FFCV (beton"]
     assert sorted(names, key=lambda name: drawn.index(f">{name}")) == names  # the fastest first
     drawn = (tmp_path / "results" / "stages.svg").read_text()
+    assert "Machine: x (y). Commit: abc. Versions: numpy 1." in drawn
     assert ">decoding<" in drawn and ">handing over<" in drawn and "1.25<" in drawn
     first = {path: path.read_bytes() for path in written}
     report.write(fixture(), tmp_path / "results", readme)
