@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from bench.plots import COLOURS, saved
+from bench.studies.lines import origin
 
 DARK, WARM, LIGHT, GREY = COLOURS[:4]
 EDGE = 2.6  # of the picture of the spiral, as bench/studies/spiral.py has it
@@ -33,7 +34,9 @@ def spiral(path: Path, lines: list[dict]) -> Path:
             panel.set(xticks=[], yticks=[], aspect="equal")
 
     size = dict(nrows=len(activations), ncols=len(numbers), squeeze=False)
-    return saved(path, 2.3 * len(numbers), 2.7 * len(activations), draw, **size)
+    return saved(
+        path, 2.3 * len(numbers), 2.7 * len(activations), draw, origin(lines).strip(), **size
+    )
 
 
 def two_moons(path: Path, lines: list[dict]) -> Path:
@@ -50,7 +53,9 @@ def two_moons(path: Path, lines: list[dict]) -> Path:
             panel.legend(frameon=False)
         axes[0][0].set_ylabel("loss")
 
-    return saved(path, 7.0, 3.0, draw, ncols=len(lines), squeeze=False, sharey=True)
+    return saved(
+        path, 7.0, 3.0, draw, origin(lines).strip(), ncols=len(lines), squeeze=False, sharey=True
+    )
 
 
 def gradient_norms(path: Path, lines: list[dict]) -> Path:
@@ -70,7 +75,7 @@ def gradient_norms(path: Path, lines: list[dict]) -> Path:
             panel.set_ylim(bottom=0)
             panel.legend(frameon=False)
 
-    return saved(path, 7.0, 3.0, draw, ncols=2)
+    return saved(path, 7.0, 3.0, draw, origin(lines).strip(), ncols=2)
 
 
 def accuracy(path: Path, lines: list[dict]) -> Path:
@@ -97,7 +102,9 @@ def accuracy(path: Path, lines: list[dict]) -> Path:
         axes[0].set_yticks(range(len(rows)), names, fontsize=7)
         axes[0].invert_yaxis()
 
-    return saved(path, 9.0, 1.0 + 0.19 * len(rows), draw, ncols=3, sharey=True)
+    return saved(
+        path, 9.0, 1.0 + 0.19 * len(rows), draw, origin(lines).strip(), ncols=3, sharey=True
+    )
 
 
 def by_accuracy(lines: list[dict]) -> list[dict]:

@@ -16,3 +16,10 @@ def mean_and_deviation(name: str, values: list[float]) -> dict:
     made = {name: [records.rounded(value) for value in values]}
     made[f"{name}_mean"] = records.rounded(statistics.fmean(values))
     return made | {f"{name}_deviation": records.rounded(deviation)}
+
+
+def origin(lines: list[dict]) -> str:
+    """Where and with what lines were made."""
+    made = lines[-1]
+    versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
+    return f"Machine: {records.machine(made)}. Commit: {made['commit']}. Versions: {versions}.\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench import records
 from bench.studies import figures
+from bench.studies.lines import origin
 
 FILES = ("papers.jsonl", "accuracy.jsonl")
 ERRORS = 3  # standard errors, beyond which a difference counts
@@ -41,13 +42,6 @@ def write(lines_from: Path, folder: Path) -> list[Path]:
     path = folder / "STUDIES.md"
     path.write_text("\n".join(parts))
     return [path, *written]
-
-
-def origin(lines: list[dict]) -> str:
-    """Where and with what lines were made."""
-    made = lines[-1]
-    versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
-    return f"Machine: {records.machine(made)}. Commit: {made['commit']}. Versions: {versions}.\n"
 
 
 def spiral(lines: list[dict]) -> list[str]:
