@@ -1,6 +1,10 @@
 // The operations on vectors that take intrinsics, for x86 (vector.h says what they do).
 #pragma once
+// GCC 12 finds variables in this header that are used uninitialised, as they are meant to be.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 
 #include "cpu/simd/vector/lanes.h"
 
