@@ -54,13 +54,34 @@ def run(
         Missing: If scikit-learn is not installed.
     """
     images, labels = digits()
+    data = images, labels, torch.ones(len(labels), dtype=torch.bool)
+    yield from compared("accuracy", data, seeds, epochs, methods)
+
+
+def compared(
+    study: str,
+    data: tuple[Tensor, Tensor, Tensor],
+    seeds: int,
+    epochs: int,
+    methods: dict[tuple[str, str], Callable],
+) -> Iterator[dict]:
+    """Train with each method from each seed.
+
+    Args:
+        study: What the lines are called.
+        data: Images, labels, and which images may be trained on. Tests are made on those that are
+            not, or, if all are, on those that a seed does not choose.
+        seeds: How often each method trains.
+        epochs: How long.
+        methods: What makes the training step, by method and settings.
+    """
     for (method, settings), make in methods.items():
-        found = [measured(images, labels, make, seed, epochs) for seed in range(seeds)]
+        found = [measured(data, make, seed, epochs) for seed in range(seeds)]
         figures: dict = {}
         for name in found[0]:
             figures |= mean_and_deviation(name, [each[name] for each in found])
         case = dict(method=method, settings=settings, seeds=seeds, epochs=epochs)
-        yield line("accuracy", case, figures)
+        yield line(study, case, figures)
 
 
 def digits() -> tuple[Tensor, Tensor]:
@@ -80,14 +101,16 @@ def digits() -> tuple[Tensor, Tensor]:
 
 
 def measured(
-    images: Tensor, labels: Tensor, make: Callable, seed: int, epochs: int
+    data: tuple[Tensor, Tensor, Tensor], make: Callable, seed: int, epochs: int
 ) -> dict[str, float]:
     """Train once, and measure what came out, in percent."""
+    images, labels, trainable = data
     random = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(labels), generator=random)
+    order, others = order[trainable[order]], order[~trainable[order]]
     ranks = functional.one_hot(labels[order], CLASSES).cumsum(0).gather(1, labels[order, None])
     few = ranks[:, 0] <= OF_A_CLASS
-    seen, unseen = order[few], order[~few]
+    seen, unseen = order[few], others if len(others) else order[~few]
     images = (images - MEAN) / DEVIATION
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -12,7 +12,10 @@ STUDIES = {
     "papers": "small experiments of the papers, with pictures",
     "accuracy": "does mixing help? a small network, method by method",
 }
-PARTS = {"papers": ("two_moons", "gradient_norms", "spiral"), "accuracy": ("accuracy",)}
+PARTS = {
+    "papers": ("two_moons", "gradient_norms", "spiral"),
+    "accuracy": ("accuracy", "photographs"),
+}
 
 
 def run(study: str, folder: Path) -> list[Path]:

@@ -117,4 +117,5 @@ DRAWN = {
     "two_moons": two_moons,
     "gradient_norms": gradient_norms,
     "accuracy": accuracy,
+    "photographs": accuracy,
 }

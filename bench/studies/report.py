@@ -120,7 +120,7 @@ def accuracy(lines: list[dict]) -> list[str]:
         f"* {what}: {_listed(lines, plain, name)}"
         for name, what in (("accuracy", "Accuracy"), (ATTACK, "Accuracy under FGSM"))
     ]
-    said = [_settings("accuracy"), about, "\n".join(sentences) + "\n", _table(head, rows)]
+    said = [_settings(lines[0]["bench"]), about, "\n".join(sentences) + "\n", _table(head, rows)]
     missing = _not_measured(lines)
     return [*said, f"Not measured: {', '.join(missing)}.\n"] if missing else said
 
@@ -191,4 +191,5 @@ PARTS = {
     "two_moons": two_moons,
     "gradient_norms": gradient_norms,
     "accuracy": accuracy,
+    "photographs": accuracy,
 }

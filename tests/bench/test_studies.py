@@ -16,6 +16,7 @@ from bench.studies import (  # noqa: E402
     accuracy,
     gradient_norms,
     methods,
+    photographs,
     report,
     spiral,
     two_moons,
@@ -28,6 +29,7 @@ TINY = {
     "two_moons": lambda: two_moons.run(steps=(0, 30), draws=20),
     "gradient_norms": lambda: gradient_norms.run(seeds=1, draws=40, steps=150),
     "accuracy": lambda: accuracy.run(2, 1, {key: methods.METHODS[key] for key in SOME}),
+    "photographs": lambda: photographs.run(2, 1, {key: methods.METHODS[key] for key in SOME[:2]}),
 }
 
 
@@ -37,6 +39,8 @@ def few_images():
     images, labels = accuracy.digits()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(accuracy, "digits", lambda: (images[:250], labels[:250]))
+        some = photographs.photographs(12)
+        patch.setattr(photographs, "photographs", lambda: some)
         yield
 
 
@@ -133,7 +137,9 @@ def test_an_attack_steps_along_the_sign_of_the_gradient():
 def test_the_commands_write_lines_and_report_shows_them(lines, tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(records, "RESULTS", tmp_path)
-    for study, module in zip(TINY, (spiral, two_moons, gradient_norms, accuracy), strict=True):
+    for study, module in zip(
+        TINY, (spiral, two_moons, gradient_norms, accuracy, photographs), strict=True
+    ):
         monkeypatch.setattr(module, "run", lambda study=study: iter(lines[study]))
     assert main(["papers", "--folder", str(tmp_path)]) == 0
     drawn = (tmp_path / "spiral.svg").read_bytes()
