@@ -8,7 +8,8 @@ on the CPU; or they hand on bytes, and :class:`dali_msda.torch.Mixer` does the r
 from collections.abc import Callable, Iterable, Iterator
 
 import dali_msda as msda
-from bench.cases import Missing, cores
+from bench.cases import cores
+from bench.suites.loaders import ours
 
 UNMIXED = msda.Mixup(prob=0.0)
 
@@ -27,8 +28,8 @@ def opened(
     Raises:
         Missing: If the framework is not here.
     """
-    kind, takes_gpu = module(case["loader"])
-    how = settings(case) | {"threads": cores()} | options
+    kind, takes_gpu = ours.module(case["loader"])
+    how = ours.settings(case) | {"threads": cores()} | options
     how["device_id"] = spot.index if takes_gpu else None
     return lambda policy: Moved(kind.TrainingLoader(source, policy=policy, **how), spot.device)
 
@@ -37,7 +38,7 @@ def opened_bytes(
     source: object, spot: object, case: dict[str, object]
 ) -> Callable[[msda.Policy], "MixedThere"]:
     """The same for torch's workers that do not mix, with a mixer on the GPU behind them."""
-    kind, _ = module("torch")
+    kind, _ = ours.module("torch")
     from dali_msda.pipelines.loaders.torch_workers import CollateCopies
     from dali_msda.torch import Collate
 
@@ -47,25 +48,10 @@ def opened_bytes(
         def _collate_fn(self) -> CollateCopies:
             return CollateCopies(Collate(None), 1)
 
-    how = settings(case) | {"threads": cores()}
+    how = ours.settings(case) | {"threads": cores()}
     return lambda policy: MixedThere(
         Moved(Bytes(source, policy=None, **how), spot.device), policy, case["dtype"]
     )
-
-
-def settings(case: dict[str, object]) -> dict[str, object]:
-    """Arguments of a loader that a case names."""
-    return {"batch_size": case["batch"], "size": case["size"], "dtype": case["dtype"]}
-
-
-def module(loader: str) -> tuple[object, bool]:
-    """The module of a loader, and whether it works on a GPU by itself."""
-    try:
-        from dali_msda.pipelines.loaders.choice import KINDS
-
-        return KINDS[loader].load(), KINDS[loader].takes_gpu
-    except ImportError as error:
-        raise Missing(f"{loader}: {error}") from error
 
 
 class Moved:

@@ -38,7 +38,7 @@ def of_the_demo(count: int = 0) -> object:
         return source
     lines = [f"{os.path.relpath(file, root)} {label}\n"
              for file, label in zip(source.files, source.labels, strict=True)]  # fmt: skip
-    listed = FOLDER / f"{count}.txt"
+    listed = _listed(root, count)
     listed.write_text("".join(itertools.islice(itertools.cycle(lines), count)))
     return datasets.find(root, file_list=str(listed))
 
@@ -91,14 +91,19 @@ def beton(source: object, write_mode: str = "jpg") -> Path:
     try:
         from dali_msda.pipelines.write_beton import write_beton
 
-        path = FOLDER / f"{Path(source.root).name}-{len(source.files)}-{write_mode}.beton"
+        listed = _listed(source.root, len(source.files))
+        path = listed.with_name(f"{listed.stem}-{write_mode}.beton")
         if not path.exists():
-            listed = FOLDER / f"{len(source.files)}.txt"
             given = str(listed) if listed.exists() else None
             write_beton(source.root, path, file_list=given, write_mode=write_mode)
     except ImportError as error:
         raise Missing(f"ffcv: {error}") from error
     return path
+
+
+def _listed(root: str, count: int) -> Path:
+    """Where the list lies of images of a folder that are repeated up to a count."""
+    return FOLDER / f"{Path(root).name}-{count}.txt"
 
 
 def _pipelines() -> tuple:

@@ -15,11 +15,14 @@ memory. Our loader of torch scales by torch's kernel and writes into memory that
 DALI decodes the part that it needs, but its scaling takes as long as its decoding.
 """
 
+import contextlib
+import functools
 from collections.abc import Iterable
 
 import dali_msda as msda
-from bench.cases import Job, Missing, cores
-from bench.suites.loaders import on_gpu, peers, photographs, with_without
+from bench.cases import Job, Missing
+from bench.suites.loaders import ours, peers, photographs
+from bench.suites.loaders.turns import settle
 
 ISOLATED = True
 COUNT = 512  # JPEGs
@@ -43,7 +46,6 @@ PEERS = {
 
 def prepare(case: dict[str, object]) -> Job:
     """Epochs of ours, and of those of others that are installed."""
-    case = case | {"scope": "batch"}
     source = photographs.of_imagenet_size(case["images"])
     of_folder = case["files"] == "folder"
     made = _of_folder(source, case) if of_folder else _of_beton(source, case)
@@ -55,17 +57,14 @@ def prepare(case: dict[str, object]) -> Job:
 
 
 def _of_folder(source: object, case: dict[str, object]) -> dict[str, Iterable]:
-    made, how = {}, on_gpu.settings(case) | {"threads": cores(), "policy": msda.Mixup()}
-    for name in ("dali", "torch"):
-        try:
-            made[f"ours, {name}"] = on_gpu.module(name)[0].TrainingLoader(source, **how)
-        except Missing:
-            continue
-    for name, open_peer in PEERS.items():
-        try:
-            made[name] = open_peer(source, case)
-        except Missing:
-            continue
+    own = {
+        f"ours, {name}": functools.partial(ours.training_loader, name, policy=msda.Mixup())
+        for name in ("dali", "torch")
+    }
+    made = {}
+    for name, opened in {**own, **PEERS}.items():
+        with contextlib.suppress(Missing):
+            made[name] = opened(source=source, case=case)
     if len(made) < 2:
         raise Missing("loaders: neither DALI, torchvision nor timm is installed")
     return made
@@ -74,13 +73,13 @@ def _of_folder(source: object, case: dict[str, object]) -> dict[str, Iterable]:
 def _of_beton(source: object, case: dict[str, object]) -> dict[str, Iterable]:
     how = photographs.beton(source, WRITTEN[case["files"]]), len(source.classes), case
     indices = list(range(case["images"])) * ROUNDS
-    ours = with_without.ffcv_loader(*how, msda.Mixup(), indices)
-    return {"ours, ffcv": ours, "ffcv": peers.ffcv_own(*how, indices)}
+    own = ours.ffcv_loader(*how, msda.Mixup(), indices)
+    return {"ours, ffcv": own, "ffcv": peers.ffcv_own(*how, indices)}
 
 
 def _epoch(batches: Iterable, expected: int) -> None:
-    """Goes through an epoch until nothing works any more."""
+    """Goes through an epoch of so many batches until nothing works any more."""
     found = sum(1 for _ in batches)
     if found != expected:
         raise ValueError(f"epoch: expected {expected} batches, got {found}")
-    with_without.settle(0.002)
+    settle(0.002)

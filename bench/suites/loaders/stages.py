@@ -9,16 +9,16 @@ side_by_side.py.
 
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from unittest import mock
-
-import numpy as np
 
 import dali_msda as msda
 from bench.cases import Job, cores
 from bench.memory import MEAN, STD
 from bench.peers.on_dali import dali
 from bench.peers.on_torch import torch_for
-from bench.suites.loaders import on_gpu, peers, photographs, with_without
+from bench.suites.loaders import ours, peers, photographs
+from bench.suites.loaders.turns import epoch, settle, whole_epoch
 
 ISOLATED = True
 COUNT = 256  # JPEGs
@@ -38,7 +38,7 @@ TABLES = {
 
 def prepare(case: dict[str, object]) -> Job:
     """The whole loader, and its work up to each stage."""
-    case = case | {"scope": "batch", "threads": 1}
+    case = case | {"threads": 1}
     torch_for(case)  # with one thread, as a worker has
     source = photographs.of_imagenet_size(case["images"])
     stages = STAGES[case["loader"]](source, case)
@@ -60,16 +60,15 @@ def _of_dali(source: object, case: dict[str, object]) -> dict[str, Callable]:
     from nvidia.dali import Pipeline
 
     from dali_msda.dali import mix
+    from dali_msda.pipelines.loaders import dali_readers
 
+    whole = dict(training=True, seed=0, shard_id=0, num_shards=1)
     batches = case["images"] // case["batch"]
 
     def cut(stage: int) -> Callable:
         pipeline = Pipeline(case["batch"], cores(), None, seed=0, exec_dynamic=True)
         with pipeline:
-            files = dict(
-                files=list(source.files), labels=np.asarray(source.labels).tolist(), name="reader"
-            )
-            images, labels = fn.readers.file(**files)
+            images, labels = dali_readers.read(source, **whole)
             if stage > 0:
                 crop = dict(random_area=list(peers.AREA), random_aspect_ratio=list(peers.RATIO))
                 images = fn.decoders.image_random_crop(fn.msda.check_encoded(images), **crop)
@@ -85,18 +84,18 @@ def _of_dali(source: object, case: dict[str, object]) -> dict[str, Callable]:
         def run() -> None:
             for _ in range(batches):
                 pipeline.run()
-            with_without.settle(0.002)
+            settle(0.002)
 
         return run
 
     names = ("reading", "decoding", "scaling", "mixing")
     made = {name: cut(stage) for stage, name in enumerate(names)}
-    loader = on_gpu.module("dali")[0].TrainingLoader(source, policy=msda.Mixup(), **_how(case))
-    return made | {"handing over": _epoch_of(loader)}
+    loader = ours.training_loader("dali", source, case, msda.Mixup())
+    return made | {"handing over": lambda: whole_epoch(loader)}
 
 
 def _of_torch(source: object, case: dict[str, object]) -> dict[str, Callable]:
-    loader = on_gpu.module("torch")[0].TrainingLoader(source, policy=msda.Mixup(), **_how(case))
+    loader = ours.training_loader("torch", source, case, msda.Mixup())
     from dali_msda.pipelines.data import decoding, image_formats
     from dali_msda.torch import worker_memory
 
@@ -107,39 +106,37 @@ def _of_torch(source: object, case: dict[str, object]) -> dict[str, Callable]:
 
     def mixed() -> None:
         with mock.patch.object(worker_memory, "get_worker_info", lambda: "one"):
-            with_without.epoch(map(collate, samples()))
+            epoch(map(collate, samples()))
 
     return {
-        "reading": lambda: with_without.epoch(map(image_formats.read_file, source.files)),
-        "decoding": lambda: with_without.epoch(map(decoding.decode, source.files)),
-        "scaling": lambda: with_without.epoch(samples()),
+        "reading": lambda: epoch(map(image_formats.read_file, source.files)),
+        "decoding": lambda: epoch(map(decoding.decode, source.files)),
+        "scaling": lambda: epoch(samples()),
         "mixing": mixed,
-        "handing over": _epoch_of(loader),
+        "handing over": lambda: whole_epoch(loader),
     }
 
 
 def _of_torchvision(source: object, case: dict[str, object]) -> dict[str, Callable]:
     loader = peers.torchvision_v2(source, case)
-    crop, mirror, *_ = loader.dataset.transform.transforms
-    return _of_samples(loader, lambda image: mirror(crop(image)), case)
+    files = [file for file, _ in loader.dataset.samples]
+    return _of_samples(loader, files, loader.collate_fn, case)
 
 
 def _of_timm(source: object, case: dict[str, object]) -> dict[str, Callable]:
     loader = peers.timm_collate(source, case)
-    crop, mirror, *_ = loader.dataset.transform.transforms
-    return _of_samples(loader, lambda image: mirror(crop(image)), case, loader.loader.collate_fn)
+    files = [file for file, _ in loader.dataset.reader.samples]
+    return _of_samples(loader, files, loader.loader.collate_fn, case)
 
 
-def _of_samples(loader, crops: Callable, case: dict[str, object], collate=None) -> dict:
+def _of_samples(
+    loader: object, files: list[str], collate: Callable, case: dict[str, object]
+) -> dict[str, Callable]:
     """Stages of a loader over a dataset whose items are transformed one by one."""
     from PIL import Image
 
     data = loader.dataset
-    files = [file for file, _ in getattr(data, "samples", None) or data.reader.samples]
-
-    def read(file: str) -> bytes:
-        with open(file, "rb") as stream:
-            return stream.read()
+    crop, mirror, *_ = data.transform.transforms
 
     def decoded() -> Iterator:
         return (Image.open(file).convert("RGB") for file in files)
@@ -147,27 +144,15 @@ def _of_samples(loader, crops: Callable, case: dict[str, object], collate=None) 
     def mixed() -> None:
         samples = (data[number] for number in range(len(files)))
         for batch in iter(lambda: list(itertools.islice(samples, case["batch"])), []):
-            (collate or loader.collate_fn)(batch)
+            collate(batch)
 
     return {
-        "reading": lambda: with_without.epoch(map(read, files)),
-        "decoding": lambda: with_without.epoch(decoded()),
-        "scaling": lambda: with_without.epoch(map(crops, decoded())),
+        "reading": lambda: epoch(map(Path.read_bytes, map(Path, files))),
+        "decoding": lambda: epoch(decoded()),
+        "scaling": lambda: epoch(map(mirror, map(crop, decoded()))),
         "mixing": mixed,
-        "handing over": _epoch_of(loader),
+        "handing over": lambda: whole_epoch(loader),
     }
-
-
-def _how(case: dict[str, object]) -> dict[str, object]:
-    return on_gpu.settings(case) | {"threads": cores()}
-
-
-def _epoch_of(loader: object) -> Callable:
-    def run() -> None:
-        with_without.epoch(loader)
-        with_without.settle(0.002)
-
-    return run
 
 
 STAGES = {

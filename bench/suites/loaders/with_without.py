@@ -26,18 +26,14 @@ from memory.
 """
 
 import functools
-import time
-from collections.abc import Callable, Iterable, Sequence
-
-import numpy as np
 
 import dali_msda as msda
 from bench import gpu_timing
-from bench.cases import Job, Missing, cores
-from bench.memory import MEAN, STD
+from bench.cases import Job, cores
 from bench.suites.blend import POLICIES
-from bench.suites.loaders import on_gpu
+from bench.suites.loaders import on_gpu, ours
 from bench.suites.loaders.photographs import beton, of_the_demo
+from bench.suites.loaders.turns import epoch, settle, whole_epoch
 
 ISOLATED = True
 METHODS = ("mixup", "cutmix", "fmix")
@@ -98,7 +94,7 @@ def epochs_on_gpu(case: dict[str, object], policy: msda.Policy) -> Job:
         with_bytes = on_gpu.opened_bytes(source, spot, case)
         made["mixer"] = with_bytes(policy)
         made["mixes nothing"] = with_bytes(on_gpu.UNMIXED)
-    runs = {name: functools.partial(whole_epoch, each, spot) for name, each in made.items()}
+    runs = {name: functools.partial(whole_epoch, each, spot.wait) for name, each in made.items()}
     count = len(made["mixing"]) * case["batch"]
     how = {"threads": 0, "clock": "wall", "loops": False, "whole": True}
     return Job(runs, None, count, "images", **how)
@@ -108,7 +104,7 @@ def loader(source: object, case: dict[str, object], policy: msda.Policy | None):
     """Endless batches of the training program's DALI loader."""
     from dali_msda.pipelines.loaders.dali import TrainingLoader
 
-    made = TrainingLoader(source, policy=policy, **on_gpu.settings(case))
+    made = TrainingLoader(source, policy=policy, **ours.settings(case))
     while True:
         yield from made
 
@@ -120,69 +116,14 @@ def batches(endless) -> None:
     settle(0.02)
 
 
-def settle(pause: float, wait: Callable[[], object] = lambda: None) -> None:
-    """Waits for the device until this process has hardly worked for ``pause`` seconds."""
-    worked = pause
-    while worked > pause / 20:
-        wait()
-        before = time.process_time()
-        time.sleep(pause)
-        worked = time.process_time() - before
-
-
-def epoch(batches_of_one: Iterable) -> None:
-    """Goes through an epoch."""
-    for _ in batches_of_one:
-        pass
-
-
-def whole_epoch(batches_of_one: Iterable, spot: object) -> None:
-    """Goes through an epoch until the device has made it, and DALI what it prepares ahead."""
-    epoch(batches_of_one)
-    settle(0.002, spot.wait)
-
-
 def torch_loaders(source, case: dict[str, object], policy: msda.Policy) -> dict[str, object]:
     """The training program's loaders of torch, on as many processes as there are cores."""
-    from dali_msda.pipelines.loaders.torch import TrainingLoader
-
-    how = on_gpu.settings(case) | {"threads": cores()}
     each = {"mixing": policy, "without": None}
-    return {name: TrainingLoader(source, policy=one, **how) for name, one in each.items()}
+    return {name: ours.training_loader("torch", source, case, one) for name, one in each.items()}
 
 
 def ffcv_loaders(source, case: dict[str, object], policy: msda.Policy) -> dict[str, object]:
     """FFCV's loader, with our mixing and without any."""
     path, classes = beton(source), len(source.classes)
     each = {"mixing": policy, "without": None}
-    return {name: ffcv_loader(path, classes, case, one) for name, one in each.items()}
-
-
-def ffcv_loader(
-    path: object,
-    classes: int,
-    case: dict[str, object],
-    policy: msda.Policy | None,
-    indices: Sequence[int] | None = None,
-) -> object:
-    """FFCV's loader with our crops; it mixes, or mirrors and normalises by its own operations."""
-    try:  # ours first: it keeps FFCV from setting torch to one thread
-        from dali_msda.ffcv import Loader, Mixer, RandomResizedCrop
-    except ImportError as error:
-        raise Missing(f"ffcv: {error}") from error
-    from ffcv import transforms as own
-    from ffcv.fields.decoders import IntDecoder
-
-    mean, std = np.array(MEAN), np.array(STD)
-    if policy is None:
-        normalise = own.NormalizeImage(mean, std, np.dtype(case["dtype"]).type)
-        images = [own.RandomHorizontalFlip(), normalise, own.ToTensor()]
-        labels = [own.ToTensor(), own.Squeeze()]
-    else:
-        mixer = Mixer(policy, classes)
-        how = dict(mean=mean, std=std, mirror=0.5, layout="HWC", dtype=case["dtype"])
-        images, labels = mixer.images(**how), mixer.targets()
-    crop = RandomResizedCrop((case["size"], case["size"]))
-    pipelines = {"image": [crop, *images, own.ToTorchImage()], "label": [IntDecoder(), *labels]}
-    how = dict(batch_size=case["batch"], num_workers=cores(), drop_last=True, indices=indices)
-    return Loader(str(path), pipelines=pipelines, **how)
+    return {name: ours.ffcv_loader(path, classes, case, one) for name, one in each.items()}
