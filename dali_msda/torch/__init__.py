@@ -8,7 +8,6 @@ are :mod:`dali_msda.timm` and :mod:`dali_msda.torchvision`.
 """
 
 from dali_msda.torch.collate import Collate
-from dali_msda.torch.comixup import CoMixup
 from dali_msda.torch.gradient_saliency import saliency
 from dali_msda.torch.indexed import Indexed, Indices, NumberedBatches, Place, Sample
 from dali_msda.torch.losses import (
@@ -17,7 +16,9 @@ from dali_msda.torch.losses import (
     soft_target_cross_entropy,
 )
 from dali_msda.torch.methods.align import AlignMix, align
+from dali_msda.torch.methods.comixup import CoMixup
 from dali_msda.torch.methods.manifold import ManifoldMixup
+from dali_msda.torch.methods.puzzle import PuzzleMix
 from dali_msda.torch.methods.recursive import RecursiveMix
 from dali_msda.torch.methods.regions import roi_features
 from dali_msda.torch.methods.style import StyleCutMix, StyleMix
@@ -28,7 +29,6 @@ from dali_msda.torch.methods.style_arithmetic import (
     stylecutmix,
     stylemix,
 )
-from dali_msda.torch.puzzle import PuzzleMix
 from dali_msda.torch.softmax_loss import softmax_binary_cross_entropy
 from dali_msda.torch.transform import Mixer
 

@@ -114,12 +114,12 @@ GIVEN = {
     "annotations/__init__.py": of_arrays,
     "torch/collate.py: Collate": of_loaders,
     "torch/indexed.py: NumberedBatches": of_loaders,
-    "torch/comixup.py: CoMixup": lambda tmp_path: of_batches(tmp_path, 32),
+    "torch/methods/comixup.py: CoMixup": lambda tmp_path: of_batches(tmp_path, 32),
     "torch/methods/align.py: AlignMix": of_batches,
     "torch/methods/manifold.py: ManifoldMixup": of_batches,
     "torch/methods/recursive.py: RecursiveMix": of_batches,
     "torch/methods/style.py: StyleMix": lambda tmp_path: of_batches(tmp_path, 224),
-    "torch/puzzle.py: PuzzleMix": of_batches,
+    "torch/methods/puzzle.py: PuzzleMix": of_batches,
     "torch/transform.py: Mixer": of_batches,
 }
 # Tested below, in test_readme.py, and in tests/with_torch/drop_ins/test_timm_prefetcher.py.

@@ -9,7 +9,7 @@ import torch
 from dali_msda import comixup
 from dali_msda.comixup import CoMixupSettings
 from dali_msda.torch import CoMixup
-from dali_msda.torch.comixup import blended
+from dali_msda.torch.methods.comixup import blended
 
 BATCH, CLASSES = 7, 5
 GENERATOR = torch.Generator().manual_seed(1)
